@@ -1,0 +1,78 @@
+"""The one form in which images reach training and evaluation, whatever data set they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtrl.config import Modality
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Images with their labels, row by row. The rows of one identity and camera are in file-name order.
+
+    images      uint8 [N, H, W, 3], RGB; often a read-only memory map
+    identities  int64 [N], the data set's own identity numbers (not contiguous)
+    cameras     int64 [N]
+    modalities  uint8 [N], values of `Modality`
+    names       N unique names, for reports and figures (for files: the path below the root)
+    """
+
+    images: NDArray[np.uint8]
+    identities: NDArray[np.int64]
+    cameras: NDArray[np.int64]
+    modalities: NDArray[np.uint8]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
+            raise ValueError(f"images must be uint8 [N,H,W,3], not {self.images.dtype} {self.images.shape}")
+        sizes = {
+            len(self.images),
+            len(self.identities),
+            len(self.cameras),
+            len(self.modalities),
+            len(self.names),
+        }
+        if len(sizes) != 1:
+            raise ValueError(f"images and labels differ in number: {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def rows(
+        self, modality: Modality | None = None, cameras: tuple[int, ...] | None = None
+    ) -> NDArray[np.int64]:
+        """Indices of the images of a modality and/or of some cameras, in order."""
+        keep = np.ones(len(self), dtype=bool)
+        if modality is not None:
+            keep &= self.modalities == int(modality)
+        if cameras is not None:
+            keep &= np.isin(self.cameras, cameras)
+        return np.flatnonzero(keep)
+
+    def split_identities(self, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of all but `held_out` identities, and rows of the `held_out` ones, drawn by `seed`."""
+        unique = np.unique(self.identities)
+        if not 0 <= held_out < len(unique):
+            raise ValueError(f"cannot hold out {held_out} of {len(unique)} identities")
+        chosen = np.random.default_rng(seed).permutation(unique)[:held_out]
+        mask = np.isin(self.identities, chosen)
+        return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReIDData:
+    """A data set: disjoint training and test identities, and the protocol that its test set follows.
+
+    name      "synthetic" | "sysu" | "regdb" | "llcm" | "folder"
+    protocol  "sysu" | "regdb" | "llcm": who is in the gallery, and which gallery images a query skips
+    """
+
+    name: str
+    protocol: str
+    train: ImageSet
+    test: ImageSet
