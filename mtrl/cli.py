@@ -68,7 +68,8 @@ def parse(
 ) -> Settings:
     """Settings from, in rising order of precedence: defaults or `base`, the YAML of --config, flags.
 
-    Raises ValueError for an unknown key or an impossible value in the YAML file, FileNotFoundError without it.
+    Raises ValueError for an unknown key or an impossible value in the YAML file, FileNotFoundError if it
+    is missing.
     """
     parser.add_argument("--config", default=None, metavar="FILE", help="YAML file with any of these options")
     add_flags(parser, settings)

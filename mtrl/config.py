@@ -39,7 +39,7 @@ class ModelConfig:
     image_size     (height, width) in pixels that images are resized to
     mean, std      per-channel normalisation of images in [0, 1]
     stem           "shared", or "dual": one copy of the first layers per modality, one trunk
-    pooling        "gem" | "avg" for feature maps; token models take "token" (class token, else the mean token)
+    pooling        "gem" | "avg" for feature maps; for token models also "token" (class token, else mean)
     last_stride    stride of a ResNet's last stage; 1 keeps a finer map, the usual choice in re-identification
     backbone_args  further keyword arguments for timm (JSON values), e.g. {"channels": [32, 64, 128, 256]}
     num_identities training identities of the classifier; 0 for a model that only encodes
