@@ -1,0 +1,202 @@
+"""Ranking metrics of visible-infrared re-identification: CMC, mAP and mINP, over all queries at once.
+
+For a query q, gallery images that its protocol skips are removed; the rest is ranked by rising distance,
+equal distances in gallery order. With p_1 < ... < p_R the ranks of the R right images:
+
+    AP  = 1/R sum_k k / p_k          INP = R / p_R
+
+identity-level CMC: rank of q's identity when each identity counts once, at its first image;
+image-level CMC: p_1. Queries without a right image (R = 0) take no part in any mean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtrl.retrieval.labels import PROTOCOLS, Labels, as_array, one_of
+
+CMC_LEVELS = ("identity", "image")
+# The image-level CMC is what the field reports on RegDB, the identity-level one on the other two.
+DEFAULT_CMC_LEVEL = {"sysu": "identity", "regdb": "image", "llcm": "identity"}
+MIN_RANKS = 20
+_BLOCK_ELEMENTS = 1 << 20  # distances per block of queries: a few MiB of scratch memory, whatever the input
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RankMetrics:
+    """Figures of one ranking, as fractions in [0, 1].
+
+    cmc       float64 [R]; cmc[k-1] = share of valid queries found within rank k; at least 20 entries
+    mean_ap   mean average precision over the valid queries
+    mean_inp  mean inverse negative penalty over the valid queries
+    ap        float64 [Q] per query, NaN for a query without a right gallery image
+    inp       float64 [Q], likewise
+    first     int64 [Q], rank of the first hit at the CMC's level from 1 on; 0 for a query without one
+    valid     number of queries with at least one right gallery image
+    """
+
+    cmc: NDArray[np.float64]
+    mean_ap: float
+    mean_inp: float
+    ap: NDArray[np.float64]
+    inp: NDArray[np.float64]
+    first: NDArray[np.int64]
+    valid: int
+
+
+def rank_metrics(
+    distances: Any,
+    query_ids: Any,
+    gallery_ids: Any,
+    query_cameras: Any = None,
+    gallery_cameras: Any = None,
+    protocol: str = "sysu",
+    *,
+    cmc_level: str | None = None,
+    max_rank: int | None = None,
+) -> RankMetrics:
+    """CMC, mAP and mINP of a distance matrix.
+
+    distances    [Q, G] array or tensor, smaller = nearer; float32 and float64 are used as they are
+    *_ids        [Q] and [G] integers or strings; *_cameras likewise integers, or None: nothing is skipped
+    protocol     "sysu" skips gallery images of the query's location (cameras 2 and 3 share one), whoever they
+                 show; "llcm" skips those of the query's identity and camera; "regdb" skips nothing
+    cmc_level    "identity" or "image"; None takes the protocol's usual one (regdb: image, else identity)
+    max_rank     length of the CMC; None gives one entry per possible rank, and at least 20
+
+    Raises ValueError for empty input, shapes that disagree, NaN distances, an unknown protocol or level, and
+    when no query has a right gallery image.
+    """
+    matrix = _matrix(distances)
+    level = DEFAULT_CMC_LEVEL[one_of(protocol, PROTOCOLS, "protocol")] if cmc_level is None else cmc_level
+    one_of(level, CMC_LEVELS, "cmc_level")
+    if max_rank is not None and max_rank < 1:
+        raise ValueError(f"max_rank must be at least 1, not {max_rank}")
+    labels = Labels.make(matrix.shape, query_ids, gallery_ids, query_cameras, gallery_cameras, protocol)
+    num_queries, num_gallery = matrix.shape
+    ap = np.full(num_queries, np.nan)
+    inp = np.full(num_queries, np.nan)
+    first = np.zeros(num_queries, dtype=np.int64)
+    step = max(1, _BLOCK_ELEMENTS // num_gallery)
+    for start in range(0, num_queries, step):
+        part = slice(start, min(start + step, num_queries))
+        ap[part], inp[part], first[part] = _rank_block(matrix[part], labels, part, level)
+    valid = int(np.count_nonzero(first))
+    if valid == 0:
+        raise ValueError(
+            "no query has a right gallery image: check that query and gallery share identities, and which "
+            f'cameras the "{protocol}" protocol skips'
+        )
+    ranks = len(labels.sizes) if level == "identity" else num_gallery
+    cmc = _cmc(first, valid, max(ranks, MIN_RANKS) if max_rank is None else max_rank)
+    return RankMetrics(cmc, float(np.nanmean(ap)), float(np.nanmean(inp)), ap, inp, first, valid)
+
+
+def skipped(
+    query_ids: Any, gallery_ids: Any, query_cameras: Any, gallery_cameras: Any, protocol: str = "sysu"
+) -> NDArray[np.bool_]:
+    """bool [Q, G]: the gallery images that each query skips, by the rule of `rank_metrics`."""
+    shape = (len(query_ids), len(gallery_ids))
+    one_of(protocol, PROTOCOLS, "protocol")
+    labels = Labels.make(shape, query_ids, gallery_ids, query_cameras, gallery_cameras, protocol)
+    dropped = labels.dropped(slice(0, shape[0]))
+    return np.zeros(shape, dtype=bool) if dropped is None else dropped
+
+
+def _rank_block(
+    distances: NDArray[Any], labels: Labels, part: slice, level: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """AP, INP and first-hit rank of a block of queries (NaN, NaN, 0 without a right image).
+
+    Only right images need a rank: rows are sorted by value alone, which is several times faster than an
+    argsort, and the ranks are found by bisection. Rows where a right image is tied are ranked again, stably.
+    """
+    if np.isnan(distances).any():
+        raise ValueError(f"distances hold NaN (queries {part.start} to {part.stop - 1})")
+    num_queries, num_gallery = distances.shape
+    rows, columns = labels.pairs(part)
+    dropped = labels.dropped(part)
+    if dropped is not None:
+        distances = np.where(dropped, np.array(np.inf, distances.dtype), distances)
+        kept = ~dropped[rows, columns]
+        rows, columns = rows[kept], columns[kept]
+    right = np.bincount(rows, minlength=num_queries)
+    ap = np.full(num_queries, np.nan)
+    inp = np.full(num_queries, np.nan)
+    first = np.zeros(num_queries, dtype=np.int64)
+    if len(rows) == 0:
+        return ap, inp, first
+    values = distances[rows, columns]
+    ranks, tied = _ranks_by_value(np.sort(distances, axis=1), rows, values)
+    stable = _stable_ranks(distances[tied], None if dropped is None else dropped[tied])
+    slot = np.full(num_queries, -1)
+    slot[tied] = np.arange(len(tied))
+    again = slot[rows] >= 0
+    ranks[again] = stable[slot[rows[again]], columns[again]]
+
+    hit = np.flatnonzero(right)
+    count = right[hit]
+    begin = np.cumsum(count) - count
+    ranks = np.sort(rows * (num_gallery + 1) + ranks) - rows * (num_gallery + 1)
+    order = np.arange(len(rows)) - np.repeat(begin, count) + 1
+    ap[hit] = np.add.reduceat(order / ranks, begin) / count
+    inp[hit] = count / ranks[begin + count - 1]
+    first[hit] = ranks[begin]
+    if level == "identity":
+        nearest = np.full(num_queries, -np.inf, dtype=distances.dtype)
+        nearest[hit] = np.minimum.reduceat(values, begin)
+        before = distances < nearest[:, None]
+        before[tied] = stable < first[tied, None]
+        seen = np.logical_or.reduceat(before[:, labels.by_identity], labels.starts, axis=1)
+        first[hit] = np.count_nonzero(seen[hit], axis=1) + 1
+    return ap, inp, first
+
+
+def _ranks_by_value(
+    ordered: NDArray[Any], rows: NDArray[np.int64], values: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ranks from 1 on of `values` in their sorted rows, and the rows where a value does not stand alone."""
+    width = ordered.shape[1]
+    flat = ordered.reshape(-1)
+    base = rows * width
+    low = np.zeros(len(rows), dtype=np.int64)
+    step = 1 << (width.bit_length() - 1)
+    while step:  # the largest `low` with every earlier entry smaller
+        probe = low + step
+        inside = np.minimum(probe, width) - 1
+        low = np.where((probe <= width) & (flat[base + inside] < values), probe, low)
+        step >>= 1
+    following = np.minimum(low + 1, width - 1)
+    alone = (flat[base + following] != values) | (low + 1 >= width)
+    return low + 1, np.unique(rows[~alone])
+
+
+def _stable_ranks(distances: NDArray[Any], dropped: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    """Ranks from 1 on of every image [B, G], equal distances in gallery order; dropped images come last."""
+    keys = (distances,) if dropped is None else (distances, dropped)
+    order = np.lexsort(keys, axis=1) if dropped is not None else np.argsort(distances, axis=1, kind="stable")
+    ranks = np.empty(distances.shape, dtype=np.int64)
+    np.put_along_axis(ranks, order, np.arange(1, distances.shape[1] + 1)[None, :], axis=1)
+    return ranks
+
+
+def _cmc(first: NDArray[np.int64], valid: int, length: int) -> NDArray[np.float64]:
+    hits = np.bincount(first[first > 0], minlength=length + 1)[1 : length + 1]
+    return np.cumsum(hits) / valid
+
+
+def _matrix(distances: Any) -> NDArray[Any]:
+    matrix = as_array(distances)
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(
+            f"distances must be [queries, gallery] with at least one of each, not {matrix.shape}"
+        )
+    if matrix.dtype.kind not in "fiub":
+        raise ValueError(f"distances must be real numbers, not {matrix.dtype}")
+    if matrix.dtype == np.float16:
+        return matrix.astype(np.float32)
+    return matrix if matrix.dtype in (np.float32, np.float64) else matrix.astype(np.float64)

@@ -1,0 +1,201 @@
+"""The vectorised metrics against a loop that follows the definitions word by word."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtrl.retrieval import ranking
+from mtrl.retrieval.ranking import rank_metrics
+
+LOCATION = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}
+
+
+def loop_reference(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, protocol, level):
+    """(cmc, mAP, mINP, ap per query), or None when no query has a right image."""
+    aps, inps, firsts, per_query = [], [], [], []
+    for q in range(len(query_ids)):
+        kept = []
+        for g in sorted(range(len(gallery_ids)), key=lambda j: (distances[q][j], j)):
+            skip = False
+            if query_cameras is not None and protocol == "sysu":
+                skip = LOCATION[query_cameras[q]] == LOCATION[gallery_cameras[g]]
+            elif query_cameras is not None and protocol == "llcm":
+                skip = query_ids[q] == gallery_ids[g] and query_cameras[q] == gallery_cameras[g]
+            if not skip:
+                kept.append(gallery_ids[g])
+        right = [rank for rank, identity in enumerate(kept, 1) if identity == query_ids[q]]
+        if not right:
+            per_query.append(float("nan"))
+            continue
+        aps.append(sum(k / p for k, p in enumerate(right, 1)) / len(right))
+        inps.append(len(right) / right[-1])
+        per_query.append(aps[-1])
+        seen = []
+        for identity in kept:
+            if identity not in seen:
+                seen.append(identity)
+        firsts.append(seen.index(query_ids[q]) + 1 if level == "identity" else right[0])
+    if not aps:
+        return None
+    length = max(20, len(set(gallery_ids)) if level == "identity" else len(gallery_ids))
+    cmc = [sum(first <= rank for first in firsts) / len(firsts) for rank in range(1, length + 1)]
+    return cmc, sum(aps) / len(aps), sum(inps) / len(inps), per_query
+
+
+def check(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, protocol, level):
+    arguments = (query_ids, gallery_ids, query_cameras, gallery_cameras, protocol)
+    expected = loop_reference(distances.tolist(), *arguments, level)
+    if expected is None:
+        with pytest.raises(ValueError, match="no query has a right"):
+            rank_metrics(distances, *arguments, cmc_level=level)
+        return
+    result = rank_metrics(distances, *arguments, cmc_level=level)
+    np.testing.assert_allclose(result.cmc, expected[0], rtol=0, atol=1e-12)
+    assert abs(result.mean_ap - expected[1]) < 1e-12
+    assert abs(result.mean_inp - expected[2]) < 1e-12
+    np.testing.assert_allclose(result.ap, expected[3], rtol=0, atol=1e-12)
+    assert result.valid == sum(not np.isnan(value) for value in expected[3])
+
+
+@st.composite
+def problems(draw):
+    num_queries, num_gallery = draw(st.integers(1, 12)), draw(st.integers(1, 30))
+    num_ids = draw(st.integers(1, 8))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from(["random", "tied", "constant", "duplicate", "infinite"]))
+    distances = rng.standard_normal((num_queries, num_gallery))
+    if kind == "tied":
+        distances = rng.integers(0, 4, distances.shape).astype(float)
+    elif kind == "constant":
+        distances[:] = 1.0
+    elif kind == "duplicate":
+        distances = distances[:, rng.integers(0, max(1, num_gallery // 2), num_gallery)]
+    elif kind == "infinite":
+        distances[rng.random(distances.shape) < 0.4] = np.inf
+        distances[rng.random(distances.shape) < 0.1] = -np.inf
+    cameras = draw(st.booleans())
+    return (
+        distances.astype(draw(st.sampled_from([np.float32, np.float64]))),
+        rng.integers(0, num_ids, num_queries).tolist(),
+        rng.integers(0, num_ids, num_gallery).tolist(),
+        rng.integers(1, 7, num_queries).tolist() if cameras else None,
+        rng.integers(1, 7, num_gallery).tolist() if cameras else None,
+        draw(st.sampled_from(ranking.PROTOCOLS)),
+        draw(st.sampled_from(ranking.CMC_LEVELS)),
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(problems())
+def test_equals_the_loop(problem):
+    check(*problem)
+
+
+@pytest.mark.parametrize("protocol", ranking.PROTOCOLS)
+@pytest.mark.parametrize("ties", [False, True])
+def test_equals_the_loop_across_blocks(protocol, ties, monkeypatch):
+    monkeypatch.setattr(ranking, "_BLOCK_ELEMENTS", 400)
+    rng = np.random.default_rng(7)
+    distances = rng.random((101, 83))
+    if ties:
+        distances = np.round(distances, 1)
+    labels = [rng.integers(0, 25, n).tolist() for n in (101, 83)]
+    cameras = [rng.choice([3, 6], 101).tolist(), rng.choice([1, 2, 4, 5], 83).tolist()]
+    for level in ranking.CMC_LEVELS:
+        check(distances, *labels, *cameras, protocol, level)
+
+
+def test_hand_made_case():
+    # ranking of query 7: 9 7 9 5 7 -> AP (1/2 + 2/5)/2, INP 2/5, second image, second identity
+    distances = np.array([[0.5, 0.1, 0.3, 0.2, 0.4]])
+    result = rank_metrics(distances, [7], [7, 9, 9, 7, 5], protocol="regdb")
+    assert result.ap[0] == pytest.approx((1 / 2 + 2 / 5) / 2)
+    assert result.mean_inp == pytest.approx(2 / 5)
+    assert result.cmc[:3].tolist() == [0.0, 1.0, 1.0]
+    assert result.first.tolist() == [2]
+
+
+def test_identity_level_counts_each_identity_once():
+    distances = np.array([[0.1, 0.2, 0.3, 0.4]])
+    arguments = (distances, [1], [2, 2, 2, 1])
+    assert rank_metrics(*arguments, cmc_level="identity").first.tolist() == [2]
+    assert rank_metrics(*arguments, cmc_level="image").first.tolist() == [4]
+    assert rank_metrics(*arguments, protocol="regdb").first.tolist() == [4]
+    assert rank_metrics(*arguments, protocol="llcm").first.tolist() == [2]
+
+
+def test_camera_three_skips_camera_two_whoever_it_shows():
+    distances = np.array([[0.1, 0.2, 0.3]] * 2)
+    result = rank_metrics(distances, [1, 1], [5, 1, 1], [3, 6], [2, 2, 1], "sysu")
+    np.testing.assert_allclose(result.ap, [1.0, (1 / 2 + 2 / 3) / 2])
+    back = rank_metrics(np.array([[0.1, 0.2]]), [1], [5, 1], [2], [3, 6], "sysu")
+    assert back.mean_ap == 1.0
+
+
+def test_llcm_keeps_other_identities_of_the_same_camera():
+    result = rank_metrics(np.array([[0.1, 0.2, 0.3]]), [1], [1, 5, 1], [4], [4, 4, 2], "llcm")
+    assert result.mean_ap == pytest.approx(1 / 2)
+
+
+def test_queries_without_a_match_are_left_out():
+    result = rank_metrics(np.array([[0.1, 0.2], [0.1, 0.2]]), [1, 8], [1, 2])
+    assert result.valid == 1 and result.mean_ap == 1.0
+    assert np.isnan(result.ap[1]) and result.first.tolist() == [1, 0]
+
+
+def test_lengths_of_the_cmc():
+    distances, identities = np.random.default_rng(0).random((4, 50)), np.arange(50) % 25
+    assert len(rank_metrics(distances, [0, 1, 2, 3], identities).cmc) == 25
+    assert len(rank_metrics(distances[:, :3], [0, 1, 2, 0], [0, 1, 2]).cmc) == 20
+    assert len(rank_metrics(distances, [0, 1, 2, 3], identities, max_rank=7).cmc) == 7
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_takes_tensors(dtype):
+    distances = torch.rand(5, 9, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    query, gallery = torch.arange(5), torch.arange(9) % 5
+    expected = rank_metrics(distances.detach().double().numpy(), query.numpy(), gallery.numpy())
+    assert rank_metrics(distances, query, gallery).mean_ap == expected.mean_ap
+
+
+def test_takes_strings_and_does_not_change_its_input():
+    distances = np.arange(4.0).reshape(1, 4)
+    copy = distances.copy()
+    result = rank_metrics(distances, ["b"], ["aa", "b", "b", "c"], [3], [1, 2, 1, 1])
+    assert result.mean_ap == pytest.approx(1 / 2)
+    assert np.array_equal(distances, copy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((0, 3)), [], [1, 2, 3]), "at least one"),
+        ((np.zeros((2, 0)), [1, 2], []), "at least one"),
+        ((np.zeros(3), [1], [1]), "at least one"),
+        ((np.zeros((2, 3)), [1], [1, 2, 3]), "query_ids has shape"),
+        ((np.zeros((2, 3)), [1, 2], [1, 2]), "gallery_ids has shape"),
+        ((np.zeros((1, 2)), [1], [1, 2], [1]), "both"),
+        ((np.zeros((1, 2)), [1], [1, 2], [1, 2], [1, 2]), "query_cameras has shape"),
+        ((np.array([[0.0, np.nan]]), [1], [1, 2]), "NaN"),
+        ((np.zeros((1, 2)), [1], [1, 2], None, None, "market"), "protocol must be"),
+        ((np.zeros((1, 2)), [3], [1, 2]), "no query has a right"),
+        ((np.zeros((1, 2)), [1], [1, 2], [3], [2, 1]), "no query has a right"),
+        ((np.zeros((1, 2)), ["1"], [1, 2]), "query_ids are"),
+        ((np.zeros((1, 2)), [1.5], [1, 2]), "integers or strings"),
+        ((np.zeros((1, 2), dtype=complex), [1], [1, 2]), "real numbers"),
+    ],
+)
+def test_wrong_input_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        rank_metrics(*arguments)
+
+
+def test_wrong_options_are_named():
+    with pytest.raises(ValueError, match="cmc_level"):
+        rank_metrics(np.zeros((1, 2)), [1], [1, 2], cmc_level="person")
+    with pytest.raises(ValueError, match="max_rank"):
+        rank_metrics(np.zeros((1, 2)), [1], [1, 2], max_rank=0)
