@@ -1,0 +1,235 @@
+"""Checkpoints: `config.json` beside `model.safetensors`, written atomically and read strictly, without
+pickle.
+
+The weights file also carries its configuration and a checksum of its tensors, so that a damaged file, or a
+pair of files that do not belong together, is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from mtrl.config import ModelConfig
+
+if TYPE_CHECKING:
+    from mtrl.model import MTRL
+
+FORMAT = "mtrl-1"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+_MAX_JSON_BYTES = 1_000_000
+_MAX_ARGUMENT = 8192
+_CLASSIFIER = "neck.classifier.weight"
+
+
+def save_checkpoint(
+    model: MTRL,
+    folder: str | Path,
+    *,
+    include_classifier: bool = False,
+    dtype: str | torch.dtype | None = None,
+    card: str | None = None,
+) -> None:
+    """Writes `config.json`, `model.safetensors` and, with `card`, `README.md` into `folder`, each file
+    atomically.
+
+    The classifier of the training identities is dropped unless asked for. dtype "float16" or "bfloat16"
+    stores matrices in half the space; they become float32 again when loaded. Raises ValueError for values
+    that are not finite (or overflow float16), OSError when the folder cannot be written.
+    """
+    folder = Path(folder)
+    keep = include_classifier and model.config.num_identities > 0
+    tensors = {
+        name: _stored(name, value, _parse_dtype(dtype))
+        for name, value in model.state_dict().items()
+        if keep or name != _CLASSIFIER
+    }
+    config = {**model.config.to_dict(), "num_identities": model.config.num_identities if keep else 0}
+    text = json.dumps({"format": FORMAT, **config, "sha256": _digest(tensors)}, indent=1, allow_nan=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt", "mtrl": text}))
+    if card is not None:
+        write_atomically(folder / CARD, card.encode())
+    write_atomically(folder / CONFIG, (text + "\n").encode())
+
+
+def read_checkpoint(folder: str | Path) -> MTRL:
+    """The model of a folder, float32, in evaluation mode, on the CPU.
+
+    Raises FileNotFoundError for missing files, ValueError for files that are damaged, foreign or do not fit.
+    """
+    from mtrl.model import MTRL
+
+    folder = Path(folder)
+    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{folder} is no checkpoint: it lacks {' and '.join(missing)}")
+    config, _ = _parse_config(_read_limited(folder / CONFIG), str(folder / CONFIG))
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            digest = _check_record(file.metadata() or {}, config, path)
+            _check_shapes(shapes, config, path)
+            tensors = {name: file.get_tensor(name) for name in shapes}
+    except SafetensorError as error:
+        raise ValueError(_damaged(path, error)) from error
+    if _digest(tensors) != digest:
+        raise ValueError(_damaged(path, "its checksum differs"))
+    # Building draws random weights; the caller's random state is none of its business.
+    with torch.random.fork_rng(devices=[]):
+        model = MTRL(config)
+    model.load_state_dict(
+        {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}, strict=True
+    )
+    return model.eval()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside `path`, flushes to the disk and renames: `path` is the old file or the new one, never
+    half.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    names = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if dtype is None or dtype in names.values():
+        return dtype  # type: ignore[return-value]
+    if dtype not in names:
+        raise ValueError(f"dtype must be one of {sorted(names)}, not {dtype!r}")
+    return names[str(dtype)]
+
+
+def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A tensor as it is written. Vectors stay float32: they are small, and variances may leave half's
+    range.
+    """
+    value = value.detach().cpu()
+    if value.is_floating_point():
+        value = value.to(dtype) if dtype is not None and value.ndim >= 2 else value.float()
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} holds values that are not finite, or too large for {dtype}; not saved")
+    return value.contiguous().clone()
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"{name} {value.dtype} {list(value.shape)};".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read_limited(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON_BYTES + 1)
+    if len(content) > _MAX_JSON_BYTES:
+        raise ValueError(
+            f"{path} is larger than {_MAX_JSON_BYTES // 1000} kB; it is no configuration of a model"
+        )
+    return content.decode("utf-8", errors="replace")
+
+
+def _parse_config(text: str, where: str) -> tuple[ModelConfig, str]:
+    """(model settings, checksum) from JSON that may come from anywhere. Raises ValueError."""
+    try:
+        values = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{where} is not valid JSON ({error}); download or train the checkpoint again"
+        ) from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ValueError(f'{where} was not written by this library: it does not say "format": "{FORMAT}"')
+    values.pop("format")
+    checksum = values.pop("sha256", None)
+    if not isinstance(checksum, str):
+        raise ValueError(f"{where} lacks the checksum sha256")
+    try:
+        config = ModelConfig.from_dict(values)
+        _check_arguments(config.backbone_args, depth=0)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return config, checksum
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _check_arguments(value: Any, depth: int) -> None:
+    """Bounds what a stranger's `backbone_args` can make timm build before any weight was compared."""
+    if isinstance(value, (dict, list)):
+        if depth > 3 or len(value) > 64:
+            raise ValueError("backbone_args are nested too deeply or have too many entries")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_arguments(item, depth + 1)
+    elif isinstance(value, (int, float)) and not abs(value) <= _MAX_ARGUMENT:
+        raise ValueError(f"backbone_args hold {value!r}; numbers up to {_MAX_ARGUMENT} are accepted")
+    elif isinstance(value, str) and len(value) > 256:
+        raise ValueError("backbone_args hold a text of more than 256 characters")
+
+
+def _check_record(metadata: Mapping[str, str], config: ModelConfig, path: Path) -> str:
+    """The checksum in the weights file, after comparing the configuration there with that of `config.json`.
+
+    The checksum in `config.json` is not compared: a save that stopped between its two renames still loads.
+    """
+    if "mtrl" not in metadata:
+        raise ValueError(f"{path} was not written by this library: it holds no configuration")
+    own, checksum = _parse_config(metadata["mtrl"], str(path))
+    if own != config:
+        raise ValueError(f"{path} belongs to another {CONFIG} than the one beside it; restore the pair")
+    return checksum
+
+
+def _check_shapes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig, path: Path) -> None:
+    """Compares the file's header with the model's tensors before either takes memory."""
+    from mtrl.model import MTRL
+
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in MTRL(config).state_dict().items()}
+    for word, names in (
+        ("lacks", expected.keys() - shapes.keys()),
+        ("has unknown", shapes.keys() - expected.keys()),
+    ):
+        if names:
+            raise ValueError(
+                f"{path} {word} {len(names)} tensors, first {min(names)}; it is not this model's file"
+            )
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            raise ValueError(f"{path}: {name} is {list(shapes[name])}, but {CONFIG} describes {list(shape)}")
+
+
+def _damaged(path: Path, error: object) -> str:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        return f"{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"
+    if start.lstrip().startswith(b"<"):
+        return f"{path} is a web page, not the weights; download the file itself"
+    return f"{path} is damaged ({error}); download it again or train it again"

@@ -1,0 +1,51 @@
+"""From a backbone's output to an embedding: generalised-mean pooling and the batch-normalisation neck."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+GEM_POWER = 3.0
+_EPS = 1e-6
+
+
+def gem(x: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """Generalised mean over `dim` with the fixed power 3: (mean of x^3)^(1/3), x clamped to at least 1e-6."""
+    return x.clamp(min=_EPS).pow(GEM_POWER).mean(dim).pow(1 / GEM_POWER)
+
+
+class BNNeck(nn.Module):
+    """pooled [B,D] -> embedding [B,D] by a batch normalisation without shift, and logits
+    [B,num_identities].
+    """
+
+    def __init__(self, dim: int, num_identities: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(dim)
+        self.norm.bias.requires_grad_(False)
+        self.classifier: nn.Linear | None = None
+        if num_identities:
+            self.classifier = nn.Linear(dim, num_identities, bias=False)
+            nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
+        """pooled [B,D] -> (embedding [B,D], logits [B,num_identities] or None)."""
+        embedding = self.norm(pooled)
+        return embedding, None if self.classifier is None else self.classifier(embedding)
+
+
+def pool(x: Tensor, pooling: str, *, channels_last: bool, prefix_tokens: int, class_token: bool) -> Tensor:
+    """A map [B,C,h,w] (or [B,h,w,C]) or tokens [B,N,C] -> float32 [B,C].
+
+    Tokens: "token" takes the class token if there is one, else the mean of the patch tokens; "avg" and "gem"
+    pool the patch tokens. Raises ValueError for "token" on a map.
+    """
+    x = x.float()
+    if x.ndim == 3:
+        if pooling == "token" and class_token:
+            return x[:, 0]
+        x = x[:, prefix_tokens:]
+        return gem(x, (1,)) if pooling == "gem" else x.mean(1)
+    if pooling == "token":
+        raise ValueError('pooling "token" needs a backbone with tokens; use "gem" or "avg" for feature maps')
+    space = (1, 2) if channels_last else (2, 3)
+    return gem(x, space) if pooling == "gem" else x.mean(space)

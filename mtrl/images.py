@@ -1,0 +1,211 @@
+"""Pictures of any kind to RGB, and from there to the tensor that a model reads: one path for all users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+ImageSource: TypeAlias = "Image.Image | str | Path | NDArray[np.generic]"
+
+MAX_PIXELS = 64_000_000
+MAX_ASPECT = 50
+# Decoders that run inside this process; formats that start other programs (EPS) or follow links are left out.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+# Above this many pixels a resize works on uint8 (error below 1/255) so that memory stays a few times the
+# picture.
+_RESIZE_IN_UINT8 = 4_000_000
+_ORIENTATION_TAG = 274
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(source: ImageSource, what: str = "") -> Image.Image:
+    """An RGB picture from a file, a PIL image of any mode, or a uint8 array [H,W], [H,W,1], [H,W,3] or
+    [H,W,4].
+
+    EXIF orientation is applied. Transparent pixels are laid on white. Pictures deeper than 8 bits are scaled
+    from their own smallest to their own largest value, not clipped. Animations give their first frame.
+    `what` names the picture in errors (default: its path). Raises ValueError for something that is no
+    picture, is larger than 64 million pixels, or is more than 50 times longer than wide; OSError for a file
+    that cannot be read.
+    """
+    name = what or _name_of(source)
+    try:
+        if isinstance(source, (str, Path)):
+            return _read_file(Path(source), name)
+        if isinstance(source, np.ndarray):
+            return _to_rgb(_from_array(source, name), name)
+        if isinstance(source, Image.Image):
+            return _to_rgb(source, name)
+    except (ValueError, OSError) as error:
+        if name in str(error):
+            raise
+        kind = type(error) if type(error) in (FileNotFoundError, PermissionError, IsADirectoryError) else None
+        raise (kind or (OSError if isinstance(error, OSError) else ValueError))(f"{name}: {error}") from error
+    except (
+        Exception
+    ) as error:  # decoders of damaged files raise SyntaxError, struct.error, KeyError and others
+        raise ValueError(
+            f"{name} is damaged or not a supported image ({type(error).__name__}: {error})"
+        ) from error
+    raise ValueError(
+        f"{name} is no image: expected a path, a PIL image or a uint8 array, not {type(source).__name__}"
+    )
+
+
+def to_batch(images: Sequence[ImageSource] | Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures -> float32 [N,3,H,W] in [0,1], resized to `size` = (H, W) by antialiased bilinear
+    interpolation.
+
+    images: pictures as `read_image` takes them, or a tensor [N,3,h,w], uint8 or floating in [0,1].
+    A picture and its uint8 tensor give the same result. Raises as `read_image`, and ValueError for a tensor
+    of another shape or type, or with values that are not finite or outside [0,1].
+    """
+    if isinstance(images, Tensor):
+        return _resize(_checked(images), size)
+    if len(images) == 0:
+        return torch.zeros(0, 3, *size)
+    return torch.cat([_resize(to_tensor(read_image(source)), size) for source in images])
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """An RGB picture -> uint8 tensor [1,3,H,W]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0)
+
+
+def _read_file(path: Path, name: str) -> Image.Image:
+    if path.is_dir():
+        raise IsADirectoryError(f"{name} is a folder, not an image")
+    try:
+        opened = Image.open(path, formats=_formats())
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{name} is not an image that can be read; use PNG, JPEG, WebP, BMP or TIFF"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{name} is larger than {MAX_PIXELS / 1e6:.0f} million pixels; scale it down"
+        ) from error
+    with opened as image:
+        return _to_rgb(image, name)
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    _check_size(image.size, name)
+    image.load()
+    _check_size(image.size, name)
+    orientation = _orientation(image)
+    if image.mode.startswith(("I", "F")):
+        rgb = Image.fromarray(_to_uint8(np.asarray(image), name)).convert("RGB")
+    elif image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, "white")
+        rgb.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    else:
+        rgb = image.convert("RGB") if image.mode != "RGB" else image.copy()
+    return rgb.transpose(_ORIENTATIONS[orientation]) if orientation in _ORIENTATIONS else rgb
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, read after loading since some decoders turn the picture themselves. 1 when
+    damaged.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a picture with damaged metadata is still a picture
+        return 1
+
+
+def _to_uint8(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+    """Integer or float grey values [H,W] -> uint8, keeping 8-bit data as they are and stretching everything
+    else.
+    """
+    grey = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    finite = np.isfinite(grey)
+    if not finite.all():
+        if not finite.any():
+            raise ValueError(f"{name} has no finite value")
+        grey = np.where(finite, grey, grey[finite].min())
+    low, high = float(grey.min()), float(grey.max())
+    if low >= 0 and high <= 1 and values.dtype.kind == "f":
+        grey = grey * 255
+    elif low < 0 or high > 255:
+        grey = (grey - low) * (255 / (high - low)) if high > low else np.full_like(grey, 128)
+    return np.rint(grey).astype(np.uint8)
+
+
+def _from_array(array: NDArray[np.generic], name: str) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ValueError(
+            f"{name} must be a uint8 array [H,W], [H,W,3] or [H,W,4], not {array.dtype} {array.shape}"
+        )
+    _check_size((array.shape[1], array.shape[0]), name)
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ValueError(f"{name} has no pixels ({width} x {height})")
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{name} is {width} x {height} pixels, more than {MAX_PIXELS / 1e6:.0f} million; scale it down"
+        )
+    if max(size) > MAX_ASPECT * min(size):
+        raise ValueError(
+            f"{name} is {width} x {height} pixels: more than {MAX_ASPECT}:1 is no picture of a person"
+        )
+
+
+def _name_of(source: object) -> str:
+    if isinstance(source, (str, Path)):
+        return str(source)
+    return str(getattr(source, "filename", "") or "the image")
+
+
+def _checked(images: Tensor) -> Tensor:
+    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
+        raise ValueError(f"an image tensor must be [N,3,H,W] with pixels, not {list(images.shape)}")
+    if images.dtype == torch.uint8:
+        return images
+    if not images.is_floating_point():
+        raise ValueError(f"an image tensor must be uint8, or floating in [0,1], not {images.dtype}")
+    images = images.float()
+    # A comparison with NaN is false, so this refuses NaN too.
+    if images.numel() and not bool(((images >= -1e-4) & (images <= 1 + 1e-4)).all()):
+        raise ValueError(
+            "a floating image tensor must be finite and within [0,1]; pass uint8 for values up to 255"
+        )
+    return images.clamp(0, 1)
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[0] and tuple(images.shape[2:]) != tuple(size):
+        if images.dtype == torch.uint8 and images.shape[2] * images.shape[3] <= _RESIZE_IN_UINT8:
+            images = images.float().div_(255)
+        images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+    elif images.shape[0] == 0:
+        return torch.zeros(0, 3, *size, device=images.device)
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.clamp(0, 1)

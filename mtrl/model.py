@@ -1,0 +1,202 @@
+"""The re-identification model: backbone, pooling, neck. The transition images of training leave no trace in
+it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from mtrl.backbone import Backbone
+from mtrl.checkpoint import save_checkpoint
+from mtrl.config import Modality, ModelConfig
+from mtrl.head import BNNeck
+from mtrl.hub import push_to_hub
+from mtrl.images import ImageSource, read_image, to_batch
+
+_DECODERS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What one forward pass gives, in training as in evaluation.
+
+    pooled     float32 [B,D], before the neck
+    embedding  float32 [B,D], after the neck, not normalised; its direction is what retrieval compares
+    logits     float32 [B,num_identities], None for a model without a classifier
+    """
+
+    pooled: Tensor
+    embedding: Tensor
+    logits: Tensor | None
+
+
+class MTRL(nn.Module):
+    """A network for visible and infrared images alike.
+
+    pretrained: True takes timm's ImageNet weights (from its cache or the Hugging Face Hub); a path takes a
+    local .safetensors file of timm's; False, the default, starts at random and needs no network.
+    Raises ValueError for a configuration that cannot be built, OSError when weights cannot be downloaded.
+    """
+
+    def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config, pretrained)
+        self.neck = BNNeck(self.backbone.dim, config.num_identities)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        return self.backbone.dim
+
+    def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Features:
+        """images [B,3,H,W], normalised (see `preprocess`); modality integers [B] or one for all -> Features.
+
+        Only a dual stem reads the modality; transition images go through it as infrared ones.
+        """
+        pooled = self.backbone(images, modality)
+        with torch.autocast(pooled.device.type, enabled=False):
+            embedding, logits = self.neck(pooled)
+        return Features(pooled, embedding, logits)
+
+    def preprocess(self, images: Sequence[ImageSource] | Tensor) -> Tensor:
+        """Pictures, or a tensor [N,3,h,w] (uint8, or floating in [0,1]) -> normalised [N,3,H,W] on the
+        model's device.
+        """
+        return self._normalise(to_batch(images, self.config.image_size))
+
+    def encode(
+        self,
+        images: Sequence[ImageSource] | Tensor,
+        modality: str | int | Modality = "visible",
+        batch_size: int = 64,
+        *,
+        bf16: bool = False,
+    ) -> Tensor:
+        """Pictures or paths, or a tensor [N,3,h,w] -> float32 [N,D] on the CPU, rows of unit length, in input
+        order.
+
+        Works in evaluation mode whatever the mode of the model, and puts that back. Files are decoded a batch
+        ahead, so memory does not grow with their number. `bf16` computes the backbone in bfloat16: faster, a
+        little coarser. Raises ValueError or OSError, with its name, for an image that cannot be read.
+        """
+        kind = Modality.parse(modality)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        result = torch.empty(len(images), self.dim)
+        start = 0
+        with _evaluating(self), torch.inference_mode():
+            for batch in _batches(images, self.config.image_size, batch_size):
+                x = self._normalise(batch)
+                with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+                    embedding = self(x, kind).embedding
+                result[start : start + len(batch)] = F.normalize(embedding.float()).cpu()
+                start += len(batch)
+        return result
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        include_classifier: bool = False,
+        dtype: str | torch.dtype | None = None,
+        card: str | None = None,
+    ) -> None:
+        """Writes a checkpoint that `load_pretrained` reads; see `mtrl.checkpoint.save_checkpoint`."""
+        save_checkpoint(self, folder, include_classifier=include_classifier, dtype=dtype, card=card)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload model",
+        card: str | None = None,
+    ) -> str:
+        """Uploads the model to the Hugging Face Hub; returns the commit's address. See
+        `mtrl.hub.push_to_hub`.
+        """
+        return push_to_hub(
+            self,
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            commit_message=commit_message,
+            card=card,
+        )
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return (images.to(self.mean.device) - self.mean) / self.std
+
+
+def _batches(
+    images: Sequence[ImageSource] | Tensor, size: tuple[int, int], batch_size: int
+) -> Iterator[Tensor]:
+    """float [n,3,H,W] in [0,1]; while one batch is used, the next is decoded."""
+    if isinstance(images, Tensor):
+        if len(images) == 0:
+            return
+        yield from (to_batch(part, size) for part in images.split(batch_size))
+        return
+    if isinstance(images, (str, Path)):
+        raise ValueError("images must be a list of images, not one path; wrap it in a list")
+
+    def decode(source: ImageSource, row: int) -> Tensor:
+        return to_batch([read_image(source, _label(source, row))], size)
+
+    with ThreadPoolExecutor(_DECODERS) as pool:
+
+        def submit(start: int) -> list[Future[Tensor]]:
+            futures = []
+            for row in range(start, min(start + batch_size, len(images))):
+                source = images[row]
+                if isinstance(
+                    source, Image.Image
+                ):  # one picture may stand in the list twice; PIL loads it in place
+                    source = np.asarray(read_image(source, _label(source, row)))
+                futures.append(pool.submit(decode, source, row))
+            return futures
+
+        ahead = submit(0)
+        try:
+            for start in range(0, len(images), batch_size):
+                current, ahead = ahead, submit(start + batch_size)
+                yield torch.cat([future.result() for future in current])
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _label(source: ImageSource, row: int) -> str:
+    """A name for errors where the picture has none of its own."""
+    return "" if isinstance(source, (str, Path)) or hasattr(source, "filename") else f"image {row}"
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while. Modules that trained before train again; a frozen part stays frozen."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
