@@ -1,0 +1,215 @@
+"""Augmentation of whole batches: every image draws its own, a visible image and its transition alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from mtrl.config import IMAGENET_MEAN
+from mtrl.translate.interface import check_images
+from mtrl.translate.photometric import LUMA, draw_seed, grey_noise, jitter, mix_channels, soft_blur
+
+CHANNEL_MODES = ("none", "exchange", "adapt", "adapt_gray", "mix", "blend")
+ERASE_FILLS = ("mean", "random")
+ERASE_TRIES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """What `PairedAugment` does. Probabilities are per image; 0 switches a step off.
+
+    pad                   pixels by which the crop may shift in each direction (borders are repeated)
+    flip                  probability of mirroring left and right
+    erase                 probability of erasing a box; its area is a share of the image, uniform in
+                          `erase_area`, its height / width log-uniform in `erase_aspect`
+    erase_fill            "mean": the colour `mean`; "random": one random colour per image
+    mean                  RGB in [0, 1]: the mean of the model's normalisation, which makes an erased box 0
+    channel               colour of visible images, applied with probability `channel_prob`:
+                          "exchange"   all channels become one of R, G, B
+                          "adapt"      one of R, G, B, or unchanged, 1/4 each
+                          "adapt_gray" one of R, G, B, 1/4 each, else grey or unchanged, 1/8 each
+                          "mix"        all channels become one random convex mixture of R, G, B
+                          "blend"      the image is mixed in random proportion with one of its channels
+    brightness, contrast  factors uniform in 1 - x .. 1 + x, for every image of either modality
+    blur                  probability of a light blur (sigma up to 0.7 pixels)
+    noise                 largest standard deviation of grey noise; each image draws its own below it
+    """
+
+    pad: int = 4
+    flip: float = 0.5
+    erase: float = 0.5
+    erase_area: tuple[float, float] = (0.02, 0.4)
+    erase_aspect: tuple[float, float] = (0.3, 3.3)
+    erase_fill: str = "mean"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    channel: str = "none"
+    channel_prob: float = 0.5
+    brightness: float = 0.0
+    contrast: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("erase_area", "erase_aspect", "mean"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.pad < 0:
+            raise ValueError(f"pad must be at least 0, not {self.pad}")
+        for name in ("flip", "erase", "channel_prob", "brightness", "contrast", "blur", "noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
+        if not 0 < self.erase_area[0] <= self.erase_area[1] <= 1:
+            raise ValueError(f"erase_area must be two shares in (0, 1], smaller first, not {self.erase_area}")
+        if not 0 < self.erase_aspect[0] <= self.erase_aspect[1]:
+            raise ValueError(
+                f"erase_aspect must be two positive ratios, smaller first, not {self.erase_aspect}"
+            )
+        if self.erase_fill not in ERASE_FILLS:
+            raise ValueError(f"erase_fill must be one of {ERASE_FILLS}, not {self.erase_fill!r}")
+        if len(self.mean) != 3 or not all(0 <= value <= 1 for value in self.mean):
+            raise ValueError(f"mean must be three values in [0, 1], not {self.mean}")
+        if self.channel not in CHANNEL_MODES:
+            raise ValueError(f"channel must be one of {CHANNEL_MODES}, not {self.channel!r}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Geometry:
+    """Where each pixel of the output comes from, and what is erased. All on the images' device.
+
+    rows int64 [B,H], columns int64 [B,W]; erased bool [B,1,H,W]; fill float [B,3,1,1]
+    """
+
+    rows: Tensor
+    columns: Tensor
+    erased: Tensor | None
+    fill: Tensor | None
+
+
+class PairedAugment:
+    """Augments visible images, their transitions and infrared images, on whatever device they are.
+
+    A visible image and its transition share crop, mirroring and erased box; their photometric changes are
+    drawn apart. The draws of visible and infrared images do not depend on whether there are transitions.
+    """
+
+    def __init__(self, config: AugmentConfig) -> None:
+        self.config = config
+
+    def __call__(
+        self, visible: Tensor, transition: Tensor | None, infrared: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Float [N,3,H,W] (twice) and [M,3,H,W] in [0, 1] -> the same shapes, dtypes and range.
+
+        `generator` lives on the CPU; the same state gives the same images. Raises ValueError for integer
+        images, other shapes, or transitions that do not match the visible images.
+        """
+        check_images(visible)
+        check_images(infrared)
+        if transition is not None:
+            check_images(transition)
+            if transition.shape != visible.shape:
+                raise ValueError(
+                    f"transition {list(transition.shape)} must match visible {list(visible.shape)} in shape"
+                )
+        visible_geometry = self._draw_geometry(visible, generator)
+        infrared_geometry = self._draw_geometry(infrared, generator)
+        visible = self._photometric(self._channels(visible, generator), generator)
+        visible = _move(visible, visible_geometry)
+        infrared = _move(self._photometric(infrared, generator), infrared_geometry)
+        if transition is not None:
+            transition = _move(self._photometric(transition, generator), visible_geometry)
+        return visible, transition, infrared
+
+    def _draw_geometry(self, images: Tensor, generator: torch.Generator) -> _Geometry:
+        count, _, height, width = images.shape
+        pad, device = self.config.pad, images.device
+        shift = torch.randint(-pad, pad + 1, (2, count, 1), generator=generator)
+        mirrored = torch.rand(count, 1, generator=generator) < self.config.flip
+        rows = (torch.arange(height) + shift[0]).clamp(0, height - 1)
+        columns = (torch.arange(width) + shift[1]).clamp(0, width - 1)
+        columns = torch.where(mirrored, columns.flip(1), columns)
+        if self.config.erase == 0:
+            return _Geometry(rows.to(device), columns.to(device), None, None)
+        in_rows, in_columns = self._draw_boxes(count, height, width, generator)
+        erased = in_rows.to(device)[:, None, :, None] & in_columns.to(device)[:, None, None, :]
+        colour = torch.tensor(self.config.mean).expand(count, 3)
+        if self.config.erase_fill == "random":
+            colour = torch.rand(count, 3, generator=generator)
+        fill = colour.to(device, images.dtype)[:, :, None, None]
+        return _Geometry(rows.to(device), columns.to(device), erased, fill)
+
+    def _draw_boxes(
+        self, count: int, height: int, width: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Which rows [count,H] and columns [count,W] the erased box of each image covers; none without a box.
+
+        Of several sizes drawn for each image the first that fits is taken; if none does, the last is cut.
+        """
+        draws = torch.rand(2, count, ERASE_TRIES, generator=generator)
+        low, high = self.config.erase_area
+        area = (low + (high - low) * draws[0]) * height * width
+        low, high = map(math.log, self.config.erase_aspect)
+        aspect = torch.exp(low + (high - low) * draws[1])
+        tall, wide = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+        fits = (tall <= height) & (wide <= width)
+        fits[:, -1] = True
+        first = fits.int().argmax(dim=1, keepdim=True)
+        tall = tall.gather(1, first).clamp(1, height)
+        wide = wide.gather(1, first).clamp(1, width)
+        place = torch.rand(3, count, 1, generator=generator)
+        tall = tall * (place[2] < self.config.erase)
+        top = (place[0] * (height - tall + 1)).floor()
+        left = (place[1] * (width - wide + 1)).floor()
+        y, x = torch.arange(height), torch.arange(width)
+        return (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)
+
+    def _channels(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The colour change of visible images: one 3 x 3 matrix per image."""
+        if self.config.channel == "none":
+            return images
+        matrices = _channel_matrices(self.config.channel, len(images), generator)
+        applied = torch.rand(len(images), 1, 1, generator=generator) < self.config.channel_prob
+        return mix_channels(images, torch.where(applied, matrices, torch.eye(3)).to(images.device))
+
+    def _photometric(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        config, count = self.config, len(images)
+        draws = torch.rand(5, count, generator=generator)
+        if config.brightness > 0 or config.contrast > 0:
+            factors = 1 + (2 * draws[:2] - 1) * torch.tensor([[config.brightness], [config.contrast]])
+            images = jitter(images, *factors.to(images.device))
+        if config.blur > 0:
+            images = soft_blur(images, (draws[2] / 4 * (draws[3] < config.blur)).to(images.device))
+        if config.noise > 0:
+            images = grey_noise(images, (config.noise * draws[4]).to(images.device), draw_seed(generator))
+        return images
+
+
+def _channel_matrices(mode: str, count: int, generator: torch.Generator) -> Tensor:
+    """Colour matrices [count,3,3] of a channel mode, rows summing to 1."""
+    eye = torch.eye(3)
+    copies = eye[:, None, :].expand(3, 3, 3)  # copies[c] turns every channel into channel c
+    if mode == "mix":
+        weights = torch.rand(count, 3, generator=generator) + 1e-6
+        return (weights / weights.sum(dim=1, keepdim=True))[:, None, :].expand(count, 3, 3)
+    if mode == "blend":
+        chosen = copies[torch.randint(3, (count,), generator=generator)]
+        return torch.lerp(chosen, eye.expand_as(chosen), torch.rand(count, 1, 1, generator=generator))
+    grey = torch.tensor(LUMA).expand(1, 3, 3)
+    table = {
+        "exchange": copies,
+        "adapt": torch.cat([copies, eye[None]]),
+        "adapt_gray": torch.cat([copies, copies, grey, eye[None]]),
+    }[mode]
+    return table[torch.randint(len(table), (count,), generator=generator)]
+
+
+def _move(images: Tensor, geometry: _Geometry) -> Tensor:
+    """Crop and mirroring by copying pixels, never interpolating; then the erased box."""
+    count, channels, _, width = images.shape
+    source = (geometry.rows[:, :, None] * width + geometry.columns[:, None, :]).view(count, 1, -1)
+    images = images.flatten(2).gather(2, source.expand(-1, channels, -1)).view(images.shape)
+    if geometry.erased is None or geometry.fill is None:
+        return images
+    return torch.where(geometry.erased, geometry.fill, images)

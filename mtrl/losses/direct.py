@@ -1,0 +1,41 @@
+"""L_direct: supervised contrast straight from visible to infrared: the control that transitions have to beat.
+
+L_direct = ( mean_i -1/|P(i)| sum_{j in P(i)} log softmax_j(f^v_i . f^r_j / tau)
+           + mean_j -1/|P(j)| sum_{i in P(j)} log softmax_i(f^r_j . f^v_i / tau) ) / 2
+
+f^v_i, f^r_j  unit features of visible image i and infrared image j     tau  temperature
+P(.)  the images of the same identity in the other modality
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .distances import check_features, check_labels, check_temperature, contrast, no_autocast, unit_rows
+
+
+def direct_contrastive(
+    visible: Tensor,
+    infrared: Tensor,
+    identities: Tensor,
+    infrared_identities: Tensor | None = None,
+    *,
+    temperature: float = 0.1,
+) -> Tensor:
+    """Visible [N,D], infrared [M,D], their labels int [N] and [M] (None: the same) -> scalar.
+
+    Rows are normalised here. Images without a partner in the other modality do not count: 0 where nobody has
+    one, and without any visible or any infrared image. One identity alone: log M and log N averaged, if its
+    features are identical. Raises ValueError for other shapes.
+    """
+    infrared_identities = identities if infrared_identities is None else infrared_identities
+    check_features("visible", visible)
+    check_features("infrared", infrared, like=visible)
+    check_labels("identities", identities, len(visible))
+    check_labels("infrared_identities", infrared_identities, len(infrared))
+    check_temperature(temperature)
+    with no_autocast(visible):
+        similarity = unit_rows(visible) @ unit_rows(infrared).T / temperature
+        same = identities[:, None] == infrared_identities[None, :]
+        return contrast(similarity, positive=same, candidates=torch.ones_like(same))

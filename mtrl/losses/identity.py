@@ -1,0 +1,28 @@
+"""L_id: cross-entropy with label smoothing over the training identities.
+
+L_id = mean_i sum_c  -t_ic log softmax(l_i)_c ,   t_ic = (1 - e) [c = y_i] + e / C
+
+l_i  logits of image i over the C training identities     y_i  its identity     e  smoothing
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .distances import check_features, check_labels, full, no_autocast
+
+
+def identity_loss(logits: Tensor, identities: Tensor, smoothing: float = 0.1) -> Tensor:
+    """Logits [N,C] and labels int64 [N] in 0..C-1 -> scalar; 0 for an empty batch.
+
+    Raises ValueError for other shapes or a smoothing outside [0, 1). A label outside 0..C-1 is torch's error.
+    """
+    check_features("logits", logits)
+    check_labels("identities", identities, len(logits))
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing must be in [0, 1), not {smoothing}")
+    if len(logits) == 0:
+        return full(logits).sum()
+    with no_autocast(logits):
+        return F.cross_entropy(full(logits), identities, label_smoothing=smoothing)

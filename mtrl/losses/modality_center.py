@@ -1,0 +1,73 @@
+"""L_center: each identity's three centres form a short chain, and the chains stay apart.
+
+    L_center = mean_p  chain_p + [ margin + chain_p - min_{q != p} |c_p - c_q| ]_+
+    chain_p  = |c^v_p - c^t_p| + |c^t_p - c^r_p|
+
+    c^m_p  mean of identity p's unit features of modality m (v visible, t transition, r infrared)
+    c_p    mean of p's three centres
+
+The transition's centre is the joint of the chain. An identity that lacks a modality uses what it has: a link
+with a missing end is 0, and c_p is the mean of the centres that exist.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .distances import check_features, check_labels, no_autocast, pairwise_distances, unit_rows
+
+
+def modality_center(
+    visible: Tensor,
+    transition: Tensor,
+    infrared: Tensor,
+    identities: Tensor,
+    infrared_identities: Tensor | None = None,
+    *,
+    margin: float = 0.3,
+) -> Tensor:
+    """Visible [N,D], their transitions [N,D] row by row, infrared [M,D], labels int [N] and [M] -> scalar.
+
+    Rows are normalised here; `infrared_identities` None stands for `identities`. Zero iff all three centres
+    of every identity coincide and no two identities are nearer than `margin`. One identity alone: its chain,
+    no margin term. Identical features of several identities: `margin`. Nothing at all: 0.
+    Raises ValueError for other shapes.
+    """
+    infrared_identities = identities if infrared_identities is None else infrared_identities
+    check_features("visible", visible)
+    check_features("transition", transition)
+    check_features("infrared", infrared, like=visible)
+    if visible.shape != transition.shape:
+        raise ValueError("visible and transition must be aligned row by row")
+    check_labels("identities", identities, len(visible))
+    check_labels("infrared_identities", infrared_identities, len(infrared))
+    if len(visible) + len(infrared) == 0:
+        return unit_rows(visible).sum()
+    with no_autocast(visible):
+        v, t, r = unit_rows(visible), unit_rows(transition), unit_rows(infrared)
+        # Every image speaks for its identity: row k holds the centres of image k's identity. Weighted by one
+        # over the identity's images, the rows count each identity once, and no device lists the identities.
+        labels = torch.cat([identities, infrared_identities])
+        same = labels[:, None] == labels[None, :]
+        in_visible, in_infrared = same[:, : len(v)].to(v.dtype), same[:, len(v) :].to(v.dtype)
+        center_v, has_v = _means(in_visible, v)
+        center_t, _ = _means(in_visible, t)
+        center_r, has_r = _means(in_infrared, r)
+        chain = has_v * _norms(center_v - center_t) + has_v * has_r * _norms(center_t - center_r)
+        # A missing modality's centre is a row of zeros, so the sum already leaves it out.
+        center = (center_v + center_t + center_r) / (2 * has_v + has_r)[:, None]
+        nearest = pairwise_distances(center, center).masked_fill(same, torch.inf).amin(dim=1)
+        value = chain + torch.relu(margin + chain - nearest)
+        weight = 1 / same.sum(dim=1).to(v.dtype)
+        return (weight * value).sum() / weight.sum()
+
+
+def _means(membership: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Membership 0/1 [R,N], features [N,D] -> means [R,D] (0 for an empty row), 1 [R] where there is any."""
+    count = membership.sum(dim=1)
+    return membership @ features / count.clamp(min=1)[:, None], (count > 0).to(features.dtype)
+
+
+def _norms(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=1)

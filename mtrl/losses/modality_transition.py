@@ -1,0 +1,93 @@
+"""L_mtc: from visible to infrared in two hops over the transition image, without a shortcut.
+
+    L_mtc = (hop 1 + hop 2) / 2  [ + w L_direct, off by default ]
+
+    hop 1, visible <-> transition, by instance: InfoNCE in both directions
+        -log  e^{s(v_i, t_i)} / ( e^{s(v_i, t_i)} + sum_{j: y_j != y_i} e^{s(v_i, t_j)} )
+    hop 2, transition <-> infrared, by identity: supervised contrast in both directions
+        -1/|P(i)| sum_{j in P(i)} log  e^{s(t_i, r_j)} / sum_k e^{s(t_i, r_k)}
+
+    v_i, t_i  unit features of visible image i and of its own transition     r_j  of infrared image j
+    s(a, b) = a . b / tau     y  identity     P(i)  infrared images of i's identity
+
+In hop 1 other images of the same identity are neither positive nor negative. hop1="identity" makes hop 1 a
+supervised contrast as well. form="margin" replaces each term by [margin + d(positive) - d(negative)]_+ with
+the farthest positive and the nearest negative, d Euclidean between unit features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .direct import direct_contrastive
+from .distances import (
+    check_features,
+    check_labels,
+    check_temperature,
+    contrast,
+    margin_contrast,
+    no_autocast,
+    pairwise_distances,
+    unit_rows,
+)
+
+HOP1_FORMS = ("instance", "identity")
+MTC_FORMS = ("infonce", "margin")
+
+
+def modality_transition_contrastive(
+    visible: Tensor,
+    transition: Tensor,
+    infrared: Tensor,
+    identities: Tensor,
+    infrared_identities: Tensor | None = None,
+    *,
+    temperature: float = 0.1,
+    hop1: str = "instance",
+    form: str = "infonce",
+    margin: float = 0.3,
+    direct_weight: float = 0.0,
+) -> Tensor:
+    """Visible [N,D], their transitions [N,D] row by row, infrared [M,D], labels int [N] and [M] -> scalar.
+
+    Rows are normalised here; `infrared_identities` None stands for `identities`. `margin` serves
+    form="margin" alone, `temperature` everything else. A hop without images on either side is 0, and images
+    without a positive (in the margin form: or without a negative) do not count. One identity alone: hop 1 by
+    instance is 0, hop 2 at least (log M + log N) / 2; the margin form is 0. Raises ValueError for other
+    shapes or options.
+    """
+    infrared_identities = identities if infrared_identities is None else infrared_identities
+    _check(visible, transition, infrared, identities, infrared_identities)
+    check_temperature(temperature)
+    if hop1 not in HOP1_FORMS or form not in MTC_FORMS:
+        raise ValueError(
+            f"hop1 must be one of {HOP1_FORMS} and form one of {MTC_FORMS}, not {hop1!r} and {form!r}"
+        )
+
+    def hop(a: Tensor, b: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        if form == "margin":
+            return margin_contrast(pairwise_distances(a, b), positive, negative, margin)
+        return contrast(a @ b.T / temperature, positive, positive | negative)
+
+    with no_autocast(visible):
+        v, t, r = unit_rows(visible), unit_rows(transition), unit_rows(infrared)
+        same_visible = identities[:, None] == identities[None, :]
+        same_infrared = identities[:, None] == infrared_identities[None, :]
+        own = torch.eye(len(v), dtype=torch.bool, device=v.device) if hop1 == "instance" else same_visible
+        loss = (hop(v, t, own, ~same_visible) + hop(t, r, same_infrared, ~same_infrared)) / 2
+    if direct_weight:
+        loss = loss + direct_weight * direct_contrastive(
+            visible, infrared, identities, infrared_identities, temperature=temperature
+        )
+    return loss
+
+
+def _check(v: Tensor, t: Tensor, r: Tensor, identities: Tensor, infrared_identities: Tensor) -> None:
+    check_features("visible", v)
+    check_features("transition", t)
+    check_features("infrared", r, like=v)
+    if v.shape != t.shape:
+        raise ValueError(f"visible {list(v.shape)} and transition {list(t.shape)} must be aligned row by row")
+    check_labels("identities", identities, len(v))
+    check_labels("infrared_identities", infrared_identities, len(r))

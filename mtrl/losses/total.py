@@ -1,0 +1,169 @@
+"""The training objective, a weighted sum.
+
+    L = L_id + L_wrt + ramp (l_mtc L_mtc + l_center L_center + l_mqr L_mqr + l_direct L_direct)
+
+Baseline A has no transition images and l_mtc = l_center = l_mqr = 0; baseline A' adds the transitions as
+plain data (same zeros); the controls are A and A' with l_direct > 0; MTRL is the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .direct import direct_contrastive
+from .distances import unit_rows
+from .identity import identity_loss
+from .modality_center import modality_center
+from .modality_query import modality_query_regularization
+from .modality_transition import HOP1_FORMS, MTC_FORMS, modality_transition_contrastive
+from .triplet import weighted_triplet
+
+if TYPE_CHECKING:
+    from mtrl.model import Features
+
+FEATURES = ("embedding", "pooled")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """Weights and constants of the objective. A term of weight 0 is not computed.
+
+    identity, triplet       weights of the baseline's terms
+    mtc, center, mqr        weights of the terms that MTRL adds
+    direct                  weight of the direct visible-infrared contrast (the control; 0 in MTRL)
+    smoothing               label smoothing of the identity loss
+    temperature             of the contrastive terms; query_temperature of the query regularisation
+    margin                  of the centre term and of the margin form of L_mtc (unit features: at most 2)
+    hop1                    "instance" | "identity"; mtc_form "infonce" | "margin"
+    feature                 what the added terms compare: "embedding" (after the neck) or "pooled" (before it)
+    triplet_feature         "embedding", brought to unit length, or "pooled", raw, as AGW does
+    """
+
+    identity: float = 1.0
+    triplet: float = 1.0
+    mtc: float = 1.5
+    center: float = 0.5
+    mqr: float = 1.0
+    direct: float = 0.0
+    smoothing: float = 0.1
+    temperature: float = 0.1
+    query_temperature: float = 0.1
+    margin: float = 0.3
+    hop1: str = "instance"
+    mtc_form: str = "infonce"
+    feature: str = "embedding"
+    triplet_feature: str = "embedding"
+
+    def __post_init__(self) -> None:
+        for name in ("identity", "triplet", "mtc", "center", "mqr", "direct", "margin"):
+            _require(
+                0 <= getattr(self, name) < float("inf"), f"{name} must be finite and at least 0", self, name
+            )
+        for name in ("temperature", "query_temperature"):
+            _require(
+                0 < getattr(self, name) < float("inf"), f"{name} must be finite and positive", self, name
+            )
+        _require(0 <= self.smoothing < 1, "smoothing must be in [0, 1)", self, "smoothing")
+        _require(self.hop1 in HOP1_FORMS, f"hop1 must be one of {HOP1_FORMS}", self, "hop1")
+        _require(self.mtc_form in MTC_FORMS, f"mtc_form must be one of {MTC_FORMS}", self, "mtc_form")
+        for name in ("feature", "triplet_feature"):
+            _require(getattr(self, name) in FEATURES, f"{name} must be one of {FEATURES}", self, name)
+
+    @property
+    def needs_transition(self) -> bool:
+        """Whether a term compares transition images."""
+        return max(self.mtc, self.center, self.mqr) > 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TriLayout:
+    """Which rows of a batch are what: visible, then their transitions in the same order, then infrared.
+
+    visible, transition, infrared  numbers of images; transition is 0 (baseline A) or equals visible
+    identities                     int64 [visible + transition + infrared], labels 0..C-1
+    """
+
+    visible: int
+    transition: int
+    infrared: int
+    identities: Tensor
+
+    def __post_init__(self) -> None:
+        if min(self.visible, self.transition, self.infrared) < 0:
+            raise ValueError("the numbers of images must not be negative")
+        if self.transition not in (0, self.visible):
+            raise ValueError(
+                f"{self.visible} visible images have {self.transition} transitions: neither 0 nor all"
+            )
+        rows = self.visible + self.transition + self.infrared
+        if self.identities.shape != (rows,):
+            raise ValueError(f"identities must be [{rows}], not {list(self.identities.shape)}")
+
+    @classmethod
+    def balanced(cls, identities: Tensor, transition: bool = True) -> TriLayout:
+        """The layout of a sampler's batch: visible and infrared images with the same labels int64 [N]."""
+        n, times = len(identities), 3 if transition else 2
+        return cls(n, n if transition else 0, n, identities.repeat(times))
+
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[V+T+I, ...] -> visible [V, ...], transition [T, ...], infrared [I, ...] (views)."""
+        visible, transition, infrared = rows.split([self.visible, self.transition, self.infrared])
+        return visible, transition, infrared
+
+
+def total_loss(
+    features: Features, layout: TriLayout, weights: LossWeights, ramp: float = 1.0, triplet_scale: float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum and its parts, by name, before weighting (detached scalars; "total" is the sum).
+
+    ramp in [0, 1] scales the added terms (mtc, center, mqr, direct) during the warm-up, triplet_scale the
+    triplet. Raises ValueError if a term needs transition images or logits and there are none.
+    """
+    if weights.needs_transition and layout.transition == 0 and layout.visible > 0:
+        raise ValueError(
+            "the batch has no transition images: set mtc, center and mqr to 0, or pass transitions"
+        )
+    embedding = features.embedding if weights.feature == "embedding" else features.pooled
+    visible, transition, infrared = layout.split(embedding)
+    y_visible, _, y_infrared = layout.split(layout.identities)
+    parts: dict[str, Tensor] = {}
+    if weights.identity > 0:
+        if features.logits is None:
+            raise ValueError(
+                "the identity loss needs logits: the model has no classifier (num_identities is 0)"
+            )
+        parts["identity"] = identity_loss(features.logits, layout.identities, weights.smoothing)
+    if weights.triplet > 0:
+        rows = features.pooled if weights.triplet_feature == "pooled" else unit_rows(features.embedding)
+        parts["triplet"] = weighted_triplet(rows, layout.identities)
+    if weights.mtc > 0:
+        parts["mtc"] = modality_transition_contrastive(
+            visible, transition, infrared, y_visible, y_infrared,
+            temperature=weights.temperature, hop1=weights.hop1, form=weights.mtc_form, margin=weights.margin,
+        )  # fmt: skip
+    if weights.center > 0:
+        parts["center"] = modality_center(
+            visible, transition, infrared, y_visible, y_infrared, margin=weights.margin
+        )
+    if weights.mqr > 0:
+        parts["mqr"] = modality_query_regularization(
+            visible, transition, infrared, temperature=weights.query_temperature
+        )
+    if weights.direct > 0:
+        parts["direct"] = direct_contrastive(
+            visible, infrared, y_visible, y_infrared, temperature=weights.temperature
+        )
+    scale = {"identity": 1.0, "triplet": triplet_scale}
+    total = torch.zeros((), device=embedding.device)
+    for name, value in parts.items():
+        total = total + getattr(weights, name) * scale.get(name, ramp) * value
+    return total, {name: value.detach() for name, value in {**parts, "total": total}.items()}
+
+
+def _require(condition: bool, message: str, weights: LossWeights, name: str) -> None:
+    if not condition:
+        raise ValueError(f"{message}, not {getattr(weights, name)!r}")

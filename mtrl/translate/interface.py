@@ -1,0 +1,28 @@
+"""What every visible-to-infrared translator is, and what it accepts."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Translator(nn.Module):
+    """Maps visible images to infrared-like ones of the same size, without moving a pixel's content.
+
+    forward: float [N,3,H,W] in [0, 1] -> the same shape, dtype and range.
+
+    deterministic  True: the output is a function of the image, so that it can be computed once and kept.
+                   False: in train() mode every call draws new parameters per image; in eval() mode the output
+                   is a function of the image for these translators as well.
+    """
+
+    deterministic: bool = True
+
+
+def check_images(images: Tensor) -> None:
+    """Raises ValueError unless `images` is floating point [N,3,H,W]. Values are not looked at."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be [N,3,H,W], not {list(images.shape)}")
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images must be floating point in [0, 1], not {images.dtype}: divide 8-bit values by 255"
+        )

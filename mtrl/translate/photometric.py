@@ -1,0 +1,59 @@
+"""Changes of brightness, colour and sharpness on batches, each image with its own parameters.
+
+Images are float [B,3,H,W] in [0, 1]; parameters are tensors [B] (or [B,3,3]) on the same device. Where
+content stands does not change.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def mix_channels(images: Tensor, matrices: Tensor) -> Tensor:
+    """Output channel i of image b is sum_j matrices[b,i,j] x input channel j. Rows must be convex weights.
+
+    Sums by hand: a matrix product may run in reduced precision on a GPU, and a copied channel must stay
+    exact.
+    """
+    columns = matrices.to(images.dtype)[:, :, :, None, None].unbind(dim=2)
+    red, green, blue = (columns[j] * images[:, j : j + 1] for j in range(3))
+    return (red + green + blue).clamp(0, 1)
+
+
+def jitter(images: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
+    """brightness x (mean + contrast x (image - mean)), cut to [0, 1]; factors [B], mean over the image."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    gain, spread = _per_image(brightness, images), _per_image(contrast, images)
+    return (gain * torch.lerp(mean, images, spread)).clamp(0, 1)
+
+
+def soft_blur(images: Tensor, amount: Tensor) -> Tensor:
+    """Taps (a, 1-2a, a) along each axis, borders repeated; `amount` a [B] in [0, 1/4], sigma = sqrt(2a)."""
+    share = _per_image(amount, images)
+    for axis in (2, 3):
+        length = images.shape[axis]
+        first, last = images.narrow(axis, 0, 1), images.narrow(axis, length - 1, 1)
+        before = torch.cat([first, images.narrow(axis, 0, length - 1)], dim=axis)
+        after = torch.cat([images.narrow(axis, 1, length - 1), last], dim=axis)
+        images = torch.lerp(images, (before + after) / 2, 2 * share)
+    return images
+
+
+def grey_noise(images: Tensor, std: Tensor, seed: int) -> Tensor:
+    """Adds Gaussian noise of deviation `std` [B], the same in all channels; cut to [0, 1]."""
+    generator = torch.Generator(images.device).manual_seed(seed)
+    shape = (len(images), 1, *images.shape[2:])
+    noise = torch.randn(shape, generator=generator, device=images.device, dtype=torch.float32)
+    return (images + noise.to(images.dtype) * _per_image(std, images)).clamp(0, 1)
+
+
+def draw_seed(generator: torch.Generator) -> int:
+    """A seed for `grey_noise` from a CPU generator, so that noise can be drawn where the images are."""
+    return int(torch.randint(2**62, (), generator=generator))
+
+
+def _per_image(values: Tensor, images: Tensor) -> Tensor:
+    return values.to(images.dtype).view(-1, 1, 1, 1)

@@ -1,0 +1,67 @@
+"""A translator without training: random spectral sensitivity, tone curve, and a sensor's softness and noise.
+
+    out = blur( tone( sum_c w_c I_c ) ) + noise ,   tone(x) = (1 - a) x^g + a (3 x^2 - 2 x^3)
+
+    w  positive weights of the channels, summing to 1     g  gamma     a  share of an S-curve; tone is
+    monotone
+
+In train() mode each image draws its own w, g, a, blur and noise. In eval() mode w leans to red, the end of
+the spectrum next to infrared, the tone curve and the noise are off, and the blur is fixed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .interface import Translator, check_images
+from .photometric import draw_seed, grey_noise, mix_channels, soft_blur
+
+EVAL_WEIGHTS = (0.5, 0.35, 0.15)
+EVAL_BLUR = 0.05
+GAMMA = (0.6, 1.7)
+S_CURVE = 0.6
+BLUR = 0.15
+NOISE = 0.03
+SMALLEST_WEIGHT = 0.02
+
+
+class Spectral(Translator):
+    """Random positive channel mixture, monotone tone curve, light blur and noise. No parameters.
+
+    Draws come from the translator's own CPU generator: the same seed and the same calls give the same images.
+    """
+
+    deterministic = False
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self._generator = torch.Generator()
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Starts the stream of random parameters again."""
+        self._generator.manual_seed(seed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float [N,3,H,W] in [0, 1] -> same. Raises ValueError for another shape or integers."""
+        check_images(images)
+        weights = self._weights(len(images)).to(images.device)
+        grey = mix_channels(images, weights[:, None, :].expand(-1, 3, -1))
+        if not self.training:
+            return soft_blur(grey, torch.full((len(images),), EVAL_BLUR, device=images.device))
+        draws = torch.rand(4, len(images), generator=self._generator).to(images.device)
+        low, high = map(math.log, GAMMA)
+        gamma = torch.exp(low + (high - low) * draws[0]).to(images.dtype).view(-1, 1, 1, 1)
+        share = (S_CURVE * draws[1]).to(images.dtype).view(-1, 1, 1, 1)
+        toned = torch.lerp(grey**gamma, grey * grey * (3 - 2 * grey), share)
+        return grey_noise(soft_blur(toned, BLUR * draws[2]), NOISE * draws[3], draw_seed(self._generator))
+
+    def _weights(self, count: int) -> Tensor:
+        """Channel weights [count,3]: positive, summing to 1."""
+        if not self.training:
+            return torch.tensor(EVAL_WEIGHTS).expand(count, 3)
+        raw = SMALLEST_WEIGHT + torch.rand(count, 3, generator=self._generator)
+        return raw / raw.sum(dim=1, keepdim=True)
