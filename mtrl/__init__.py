@@ -1,6 +1,7 @@
 """Modality-transition representation learning for visible-infrared person re-identification."""
 
-from mtrl.hub import load_pretrained
+from mtrl.checkpoint import load_pretrained
 from mtrl.model import MTRL
+from mtrl.retrieval.gallery import Gallery, Match
 
-__all__ = ["MTRL", "load_pretrained"]
+__all__ = ["MTRL", "Gallery", "Match", "load_pretrained"]

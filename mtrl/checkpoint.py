@@ -1,5 +1,5 @@
-"""Checkpoints: `config.json` beside `model.safetensors`, written atomically and read strictly, without
-pickle.
+"""Checkpoints: `config.json` beside `model.safetensors`, written atomically and read
+strictly; nothing in them is executed.
 
 The weights file also carries its configuration and a checksum of its tensors, so that a damaged file, or a
 pair of files that do not belong together, is refused.
@@ -21,15 +21,62 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mtrl.config import ModelConfig
+from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS, download
 
 if TYPE_CHECKING:
     from mtrl.model import MTRL
 
 FORMAT = "mtrl-1"
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+SHIPPED = Path(__file__).parent / "assets" / "model"
 _MAX_JSON_BYTES = 1_000_000
 _MAX_ARGUMENT = 8192
-_CLASSIFIER = "neck.classifier.weight"
+CLASSIFIER = "neck.classifier.weight"
+
+
+def load_pretrained(
+    source: str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> MTRL:
+    """A trained model, float32, in evaluation mode.
+
+    source    None: the checkpoint shipped in the package; a folder; or a Hugging Face Hub id "user/repo", of
+    which
+              only `config.json` and `model.safetensors` are fetched (and kept in the Hub's cache)
+    revision  branch, tag or commit on the Hub;  token: for private repositories (default: the one logged in)
+    An existing folder always wins over a Hub id. Raises FileNotFoundError for a checkpoint that is not there,
+    ValueError for one that is damaged or a device that cannot be used, OSError when the Hub cannot be
+    reached.
+    """
+    model = read_checkpoint(find_checkpoint(source, revision=revision, token=token))
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def find_checkpoint(
+    source: str | Path | None, *, revision: str | None = None, token: str | bool | None = None
+) -> Path:
+    """The local folder of a checkpoint (see `load_pretrained`), after a download if need be."""
+    if source is None:
+        if not (SHIPPED / CONFIG).is_file():
+            raise FileNotFoundError(
+                f"no checkpoint is shipped in {SHIPPED}; train one with `python -m train --output runs/x` "
+                "and give its folder"
+            )
+        return SHIPPED
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ValueError(f"{source} is a folder; a revision belongs to a Hub id")
+        return folder
+    if isinstance(source, Path) or not REPO_ID.fullmatch(source):
+        hint = "give the folder that holds it" if folder.exists() else "there is no such folder"
+        raise FileNotFoundError(f'cannot load {source}: {hint} (a Hub model is written "user/repo")')
+    return download(source, revision, token)
 
 
 def save_checkpoint(
@@ -52,10 +99,12 @@ def save_checkpoint(
     tensors = {
         name: _stored(name, value, _parse_dtype(dtype))
         for name, value in model.state_dict().items()
-        if keep or name != _CLASSIFIER
+        if keep or name != CLASSIFIER
     }
     config = {**model.config.to_dict(), "num_identities": model.config.num_identities if keep else 0}
-    text = json.dumps({"format": FORMAT, **config, "sha256": _digest(tensors)}, indent=1, allow_nan=False)
+    text = json.dumps(
+        {"format": FORMAT, **config, "sha256": tensor_digest(tensors)}, indent=1, allow_nan=False
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt", "mtrl": text}))
     if card is not None:
@@ -84,7 +133,7 @@ def read_checkpoint(folder: str | Path) -> MTRL:
             tensors = {name: file.get_tensor(name) for name in shapes}
     except SafetensorError as error:
         raise ValueError(_damaged(path, error)) from error
-    if _digest(tensors) != digest:
+    if tensor_digest(tensors) != digest:
         raise ValueError(_damaged(path, "its checksum differs"))
     # Building draws random weights; the caller's random state is none of its business.
     with torch.random.fork_rng(devices=[]):
@@ -134,7 +183,7 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     return value.contiguous().clone()
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes, in order of the names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -1,65 +1,19 @@
-"""Where models come from and go to: the package, a folder, or the Hugging Face Hub."""
+"""The Hugging Face Hub: three files of a model, fetched and uploaded, with errors that say what to do."""
 
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-
-from mtrl.checkpoint import CONFIG, WEIGHTS, read_checkpoint
-
-if TYPE_CHECKING:
-    from mtrl.model import MTRL
-
-SHIPPED = Path(__file__).parent / "assets" / "model"
-_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
-def load_pretrained(
-    source: str | Path | None = None,
-    *,
-    device: str | torch.device = "cpu",
-    revision: str | None = None,
-    token: str | bool | None = None,
-) -> MTRL:
-    """A trained model, float32, in evaluation mode.
+def download(repo_id: str, revision: str | None, token: str | bool | None) -> Path:
+    """The folder, in the Hub's cache, of a repository's configuration and weights.
 
-    source    None: the checkpoint shipped in the package; a folder; or a Hugging Face Hub id "user/repo", of
-    which
-              only `config.json` and `model.safetensors` are fetched (and kept in the Hub's cache)
-    revision  branch, tag or commit on the Hub;  token: for private repositories (default: the one logged in)
-    An existing folder always wins over a Hub id. Raises FileNotFoundError for a checkpoint that is not there,
-    ValueError for one that is damaged, OSError when the Hub cannot be reached.
+    Raises FileNotFoundError for what is not there (or not for this token), OSError for a Hub out of reach.
     """
-    return read_checkpoint(find_checkpoint(source, revision=revision, token=token)).to(device)
-
-
-def find_checkpoint(
-    source: str | Path | None, *, revision: str | None = None, token: str | bool | None = None
-) -> Path:
-    """The local folder of a checkpoint (see `load_pretrained`), after a download if need be."""
-    if source is None:
-        if not (SHIPPED / CONFIG).is_file():
-            raise FileNotFoundError(
-                f"no checkpoint is shipped in {SHIPPED}; train one with `python -m train --output runs/x` "
-                "and give its folder"
-            )
-        return SHIPPED
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        if revision is not None:
-            raise ValueError(f"{source} is a folder; a revision belongs to a Hub id")
-        return folder
-    if isinstance(source, Path) or not _REPO_ID.fullmatch(source):
-        hint = "give the folder that holds it" if folder.exists() else "there is no such folder"
-        raise FileNotFoundError(f'cannot load {source}: {hint} (a Hub model is written "user/repo")')
-    return _download(source, revision, token)
-
-
-def _download(repo_id: str, revision: str | None, token: str | bool | None) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
@@ -95,29 +49,6 @@ def _hub_error(repo_id: str, revision: str | None, error: Exception) -> Exceptio
     return OSError(f"{repo_id}{at} cannot be loaded from the Hub ({type(error).__name__}); try again later")
 
 
-def push_to_hub(
-    model: MTRL,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    token: str | bool | None = None,
-    revision: str | None = None,
-    commit_message: str = "Upload model",
-    card: str | None = None,
-) -> str:
-    """Creates the repository if need be, uploads what `save_pretrained` writes, and returns the commit's
-    address.
-
-    revision: a branch, made if need be. Raises ValueError for an impossible name, OSError when the Hub
-    refuses or cannot be reached.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder, card=card)
-        return upload_folder(
-            folder, repo_id, private=private, token=token, revision=revision, commit_message=commit_message
-        )
-
-
 def upload_folder(
     folder: str | Path,
     repo_id: str,
@@ -127,12 +58,15 @@ def upload_folder(
     revision: str | None = None,
     commit_message: str = "Upload model",
 ) -> str:
-    """Uploads the files of a checkpoint folder (configuration, weights, card; nothing else). See
-    `push_to_hub`.
+    """Creates the repository if need be, uploads the files of a checkpoint folder (configuration, weights and
+    card; nothing else), and returns the commit's address.
+
+    revision: a branch, made if need be. Raises ValueError for an impossible name, OSError when the Hub
+    refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 
-    if not _REPO_ID.fullmatch(repo_id):
+    if not REPO_ID.fullmatch(repo_id):
         raise ValueError(f'a Hub repository is written "user/repo", not {repo_id!r}')
     api = HfApi(token=token)
     try:
@@ -144,7 +78,7 @@ def upload_folder(
             folder_path=str(folder),
             commit_message=commit_message,
             revision=revision,
-            allow_patterns=[CONFIG, WEIGHTS, "README.md"],
+            allow_patterns=[CONFIG, WEIGHTS, CARD],
         )
     except Exception as error:
         if isinstance(error, ValueError) and not isinstance(error, OSError):

@@ -5,6 +5,9 @@ it.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,10 +20,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mtrl.backbone import Backbone
-from mtrl.checkpoint import save_checkpoint
+from mtrl.checkpoint import CLASSIFIER, save_checkpoint, tensor_digest
 from mtrl.config import Modality, ModelConfig
 from mtrl.head import BNNeck
-from mtrl.hub import push_to_hub
+from mtrl.hub import upload_folder
 from mtrl.images import ImageSource, read_image, to_batch
 
 _DECODERS = 4
@@ -108,6 +111,13 @@ class MTRL(nn.Module):
                 start += len(batch)
         return result
 
+    def fingerprint(self) -> str:
+        """SHA-256 over what decides an embedding: weights and input settings. Galleries remember it."""
+        weights = {name: value.cpu() for name, value in self.state_dict().items() if name != CLASSIFIER}
+        settings = {**self.config.to_dict(), "num_identities": 0}
+        text = json.dumps(settings, sort_keys=True) + tensor_digest(weights)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def save_pretrained(
         self,
         folder: str | Path,
@@ -129,18 +139,21 @@ class MTRL(nn.Module):
         commit_message: str = "Upload model",
         card: str | None = None,
     ) -> str:
-        """Uploads the model to the Hugging Face Hub; returns the commit's address. See
-        `mtrl.hub.push_to_hub`.
+        """Uploads what `save_pretrained` writes to the Hugging Face Hub; returns the commit's address.
+
+        revision: a branch, made if need be. token: default is the one logged in. Raises ValueError for an
+        impossible name, OSError when the Hub refuses or cannot be reached.
         """
-        return push_to_hub(
-            self,
-            repo_id,
-            private=private,
-            token=token,
-            revision=revision,
-            commit_message=commit_message,
-            card=card,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, card=card)
+            return upload_folder(
+                folder,
+                repo_id,
+                private=private,
+                token=token,
+                revision=revision,
+                commit_message=commit_message,
+            )
 
     def _normalise(self, images: Tensor) -> Tensor:
         return (images.to(self.mean.device) - self.mean) / self.std
