@@ -30,6 +30,7 @@ FORMAT = "mtrl-1"
 SHIPPED = Path(__file__).parent / "assets" / "model"
 _MAX_JSON_BYTES = 1_000_000
 _MAX_ARGUMENT = 8192
+_MAX_BLOCKS = 256
 CLASSIFIER = "neck.classifier.weight"
 
 
@@ -42,9 +43,8 @@ def load_pretrained(
 ) -> MTRL:
     """A trained model, float32, in evaluation mode.
 
-    source    None: the checkpoint shipped in the package; a folder; or a Hugging Face Hub id "user/repo", of
-    which
-              only `config.json` and `model.safetensors` are fetched (and kept in the Hub's cache)
+    source    None: the checkpoint shipped in the package; a folder; or a Hugging Face Hub id "user/repo",
+              of which only `config.json` and `model.safetensors` are fetched (and kept in the Hub's cache)
     revision  branch, tag or commit on the Hub;  token: for private repositories (default: the one logged in)
     An existing folder always wins over a Hub id. Raises FileNotFoundError for a checkpoint that is not there,
     ValueError for one that is damaged or a device that cannot be used, OSError when the Hub cannot be
@@ -229,15 +229,15 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
-def _check_arguments(value: Any, depth: int) -> None:
+def _check_arguments(value: Any, depth: int, limit: int = _MAX_ARGUMENT) -> None:
     """Bounds what a stranger's `backbone_args` can make timm build before any weight was compared."""
     if isinstance(value, (dict, list)):
         if depth > 3 or len(value) > 64:
             raise ValueError("backbone_args are nested too deeply or have too many entries")
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_arguments(item, depth + 1)
-    elif isinstance(value, (int, float)) and not abs(value) <= _MAX_ARGUMENT:
-        raise ValueError(f"backbone_args hold {value!r}; numbers up to {_MAX_ARGUMENT} are accepted")
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_arguments(item, depth + 1, _MAX_BLOCKS if key in ("layers", "depth", "depths") else limit)
+    elif isinstance(value, (int, float)) and not abs(value) <= limit:
+        raise ValueError(f"backbone_args hold {value!r}; numbers up to {limit} are accepted there")
     elif isinstance(value, str) and len(value) > 256:
         raise ValueError("backbone_args hold a text of more than 256 characters")
 

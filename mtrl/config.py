@@ -65,6 +65,11 @@ class ModelConfig:
             f"image_size must be (height, width) with 16 to 2048 pixels each, not {self.image_size}",
         )
         _require(len(self.mean) == 3 and len(self.std) == 3, "mean and std must have three values each")
+        numbers = (*self.mean, *self.std)
+        _require(
+            all(isinstance(value, (int, float)) and abs(value) < 1e6 for value in numbers),
+            f"mean and std must be finite numbers, not {numbers}",
+        )
         _require(all(value > 0 for value in self.std), f"std must be positive, not {self.std}")
         _require(self.stem in STEMS, f"stem must be one of {STEMS}, not {self.stem!r}")
         _require(self.pooling in POOLINGS, f"pooling must be one of {POOLINGS}, not {self.pooling!r}")

@@ -1,0 +1,48 @@
+"""`python -m mtrl encode IMAGE... --output FILE`: embeddings as safetensors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from safetensors.torch import save
+
+from mtrl import load_pretrained
+from mtrl.checkpoint import write_atomically
+from mtrl.commands.options import add_model_options, find_images
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's flags."""
+    parser.description = (
+        "Writes one tensor `features` (float32, one unit row per image) with the images' names, in the same order, "
+        "as a JSON list under `names` in the file's metadata."
+    )
+    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="images, or folders of images")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, required=True, help="the .safetensors file to write"
+    )
+    add_model_options(parser, modality="visible")
+    parser.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out damaged images instead of stopping"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Encodes and writes. Raises ValueError or OSError for wrong input."""
+    if args.output.suffix != ".safetensors":
+        raise ValueError(f"--output must end in .safetensors, not {args.output}")
+    paths, skipped = find_images(args.images, args.skip_unreadable)
+    model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
+    features = model.encode(paths, args.modality, args.batch_size)
+    metadata = {
+        "format": "pt",
+        "names": json.dumps([str(path) for path in paths], ensure_ascii=False),
+        "modality": args.modality,
+        "model": model.fingerprint(),
+    }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(args.output, save({"features": features}, metadata=metadata))
+    print(f"{len(paths)} images, {model.dim} dimensions, written to {args.output}" + skipped)
+    return 0
