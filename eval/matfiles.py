@@ -119,4 +119,4 @@ def _checked(array: NDArray[Any], what: str) -> NDArray[np.float64]:
         )
     if not np.isfinite(array).all():
         raise ValueError(f"{what}: holds NaN or infinity")
-    return array.astype(np.float64)
+    return np.ascontiguousarray(array, dtype=np.float64)

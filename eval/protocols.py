@@ -3,8 +3,8 @@
 Two gallery draws go by the same name in the literature and pick different images; both are here:
 
 seeded    `random.Random(trial)`; identities ascending, their cameras ascending inside, one `choice` from the
-          images of each identity and camera in file-name order (the common Python code of the field). With more
-          than one shot a `sample` of that many takes its place; no common code fixes that draw: it is ours.
+          images of each identity and camera in file-name order (the common Python code of the field). With
+          more than one shot a `sample` of that many takes its place; that draw is ours, nobody's code fixes it.
 official  the data set's permutation file: cameras ascending, identities ascending inside, the first 1 or 10
           entries of the trial's row.
 
@@ -142,8 +142,8 @@ def make_trials(
         draws = [seeded_gallery(groups, n, setting.shots) for n in range(setting.trials)]
     if setting.direction == "vis2ir_released":
         warnings.warn(
-            "vis2ir_released searches all visible images with sampled infrared ones, as released LLCM scripts "
-            'do under the name "VIS to IR"; vis2ir is the search that its name says',
+            "vis2ir_released searches all visible images with sampled infrared ones, as released LLCM "
+            'scripts do under the name "VIS to IR"; vis2ir is the search that its name says',
             stacklevel=2,
         )
         return [Trial(draw, query) for draw in draws]

@@ -1,0 +1,139 @@
+"""Features of an image set, each image encoded once, with a cache on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from mtrl.checkpoint import write_atomically
+from mtrl.data.imageset import ImageSet
+from mtrl.model import MTRL
+
+FEATURES = ("after", "before")
+_HASHED_ROWS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """How features are made.
+
+    feature     "after" | "before" the batch-normalisation neck
+    flip        average the features of each image and of its mirror image
+    batch_size  images per forward pass
+    bf16        bfloat16 autocast: faster, a little coarser
+    cache       folder for finished features, or None
+    progress    show a progress bar on stderr (never when that is not a terminal)
+    """
+
+    feature: str = "after"
+    flip: bool = False
+    batch_size: int = 64
+    bf16: bool = False
+    cache: Path | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.feature not in FEATURES:
+            raise ValueError(f"feature must be one of {', '.join(FEATURES)}, not {self.feature!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
+
+
+def extract(
+    model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Extraction | None = None
+) -> NDArray[np.float32]:
+    """float32 [len(rows), D], not normalised, for some rows of an image set.
+
+    Works in evaluation mode on the model's device and leaves the model as it was. Raises ValueError when a
+    feature is not finite.
+    """
+    how = how or Extraction()
+    path = _cache_path(model, images, rows, how) if how.cache else None
+    if path is not None and (cached := _read_cache(path, (len(rows), model.dim))) is not None:
+        return cached
+    result = np.empty((len(rows), model.dim), dtype=np.float32)
+    bar = tqdm(
+        total=len(rows), unit="img", desc="encode", leave=False, disable=None if how.progress else True
+    )
+    with _evaluating(model), torch.inference_mode(), bar:
+        for start in range(0, len(rows), how.batch_size):
+            part = rows[start : start + how.batch_size]
+            result[start : start + len(part)] = _forward(model, images, part, how).cpu().numpy()
+            bar.update(len(part))
+    if not np.isfinite(result).all():
+        raise ValueError("the model gives features that are not finite; its weights are damaged or diverged")
+    if path is not None:
+        _write_cache(path, result)
+    return result
+
+
+def _forward(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Extraction) -> Tensor:
+    pixels = torch.from_numpy(np.ascontiguousarray(images.images[rows]).transpose(0, 3, 1, 2))
+    modality = torch.from_numpy(images.modalities[rows].astype(np.int64))
+    x = model.preprocess(pixels)
+    modality = modality.to(x.device)
+    views = (x, x.flip(3)) if how.flip else (x,)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=how.bf16):
+        outputs = [model(view, modality) for view in views]
+    chosen = [out.embedding if how.feature == "after" else out.pooled for out in outputs]
+    return torch.stack([features.float() for features in chosen]).mean(dim=0)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; only modules that were training train again afterwards."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _cache_path(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Extraction) -> Path:
+    """A file name that changes with the weights, the pixels, their order and the kind of feature."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps([model.config.to_dict(), how.feature, how.flip, how.bf16], default=str).encode())
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {value.dtype} {list(value.shape)};".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    digest.update(f"{images.images.shape[1:]} {len(rows)};".encode())
+    digest.update(images.modalities[rows].tobytes())
+    for start in range(0, len(rows), _HASHED_ROWS):
+        digest.update(np.ascontiguousarray(images.images[rows[start : start + _HASHED_ROWS]]).data)
+    assert how.cache is not None
+    return how.cache / f"features-{digest.hexdigest()[:32]}.safetensors"
+
+
+def _read_cache(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    """The stored features, or None when there are none or they are damaged (then they are made again)."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.is_file():
+        return None
+    try:
+        features = load_file(path)["features"]
+    except (SafetensorError, KeyError, OSError):
+        return None
+    usable = features.shape == shape and features.dtype == np.float32 and bool(np.isfinite(features).all())
+    return features if usable else None
+
+
+def _write_cache(path: Path, features: NDArray[np.float32]) -> None:
+    from safetensors.numpy import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, save({"features": features}))

@@ -1,0 +1,160 @@
+"""What an evaluation says: the table, and the JSON that other programs read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.protocols import Setting
+from eval.score import Scores
+from mtrl.checkpoint import write_atomically
+
+RANKS = (1, 5, 10, 20)
+Figures = dict[str, Any]  # {"map", "minp", "cmc": {"1", "5", "10", "20"}}, fractions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Report:
+    """The figures of one setting over its trials, and everything needed to repeat them.
+
+    setting       protocol, direction, mode, shots, gallery draw, CMC level
+    trials        one `Scores` per trial
+    reranked      the same after re-ranking; empty without it
+    modality_gap  see `eval.score.modality_gap`
+    """
+
+    setting: Setting
+    trials: tuple[Scores, ...]
+    reranked: tuple[Scores, ...] = ()
+    modality_gap: float = math.nan
+    dataset: str = ""
+    checkpoint: str = ""
+    feature: str = "after"
+    flip: bool = False
+    distance: str = "cosine"
+    size: str | None = None
+    test_seed: int | None = None
+
+    @property
+    def map(self) -> float:
+        """Mean average precision, mean over trials."""
+        return float(np.mean([scores.map for scores in self.trials]))
+
+    @property
+    def minp(self) -> float:
+        """Mean inverse negative penalty, mean over trials."""
+        return float(np.mean([scores.minp for scores in self.trials]))
+
+    @property
+    def rank1(self) -> float:
+        """Rank-1, mean over trials."""
+        return float(self.cmc[0])
+
+    @property
+    def cmc(self) -> NDArray[np.float64]:
+        """float64 [R]: the CMC curve, mean over trials."""
+        length = min(len(scores.cmc) for scores in self.trials)
+        return np.mean([scores.cmc[:length] for scores in self.trials], axis=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; fractions. `std` is the population standard deviation over the trials (0 for one)."""
+        setting, first = self.setting, self.trials[0]
+        whole = setting.protocol == "regdb"
+        values: dict[str, Any] = {
+            "dataset": self.dataset,
+            "direction": setting.direction,
+            "mode": setting.mode,
+            "shots": None if whole else setting.shots,
+            "checkpoint": self.checkpoint,
+            **_summary(self.trials),
+            "protocol": setting.protocol,
+            "gallery": gallery_name(setting),
+            "cmc_level": setting.level,
+            "feature": self.feature,
+            "flip": self.flip,
+            "distance": self.distance,
+            "num_query": first.num_query,
+            "num_valid_query": first.valid,
+            "num_gallery": first.num_gallery,
+            "modality_gap": None if math.isnan(self.modality_gap) else self.modality_gap,
+            "size": self.size,
+            "test_seed": self.test_seed,
+            "version": _version(),
+        }
+        if self.reranked:
+            values["rerank"] = {"method": "k-reciprocal", "k1": 20, "k2": 6, "weight": 0.3}
+            values["rerank"].update(_summary(self.reranked))
+        return values
+
+
+def gallery_name(setting: Setting) -> str:
+    """ "seeded", "official", or "full" where every image of the modality stands in the gallery."""
+    return "full" if setting.protocol == "regdb" else setting.gallery
+
+
+def write_json(path: str | Path, report: Report) -> None:
+    """Writes the report atomically. Raises OSError when the folder is missing or cannot be written."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"
+    write_atomically(target, text.encode())
+
+
+def table(reports: Sequence[Report]) -> str:
+    """Reports as text: one row each, and one more for re-ranked figures; percentages, mean ± deviation."""
+    head = ["direction", "mode", "shots", "gallery", "trials", "queries", "images"]
+    head += [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
+    rows = [head]
+    for report in reports:
+        setting, first = report.setting, report.trials[0]
+        valid = str(first.valid) if first.valid == first.num_query else f"{first.valid} of {first.num_query}"
+        labels = [setting.direction, setting.mode, "-" if setting.protocol == "regdb" else str(setting.shots)]
+        labels += [gallery_name(setting), str(len(report.trials)), valid, str(first.num_gallery)]
+        rows.append(labels + _cells(report.trials))
+        if report.reranked:
+            rows.append(["+ re-ranking", *[""] * (len(labels) - 1), *_cells(report.reranked)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _summary(trials: Sequence[Scores]) -> dict[str, Any]:
+    return {
+        "trials": [_figures([scores], np.mean) for scores in trials],
+        "mean": _figures(trials, np.mean),
+        "std": _figures(trials, np.std),
+    }
+
+
+def _figures(trials: Sequence[Scores], reduce: Callable[[list[float]], Any]) -> Figures:
+    return {
+        "map": float(reduce([scores.map for scores in trials])),
+        "minp": float(reduce([scores.minp for scores in trials])),
+        "cmc": {str(rank): float(reduce([scores.cmc[rank - 1] for scores in trials])) for rank in RANKS},
+    }
+
+
+def _cells(trials: Sequence[Scores]) -> list[str]:
+    mean, std = _figures(trials, np.mean), _figures(trials, np.std)
+    pairs = [(mean["cmc"][str(rank)], std["cmc"][str(rank)]) for rank in RANKS]
+    pairs += [(mean[name], std[name]) for name in ("map", "minp")]
+    if len(trials) == 1:
+        return [f"{100 * value:.2f}" for value, _ in pairs]
+    return [f"{100 * value:.2f} ± {100 * deviation:.2f}" for value, deviation in pairs]
+
+
+def _version() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("mtrl")
+    except PackageNotFoundError:
+        return None
