@@ -207,9 +207,10 @@ def _channel_matrices(mode: str, count: int, generator: torch.Generator) -> Tens
 
 def _move(images: Tensor, geometry: _Geometry) -> Tensor:
     """Crop and mirroring by copying pixels, never interpolating; then the erased box."""
-    count, channels, _, width = images.shape
-    source = (geometry.rows[:, :, None] * width + geometry.columns[:, None, :]).view(count, 1, -1)
-    images = images.flatten(2).gather(2, source.expand(-1, channels, -1)).view(images.shape)
+    width = images.shape[3]
+    source = (geometry.rows[:, :, None] * width + geometry.columns[:, None, :]).flatten(1)
+    source = source[:, None, :].expand(-1, images.shape[1], -1)
+    images = images.flatten(2).gather(2, source).view(images.shape)
     if geometry.erased is None or geometry.fill is None:
         return images
     return torch.where(geometry.erased, geometry.fill, images)

@@ -43,7 +43,7 @@ def soft_blur(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def grey_noise(images: Tensor, std: Tensor, seed: int) -> Tensor:
-    """Adds Gaussian noise of deviation `std` [B], the same in all channels; cut to [0, 1]."""
+    """Adds to [B,C,H,W] Gaussian noise of deviation `std` [B], the same in all channels; cut to [0, 1]."""
     generator = torch.Generator(images.device).manual_seed(seed)
     shape = (len(images), 1, *images.shape[2:])
     noise = torch.randn(shape, generator=generator, device=images.device, dtype=torch.float32)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .interface import Translator, check_images
-from .photometric import draw_seed, grey_noise, mix_channels, soft_blur
+from .photometric import draw_seed, grey_noise, soft_blur
 
 EVAL_WEIGHTS = (0.5, 0.35, 0.15)
 EVAL_BLUR = 0.05
@@ -48,14 +48,19 @@ class Spectral(Translator):
     def forward(self, images: Tensor) -> Tensor:
         """float [N,3,H,W] in [0, 1] -> same. Raises ValueError for another shape or integers."""
         check_images(images)
-        weights = self._weights(len(images)).to(images.device)
-        grey = mix_channels(images, weights[:, None, :].expand(-1, 3, -1))
-        if not self.training:
-            return soft_blur(grey, torch.full((len(images),), EVAL_BLUR, device=images.device))
-        draws = torch.rand(4, len(images), generator=self._generator).to(images.device)
+        weights = self._weights(len(images)).to(images.device, images.dtype)
+        grey = (images * weights[:, :, None, None]).sum(dim=1, keepdim=True).clamp(0, 1)
+        output = (
+            self._sense(grey) if self.training else soft_blur(grey, torch.full_like(weights[:, 0], EVAL_BLUR))
+        )
+        return output.expand_as(images).contiguous()
+
+    def _sense(self, grey: Tensor) -> Tensor:
+        """Random tone curve, blur and noise for each image [N,1,H,W]."""
+        draws = torch.rand(4, len(grey), generator=self._generator).to(grey.device, grey.dtype)
         low, high = map(math.log, GAMMA)
-        gamma = torch.exp(low + (high - low) * draws[0]).to(images.dtype).view(-1, 1, 1, 1)
-        share = (S_CURVE * draws[1]).to(images.dtype).view(-1, 1, 1, 1)
+        gamma = torch.exp(low + (high - low) * draws[0]).view(-1, 1, 1, 1)
+        share = (S_CURVE * draws[1]).view(-1, 1, 1, 1)
         toned = torch.lerp(grey**gamma, grey * grey * (3 - 2 * grey), share)
         return grey_noise(soft_blur(toned, BLUR * draws[2]), NOISE * draws[3], draw_seed(self._generator))
 

@@ -1,0 +1,143 @@
+"""The losses written out slowly, one image after the other, from the equations alone. Plain Python floats."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+Row = Sequence[float]
+Rows = Sequence[Row]
+
+
+def unit(rows: Rows) -> list[list[float]]:
+    return [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in rows]
+
+
+def dot(a: Row, b: Row) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def distance(a: Row, b: Row) -> float:
+    return math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)))
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def identity(logits: Rows, y: Sequence[int], smoothing: float) -> float:
+    losses = []
+    for row, label in zip(logits, y, strict=True):
+        log_norm = math.log(sum(math.exp(x) for x in row))
+        target = [smoothing / len(row) + (1 - smoothing) * (c == label) for c in range(len(row))]
+        losses.append(-sum(t * (x - log_norm) for t, x in zip(target, row, strict=True)))
+    return mean(losses)
+
+
+def softmax_average(values: Sequence[float], sign: float) -> float:
+    top = max(sign * v for v in values)
+    weights = [math.exp(sign * v - top) for v in values]
+    return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+
+
+def triplet(x: Rows, y: Sequence[int]) -> float:
+    losses = []
+    for i in range(len(x)):
+        near = [distance(x[i], x[j]) for j in range(len(x)) if y[j] != y[i]]
+        far = [distance(x[i], x[j]) for j in range(len(x)) if y[j] == y[i]]
+        if near:
+            gap = softmax_average(far, 1) - softmax_average(near, -1)
+            losses.append(gap + math.log1p(math.exp(-gap)) if gap > 0 else math.log1p(math.exp(gap)))
+    return mean(losses)
+
+
+def one_way(
+    a: Rows,
+    b: Rows,
+    positive: Callable[[int, int], bool],
+    negative: Callable[[int, int], bool],
+    temperature: float,
+    margin: float | None = None,
+) -> float:
+    losses = []
+    for i in range(len(a)):
+        good = [j for j in range(len(b)) if positive(i, j)]
+        bad = [j for j in range(len(b)) if negative(i, j)]
+        if margin is not None:
+            if good and bad:
+                farthest = max(distance(a[i], b[j]) for j in good)
+                nearest = min(distance(a[i], b[j]) for j in bad)
+                losses.append(max(0.0, margin + farthest - nearest))
+        elif good:
+            norm = sum(math.exp(dot(a[i], b[j]) / temperature) for j in [*good, *bad])
+            losses.append(mean([math.log(norm) - dot(a[i], b[j]) / temperature for j in good]))
+    return mean(losses)
+
+
+def hop(a, b, positive, negative, temperature, margin=None) -> float:
+    forth = one_way(a, b, positive, negative, temperature, margin)
+    back = one_way(b, a, lambda i, j: positive(j, i), lambda i, j: negative(j, i), temperature, margin)
+    return (forth + back) / 2
+
+
+def direct(v: Rows, r: Rows, y: Sequence[int], yr: Sequence[int], temperature: float) -> float:
+    v, r = unit(v), unit(r)
+    return hop(v, r, lambda i, j: y[i] == yr[j], lambda i, j: y[i] != yr[j], temperature)
+
+
+def transition(v, t, r, y, yr, temperature=0.1, hop1="instance", margin=None, direct_weight=0.0) -> float:
+    raw_v, raw_r, v, t, r = v, r, unit(v), unit(t), unit(r)
+
+    def own(i: int, j: int) -> bool:
+        return i == j if hop1 == "instance" else y[i] == y[j]
+
+    first = hop(v, t, own, lambda i, j: y[i] != y[j], temperature, margin)
+    second = hop(t, r, lambda i, j: y[i] == yr[j], lambda i, j: y[i] != yr[j], temperature, margin)
+    shortcut = direct_weight * direct(raw_v, raw_r, y, yr, temperature) if direct_weight else 0.0
+    return (first + second) / 2 + shortcut
+
+
+def average(rows: Rows) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+
+
+def center(v, t, r, y, yr, margin) -> float:
+    v, t, r = unit(v), unit(t), unit(r)
+    people = sorted({*y, *yr})
+    chains, centers = {}, {}
+    for p in people:
+        parts = [
+            average([row for row, label in zip(rows, labels, strict=True) if label == p])
+            for rows, labels in ((v, y), (t, y), (r, yr))
+            if p in labels
+        ]
+        chains[p] = sum(distance(a, b) for a, b in itertools.pairwise(parts))
+        centers[p] = average(parts)
+    losses = []
+    for p in people:
+        others = [distance(centers[p], centers[q]) for q in people if q != p]
+        losses.append(chains[p] + (max(0.0, margin + chains[p] - min(others)) if others else 0.0))
+    return mean(losses)
+
+
+def softmax(values: Sequence[float]) -> list[float]:
+    exps = [math.exp(v) for v in values]
+    return [e / sum(exps) for e in exps]
+
+
+def divergence(p: Row, q: Row) -> float:
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def query(v, t, r, temperature) -> float:
+    v, t, r = unit(v), unit(t), unit(r)
+
+    def answer(question: Row, candidates: Rows) -> list[float]:
+        return softmax([dot(question, c) / temperature for c in candidates])
+
+    if not v or not r:
+        return 0.0
+    asked = mean([divergence(answer(t[i], r), answer(v[i], r)) for i in range(len(v))])
+    found = mean([divergence(answer(r[j], t), answer(r[j], v)) for j in range(len(r))])
+    return (asked + found) / 2
