@@ -43,19 +43,14 @@ class Report:
     test_seed: int | None = None
 
     @property
-    def map(self) -> float:
-        """Mean average precision, mean over trials."""
-        return float(np.mean([scores.map for scores in self.trials]))
+    def mean(self) -> Figures:
+        """{"map", "minp", "cmc": {"1", "5", "10", "20"}}: fractions, mean over the trials."""
+        return _figures(self.trials, np.mean)
 
     @property
-    def minp(self) -> float:
-        """Mean inverse negative penalty, mean over trials."""
-        return float(np.mean([scores.minp for scores in self.trials]))
-
-    @property
-    def rank1(self) -> float:
-        """Rank-1, mean over trials."""
-        return float(self.cmc[0])
+    def std(self) -> Figures:
+        """The same figures' population standard deviation over the trials; 0 for a single one."""
+        return _figures(self.trials, np.std)
 
     @property
     def cmc(self) -> NDArray[np.float64]:

@@ -1,0 +1,216 @@
+"""`python -m eval`: a model's figures on a test set; `python -m eval features` and `benchmark` beside it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval.evaluate import Evaluation, evaluate_settings
+from eval.features import FEATURES, Extraction
+from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting
+from eval.report import Report, table, write_json
+from eval.score import DISTANCES
+from mtrl.cli import option, parse, run
+from mtrl.retrieval.ranking import CMC_LEVELS
+
+DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
+SIZES = ("tiny", "small", "large")
+BOTH = ("ir2vis", "vis2ir")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSettings:
+    """Every option of `python -m eval`. Field names are the flags."""
+
+    checkpoint: str | None = option(
+        None, "a run folder or a Hub id; without it the checkpoint shipped with mtrl"
+    )
+    dataset: str = option("synthetic", "data set whose test split is evaluated", DATASETS)
+    data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
+    size: str = option("small", "size of the synthetic data set", SIZES)
+    test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
+    direction: str = option("ir2vis", "infrared queries in a visible gallery, or ...", (*DIRECTIONS, "both"))
+    mode: str = option("all", "all-search or indoor-search (SYSU-MM01 rules)", MODES)
+    shots: int = option(1, "gallery images per identity and camera, 1 or 10")
+    gallery: str = option("seeded", "draw of the gallery: seeded, or by SYSU-MM01's official file", GALLERIES)
+    splits: str | None = option(None, "folder with rand_perm_cam.mat (default: DATA_ROOT/exp)")
+    trials: int = option(10, "number of gallery draws that are averaged")
+    cmc_level: str | None = option(
+        None, "rank of the identity or of the image (default: as usual)", CMC_LEVELS
+    )
+    feature: str = option("after", "features after or before the neck", FEATURES)
+    flip: bool = option(False, "average the features of an image and its mirror image")
+    distance: str = option("cosine", "how features are compared", DISTANCES)
+    rerank: bool = option(False, "add figures after k-reciprocal re-ranking (k1=20, k2=6, weight 0.3)")
+    batch_size: int = option(64, "images per forward pass")
+    bf16: bool = option(False, "compute in bfloat16: faster, a little coarser")
+    device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
+    cache: str | None = option(None, "folder where features are kept by checkpoint and data")
+    cache_dir: str | None = option(None, "folder where rendered and resized images are kept")
+    json: str | None = option(None, "write the figures here; with --direction both, one file per direction")
+    output: str | None = option(None, "folder for figures: CMC curve, ranking strips, modality gap")
+
+    def protocol_settings(self, protocol: str) -> list[Setting]:
+        """One `Setting` per direction. Raises ValueError for combinations that do not exist."""
+        directions = BOTH if self.direction == "both" else (self.direction,)
+        rest = (self.mode, self.shots, self.gallery, self.trials, self.cmc_level)
+        return [Setting(protocol, direction, *rest) for direction in directions]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; see `python -m eval -h`."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["features"]:
+        from eval.official import main as features_main
+
+        return features_main(arguments[1:])
+    if arguments[:1] == ["benchmark"]:
+        from eval.benchmark import main as benchmark_main
+
+        return benchmark_main(arguments[1:])
+    parser = argparse.ArgumentParser(
+        "python -m eval",
+        description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
+        "deviation over the gallery draws.",
+        epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
+        '"python -m eval benchmark -h" times the metrics.',
+    )
+    return evaluate_command(parse(EvalSettings, parser, arguments))
+
+
+def evaluate_command(settings: EvalSettings) -> int:
+    """Loads, evaluates, prints the table and writes what was asked for."""
+    from mtrl import load_pretrained
+    from mtrl.data import load_data
+
+    known = {
+        "synthetic": "sysu",
+        "folder": "sysu",
+    }  # checked before anything slow; the data may say otherwise
+    settings.protocol_settings(known.get(settings.dataset, settings.dataset))
+    permutations = _permutations(settings)
+    model = load_pretrained(settings.checkpoint, device=pick_device(settings.device))
+    data = load_data(
+        settings.dataset,
+        settings.data_root,
+        size=settings.size,
+        test_seed=settings.test_seed,
+        image_size=model.config.image_size,
+        cache_dir=settings.cache_dir,
+        parts=("test",),
+    )
+    how = Extraction(
+        settings.feature,
+        settings.flip,
+        settings.batch_size,
+        settings.bf16,
+        Path(settings.cache) if settings.cache else None,
+        progress=True,
+    )
+    evaluations = evaluate_settings(
+        model,
+        data.test,
+        settings.protocol_settings(data.protocol),
+        how=how,
+        metric=settings.distance,
+        rerank=settings.rerank,
+        permutations=permutations,
+    )
+    evaluations = [_named(evaluation, settings) for evaluation in evaluations]
+    _show(evaluations, settings)
+    if settings.output:
+        from eval.figures import write_figures
+
+        for path in write_figures(evaluations, data.test, Path(settings.output)):
+            print(f"wrote {path}")
+    return 0
+
+
+def pick_device(name: str) -> str:
+    """The torch device behind "auto", or the name itself. Raises ValueError for one that cannot be used."""
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return name
+
+
+def _permutations(settings: EvalSettings) -> Permutations | None:
+    if settings.gallery != "official":
+        return None
+    from eval.matfiles import read_permutations
+
+    folder = Path(settings.splits) if settings.splits else Path(settings.data_root or ".") / "exp"
+    path = folder / "rand_perm_cam.mat"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; the official gallery needs this file of the SYSU-MM01 evaluation kit "
+            "(--splits FOLDER), or take --gallery seeded"
+        )
+    return read_permutations(path)
+
+
+def _named(evaluation: Evaluation, settings: EvalSettings) -> Evaluation:
+    synthetic = settings.dataset == "synthetic"
+    report = dataclasses.replace(
+        evaluation.report,
+        dataset=settings.dataset,
+        checkpoint=settings.checkpoint or "shipped",
+        size=settings.size if synthetic else None,
+        test_seed=settings.test_seed if synthetic else None,
+    )
+    return dataclasses.replace(evaluation, report=report)
+
+
+def _show(evaluations: Sequence[Evaluation], settings: EvalSettings) -> None:
+    reports = [evaluation.report for evaluation in evaluations]
+    first = reports[0]
+    title = [first.dataset + (f" {first.size}, test seed {first.test_seed}" if first.size else "")]
+    title += [
+        f"checkpoint {first.checkpoint}",
+        f"features {first.feature} the neck",
+        f"{first.distance} distance",
+    ]
+    print("; ".join(title + ["flip averaging"] * first.flip))
+    print(table(reports))
+    for report in reports:
+        print(f"modality gap {report.setting.direction}: {report.modality_gap:.3f}")
+        if settings.json:
+            target = Path(settings.json)
+            if len(reports) > 1:
+                target = target.with_stem(f"{target.stem}-{report.setting.direction}")
+            write_json(target, report)
+    _compare_counts(reports[0])
+
+
+def _compare_counts(report: Report) -> None:
+    """A warning when SYSU-MM01's test set is not the published one."""
+    if report.dataset != "sysu" or report.setting.direction != "ir2vis":
+        return
+    expected = SYSU_COUNTS[report.setting.mode, report.setting.shots]
+    found = report.trials[0].num_query, report.trials[0].num_gallery
+    if found != expected:
+        warnings.warn(
+            f"{found[0]} queries and {found[1]} gallery images; the published test set has {expected[0]} and "
+            f"{expected[1]}: compare with `python -m mtrl verify`",
+            stacklevel=1,
+        )
+
+
+if __name__ == "__main__":
+    run(main)
