@@ -19,6 +19,7 @@ class ImageSet:
     cameras     int64 [N]
     modalities  uint8 [N], values of `Modality`
     names       N unique names, for reports and figures (for files: the path below the root)
+    subsets     int8 [N] or None: 1 only a query, 2 only in the gallery, 0 both, as None says of all images
     """
 
     images: NDArray[np.uint8]
@@ -26,6 +27,7 @@ class ImageSet:
     cameras: NDArray[np.int64]
     modalities: NDArray[np.uint8]
     names: tuple[str, ...]
+    subsets: NDArray[np.int8] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
@@ -36,6 +38,7 @@ class ImageSet:
             len(self.cameras),
             len(self.modalities),
             len(self.names),
+            len(self.names) if self.subsets is None else len(self.subsets),
         }
         if len(sizes) != 1:
             raise ValueError(f"images and labels differ in number: {sorted(sizes)}")
@@ -54,6 +57,17 @@ class ImageSet:
             keep &= np.isin(self.cameras, cameras)
         return np.flatnonzero(keep)
 
+    def take(self, rows: NDArray[np.int64]) -> ImageSet:
+        """The images of some rows, copied out of a memory map."""
+        return ImageSet(
+            images=np.ascontiguousarray(self.images[rows]),
+            identities=self.identities[rows],
+            cameras=self.cameras[rows],
+            modalities=self.modalities[rows],
+            names=tuple(self.names[row] for row in rows),
+            subsets=None if self.subsets is None else self.subsets[rows],
+        )
+
     def split_identities(self, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of all but `held_out` identities, and rows of the `held_out` ones, drawn by `seed`."""
         unique = np.unique(self.identities)
@@ -68,11 +82,14 @@ class ImageSet:
 class ReIDData:
     """A data set: disjoint training and test identities, and the protocol that its test set follows.
 
-    name      "synthetic" | "sysu" | "regdb" | "llcm" | "folder"
-    protocol  "sysu" | "regdb" | "llcm": who is in the gallery, and which gallery images a query skips
+    name        "synthetic" | "sysu" | "regdb" | "llcm" | "folder"
+    protocol    "sysu" | "regdb" | "llcm": who is in the gallery, and which gallery images a query skips
+    validation  identities that the data set itself sets aside for model selection; None: it has none, or they
+                are trained on
     """
 
     name: str
     protocol: str
     train: ImageSet
     test: ImageSet
+    validation: ImageSet | None = None

@@ -1,0 +1,79 @@
+"""Flags, YAML and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from mtrl import cli
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    name: str = cli.option("a", "a name", ("a", "b"))
+    rate: float = cli.option(0.5, "a share of 100 %")
+    size: tuple[int, ...] = cli.option((4, 2), "two numbers")
+    fast: bool = cli.option(False, "a switch")
+    root: str | None = cli.option(None, "a folder")
+
+
+def parse(*argv: str, base: Settings | None = None) -> Settings:
+    return cli.parse(Settings, argparse.ArgumentParser(), argv, base)
+
+
+def test_flags_override_yaml_overrides_base(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("rate: 1\nsize: [8, 6]\nfast: true\n")
+    base = Settings(name="b", rate=0.1, root="x")
+    assert parse("--config", str(config), "--rate", "2", base=base) == Settings("b", 2.0, (8, 6), True, "x")
+    assert parse("--no-fast", "--size", "1", "2") == Settings(size=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speed: 3", "unknown option 'speed'"),
+        ("rate: fast", "rate must be a number"),
+        ("size: 3", "size must be a list"),
+        ("fast: 1", "fast must be bool"),
+        ("name: c", "name must be one of a, b"),
+        ("- 1", "must hold a mapping"),
+        ("a: [", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_bad_yaml_is_named(tmp_path: Path, text: str, message: str) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(text)
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
+        parse("--config", str(config))
+
+
+def test_missing_config(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
+        parse("--config", str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown"),
+    [(ValueError("no such thing"), 2, "error: no such thing"), (KeyboardInterrupt(), 130, "interrupted")],
+)
+def test_exit_codes(capsys: pytest.CaptureFixture[str], error: BaseException, code: int, shown: str) -> None:
+    def fail() -> int:
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(fail)
+    assert stop.value.code == code
+    assert capsys.readouterr().err.strip() == shown
+
+
+def test_programming_errors_keep_their_traceback() -> None:
+    def fail() -> int:
+        raise TypeError("a bug")
+
+    with pytest.raises(TypeError):
+        cli.run(fail)

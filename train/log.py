@@ -1,0 +1,132 @@
+"""The record of a run: JSON lines, TensorBoard scalars, the environment, and its curves as a picture."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections import defaultdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtrl.checkpoint import write_atomically
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
+
+
+class RunLog:
+    """Appends records to `metrics.jsonl` and to TensorBoard.
+
+    On resume, records of steps after `step` are dropped: the run writes them again.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "metrics.jsonl"
+        kept = [record for record in read_records(self.path) if record["step"] <= step]
+        write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        self.board = _tensorboard(folder / "tensorboard", step)
+
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:
+        return None  # the JSON lines hold the same values
+    return SummaryWriter(str(folder), purge_step=step + 1)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a line cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            records.append(record)
+    return records
+
+
+def environment() -> dict[str, Any]:
+    """What a stranger needs to repeat the run: versions, machine, git state and the command."""
+    return {
+        "command": ["python", "-m", "train", *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changed_files": _git("status", "--porcelain", "--untracked-files=no").splitlines(),
+    }
+
+
+def _git(*arguments: str) -> str:
+    root = Path(__file__).resolve().parent.parent
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def draw_curves(folder: Path) -> Path:
+    """Writes `curves.png`: named loss terms and learning rate by step, mAP of the held-out identities by step.
+
+    Raises FileNotFoundError if the folder has no records.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    records = read_records(folder / "metrics.jsonl")
+    if not records:
+        raise FileNotFoundError(f"{folder} holds no metrics.jsonl with records; is it a run folder?")
+    series: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        for name, value in record.items():
+            if name not in ("kind", "step", "epoch") and isinstance(value, (int, float)):
+                series[record["kind"]][name].append((record["step"], value))
+    panels = [
+        ("Loss terms", {n: v for n, v in series["train"].items() if n.startswith("loss_")}),
+        ("Learning rate", {n: v for n, v in series["train"].items() if n == "learning_rate"}),
+        ("Held-out identities", dict(series["eval"])),
+    ]
+    panels = [(title, lines) for title, lines in panels if lines]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.8), squeeze=False)
+    for axis, (title, lines) in zip(axes[0], panels, strict=True):
+        for name, points in lines.items():
+            axis.plot(
+                *zip(*points, strict=True), label=name.removeprefix("loss_").replace("_", " "), linewidth=1.4
+            )
+        axis.set(title=title, xlabel="step")
+        axis.grid(alpha=0.3)
+        if len(lines) > 1:
+            axis.legend(fontsize=8)
+    figure.tight_layout()
+    target = folder / "curves.png"
+    figure.savefig(target, dpi=130)
+    pyplot.close(figure)
+    return target

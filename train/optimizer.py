@@ -1,0 +1,48 @@
+"""Parameter groups, and the learning rate as a pure function of the step: a resumed run needs no schedule state."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from train.settings import TrainSettings
+
+
+def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW or SGD over four groups: {backbone, head} x {decayed, not decayed: biases and norms}."""
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part = "backbone" if name.startswith("backbone.") else "head"
+        groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
+    described = [
+        {
+            "params": parameters,
+            "weight_decay": settings.weight_decay if decayed else 0.0,
+            "factor": settings.backbone_lr if part == "backbone" else 1.0,
+        }
+        for (part, decayed), parameters in groups.items()
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(described, lr=settings.lr, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(described, lr=settings.lr)
+
+
+def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
+    """Linear warm-up, then a half cosine to zero or tenfold steps. `step` counts from 0 over the whole run."""
+    warmup = settings.lr_warmup * steps_per_epoch
+    if step < warmup:
+        return settings.lr * (step + 1) / warmup
+    if settings.schedule == "step":
+        return settings.lr * 0.1 ** sum(step >= epoch * steps_per_epoch for epoch in settings.lr_steps)
+    total = settings.epochs * steps_per_epoch
+    progress = (step - warmup) / max(1.0, total - warmup)
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
