@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +24,8 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JP
 # Above this many pixels a resize works on uint8 (error below 1/255) so that memory stays a few times the
 # picture.
 _RESIZE_IN_UINT8 = 4_000_000
+_LARGE = 8_000_000
+_LARGE_ONES = threading.Lock()
 _ORIENTATION_TAG = 274
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -80,12 +84,26 @@ def to_batch(images: Sequence[ImageSource] | Tensor, size: tuple[int, int]) -> T
         return _resize(_checked(images), size)
     if len(images) == 0:
         return torch.zeros(0, 3, *size)
-    return torch.cat([_resize(to_tensor(read_image(source)), size) for source in images])
+    return torch.cat([read_resized(source, size) for source in images])
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """An RGB picture -> uint8 tensor [1,3,H,W]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0)
+def read_resized(source: ImageSource, size: tuple[int, int], what: str = "") -> Tensor:
+    """One picture -> float32 [1,3,H,W] in [0,1]. Many threads may call it: very large files take turns, so that
+    memory stays within a few times the largest picture allowed."""
+    with _LARGE_ONES if _pixels(source) > _LARGE else contextlib.nullcontext():
+        pixels = torch.from_numpy(np.array(read_image(source, what)))
+        return _resize(pixels.permute(2, 0, 1).unsqueeze(0), size)
+
+
+def _pixels(source: ImageSource) -> int:
+    """Pixels of a file by its header; 0 for what is in memory already and for what `read_image` will refuse."""
+    if not isinstance(source, (str, Path)):
+        return 0
+    try:
+        with Image.open(source, formats=_formats()) as image:
+            return image.width * image.height
+    except Exception:
+        return 0
 
 
 def _read_file(path: Path, name: str) -> Image.Image:
@@ -123,7 +141,10 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         rgb.paste(with_alpha, mask=with_alpha.getchannel("A"))
     else:
         rgb = image.convert("RGB") if image.mode != "RGB" else image.copy()
-    return rgb.transpose(_ORIENTATIONS[orientation]) if orientation in _ORIENTATIONS else rgb
+    if orientation in _ORIENTATIONS:
+        rgb = rgb.transpose(_ORIENTATIONS[orientation])
+    rgb.info = {}  # else the orientation would be applied again to a picture that was read before
+    return rgb
 
 
 def _orientation(image: Image.Image) -> int:

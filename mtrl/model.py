@@ -24,7 +24,7 @@ from mtrl.checkpoint import CLASSIFIER, save_checkpoint, tensor_digest
 from mtrl.config import Modality, ModelConfig
 from mtrl.head import BNNeck
 from mtrl.hub import upload_folder
-from mtrl.images import ImageSource, read_image, to_batch
+from mtrl.images import ImageSource, read_image, read_resized, to_batch
 
 _DECODERS = 4
 
@@ -172,7 +172,7 @@ def _batches(
         raise ValueError("images must be a list of images, not one path; wrap it in a list")
 
     def decode(source: ImageSource, row: int) -> Tensor:
-        return to_batch([read_image(source, _label(source, row))], size)
+        return read_resized(source, size, _label(source, row))
 
     with ThreadPoolExecutor(_DECODERS) as pool:
 
@@ -199,7 +199,7 @@ def _batches(
 
 def _label(source: ImageSource, row: int) -> str:
     """A name for errors where the picture has none of its own."""
-    return "" if isinstance(source, (str, Path)) or hasattr(source, "filename") else f"image {row}"
+    return "" if isinstance(source, (str, Path)) or getattr(source, "filename", None) else f"image {row}"
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hub_stub import TOKEN, Hub, Repo, running_hub
 
 from mtrl import MTRL, load_pretrained
 from mtrl.checkpoint import read_checkpoint
 from mtrl.config import ModelConfig
 from mtrl.hub import upload_folder
-from hub_stub import TOKEN, Hub, Repo, running_hub
 
 CONFIG = ModelConfig("test_resnet", (64, 32), num_identities=3)
 
