@@ -30,7 +30,8 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module)
+            bare = node.module in ROOMS  # `from mtrl import cli` asks for mtrl.cli
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} if bare else {node.module}
     return names
 
 
@@ -55,9 +56,9 @@ def test_gradio_is_imported_by_the_page_alone(path: Path) -> None:
 
 
 def test_nothing_reads_pickles() -> None:
-    forbidden = ("pickle", "torch.load", "yaml.load(", "allow_pickle=True", "joblib", "shelve")
+    forbidden = ("pickle", "torch.load", "yaml.load(", "joblib", "shelve")
     for path in sources():
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace("allow_pickle=False", "")
         assert not [word for word in forbidden if word in text], path
 
 

@@ -1,4 +1,4 @@
-"""Everything a run needs to continue, in one safetensors file that is replaced atomically. No pickle."""
+"""Everything a run needs to continue, in one safetensors file that is replaced atomically."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A gallery: embeddings of known images with their labels, searched exactly by cosine, saved without
-pickle.
-"""
+"""A gallery: embeddings of known images with their labels, searched exactly by cosine, saved as safetensors."""
 
 from __future__ import annotations
 
