@@ -45,6 +45,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
         super().__init__()
+        self.name = config.backbone
         self.pooling = config.pooling
         self.body = _create(config, pretrained)
         self.dim = int(self.body.num_features)
@@ -81,14 +82,18 @@ class Backbone(nn.Module):
             raise ValueError('a model with stem="dual" needs the modality of each image')
         assert self.stems is not None
         if not isinstance(modality, Tensor):
-            return self.stems[int(modality)](images)
+            return _tensor(self.stems[int(modality)](images), self.name)
         if modality.shape != images.shape[:1]:
             raise ValueError(f"modality must have one entry per image, not {list(modality.shape)}")
         rows = [torch.nonzero(modality == value).flatten() for value in Modality]
         order = torch.cat(rows)
         if len(order) != len(images):
             raise ValueError("modality must hold 0 (visible) or 1 (infrared) for each image")
-        parts = [stem(images[own]) for stem, own in zip(self.stems, rows, strict=True) if len(own)]
+        parts = [
+            _tensor(stem(images[own]), self.name)
+            for stem, own in zip(self.stems, rows, strict=True)
+            if len(own)
+        ]
         return torch.cat(parts)[torch.argsort(order)]
 
 
@@ -206,7 +211,15 @@ def _take_stem(body: nn.Module, name: str) -> nn.Sequential:
                 stem.add_module(part, module)
                 setattr(body, part, _Passage(module))
             return stem
-    raise ValueError(
-        'stem="dual" is known for ResNet, EfficientNet, MobileNet, ViT, Swin, ConvNeXt and RegNet families, '
-        f"not for {name}"
-    )
+    raise _no_stem(name)
+
+
+def _tensor(x: Any, name: str) -> Tensor:
+    if not isinstance(x, Tensor):  # stems that hand on more than their features
+        raise _no_stem(name)
+    return x
+
+
+def _no_stem(name: str) -> ValueError:
+    families = "ResNet, EfficientNet, MobileNet, ViT, Swin, ConvNeXt and RegNet families"
+    return ValueError(f'stem="dual" is known for {families}, not for {name}')
