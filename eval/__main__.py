@@ -20,6 +20,10 @@ from mtrl.retrieval.ranking import CMC_LEVELS
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 SIZES = ("tiny", "small", "large")
 BOTH = ("ir2vis", "vis2ir")
+_DIRECTION_HELP = (
+    "ir2vis: infrared queries in a visible gallery; vis2ir: the reverse; vis2ir_released: what released LLCM "
+    "scripts call VIS to IR, sampled infrared queries among all visible images; both: the first two"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +37,7 @@ class EvalSettings:
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", SIZES)
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
-    direction: str = option("ir2vis", "infrared queries in a visible gallery, or ...", (*DIRECTIONS, "both"))
+    direction: str = option("ir2vis", _DIRECTION_HELP, (*DIRECTIONS, "both"))
     mode: str = option("all", "all-search or indoor-search (SYSU-MM01 rules)", MODES)
     shots: int = option(1, "gallery images per identity and camera, 1 or 10")
     gallery: str = option("seeded", "draw of the gallery: seeded, or by SYSU-MM01's official file", GALLERIES)

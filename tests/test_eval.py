@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,7 +244,8 @@ def test_json_is_the_contracts(installed, tmp_path, capsys):
     assert "rank-1" in printed and "ir2vis" in printed and " ± " in printed
 
 
-def test_both_directions_rerank_and_figures(installed, tmp_path, capsys):
+def test_both_directions_rerank_and_figures(installed, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("eval.figures.STRIP_QUERIES", 2)
     arguments = ["--direction", "both", "--rerank", "--trials", "2", "--device", "cpu"]
     assert (
         command.main([*arguments, "--json", str(tmp_path / "x.json"), "--output", str(tmp_path / "fig")]) == 0
@@ -277,6 +280,24 @@ def test_released_llcm_variant_warns_and_says_so(installed, capsys):
     printed = capsys.readouterr()
     assert "vis2ir_released" in printed.out
     assert printed.err.startswith("warning: vis2ir_released searches all visible images")
+
+
+def test_a_test_set_of_unusual_size_is_named(installed, capsys):
+    command.main(["--dataset", "sysu", "--device", "cpu", "--trials", "1"])
+    assert "the published test set has 3803 and 301" in capsys.readouterr().err
+
+
+def test_exit_codes_and_messages(tmp_path):
+    root = Path(__file__).resolve().parents[1]
+    arguments = ["features", "--features", str(tmp_path), "--prefix", "x", "--splits", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "eval", *arguments], cwd=root, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "rand_perm_cam.mat does not exist" in done.stderr
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--shots", "ten"])
+    assert stop.value.code == 2
 
 
 def test_options_stand_in_yaml_too(installed, tmp_path):
@@ -321,6 +342,7 @@ def test_strips_show_skipped_images_to_nobody(model, images, tmp_path, monkeypat
     from eval import figures
 
     shown = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: path)
     monkeypatch.setattr(figures, "_picture", lambda axes, images, row, *_: shown.append(int(row)))
     evaluation = evaluate_settings(model, images, [Setting(trials=1)])[0]
     write_figures([evaluation], images, tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -152,6 +154,18 @@ def test_lengths_of_the_cmc():
     assert len(rank_metrics(distances, [0, 1, 2, 3], identities).cmc) == 25
     assert len(rank_metrics(distances[:, :3], [0, 1, 2, 0], [0, 1, 2]).cmc) == 20
     assert len(rank_metrics(distances, [0, 1, 2, 3], identities, max_rank=7).cmc) == 7
+
+
+def test_scratch_memory_is_bounded():
+    rng = np.random.default_rng(0)
+    distances = rng.random((3000, 1500), dtype=np.float32)
+    distances[::50] = np.round(distances[::50], 1)
+    labels = rng.integers(0, 300, 3000), rng.integers(0, 300, 1500)
+    tracemalloc.start()
+    rank_metrics(distances, *labels, rng.integers(1, 7, 3000), rng.integers(1, 7, 1500), "llcm")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * 2**20
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
