@@ -73,7 +73,10 @@ def evaluate_settings(
     subset = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.int64)
     identities, cameras = images.identities[subset], images.cameras[subset]
     modalities = images.modalities[subset]
-    drawn = [make_trials(identities, cameras, modalities, setting, permutations) for setting in settings]
+    subsets = None if images.subsets is None else images.subsets[subset]
+    drawn = [
+        make_trials(identities, cameras, modalities, setting, permutations, subsets) for setting in settings
+    ]
     needed = _used([trial for trials in drawn for trial in trials])
     position = np.full(len(subset), -1, dtype=np.int64)
     position[needed] = np.arange(len(needed))

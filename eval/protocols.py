@@ -116,10 +116,12 @@ def make_trials(
     modalities: NDArray[np.uint8],
     setting: Setting,
     permutations: Permutations | None = None,
+    subsets: NDArray[np.int8] | None = None,
 ) -> list[Trial]:
-    """The trials of a test set whose labels are three arrays [N].
+    """The trials of a test set whose labels are arrays [N].
 
-    permutations is needed for the official gallery (see `eval.official.read_permutations`).
+    permutations  needed for the official gallery (see `eval.matfiles.read_permutations`)
+    subsets       1: the image is never in the gallery, 2: never a query, 0 or None: it may be either
     Raises ValueError when either side would be empty or does not fit the permutations.
     """
     visible = np.flatnonzero(modalities == int(Modality.VISIBLE))
@@ -127,7 +129,10 @@ def make_trials(
     if setting.mode == "indoor":
         visible = visible[np.isin(cameras[visible], INDOOR_CAMERAS)]
     query, gallery = (infrared, visible) if setting.direction == "ir2vis" else (visible, infrared)
-    for rows, what in ((visible, "visible"), (infrared, "infrared")):
+    sides = ("infrared", "visible") if setting.direction == "ir2vis" else ("visible", "infrared")
+    if subsets is not None:
+        query, gallery = query[subsets[query] != 2], gallery[subsets[gallery] != 1]
+    for rows, what in ((query, f"{sides[0]} query"), (gallery, f"{sides[1]} gallery")):
         if len(rows) == 0:
             raise ValueError(f"the test set has no {what} image" + " indoors" * (setting.mode == "indoor"))
     query = _ordered(identities, cameras, query)

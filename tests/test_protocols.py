@@ -181,10 +181,20 @@ def test_impossible_settings_are_refused(options):
         Setting(**options)
 
 
+def test_images_may_be_queries_or_gallery_only():
+    identities, cameras, modalities = small_set((1, 6), identities=3, images=4)
+    subsets = np.tile(np.array([0, 1, 2, 2], dtype=np.int8), 6)
+    trial = make_trials(identities, cameras, modalities, Setting("regdb"), subsets=subsets)[0]
+    assert len(trial.query) == 3 * 2 and set(subsets[trial.query]) == {0, 1}
+    assert len(trial.gallery) == 3 * 3 and set(subsets[trial.gallery]) == {0, 2}
+    with pytest.raises(ValueError, match="no visible gallery"):
+        make_trials(identities, cameras, modalities, Setting("regdb"), subsets=np.ones(24, dtype=np.int8))
+
+
 def test_empty_sides_are_refused():
-    with pytest.raises(ValueError, match="no infrared"):
+    with pytest.raises(ValueError, match="no infrared query"):
         make_trials(*small_set((1, 2)), Setting())
-    with pytest.raises(ValueError, match="no visible image indoors"):
+    with pytest.raises(ValueError, match="no visible gallery image indoors"):
         make_trials(*small_set((4, 6)), Setting(mode="indoor"))
     with pytest.raises(ValueError, match="rand_perm_cam"):
         make_trials(*small_set(), Setting(gallery="official"))
