@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,33 +10,132 @@ from mtrl.data.imageset import ImageSet, ReIDData
 
 __all__ = ["DATASETS", "ImageSet", "ReIDData", "load_data"]
 
+IMAGE_SIZE = (288, 144)
 
-def _synthetic(root: str | Path | None, size: str, seed: int, test_seed: int, image_size: tuple[int, int] | None,
-               cache_dir: str | Path | None, parts: tuple[str, ...]) -> ReIDData:  # fmt: skip
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What `load_data` was asked for; each loader reads what concerns it."""
+
+    root: str | Path | None
+    size: str
+    seed: int
+    test_seed: int
+    image_size: tuple[int, int] | None
+    cache_dir: str | Path | None
+    parts: tuple[str, ...]
+    trial: int
+    train_ids: str
+    on_bad: str
+
+
+def _synthetic(request: Request) -> ReIDData:
     from mtrl.data.synthetic import load
 
-    if root is not None:
+    if request.root is not None:
         raise ValueError("the synthetic data set is drawn, not read: leave the data root out")
-    return load(size, seed, test_seed, image_size, cache_dir, parts=parts)
+    return load(
+        request.size,
+        request.seed,
+        request.test_seed,
+        request.image_size,
+        request.cache_dir,
+        parts=request.parts,
+    )
 
 
-Loader = Callable[
-    [str | Path | None, str, int, int, tuple[int, int] | None, str | Path | None, tuple[str, ...]], ReIDData
-]
-DATASETS: dict[str, Loader] = {"synthetic": _synthetic}
+def _sysu(request: Request) -> ReIDData:
+    from mtrl.data.sysu_mm01 import load
+
+    return load(
+        request.root,
+        image_size=request.image_size or IMAGE_SIZE,
+        cache_dir=request.cache_dir,
+        parts=request.parts,
+        train_ids=request.train_ids,
+        on_bad=request.on_bad,
+    )
 
 
-def load_data(name: str, root: str | Path | None = None, *, size: str = "small", seed: int = 0, test_seed: int = 0,
-              image_size: tuple[int, int] | None = None, cache_dir: str | Path | None = None,
-              parts: tuple[str, ...] = ("train", "test")) -> ReIDData:  # fmt: skip
+def _regdb(request: Request) -> ReIDData:
+    from mtrl.data.regdb import load
+
+    return load(
+        request.root,
+        image_size=request.image_size or IMAGE_SIZE,
+        cache_dir=request.cache_dir,
+        parts=request.parts,
+        trial=request.trial,
+        on_bad=request.on_bad,
+    )
+
+
+def _llcm(request: Request) -> ReIDData:
+    from mtrl.data.llcm import load
+
+    return load(
+        request.root,
+        image_size=request.image_size or IMAGE_SIZE,
+        cache_dir=request.cache_dir,
+        parts=request.parts,
+        on_bad=request.on_bad,
+    )
+
+
+def _folder(request: Request) -> ReIDData:
+    from mtrl.data.folder import load
+
+    return load(
+        request.root,
+        image_size=request.image_size or IMAGE_SIZE,
+        cache_dir=request.cache_dir,
+        parts=request.parts,
+        on_bad=request.on_bad,
+    )
+
+
+Loader = Callable[[Request], ReIDData]
+DATASETS: dict[str, Loader] = {
+    "synthetic": _synthetic,
+    "sysu": _sysu,
+    "regdb": _regdb,
+    "llcm": _llcm,
+    "folder": _folder,
+}
+
+
+def load_data(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    size: str = "small",
+    seed: int = 0,
+    test_seed: int = 0,
+    image_size: tuple[int, int] | None = None,
+    cache_dir: str | Path | None = None,
+    parts: tuple[str, ...] = ("train", "test"),
+    trial: int = 1,
+    train_ids: str = "395",
+    on_bad: str = "error",
+) -> ReIDData:
     """A data set by name.
 
-    root       folder of the data, for data sets that have one
+    root       folder of the data, for data sets that have one (folder: or a table of images)
     size, seed, test_seed  of the synthetic set (see `mtrl.data.synthetic.load`)
     image_size (height, width) at which images are kept; None: the data set's default
+    cache_dir  where rendered, and decoded and resized images are kept; None: MTRL_CACHE, else ~/.cache/mtrl
     parts      which of "train" and "test" are needed; the other may come without rows
-    Raises ValueError for an unknown name, FileNotFoundError for a missing folder.
+    trial      regdb: split 1 to 10
+    train_ids  sysu: "395" identities, or "296" with the other 99 as `validation`
+    on_bad     "error" | "skip" image files that cannot be read
+
+    Raises ValueError for an unknown name or a data set that is not as it should be, FileNotFoundError for a
+    missing folder or file.
     """
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(DATASETS))}")
-    return DATASETS[name](root, size, seed, test_seed, image_size, cache_dir, parts)
+    unknown = sorted(set(parts) - {"train", "test"})
+    if unknown:
+        raise ValueError(f'unknown part {unknown}; known are "train" and "test"')
+    request = Request(root, size, seed, test_seed, image_size, cache_dir, parts, trial, train_ids, on_bad)
+    return DATASETS[name](request)

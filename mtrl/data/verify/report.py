@@ -1,0 +1,67 @@
+"""What a check of a data set found, and how it is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something wrong, or worth knowing. `advice` says what to do; it may be empty."""
+
+    what: str
+    advice: str = ""
+
+
+@dataclasses.dataclass
+class Report:
+    """Counts, problems (the data set cannot be used as it is, or gives other figures) and notes (it can)."""
+
+    dataset: str
+    root: str
+    compare_counts: bool = True
+    counts: list[tuple[str, int, int | None]] = dataclasses.field(default_factory=list)
+    problems: list[Finding] = dataclasses.field(default_factory=list)
+    notes: list[Finding] = dataclasses.field(default_factory=list)
+
+    def problem(self, what: str, advice: str = "") -> None:
+        self.problems.append(Finding(what, advice))
+
+    def note(self, what: str, advice: str = "") -> None:
+        self.notes.append(Finding(what, advice))
+
+    def count(self, what: str, found: int, published: int | None = None, advice: str = "") -> bool:
+        """Records a count; one that differs from the published one is a problem. True when it fits."""
+        expected = published if self.compare_counts else None
+        self.counts.append((what, found, expected))
+        if expected is None or found == expected:
+            return True
+        how = "more" if found > expected else "fewer"
+        self.problem(
+            f"{what}: {found:,} found, {expected:,} published ({abs(found - expected):,} {how})", advice
+        )
+        return False
+
+    def text(self) -> str:
+        """The whole report, for people."""
+        lines = [f"{self.dataset} in {self.root}", ""]
+        width = max((len(what) for what, _, _ in self.counts), default=0)
+        for what, found, expected in self.counts:
+            mark = "" if expected is None else "  ok" if found == expected else f"  should be {expected:,}"
+            lines.append(f"  {what:<{width}}  {found:>8,}{mark}")
+        for title, findings in (("Problems", self.problems), ("Notes", self.notes)):
+            if findings:
+                lines += ["", f"{title}:"]
+                for finding in findings:
+                    lines.append(f"  - {finding.what}")
+                    lines += [f"      -> {finding.advice}"] if finding.advice else []
+        lines += ["", "No problem found." if not self.problems else f"{len(self.problems)} problems found."]
+        return "\n".join(lines)
+
+
+def some(items: Sequence[str], shown: int = _SHOWN) -> str:
+    """The first few of a list."""
+    return ", ".join(items[:shown]) + (f", ... ({len(items)} in all)" if len(items) > shown else "")
