@@ -257,10 +257,10 @@ def _check_record(metadata: Mapping[str, str], config: ModelConfig, path: Path) 
 
 def _check_shapes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig, path: Path) -> None:
     """Compares the file's header with the model's tensors before either takes memory."""
-    from mtrl.model import MTRL
-
-    with torch.device("meta"):
-        expected = {name: tuple(value.shape) for name, value in MTRL(config).state_dict().items()}
+    try:
+        expected = _expected_shapes(config)
+    except ValueError as error:
+        raise ValueError(f"{path.with_name(CONFIG)}: {error}") from error
     for word, names in (
         ("lacks", expected.keys() - shapes.keys()),
         ("has unknown", shapes.keys() - expected.keys()),
@@ -272,6 +272,18 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig, pa
     for name, shape in expected.items():
         if shapes[name] != shape:
             raise ValueError(f"{path}: {name} is {list(shapes[name])}, but {CONFIG} describes {list(shape)}")
+
+
+def _expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    from mtrl.model import MTRL
+
+    try:
+        with torch.device("meta"):
+            model = MTRL(config)
+    except ValueError:  # the configuration is bad, or this timm computes with real values while it builds
+        with torch.random.fork_rng(devices=[]):
+            model = MTRL(config)
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
 def _damaged(path: Path, error: object) -> str:
