@@ -15,10 +15,12 @@ from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutatio
 from eval.report import Report, table, write_json
 from eval.score import DISTANCES
 from mtrl.cli import option, parse, run
+from mtrl.data.imageset import ImageSet
 from mtrl.retrieval.ranking import CMC_LEVELS
 
-DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 SIZES = ("tiny", "small", "large")
+# The protocol that each data set follows, known before its files are read.
+PROTOCOL_OF = {"synthetic": "sysu", "sysu": "sysu", "regdb": "regdb", "llcm": "llcm", "folder": "regdb"}
 BOTH = ("ir2vis", "vis2ir")
 _DIRECTION_HELP = (
     "ir2vis: infrared queries in a visible gallery; vis2ir: the reverse; vis2ir_released: what released LLCM "
@@ -33,7 +35,7 @@ class EvalSettings:
     checkpoint: str | None = option(
         None, "a run folder or a Hub id; without it the checkpoint shipped with mtrl"
     )
-    dataset: str = option("synthetic", "data set whose test split is evaluated", DATASETS)
+    dataset: str = option("synthetic", "data set whose test split is evaluated", tuple(PROTOCOL_OF))
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", SIZES)
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
@@ -43,6 +45,9 @@ class EvalSettings:
     gallery: str = option("seeded", "draw of the gallery: seeded, or by SYSU-MM01's official file", GALLERIES)
     splits: str | None = option(None, "folder with rand_perm_cam.mat (default: DATA_ROOT/exp)")
     trials: int = option(10, "number of gallery draws that are averaged")
+    trial: str = option(
+        "1", 'RegDB split 1 to 10, or "all" with {trial} in --checkpoint: one model per split'
+    )
     cmc_level: str | None = option(
         None, "rank of the identity or of the image (default: as usual)", CMC_LEVELS
     )
@@ -55,6 +60,9 @@ class EvalSettings:
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
     cache: str | None = option(None, "folder where features are kept by checkpoint and data")
     cache_dir: str | None = option(None, "folder where rendered and resized images are kept")
+    on_bad: str = option(
+        "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
+    )
     json: str | None = option(None, "write the figures here; with --direction both, one file per direction")
     output: str | None = option(None, "folder for figures: CMC curve, ranking strips, modality gap")
 
@@ -63,6 +71,11 @@ class EvalSettings:
         directions = BOTH if self.direction == "both" else (self.direction,)
         rest = (self.mode, self.shots, self.gallery, self.trials, self.cmc_level)
         return [Setting(protocol, direction, *rest) for direction in directions]
+
+    def extraction(self) -> Extraction:
+        """How features are made. Raises ValueError for an impossible option."""
+        cache = Path(self.cache) if self.cache else None
+        return Extraction(self.feature, self.flip, self.batch_size, self.bf16, cache, progress=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,16 +106,53 @@ def _dispatch(arguments: list[str]) -> int:
 
 def evaluate_command(settings: EvalSettings) -> int:
     """Loads, evaluates, prints the table and writes what was asked for."""
+    settings.protocol_settings(
+        PROTOCOL_OF[settings.dataset]
+    )  # what cannot be is refused before anything slow
+    settings.extraction()
+    splits = regdb_splits(settings)
+    permutations = _permutations(settings)
+    rounds = [_evaluate_split(settings, split, permutations) for split in splits]
+    evaluations, images = rounds[0]
+    merged = [
+        _named(evaluation, [others[number].report for others, _ in rounds], settings)
+        for number, evaluation in enumerate(evaluations)
+    ]
+    _show([evaluation.report for evaluation in merged], settings)
+    if settings.output:
+        from eval.figures import write_figures
+
+        for path in write_figures(merged, images, Path(settings.output)):
+            print(f"wrote {path}")
+    return 0
+
+
+def regdb_splits(settings: EvalSettings) -> list[int]:
+    """The RegDB splits to evaluate, one model each; [1] for other data sets. Raises ValueError for a wrong one."""
+    if settings.trial == "all" and settings.dataset == "regdb":
+        if not settings.checkpoint or "{trial}" not in settings.checkpoint:
+            raise ValueError(
+                "--trial all needs one model per split, since a model has seen the other splits' test identities: "
+                "write their folders as --checkpoint 'runs/regdb-{trial}'"
+            )
+        return list(range(1, 11))
+    if settings.trial not in map(str, range(1, 11)) or (
+        settings.trial != "1" and settings.dataset != "regdb"
+    ):
+        raise ValueError(f'trial must be 1 to 10 or "all", and belongs to RegDB, not {settings.trial!r}')
+    return [int(settings.trial)]
+
+
+def _evaluate_split(
+    settings: EvalSettings, split: int, permutations: Permutations | None
+) -> tuple[list[Evaluation], ImageSet]:
     from mtrl import load_pretrained
     from mtrl.data import load_data
 
-    known = {
-        "synthetic": "sysu",
-        "folder": "sysu",
-    }  # checked before anything slow; the data may say otherwise
-    settings.protocol_settings(known.get(settings.dataset, settings.dataset))
-    permutations = _permutations(settings)
-    model = load_pretrained(settings.checkpoint, device=pick_device(settings.device))
+    source = settings.checkpoint
+    if source and settings.dataset == "regdb":
+        source = source.replace("{trial}", str(split))
+    model = load_pretrained(source, device=pick_device(settings.device))
     data = load_data(
         settings.dataset,
         settings.data_root,
@@ -111,32 +161,19 @@ def evaluate_command(settings: EvalSettings) -> int:
         image_size=model.config.image_size,
         cache_dir=settings.cache_dir,
         parts=("test",),
-    )
-    how = Extraction(
-        settings.feature,
-        settings.flip,
-        settings.batch_size,
-        settings.bf16,
-        Path(settings.cache) if settings.cache else None,
-        progress=True,
+        trial=split,
+        on_bad=settings.on_bad,
     )
     evaluations = evaluate_settings(
         model,
         data.test,
         settings.protocol_settings(data.protocol),
-        how=how,
+        how=settings.extraction(),
         metric=settings.distance,
         rerank=settings.rerank,
         permutations=permutations,
     )
-    evaluations = [_named(evaluation, settings) for evaluation in evaluations]
-    _show(evaluations, settings)
-    if settings.output:
-        from eval.figures import write_figures
-
-        for path in write_figures(evaluations, data.test, Path(settings.output)):
-            print(f"wrote {path}")
-    return 0
+    return evaluations, data.test
 
 
 def pick_device(name: str) -> str:
@@ -169,22 +206,27 @@ def _permutations(settings: EvalSettings) -> Permutations | None:
     return read_permutations(path)
 
 
-def _named(evaluation: Evaluation, settings: EvalSettings) -> Evaluation:
+def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSettings) -> Evaluation:
+    """The first split's evaluation with every split's figures, and the names of what was evaluated."""
     synthetic = settings.dataset == "synthetic"
     report = dataclasses.replace(
         evaluation.report,
+        trials=tuple(scores for report in reports for scores in report.trials),
+        reranked=tuple(scores for report in reports for scores in report.reranked),
+        modality_gap=sum(report.modality_gap for report in reports) / len(reports),
         dataset=settings.dataset,
         checkpoint=settings.checkpoint or "shipped",
         size=settings.size if synthetic else None,
         test_seed=settings.test_seed if synthetic else None,
+        split=settings.trial if settings.dataset == "regdb" else None,
     )
     return dataclasses.replace(evaluation, report=report)
 
 
-def _show(evaluations: Sequence[Evaluation], settings: EvalSettings) -> None:
-    reports = [evaluation.report for evaluation in evaluations]
+def _show(reports: Sequence[Report], settings: EvalSettings) -> None:
     first = reports[0]
     title = [first.dataset + (f" {first.size}, test seed {first.test_seed}" if first.size else "")]
+    title += [f"split {first.split}"] * bool(first.split)
     title += [
         f"checkpoint {first.checkpoint}",
         f"features {first.feature} the neck",

@@ -28,6 +28,7 @@ class Report:
     trials        one `Scores` per trial
     reranked      the same after re-ranking; empty without it
     modality_gap  see `eval.score.modality_gap`
+    size, test_seed  of the synthetic test set; split: of RegDB, 1 to 10 or "all"
     """
 
     setting: Setting
@@ -41,6 +42,7 @@ class Report:
     distance: str = "cosine"
     size: str | None = None
     test_seed: int | None = None
+    split: str | None = None
 
     @property
     def mean(self) -> Figures:
@@ -81,6 +83,7 @@ class Report:
             "modality_gap": None if math.isnan(self.modality_gap) else self.modality_gap,
             "size": self.size,
             "test_seed": self.test_seed,
+            "split": self.split,
             "version": _version(),
         }
         if self.reranked:

@@ -275,6 +275,20 @@ def test_other_protocols(installed, dataset, tmp_path):
     }[dataset]
 
 
+def test_regdb_mean_over_ten_splits(installed, tmp_path, monkeypatch, model):
+    sources = []
+    monkeypatch.setattr("mtrl.load_pretrained", lambda source, device: sources.append(source) or model)
+    target = tmp_path / "out.json"
+    arguments = ["--dataset", "regdb", "--trial", "all", "--device", "cpu", "--json", str(target)]
+    with pytest.raises(ValueError, match="one model per split"):
+        command.main(arguments)
+    assert command.main([*arguments, "--checkpoint", "runs/r{trial}"]) == 0
+    assert sources == [f"runs/r{split}" for split in range(1, 11)]
+    assert [options["trial"] for _, _, options in installed] == list(range(1, 11))
+    result = json.loads(target.read_text())
+    assert len(result["trials"]) == 10 and result["split"] == "all" and result["shots"] is None
+
+
 def test_released_llcm_variant_warns_and_says_so(installed, capsys):
     command.main(["--dataset", "llcm", "--direction", "vis2ir_released", "--device", "cpu"])
     printed = capsys.readouterr()
@@ -321,6 +335,8 @@ def test_options_stand_in_yaml_too(installed, tmp_path):
         ["--trials", "0"],
         ["--device", "nonsense"],
         ["--batch-size", "0"],
+        ["--dataset", "regdb", "--trial", "11"],
+        ["--trial", "2"],
     ],
 )
 def test_wrong_use_stops_with_a_message(installed, arguments):
