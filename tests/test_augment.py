@@ -86,6 +86,8 @@ def test_crop_shifts_are_uniform_and_mirroring_has_its_probability() -> None:
     for axis in range(2):
         shares = torch.bincount((centre[:, axis] + 2).long(), minlength=5) / len(images)
         assert len(shares) == 5 and (shares - 0.2).abs().max() < 0.03
+    joint = torch.bincount(((centre[:, 0] + 2) * 5 + centre[:, 1] + 2).long(), minlength=25) / len(images)
+    assert (joint - 0.04).abs().max() < 0.015
     mirrored = moved[:, 1, 4, 3] > moved[:, 1, 4, 5]
     assert abs(mirrored.float().mean().item() - 0.3) < 0.03
 

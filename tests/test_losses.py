@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtrl.losses import (
     direct_contrastive,
@@ -183,6 +184,44 @@ def test_float32_keeps_close_to_float64(name: str) -> None:
     case = make([i // 4 for i in range(32)], [i // 4 for i in range(32)])
     narrow = [x.float() if x.is_floating_point() else x for x in case]
     assert LOSSES[name](*narrow).item() == pytest.approx(LOSSES[name](*case).item(), rel=1e-5)
+
+
+class HostReads(TorchDispatchMode):
+    """Collects the operations that make a GPU wait, because the host needs their values or their sizes."""
+
+    WAITING = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "_unique2",
+        "unique_dim",
+        "equal",
+        "is_nonzero",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        name = func.__name__.split(".")[0]
+        masks = name in ("index", "index_put", "index_put_") and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if name in self.WAITING or masks:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@every_loss
+def test_no_loss_waits_for_the_device(name: str) -> None:
+    v, t, r, y, yr = make(*CORNERS["uneven"])
+    with HostReads() as reads:
+        LOSSES[name](v.requires_grad_(), t, r.requires_grad_(), y, yr).backward()
+    assert reads.found == []
+    with HostReads() as reads:  # the detector detects
+        v[y > 3].sum().item()
+    assert reads.found
 
 
 def documented(name: str, corner: str, same: bool = True) -> float:
