@@ -164,7 +164,7 @@ def _pose_torso(body: Body, torso: Array, head: Array, joints: dict[str, Array])
     joints["neck"] = neck
     joints["skull"] = neck + 0.045 * body.height * torso[1] + body.height * (0.062 * head[1] + 0.010 * head[2])
     for side, sign in (("r", 1.0), ("l", -1.0)):
-        joints["shoulder_" + side] = neck - 0.052 * body.height * torso[1] + sign * 0.97 * body.shoulder * torso[0]
+        joints["shoulder_" + side] = neck - 0.060 * body.height * torso[1] + sign * 0.97 * body.shoulder * torso[0]
 
 
 def _pose_arm(body: Body, pose: Pose, side: str, posture: str, torso: Array, joints: dict[str, Array]) -> None:

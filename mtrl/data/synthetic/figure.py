@@ -38,18 +38,18 @@ def _torso(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     waist = body.waist + 0.9 * max(0.0, min(body.chest, body.hips) - body.waist) * min(1.0, loose / 0.05)
     spread = abs(float(j["knee_r"][2] - j["knee_l"][2])) / 2
     hem_share = float(np.clip((-top.hem - 0.10) / 0.35, 0, 1.2))
-    hem_wide = body.hips + loose + top.flare
+    hem_wide = body.hips + 0.8 * loose + 0.8 * top.flare
     sections = [
-        (top.hem, hem_wide, 0.72 * body.hips + loose + 0.8 * top.flare + 0.75 * spread * hem_share, 0.0),
-        (min(-0.03, top.hem + 0.05), body.hips + loose + 0.4 * top.flare, 0.73 * body.hips + loose, -0.006),
-        (0.10 * trunk, 0.99 * body.hips + loose, 0.73 * body.hips + loose + 0.5 * body.belly, 0.4 * body.belly - 0.008),
+        (top.hem, hem_wide, 0.74 * body.hips + loose + 0.8 * top.flare + (0.12 + 0.75 * hem_share) * spread, 0.0),
+        (max(-0.03, top.hem + 0.03), body.hips + 0.008 + loose + 0.4 * top.flare, 0.75 * body.hips + loose, -0.006),
+        (0.10 * trunk, 0.99 * body.hips + 0.006 + loose, 0.74 * body.hips + loose + 0.5 * body.belly, 0.4 * body.belly - 0.008),
         (0.36 * trunk, waist + loose, 0.72 * waist + loose + 0.6 * body.belly, 0.6 * body.belly),
         (0.56 * trunk, 0.5 * (waist + body.chest) + loose, 0.70 * body.chest + 0.8 * loose, 0.3 * body.belly + 0.2 * body.bust),
         (0.70 * trunk, body.chest + 0.8 * loose, 0.70 * body.chest + 0.7 * loose + 0.5 * body.bust, 0.45 * body.bust),
-        (0.82 * trunk, 0.98 * body.shoulder + 0.4 * loose, 0.62 * body.chest + 0.5 * loose, -0.004),
-        (0.90 * trunk, 0.88 * body.shoulder + 0.3 * loose, 0.50 * body.chest + t, -0.012),
-        (0.96 * trunk, 0.60 * body.shoulder + t, 0.42 * body.chest + t, -0.014),
-        (1.00 * trunk, 1.25 * body.neck + t, 1.15 * body.neck + t, -0.010),
+        (0.80 * trunk, 1.02 * body.shoulder + 0.3 * loose, 0.62 * body.chest + 0.5 * loose, -0.004),
+        (0.885 * trunk, 0.98 * body.shoulder + 0.2 * loose, 0.50 * body.chest + t, -0.012),
+        (0.945 * trunk, 0.72 * body.shoulder + t, 0.42 * body.chest + t, -0.014),
+        (0.995 * trunk, 1.25 * body.neck + t, 1.15 * body.neck + t, -0.010),
         (1.04 * trunk, 0.96 * body.neck, 0.96 * body.neck, -0.004),
     ]
     if top.hem > -0.03:
@@ -59,8 +59,8 @@ def _torso(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
         parts.append(_skirt(body, outfit, skeleton, trunk))
     elif top.hem > -0.30:
         h = body.hips
-        seat = [(-0.15, 0.30 * h, 0.35 * h, -0.01), (-0.11, 0.72 * h, 0.58 * h, -0.012), (-0.04, 0.98 * h, 0.74 * h, -0.014),
-                (0.04, h, 0.74 * h, -0.012), (0.25 * trunk, 0.92 * h, 0.66 * h, 0.0)]  # fmt: skip
+        seat = [(-0.15, 0.30 * h, 0.35 * h, -0.01), (-0.11, 0.72 * h, 0.58 * h, -0.012), (-0.04, 0.97 * h, 0.72 * h, -0.012),
+                (0.04, 0.97 * h, 0.71 * h, -0.008), (0.22 * trunk, 0.88 * h, 0.62 * h, 0.0)]  # fmt: skip
         parts.append(loft(j["pelvis"], skeleton.pelvis, seat, outfit.bottom.surface))
     return parts
 
@@ -74,8 +74,8 @@ def _skirt(body: Body, outfit: Outfit, skeleton: Skeleton, trunk: float) -> Part
     middle = 0.5 * float(j["knee_r"][2] + j["knee_l"][2] - 2 * j["pelvis"][2]) * share
     h, flare = body.hips, bottom.flare
     sections = [
-        (-length, h * 0.98 + flare, 0.62 * h + 0.9 * flare + 0.75 * reach, middle),
-        (-0.5 * length, h + 0.012 + 0.45 * flare, 0.70 * h + 0.4 * flare + 0.40 * reach, 0.5 * middle - 0.01),
+        (-length, h * 0.98 + flare, 0.62 * h + 0.9 * flare + 0.95 * reach, middle),
+        (-0.5 * length, h + 0.012 + 0.45 * flare, 0.72 * h + 0.4 * flare + 0.55 * reach, 0.5 * middle - 0.01),
         (-0.02, h + 0.008, 0.75 * h, -0.012), (0.20 * trunk, 0.93 * h, 0.68 * h, 0.0), (0.36 * trunk, body.waist, 0.7 * body.waist, 0.0),
     ]  # fmt: skip
     return loft(j["pelvis"], skeleton.pelvis, sections, bottom.surface)
@@ -92,11 +92,12 @@ def _legs(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
         thigh, shank = float(np.linalg.norm(knee - hip)), float(np.linalg.norm(ankle - knee))
         covered = cloth * (thigh + shank)
         w = bottom.wide
+        top = min(0.086 * s + 0.5 * w, 0.50 * body.hips)
         if bottom.kind == "skirt" or covered < thigh:
-            parts.append(limb(hip, knee, 0.080 * s, 0.052 * s, outfit.skin, front))
+            parts.append(limb(hip, knee, min(0.080 * s, 0.48 * body.hips), 0.052 * s, outfit.skin, front))
         if covered > 0:
             leg_wide = 0.020 * (bottom.kind == "shorts")
-            parts.append(limb(hip, knee, 0.086 * s + 0.5 * w, 0.058 * s + 0.8 * w + leg_wide, bottom.surface, front, 1.06,
+            parts.append(limb(hip, knee, top, 0.058 * s + 0.8 * w + leg_wide, bottom.surface, front, 1.06,
                               high=covered if covered < thigh else 1e9))  # fmt: skip
         if covered > thigh:
             end = covered - thigh
@@ -106,7 +107,7 @@ def _legs(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
             if w < 0.012:
                 parts.append(limb(calf, calf + 0.25 * (ankle - knee), 0.052 * s, 0.045 * s, bottom.surface, front))
         if covered < thigh + 0.9 * shank:
-            parts += _bare_shank(knee, ankle, s, front, outfit)
+            parts += _bare_shank(knee, ankle, s if covered < thigh else 0.8 * s, front, outfit)
         parts += _shoe(body, outfit, knee, ankle, j["toe_" + side])
     return parts
 
@@ -125,13 +126,13 @@ def _shoe(body: Body, outfit: Outfit, knee: np.ndarray, ankle: np.ndarray, toe: 
     up = np.stack([up[0], up[2], up[1]])  # side, up, forward
     base = ankle - 0.043 * h * up[1]
     chunky = {"sneaker": 1.0, "boot": 1.12, "flat": 0.85}[outfit.shoe_style]
-    heel, ball = base - 0.022 * h * toe + 0.020 * h * up[1], base + 0.085 * h * toe + 0.014 * h * up[1]
+    heel, ball = base - 0.022 * h * toe + 0.020 * h * up[1], base + 0.078 * h * toe + 0.013 * h * up[1]
     parts = [
-        limb(heel, ball, 0.0265 * h * chunky, 0.024 * h * chunky, outfit.shoe, up[1], flat=0.85),
+        limb(heel, ball, 0.0265 * h * chunky, 0.0215 * h * chunky, outfit.shoe, up[1], flat=0.85),
         limb(base - 0.004 * h * toe + 0.030 * h * up[1], base + 0.045 * h * toe + 0.024 * h * up[1], 0.026 * h * chunky, 0.022 * h,
              outfit.shoe, up[1]),
-        limb(base - 0.024 * h * toe + 0.005 * h * up[1], base + 0.088 * h * toe + 0.005 * h * up[1], 0.028 * h * chunky,
-             0.0265 * h * chunky, outfit.sole, up[1], flat=0.26),
+        limb(base - 0.024 * h * toe + 0.005 * h * up[1], base + 0.081 * h * toe + 0.005 * h * up[1], 0.028 * h * chunky,
+             0.0235 * h * chunky, outfit.sole, up[1], flat=0.26),
     ]  # fmt: skip
     if outfit.shoe_style == "boot":
         shaft = ankle + 0.45 * (knee - ankle)
@@ -154,14 +155,14 @@ def _arms(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
             parts.append(limb(elbow, wrist, 0.039 * s, 0.027 * s, outfit.skin, torso[2]))
         if covered > 0:
             tip = 0.043 * s + extra + (0.008 if top.sleeve < 0.6 else 0.0)
-            parts.append(limb(shoulder, elbow, 0.049 * s + extra, tip, top.sleeve_surface, torso[2],
+            parts.append(limb(shoulder, elbow, 0.047 * s + 0.8 * extra, tip, top.sleeve_surface, torso[2],
                               high=covered if covered < upper else 1e9))  # fmt: skip
         if covered > upper:
             parts.append(limb(elbow, wrist, 0.042 * s + extra, 0.031 * s + 0.7 * extra, top.sleeve_surface, torso[2],
                               high=covered - upper, v_shift=upper))  # fmt: skip
         frame = frame_along(hand - wrist, torso[0])
         h = body.height
-        parts.append(ellipsoid(wrist + 0.62 * (hand - wrist), frame, (0.020 * h, 0.046 * h, 0.013 * h), outfit.skin))
+        parts.append(ellipsoid(wrist + 0.62 * (hand - wrist), frame, (0.019 * h, 0.041 * h, 0.013 * h), outfit.skin))
         thumb = wrist + 0.4 * (hand - wrist) + 0.017 * h * torso[2]
         parts.append(ellipsoid(thumb, frame, (0.010 * h, 0.024 * h, 0.008 * h), outfit.skin))
     return parts

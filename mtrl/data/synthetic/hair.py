@@ -26,9 +26,9 @@ def head_parts(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     face = dataclasses.replace(outfit.face, materials=(*outfit.face.materials, _DARK), logos=_features(h, outfit.glasses))
     parts = [
         limb(neck - 0.03 * h * skeleton.torso[1], c - 0.02 * h * f[1], 1.05 * body.neck, 0.92 * body.neck, outfit.skin, f[2]),
-        ellipsoid(at(0, 0.012, -0.006), f, (0.043 * h, 0.050 * h, 0.052 * h), outfit.skin),
-        ellipsoid(at(0, -0.018, 0.012), f, (0.036 * h, 0.049 * h, 0.040 * h), face),
-        ellipsoid(at(0, -0.008, 0.050), f, (0.007 * h, 0.012 * h, 0.010 * h), outfit.skin),
+        ellipsoid(at(0, 0.012, -0.010), f, (0.0415 * h, 0.050 * h, 0.050 * h), outfit.skin),
+        ellipsoid(at(0, -0.013, 0.010), f, (0.0375 * h, 0.054 * h, 0.040 * h), face),
+        ellipsoid(at(0, -0.006, 0.049), f, (0.006 * h, 0.012 * h, 0.009 * h), outfit.skin),
         ellipsoid(at(0.043, -0.004, -0.002), f, (0.006 * h, 0.016 * h, 0.010 * h), outfit.skin),
         ellipsoid(at(-0.043, -0.004, -0.002), f, (0.006 * h, 0.016 * h, 0.010 * h), outfit.skin),
     ]
@@ -43,10 +43,10 @@ def head_parts(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
 
 
 def _features(h: float, glasses: bool) -> tuple[tuple[str, float, float, float, float], ...]:
-    eyes = [("disc", side * 0.46, 0.017 * h, 0.0065 * h, 0.0032 * h) for side in (-1, 1)]
-    brows = [("rect", side * 0.46, 0.026 * h, 0.009 * h, 0.0022 * h) for side in (-1, 1)]
-    mouth = [("rect", 0.0, -0.023 * h, 0.0115 * h, 0.0024 * h)]
-    frames = [("ring", side * 0.46, 0.017 * h, 0.014 * h, 0.010 * h) for side in (-1, 1)] if glasses else []
+    eyes = [("disc", side * 0.46, 0.014 * h, 0.0065 * h, 0.0032 * h) for side in (-1, 1)]
+    brows = [("rect", side * 0.46, 0.023 * h, 0.009 * h, 0.0022 * h) for side in (-1, 1)]
+    mouth = [("rect", 0.0, -0.024 * h, 0.0115 * h, 0.0024 * h)]
+    frames = [("ring", side * 0.46, 0.014 * h, 0.014 * h, 0.010 * h) for side in (-1, 1)] if glasses else []
     return tuple(eyes + brows + mouth + frames)
 
 
@@ -57,8 +57,8 @@ def _hair(outfit: Outfit, f: np.ndarray, h: float, at) -> list[Part]:  # type: i
     if style == "afro":
         return [ellipsoid(at(0, 0.034, -0.018), f, (0.064 * h, 0.058 * h, 0.066 * h), hair)]
     parts = [
-        ellipsoid(at(0, 0.026, -0.013), f, (0.0475 * h, 0.044 * h, 0.056 * h), hair),
-        ellipsoid(at(0, -0.006, -0.022), f, (0.043 * h, 0.036 * h, 0.037 * h), hair),
+        ellipsoid(at(0, 0.031, -0.018), f, (0.0465 * h, 0.041 * h, 0.055 * h), hair),
+        ellipsoid(at(0, -0.002, -0.026), f, (0.0430 * h, 0.040 * h, 0.036 * h), hair),
     ]
     if style == "bob":
         parts.append(limb(at(0, 0.012, -0.014), at(0, -0.045, -0.016), 0.052 * h, 0.050 * h, hair, f[2], flat=0.78, high=0.075 * h))

@@ -38,7 +38,7 @@ class Difficulty:
     invert_share: float = 0.15
     body_spread: float = 1.0
     accessory_share: float = 1.0
-    dull_share: float = 0.5
+    dull_share: float = 0.55
     crop_jitter: float = 1.0
     occlusion: float = 0.15
     background_clutter: float = 1.0

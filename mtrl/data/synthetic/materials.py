@@ -52,7 +52,9 @@ def infrared_of(rgb: tuple[float, float, float], rng: np.random.Generator, knobs
 
 
 def fabric(rng: np.random.Generator, knobs: Difficulty, palette: str = "any") -> Material:
-    """A random fabric with realistic colours. `palette`: "any" | "denim" | "dull"."""
+    """A random fabric with realistic colours. `palette`: "any" | "denim" | "dull" | "mostly dull"."""
+    if palette == "mostly dull":
+        palette = "dull" if rng.random() < 0.6 else "any"
     if palette == "denim":
         base = DENIM[rng.integers(len(DENIM))]
     elif palette == "dull" or rng.random() < knobs.dull_share:
@@ -61,7 +63,7 @@ def fabric(rng: np.random.Generator, knobs: Difficulty, palette: str = "any") ->
         base = VIVID[rng.integers(len(VIVID))]
     hue, saturation, value = colorsys.rgb_to_hsv(*base)
     hue = (hue + rng.normal(0, 0.015)) % 1.0
-    saturation = float(np.clip(saturation * rng.uniform(0.8, 1.15), 0, 0.95))
+    saturation = float(np.clip(saturation * rng.uniform(0.6, 1.05), 0, 0.95))
     value = float(np.clip(value * rng.uniform(0.82, 1.18) + rng.normal(0, 0.01), 0.03, 0.96))
     rgb = colorsys.hsv_to_rgb(hue, saturation, value)
     return Material(rgb, infrared_of(rgb, rng, knobs))
@@ -102,8 +104,8 @@ def noise_tile(seed: int = 7, power: float = 1.6) -> Array:
 @functools.lru_cache(maxsize=2)
 def fold_tiles() -> tuple[Array, Array]:
     """Slopes (along, around) of cloth folds: anisotropic noise, float32 [NOISE, NOISE] each, periodic."""
-    tile = noise_tile(11, 1.9)
-    along, around = np.roll(tile, 3, 0) - np.roll(tile, -3, 0), np.roll(tile, 3, 1) - np.roll(tile, -3, 1)
+    tile = noise_tile(11, 2.3)
+    along, around = np.roll(tile, 6, 0) - np.roll(tile, -6, 0), np.roll(tile, 6, 1) - np.roll(tile, -6, 1)
     return (along / along.std()).astype(np.float32), (around / around.std()).astype(np.float32)
 
 
@@ -123,7 +125,7 @@ class Surface:
     offset: float = 0.0
     duty: float = 0.5
     folds: float = 0.16
-    grain: float = 0.05
+    grain: float = 0.022
     shine: float = 0.03
     phase: int = 0
     logos: tuple[tuple[str, float, float, float, float], ...] = ()
@@ -136,7 +138,7 @@ class Surface:
         across = angle * np.float32(girth)
         row = (v * 420 + self.phase).astype(np.int32) % NOISE
         column = (across * 500 + 3 * self.phase).astype(np.int32) % NOISE
-        grain = 1 + np.float32(self.grain) * noise_tile()[row, column]
+        grain = 1 + np.float32(self.grain) * noise_tile(7, 1.9)[row, column]
         albedo = np.empty((4, len(v)), dtype=np.float32)
         first = self.materials[0].linear
         if self.pattern == "plain":
@@ -158,7 +160,8 @@ class Surface:
             albedo[:, _logo(shape, turned * girth, v - height, wide, tall)] = self.materials[-1].linear[:, None]
         albedo *= grain
         along, around = fold_tiles()
-        return albedo, (self.folds * along[row, column], self.folds * around[row, column])
+        depth = np.float32(0.6 * self.folds)
+        return albedo, (depth * along[row, column], depth * around[row, column])
 
     def _weight(self, angle: Array, across: Array, v: Array) -> Array:
         """How much of the second material shows, float32 [n] in [0, 1]."""

@@ -103,7 +103,7 @@ def expose(person: Person, scene: Moment, shot: int, infrared: bool) -> NDArray[
     if infrared:
         colour = shade_infrared(scene.hits, light, scene.xs, scene.ys, openness)
         back *= np.float32(light.lamp)
-        exposure = 1.15 * light.exposure
+        exposure = 1.35 * light.exposure
     else:
         colour = shade_visible(scene.hits, camera, light, openness)
         back *= np.float32((0.55 * light.key * camera.key[1] + light.ambient * camera.ambient[1]) / (0.55 * camera.key[1] + camera.ambient[1]))

@@ -16,12 +16,12 @@ Array = NDArray[Any]
 
 def frame_along(axis: Array, front: Array) -> Array:
     """Rows (side, axis, front): `axis` normalised, `front` made perpendicular to it."""
-    y = axis / np.linalg.norm(axis)
+    y = axis / np.sqrt(axis @ axis)
     z = front - (front @ y) * y
-    if np.linalg.norm(z) < 1e-3:
+    if z @ z < 1e-6:
         z = np.array([0.0, 0.3, 1.0]) - np.array([0.0, 0.3, 1.0]) @ y * y
-    z = z / np.linalg.norm(z)
-    return np.stack([np.cross(y, z), y, z])
+    z = z / np.sqrt(z @ z)
+    return np.array([[y[1] * z[2] - y[2] * z[1], y[2] * z[0] - y[0] * z[2], y[0] * z[1] - y[1] * z[0]], y, z])
 
 
 def limb(a: Array, b: Array, r0: float, r1: float, surface: Surface, front: Array, flat: float = 1.0, low: float = -1e9,

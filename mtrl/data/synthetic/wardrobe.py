@@ -83,7 +83,7 @@ def draw_outfit(rng: np.random.Generator, knobs: Difficulty, feminine: float) ->
     hair = Material(hair_rgb, float(np.clip(0.24 + 0.4 * hair_rgb[0] + rng.normal(0, 0.07), 0.12, 0.8)))
     styles = ("short", "bald", "bob", "long", "ponytail", "bun", "afro")
     shares = (0.16, 0.0, 0.22, 0.28, 0.18, 0.12, 0.04) if feminine else (0.72, 0.12, 0.04, 0.05, 0.02, 0.01, 0.04)
-    shoe, second = fabric(rng, knobs), fabric(rng, knobs)
+    shoe, second = fabric(rng, knobs, "mostly dull"), fabric(rng, knobs)
     sole_rgb = (0.88, 0.88, 0.86) if rng.random() < 0.5 else (0.08, 0.08, 0.08)
     sole = Material(sole_rgb, infrared_of(sole_rgb, rng, knobs))
     a = knobs.accessory_share
@@ -91,11 +91,11 @@ def draw_outfit(rng: np.random.Generator, knobs: Difficulty, feminine: float) ->
     bag_shares = _shares((0.20, 0.10, 0.09, 0.07, 0.05, 0.03), a)
     hats = ("", "cap", "beanie", "brim")
     scarf = fabric(rng, knobs) if rng.random() < a * (0.22 if warm else 0.03) else None
-    bag_material = fabric(rng, knobs)
-    hat_material = fabric(rng, knobs)
+    bag_material = fabric(rng, knobs, "mostly dull")
+    hat_material = fabric(rng, knobs, "mostly dull")
     return Outfit(
         skin=Surface((skin,), folds=0.02, grain=0.02, shine=0.05), face=Surface((skin,), folds=0.0, grain=0.02, shine=0.06),
-        hair=Surface((hair,), folds=0.22, grain=0.15, shine=0.10), hair_style=str(rng.choice(styles, p=shares)),
+        hair=Surface((hair,), folds=0.15, grain=0.07, shine=0.05), hair_style=str(rng.choice(styles, p=shares)),
         top=top, bottom=bottom,
         shoe=Surface((shoe, second), pattern="block" if rng.random() < 0.25 else "plain", offset=0.06, folds=0.05, shine=0.08),
         sole=Surface((sole,), folds=0.0), shoe_style=str(rng.choice(("sneaker", "boot", "flat"), p=(0.6, 0.22, 0.18))),
@@ -201,5 +201,5 @@ def _draw_bottom(rng: np.random.Generator, knobs: Difficulty, warm: bool, femini
         length = rng.uniform(0.72, 0.85)
     wide = float(np.clip(knobs.body_spread * rng.gamma(1.5, 0.008), 0.001, 0.045))
     surface = Surface((base, contrasting(rng, knobs, base)), pattern, float(rng.uniform(0.04, 0.12)), float(rng.random()),
-                      0.5, 0.22, phase=int(rng.integers(512)))  # fmt: skip
+                      0.5, 0.16, phase=int(rng.integers(512)))  # fmt: skip
     return Bottom(kind, surface, float(length), wide, float(rng.uniform(0.01, 0.10)))
