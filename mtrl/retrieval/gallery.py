@@ -234,8 +234,8 @@ class Gallery:
                 tensors["features"],
                 table["names"],
                 Modality.parse(table["modality"]),
-                table["identities"],
-                table["cameras"],
+                table.get("identities"),
+                table.get("cameras"),
                 table["model"],
             )
         except ValueError as error:
@@ -252,14 +252,8 @@ def _checked(features: Tensor, what: str) -> Tensor:
     return features
 
 
-def _name(value: Any) -> str:
-    return str(value)
-
-
 def _identity(value: Any) -> Identity:
-    if isinstance(value, str):
-        return value
-    return _camera(value)
+    return value if isinstance(value, str) else _camera(value)
 
 
 def _camera(value: Any) -> int:
@@ -269,7 +263,7 @@ def _camera(value: Any) -> int:
     return int(value)
 
 
-_LABELS: dict[str, Any] = {"names": _name, "identities": _identity, "cameras": _camera}
+_LABELS: dict[str, Any] = {"names": str, "identities": _identity, "cameras": _camera}
 
 
 def _default_names(images: Sequence[ImageSource] | Tensor) -> tuple[str, ...]:
@@ -299,14 +293,11 @@ def _read_table(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}); build the gallery again") from error
     if not isinstance(table, dict) or table.get("format") != FORMAT:
         raise ValueError(f'{path} is no gallery of this library: it does not say "format": "{FORMAT}"')
-    for key in ("features", "sha256", "model", "modality"):
-        if not isinstance(table.get(key), str):
-            raise ValueError(f"{path} lacks {key}; build the gallery again")
-    if not isinstance(table.get("names"), list):
-        raise ValueError(f"{path} lacks names; build the gallery again")
-    for key in ("identities", "cameras"):
-        if not isinstance(table.setdefault(key, None), (list, type(None))):
-            raise ValueError(f"{path}: {key} must be a list; build the gallery again")
+    text, optional = (str,), (list, type(None))
+    kinds = {"features": text, "sha256": text, "model": text, "modality": text, "names": (list,)}
+    for key, kind in {**kinds, "identities": optional, "cameras": optional}.items():
+        if not isinstance(table.get(key), kind):
+            raise ValueError(f"{path} lacks {key}, or it is of the wrong kind; build the gallery again")
     # The name comes from a file that may be a stranger's: it must not lead out of the folder.
     if not _FEATURES.fullmatch(table["features"]):
         raise ValueError(f"{path} names an impossible features file {table['features']!r}")
