@@ -368,3 +368,17 @@ def test_strips_show_skipped_images_to_nobody(model, images, tmp_path, monkeypat
             query = row
         else:
             assert not (images.cameras[query] == 3 and images.cameras[row] == 2)
+
+
+@pytest.mark.slow
+def test_from_rendered_images_to_json(model, tmp_path):
+    """The command as a user calls it: nothing replaced, test images rendered, features cached."""
+    model.save_pretrained(tmp_path / "model")
+    arguments = ["--checkpoint", str(tmp_path / "model"), "--size", "tiny", "--device", "cpu", "--cache-dir"]
+    arguments += [str(tmp_path / "images"), "--cache", str(tmp_path / "features"), "--direction", "both"]
+    results = []
+    for name in ("first", "second"):
+        assert command.main([*arguments, "--json", str(tmp_path / f"{name}.json")]) == 0
+        results.append(json.loads((tmp_path / f"{name}-vis2ir.json").read_text()))
+    assert results[0] == results[1] and results[0]["checkpoint"] == str(tmp_path / "model")
+    assert results[0]["num_query"] > 0 and len(results[0]["trials"]) == 10
