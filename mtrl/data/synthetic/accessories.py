@@ -26,7 +26,14 @@ def _neckline(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     top, t, neck, h = outfit.top, skeleton.torso, skeleton.joints["neck"], body.height
     parts: list[Part] = []
     if top.hood:
-        parts.append(ellipsoid(neck + h * (0.008 * t[1] - 0.046 * t[2]), t, (0.062 * h, 0.036 * h, 0.032 * h), top.sleeve_surface))
+        parts.append(
+            ellipsoid(
+                neck + h * (0.008 * t[1] - 0.046 * t[2]),
+                t,
+                (0.062 * h, 0.036 * h, 0.032 * h),
+                top.sleeve_surface,
+            )
+        )
     if top.collar:
         parts.append(limb(neck - 0.012 * h * t[1], neck + 0.024 * h * t[1] + 0.004 * h * t[2], 1.26 * body.neck, 1.22 * body.neck,
                           top.sleeve_surface, t[2], high=0.034 * h))  # fmt: skip
@@ -48,7 +55,17 @@ def _worn_bag(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
                  ellipsoid(at(0, 0.60 * trunk + 0.17, z), t, (0.135, 0.07, 0.075), cloth),
                  ellipsoid(at(0, 0.46 * trunk, z - 0.05), t, (0.11, 0.11, 0.06), cloth)]  # fmt: skip
         for x in (-0.62 * body.shoulder, 0.62 * body.shoulder):
-            parts.append(limb(at(x, 0.985 * trunk, 0.0), at(1.05 * x, 0.80 * trunk, depth * 0.93), 0.030, 0.030, cloth, t[2], flat=0.8))
+            parts.append(
+                limb(
+                    at(x, 0.985 * trunk, 0.0),
+                    at(1.05 * x, 0.80 * trunk, depth * 0.93),
+                    0.030,
+                    0.030,
+                    cloth,
+                    t[2],
+                    flat=0.8,
+                )
+            )
             parts.append(limb(at(1.05 * x, 0.80 * trunk, depth * 0.93), at(1.25 * x, 0.52 * trunk, 0.75 * depth), 0.030, 0.026, cloth,
                               t[2], flat=0.5))  # fmt: skip
         return parts
@@ -57,8 +74,26 @@ def _worn_bag(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     parts = [box(at(hip, -0.02, -0.03), t, (0.045, 0.115, 0.155), cloth)]
     start = -side * 0.62 * body.shoulder if outfit.bag == "cross" else side * 0.80 * body.shoulder
     for z in (depth, -depth):
-        parts.append(limb(at(start, 0.97 * trunk, 0.15 * z), at(0.5 * (start + hip), 0.62 * trunk, 1.02 * z), 0.020, 0.020, cloth, t[2]))
-        parts.append(limb(at(0.5 * (start + hip), 0.62 * trunk, 1.02 * z), at(hip, 0.08, 0.8 * z), 0.020, 0.020, cloth, t[2]))
+        parts.append(
+            limb(
+                at(start, 0.97 * trunk, 0.15 * z),
+                at(0.5 * (start + hip), 0.62 * trunk, 1.02 * z),
+                0.020,
+                0.020,
+                cloth,
+                t[2],
+            )
+        )
+        parts.append(
+            limb(
+                at(0.5 * (start + hip), 0.62 * trunk, 1.02 * z),
+                at(hip, 0.08, 0.8 * z),
+                0.020,
+                0.020,
+                cloth,
+                t[2],
+            )
+        )
     return parts
 
 
@@ -68,11 +103,18 @@ def _held_bag(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     if outfit.bag == "suitcase":
         base = np.array([hand[0] + side * 0.06, 0.34, hand[2] - 0.30])
         parts = [box(base, np.eye(3), (0.21, 0.30, 0.12), cloth)]
-        return [*parts, limb(base + np.array([0, 0.30, -0.05]), hand, 0.012, 0.012, outfit.sole, np.array([0.0, 0.0, 1.0]))]
+        return [
+            *parts,
+            limb(
+                base + np.array([0, 0.30, -0.05]), hand, 0.012, 0.012, outfit.sole, np.array([0.0, 0.0, 1.0])
+            ),
+        ]
     half = (0.05, 0.13, 0.17) if outfit.bag == "handbag" else (0.055, 0.20, 0.16)
     frame = frame_along(_UP, np.array([0.0, 0.0, 1.0]))
     centre = hand - np.array([0, half[1] + 0.16, 0])
     parts = [box(centre, frame, half, cloth)]
     for z in (-0.07, 0.07):
-        parts.append(limb(centre + np.array([0, half[1], z]), hand, 0.010, 0.010, cloth, np.array([0.0, 0.0, 1.0])))
+        parts.append(
+            limb(centre + np.array([0, half[1], z]), hand, 0.010, 0.010, cloth, np.array([0.0, 0.0, 1.0]))
+        )
     return parts

@@ -26,8 +26,12 @@ def illuminator(distance: Array, off_axis: Array) -> Array:
 def frame(number: int) -> tuple[Array, Array]:
     """uint8 [H, W, 3] visible and uint8 [H, W, 1] infrared view of a camera without people (sRGB scale, padded)."""
     camera = CAMERAS[number]
-    xs = (np.arange(-PAD, FRAME_WIDTH + PAD) + 0.5 - FRAME_WIDTH / 2).astype(np.float32) / np.float32(camera.focal)
-    ys = -(np.arange(-PAD, FRAME_HEIGHT + PAD) + 0.5 - FRAME_HEIGHT / 2).astype(np.float32) / np.float32(camera.focal)
+    xs = (np.arange(-PAD, FRAME_WIDTH + PAD) + 0.5 - FRAME_WIDTH / 2).astype(np.float32) / np.float32(
+        camera.focal
+    )
+    ys = -(np.arange(-PAD, FRAME_HEIGHT + PAD) + 0.5 - FRAME_HEIGHT / 2).astype(np.float32) / np.float32(
+        camera.focal
+    )
     planes, objects = SCENES[camera.scene]()
     shape = (len(ys), len(xs))
     albedo, depth, shade, facing = _planes(camera, planes, xs, ys)
@@ -43,7 +47,9 @@ def frame(number: int) -> tuple[Array, Array]:
 
 def _planes(camera: Camera, planes: list[Plane], xs: Array, ys: Array) -> tuple[Array, Array, Array, Array]:
     rotation = camera.rotation.astype(np.float32)
-    rays = [(rotation[0, k] * xs + rotation[2, k])[None, :] + (rotation[1, k] * ys)[:, None] for k in range(3)]
+    rays = [
+        (rotation[0, k] * xs + rotation[2, k])[None, :] + (rotation[1, k] * ys)[:, None] for k in range(3)
+    ]
     rays = [ray.ravel() for ray in rays]
     depth = np.full(rays[0].shape, 60.0, dtype=np.float32)
     owner = np.full(rays[0].shape, -1, dtype=np.int8)
@@ -87,4 +93,3 @@ def _objects(camera: Camera, objects: list[Part], xs: Array, ys: Array, albedo: 
     albedo[pixels], depth[pixels] = hits.albedo[:, front].T, hits.depth[front]
     shade[pixels] = 0.45 + 0.25 * (up @ normal) + 0.5 * np.maximum(sun @ normal, 0)
     facing[pixels] = np.clip(-normal[2], 0, 1)
-

@@ -94,7 +94,9 @@ def draw_pose(rng: np.random.Generator, knobs: Difficulty, carry: tuple[bool, bo
     """A random moment. `carry`: whether the right and the left hand hold a bag (then that arm hangs)."""
     v = knobs.pose_variation
     standing = rng.random() < 0.25
-    amplitude = float(rng.uniform(0.0, 0.15)) if standing else float(np.clip(rng.normal(0.9, 0.2 * v), 0.4, 1.3))
+    amplitude = (
+        float(rng.uniform(0.0, 0.15)) if standing else float(np.clip(rng.normal(0.9, 0.2 * v), 0.4, 1.3))
+    )
     names, chances = ("swing", "phone", "pocket", "front", "call"), np.array([0.70, 0.10, 0.12, 0.05, 0.03])
     arms = []
     for held in carry:
@@ -162,16 +164,26 @@ def _pose_torso(body: Body, torso: Array, head: Array, joints: dict[str, Array])
     trunk = (0.835 - body.leg_share) * body.height
     neck = trunk * torso[1]
     joints["neck"] = neck
-    joints["skull"] = neck + 0.045 * body.height * torso[1] + body.height * (0.062 * head[1] + 0.010 * head[2])
+    joints["skull"] = (
+        neck + 0.045 * body.height * torso[1] + body.height * (0.062 * head[1] + 0.010 * head[2])
+    )
     for side, sign in (("r", 1.0), ("l", -1.0)):
-        joints["shoulder_" + side] = neck - 0.060 * body.height * torso[1] + sign * 0.97 * body.shoulder * torso[0]
+        joints["shoulder_" + side] = (
+            neck - 0.060 * body.height * torso[1] + sign * 0.97 * body.shoulder * torso[0]
+        )
 
 
-def _pose_arm(body: Body, pose: Pose, side: str, posture: str, torso: Array, joints: dict[str, Array]) -> None:
+def _pose_arm(
+    body: Body, pose: Pose, side: str, posture: str, torso: Array, joints: dict[str, Array]
+) -> None:
     sign = 1.0 if side == "r" else -1.0
     phase = pose.phase + (0.0 if side == "r" else np.pi)
     forward = -0.42 * pose.amplitude * body.swing * np.cos(phase) + 0.02
-    outward, bend, inward = pose.arm_spread, body.elbow + 0.25 * pose.amplitude * max(0.0, -np.cos(phase)), 0.1
+    outward, bend, inward = (
+        pose.arm_spread,
+        body.elbow + 0.25 * pose.amplitude * max(0.0, -np.cos(phase)),
+        0.1,
+    )
     if posture == "phone":
         forward, outward, bend, inward = 0.45, 0.12, 1.75, 0.55
     elif posture == "call":
@@ -187,4 +199,6 @@ def _pose_arm(body: Body, pose: Pose, side: str, posture: str, torso: Array, joi
     elbow = shoulder + 0.178 * body.height * upper
     lower = _swing(torso, forward + bend, sign * (outward - inward * min(bend, 1.0)))
     wrist = elbow + 0.142 * body.height * lower
-    joints.update({f"elbow_{side}": elbow, f"wrist_{side}": wrist, f"hand_{side}": wrist + 0.052 * body.height * lower})
+    joints.update(
+        {f"elbow_{side}": elbow, f"wrist_{side}": wrist, f"hand_{side}": wrist + 0.052 * body.height * lower}
+    )

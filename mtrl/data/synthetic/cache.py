@@ -81,7 +81,11 @@ def _swap(work: Path, folder: Path) -> None:
 
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slow_checksum(path)
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _slow_checksum(path)
+        )
 
 
 def _slow_checksum(path: Path) -> str:

@@ -70,7 +70,9 @@ def truth(test_seed: int = 0, size: str = "small", image_size: tuple[int, int] |
 
     Rows equal those of the part's visible images, in order (same names, identities, cameras); the modality is infrared.
     """
-    return load_part(domain, size, test_seed, image_size, cache_dir, difficulty, workers, progress, infrared=True)
+    return load_part(
+        domain, size, test_seed, image_size, cache_dir, difficulty, workers, progress, infrared=True
+    )
 
 
 def load_part(domain: str, size: str = "small", seed: int = 0, image_size: tuple[int, int] | None = None,
@@ -96,10 +98,18 @@ def load_part(domain: str, size: str = "small", seed: int = 0, image_size: tuple
         return _image_set(np.zeros(shape, dtype=np.uint8), labels, domain, infrared)
     kind = "" if infrared is None else "-truth"
     span = "" if people is None else f"-{first}-{last}"
-    folder = cache_root(cache_dir) / "synthetic" / knobs.key() / f"{domain}{kind}-{size}-{seed}-{height}x{width}{span}"
+    folder = (
+        cache_root(cache_dir)
+        / "synthetic"
+        / knobs.key()
+        / f"{domain}{kind}-{size}-{seed}-{height}x{width}{span}"
+    )
     images = read_images(folder, shape)
     if images is None:
-        jobs = [Job(domain, seed, person, shots, (height, width), knobs, infrared) for person in range(first, last)]
+        jobs = [
+            Job(domain, seed, person, shots, (height, width), knobs, infrared)
+            for person in range(first, last)
+        ]
         with new_images(folder, shape) as target:
             _draw(jobs, target, workers, progress, f"synthetic {size} {domain}{kind}")
         images = read_images(folder, shape)
@@ -118,11 +128,16 @@ def _shots(spec: Size, infrared: bool | None) -> tuple[tuple[int, int], ...]:
     return tuple(shots)
 
 
-def _image_set(images: NDArray[np.uint8], labels: list[tuple[int, int, int]], domain: str, infrared: bool | None) -> ImageSet:
+def _image_set(
+    images: NDArray[np.uint8], labels: list[tuple[int, int, int]], domain: str, infrared: bool | None
+) -> ImageSet:
     numbers = [person + FIRST_IDENTITY[domain] for person, _, _ in labels]
     cameras = [camera for _, camera, _ in labels]
     modalities = [Modality.INFRARED if infrared else CAMERAS[camera].modality for camera in cameras]
-    names = tuple(f"cam{camera}/{number:04d}/{shot + 1:04d}.jpg" for number, (_, camera, shot) in zip(numbers, labels, strict=True))
+    names = tuple(
+        f"cam{camera}/{number:04d}/{shot + 1:04d}.jpg"
+        for number, (_, camera, shot) in zip(numbers, labels, strict=True)
+    )
     return ImageSet(images, np.array(numbers, dtype=np.int64), np.array(cameras, dtype=np.int64),
                     np.array(modalities, dtype=np.uint8), names)  # fmt: skip
 
@@ -137,10 +152,17 @@ def resize_area(image: NDArray[np.uint8], image_size: tuple[int, int]) -> NDArra
 
 def _work(job: Job) -> NDArray[np.uint8]:
     person = draw_person(job.domain, job.seed, job.person, job.difficulty)
-    return np.stack([resize_area(render(person, camera, shot, job.infrared), job.image_size) for camera, shot in job.shots])
+    return np.stack(
+        [
+            resize_area(render(person, camera, shot, job.infrared), job.image_size)
+            for camera, shot in job.shots
+        ]
+    )
 
 
-def _draw(jobs: list[Job], target: NDArray[np.uint8], workers: int | None, progress: bool, title: str) -> None:
+def _draw(
+    jobs: list[Job], target: NDArray[np.uint8], workers: int | None, progress: bool, title: str
+) -> None:
     each = len(jobs[0].shots)
     count = min(workers if workers is not None else os.cpu_count() or 1, len(jobs))
     with tqdm(total=len(target), desc=title, unit="image", file=sys.stderr, disable=not progress) as bar:
@@ -154,12 +176,18 @@ def _results(jobs: list[Job], workers: int) -> Iterator[NDArray[np.uint8]]:
     if workers <= 1 or len(jobs) == 1:
         yield from map(_work, jobs)
         return
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
+    method = (
+        "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
+    )
     if method == "fork":  # drawn here once, the views of the cameras are shared by all children
         for camera in ALL_CAMERAS:
             frame(camera)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # about threads of the parent: children use numpy only
-        pool = multiprocessing.get_context(method).Pool(workers, initializer=functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN))
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # about threads of the parent: children use numpy only
+        pool = multiprocessing.get_context(method).Pool(
+            workers, initializer=functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        )
     with pool:
         yield from pool.imap(_work, jobs, chunksize=1)

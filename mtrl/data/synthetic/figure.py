@@ -40,12 +40,37 @@ def _torso(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     hem_share = float(np.clip((-top.hem - 0.10) / 0.35, 0, 1.2))
     hem_wide = body.hips + 0.8 * loose + 0.8 * top.flare
     sections = [
-        (top.hem, hem_wide, 0.74 * body.hips + loose + 0.8 * top.flare + (0.12 + 0.75 * hem_share) * spread, 0.0),
-        (max(-0.03, top.hem + 0.03), body.hips + 0.008 + loose + 0.4 * top.flare, 0.75 * body.hips + loose, -0.006),
-        (0.10 * trunk, 0.99 * body.hips + 0.006 + loose, 0.74 * body.hips + loose + 0.5 * body.belly, 0.4 * body.belly - 0.008),
+        (
+            top.hem,
+            hem_wide,
+            0.74 * body.hips + loose + 0.8 * top.flare + (0.12 + 0.75 * hem_share) * spread,
+            0.0,
+        ),
+        (
+            max(-0.03, top.hem + 0.03),
+            body.hips + 0.008 + loose + 0.4 * top.flare,
+            0.75 * body.hips + loose,
+            -0.006,
+        ),
+        (
+            0.10 * trunk,
+            0.99 * body.hips + 0.006 + loose,
+            0.74 * body.hips + loose + 0.5 * body.belly,
+            0.4 * body.belly - 0.008,
+        ),
         (0.36 * trunk, waist + loose, 0.72 * waist + loose + 0.6 * body.belly, 0.6 * body.belly),
-        (0.56 * trunk, 0.5 * (waist + body.chest) + loose, 0.70 * body.chest + 0.8 * loose, 0.3 * body.belly + 0.2 * body.bust),
-        (0.70 * trunk, body.chest + 0.8 * loose, 0.70 * body.chest + 0.7 * loose + 0.5 * body.bust, 0.45 * body.bust),
+        (
+            0.56 * trunk,
+            0.5 * (waist + body.chest) + loose,
+            0.70 * body.chest + 0.8 * loose,
+            0.3 * body.belly + 0.2 * body.bust,
+        ),
+        (
+            0.70 * trunk,
+            body.chest + 0.8 * loose,
+            0.70 * body.chest + 0.7 * loose + 0.5 * body.bust,
+            0.45 * body.bust,
+        ),
         (0.80 * trunk, 1.02 * body.shoulder + 0.3 * loose, 0.62 * body.chest + 0.5 * loose, -0.004),
         (0.885 * trunk, 0.98 * body.shoulder + 0.2 * loose, 0.50 * body.chest + t, -0.012),
         (0.945 * trunk, 0.72 * body.shoulder + t, 0.42 * body.chest + t, -0.014),
@@ -70,7 +95,9 @@ def _skirt(body: Body, outfit: Outfit, skeleton: Skeleton, trunk: float) -> Part
     leg = body.leg_share * body.height
     length = bottom.length * leg
     share = min(1.0, length / (0.5 * leg))
-    reach = max(abs(float(j["knee_r"][2] - j["pelvis"][2])), abs(float(j["knee_l"][2] - j["pelvis"][2]))) * share
+    reach = (
+        max(abs(float(j["knee_r"][2] - j["pelvis"][2])), abs(float(j["knee_l"][2] - j["pelvis"][2]))) * share
+    )
     middle = 0.5 * float(j["knee_r"][2] + j["knee_l"][2] - 2 * j["pelvis"][2]) * share
     h, flare = body.hips, bottom.flare
     sections = [
@@ -105,17 +132,24 @@ def _legs(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
                               high=end - 0.01, v_shift=thigh))  # fmt: skip
             calf = knee + 0.30 * (ankle - knee) - 0.016 * front
             if w < 0.012:
-                parts.append(limb(calf, calf + 0.25 * (ankle - knee), 0.052 * s, 0.045 * s, bottom.surface, front))
+                parts.append(
+                    limb(calf, calf + 0.25 * (ankle - knee), 0.052 * s, 0.045 * s, bottom.surface, front)
+                )
         if covered < thigh + 0.9 * shank:
             parts += _bare_shank(knee, ankle, s if covered < thigh else 0.8 * s, front, outfit)
         parts += _shoe(body, outfit, knee, ankle, j["toe_" + side])
     return parts
 
 
-def _bare_shank(knee: np.ndarray, ankle: np.ndarray, s: float, front: np.ndarray, outfit: Outfit) -> list[Part]:
+def _bare_shank(
+    knee: np.ndarray, ankle: np.ndarray, s: float, front: np.ndarray, outfit: Outfit
+) -> list[Part]:
     calf = knee + 0.30 * (ankle - knee) - 0.012 * front
     low = knee + 0.72 * (ankle - knee)
-    parts = [limb(knee, calf, 0.050 * s, 0.053 * s, outfit.skin, front), limb(calf, low, 0.053 * s, 0.036 * s, outfit.skin, front)]
+    parts = [
+        limb(knee, calf, 0.050 * s, 0.053 * s, outfit.skin, front),
+        limb(calf, low, 0.053 * s, 0.036 * s, outfit.skin, front),
+    ]
     sock = outfit.sock if outfit.shoe_style == "sneaker" else outfit.skin
     return [*parts, limb(low, ankle, 0.0365 * s, 0.034 * s, sock, front)]
 
@@ -146,7 +180,9 @@ def _arms(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     top, j, torso = outfit.top, skeleton.joints, skeleton.torso
     extra = 0.6 * top.thick + 0.25 * top.loose
     for side in SIDES:
-        shoulder, elbow, wrist, hand = (j[f"{name}_{side}"] for name in ("shoulder", "elbow", "wrist", "hand"))
+        shoulder, elbow, wrist, hand = (
+            j[f"{name}_{side}"] for name in ("shoulder", "elbow", "wrist", "hand")
+        )
         upper, lower = float(np.linalg.norm(elbow - shoulder)), float(np.linalg.norm(wrist - elbow))
         covered = top.sleeve * (upper + lower)
         if covered < upper:
@@ -162,7 +198,9 @@ def _arms(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
                               high=covered - upper, v_shift=upper))  # fmt: skip
         frame = frame_along(hand - wrist, torso[0])
         h = body.height
-        parts.append(ellipsoid(wrist + 0.62 * (hand - wrist), frame, (0.019 * h, 0.041 * h, 0.013 * h), outfit.skin))
+        parts.append(
+            ellipsoid(wrist + 0.62 * (hand - wrist), frame, (0.019 * h, 0.041 * h, 0.013 * h), outfit.skin)
+        )
         thumb = wrist + 0.4 * (hand - wrist) + 0.017 * h * torso[2]
         parts.append(ellipsoid(thumb, frame, (0.010 * h, 0.024 * h, 0.008 * h), outfit.skin))
     return parts

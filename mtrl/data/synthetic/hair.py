@@ -23,9 +23,18 @@ def head_parts(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
         return c + h * (np.array([x, y, z]) @ f)
 
     neck = skeleton.joints["neck"]
-    face = dataclasses.replace(outfit.face, materials=(*outfit.face.materials, _DARK), logos=_features(h, outfit.glasses))
+    face = dataclasses.replace(
+        outfit.face, materials=(*outfit.face.materials, _DARK), logos=_features(h, outfit.glasses)
+    )
     parts = [
-        limb(neck - 0.03 * h * skeleton.torso[1], c - 0.02 * h * f[1], 1.05 * body.neck, 0.92 * body.neck, outfit.skin, f[2]),
+        limb(
+            neck - 0.03 * h * skeleton.torso[1],
+            c - 0.02 * h * f[1],
+            1.05 * body.neck,
+            0.92 * body.neck,
+            outfit.skin,
+            f[2],
+        ),
         ellipsoid(at(0, 0.012, -0.010), f, (0.0415 * h, 0.050 * h, 0.050 * h), outfit.skin),
         ellipsoid(at(0, -0.013, 0.010), f, (0.0375 * h, 0.054 * h, 0.040 * h), face),
         ellipsoid(at(0, -0.006, 0.049), f, (0.006 * h, 0.012 * h, 0.009 * h), outfit.skin),
@@ -38,7 +47,17 @@ def head_parts(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
         t = skeleton.torso
         parts.append(ellipsoid(neck + 0.012 * h * t[1], t, (0.060 * h, 0.030 * h, 0.056 * h), outfit.scarf))
         tail = neck + 0.062 * h * t[2] + 0.02 * h * t[0]
-        parts.append(limb(tail, tail - 0.17 * h * t[1] + 0.02 * h * t[2], 0.022 * h, 0.026 * h, outfit.scarf, t[2], flat=0.45))
+        parts.append(
+            limb(
+                tail,
+                tail - 0.17 * h * t[1] + 0.02 * h * t[2],
+                0.022 * h,
+                0.026 * h,
+                outfit.scarf,
+                t[2],
+                flat=0.45,
+            )
+        )
     return parts
 
 
@@ -61,9 +80,22 @@ def _hair(outfit: Outfit, f: np.ndarray, h: float, at) -> list[Part]:  # type: i
         ellipsoid(at(0, -0.002, -0.026), f, (0.0430 * h, 0.040 * h, 0.036 * h), hair),
     ]
     if style == "bob":
-        parts.append(limb(at(0, 0.012, -0.014), at(0, -0.045, -0.016), 0.052 * h, 0.050 * h, hair, f[2], flat=0.78, high=0.075 * h))
+        parts.append(
+            limb(
+                at(0, 0.012, -0.014),
+                at(0, -0.045, -0.016),
+                0.052 * h,
+                0.050 * h,
+                hair,
+                f[2],
+                flat=0.78,
+                high=0.075 * h,
+            )
+        )
     elif style == "long":
-        parts.append(limb(at(0, 0.006, -0.018), at(0, -0.15, -0.050), 0.050 * h, 0.046 * h, hair, f[2], flat=0.62))
+        parts.append(
+            limb(at(0, 0.006, -0.018), at(0, -0.15, -0.050), 0.050 * h, 0.046 * h, hair, f[2], flat=0.62)
+        )
     elif style == "ponytail":
         parts.append(limb(at(0, 0.022, -0.064), at(0, -0.085, -0.082), 0.014 * h, 0.019 * h, hair, f[2]))
     elif style == "bun":

@@ -15,12 +15,40 @@ from mtrl.data.synthetic.knobs import Difficulty
 Array = NDArray[Any]
 NOISE = 512
 
-DULL = ((0.05, 0.05, 0.06), (0.10, 0.10, 0.11), (0.16, 0.16, 0.18), (0.30, 0.30, 0.31), (0.48, 0.48, 0.49),
-        (0.66, 0.66, 0.66), (0.88, 0.88, 0.87), (0.93, 0.92, 0.90), (0.09, 0.11, 0.20), (0.12, 0.15, 0.28))
-VIVID = ((0.20, 0.30, 0.48), (0.35, 0.48, 0.66), (0.55, 0.68, 0.82), (0.10, 0.25, 0.60), (0.68, 0.58, 0.44),
-         (0.82, 0.75, 0.62), (0.45, 0.36, 0.26), (0.30, 0.20, 0.14), (0.33, 0.35, 0.22), (0.14, 0.26, 0.18),
-         (0.20, 0.48, 0.32), (0.42, 0.10, 0.15), (0.72, 0.12, 0.14), (0.88, 0.30, 0.20), (0.90, 0.62, 0.66),
-         (0.78, 0.32, 0.50), (0.40, 0.24, 0.50), (0.90, 0.76, 0.25), (0.90, 0.52, 0.15), (0.15, 0.48, 0.52))
+DULL = (
+    (0.05, 0.05, 0.06),
+    (0.10, 0.10, 0.11),
+    (0.16, 0.16, 0.18),
+    (0.30, 0.30, 0.31),
+    (0.48, 0.48, 0.49),
+    (0.66, 0.66, 0.66),
+    (0.88, 0.88, 0.87),
+    (0.93, 0.92, 0.90),
+    (0.09, 0.11, 0.20),
+    (0.12, 0.15, 0.28),
+)
+VIVID = (
+    (0.20, 0.30, 0.48),
+    (0.35, 0.48, 0.66),
+    (0.55, 0.68, 0.82),
+    (0.10, 0.25, 0.60),
+    (0.68, 0.58, 0.44),
+    (0.82, 0.75, 0.62),
+    (0.45, 0.36, 0.26),
+    (0.30, 0.20, 0.14),
+    (0.33, 0.35, 0.22),
+    (0.14, 0.26, 0.18),
+    (0.20, 0.48, 0.32),
+    (0.42, 0.10, 0.15),
+    (0.72, 0.12, 0.14),
+    (0.88, 0.30, 0.20),
+    (0.90, 0.62, 0.66),
+    (0.78, 0.32, 0.50),
+    (0.40, 0.24, 0.50),
+    (0.90, 0.76, 0.25),
+    (0.90, 0.52, 0.15),
+    (0.15, 0.48, 0.52),
+)
 DENIM = ((0.12, 0.15, 0.25), (0.18, 0.24, 0.38), (0.28, 0.37, 0.52), (0.45, 0.54, 0.66))
 
 
@@ -87,7 +115,9 @@ def contrasting(rng: np.random.Generator, knobs: Difficulty, base: Material) -> 
 
 
 def _difference(one: Material, two: Material) -> float:
-    return abs(one.lightness - two.lightness) + 0.4 * sum(abs(a - b) for a, b in zip(one.rgb, two.rgb, strict=True))
+    return abs(one.lightness - two.lightness) + 0.4 * sum(
+        abs(a - b) for a, b in zip(one.rgb, two.rgb, strict=True)
+    )
 
 
 @functools.lru_cache(maxsize=8)
@@ -157,7 +187,9 @@ class Surface:
             albedo[:, middle] *= np.float32(0.45)
         for shape, centre, height, wide, tall in self.logos:
             turned = angle - centre if centre < 2 else np.where(angle > 0, angle - np.pi, angle + np.pi)
-            albedo[:, _logo(shape, turned * girth, v - height, wide, tall)] = self.materials[-1].linear[:, None]
+            albedo[:, _logo(shape, turned * girth, v - height, wide, tall)] = self.materials[-1].linear[
+                :, None
+            ]
         albedo *= grain
         along, around = fold_tiles()
         depth = np.float32(0.6 * self.folds)
@@ -194,7 +226,11 @@ def _logo(shape: str, x: Array, y: Array, wide: float, tall: float) -> Array:
     if shape == "disc":
         return (x / wide) ** 2 + (y / tall) ** 2 < 1
     if shape == "text":
-        return inside & (np.mod(y / tall * 1.5, 1.0) < 0.6) & (np.mod(x / wide * 3.5 + np.floor(y / tall * 1.5) * 0.37, 1.0) < 0.75)
+        return (
+            inside
+            & (np.mod(y / tall * 1.5, 1.0) < 0.6)
+            & (np.mod(x / wide * 3.5 + np.floor(y / tall * 1.5) * 0.37, 1.0) < 0.75)
+        )
     if shape == "ring":
         r = (x / wide) ** 2 + (y / tall) ** 2
         return (r < 1) & (r > 0.4)

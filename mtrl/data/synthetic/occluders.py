@@ -37,7 +37,14 @@ def occluder_parts(rng: np.random.Generator, camera: Camera, person: Array) -> l
         parts = _rail(near, side, float(rng.uniform(0.75, 1.05)), surface)
     elif kind == "crate":
         half = (float(rng.uniform(0.25, 0.5)), float(rng.uniform(0.2, 0.42)), 0.25)
-        parts = [box(near + side * sign * float(rng.uniform(0.1, 0.5)) + np.array([0, half[1], 0]), frame, half, surface)]
+        parts = [
+            box(
+                near + side * sign * float(rng.uniform(0.1, 0.5)) + np.array([0, half[1], 0]),
+                frame,
+                half,
+                surface,
+            )
+        ]
     elif kind == "plant":
         parts = _plant(rng, near + side * sign * float(rng.uniform(0.15, 0.4)))
     else:
@@ -61,7 +68,13 @@ def _rail(near: Array, side: Array, height: float, surface: Surface) -> list[Par
 
 
 def _plant(rng: np.random.Generator, base: Array) -> list[Part]:
-    leaf = Surface((Material((0.15, 0.30, 0.12), 0.68), Material((0.30, 0.42, 0.18), 0.8)), "hstripes", 0.05, folds=0.6, grain=0.3)
+    leaf = Surface(
+        (Material((0.15, 0.30, 0.12), 0.68), Material((0.30, 0.42, 0.18), 0.8)),
+        "hstripes",
+        0.05,
+        folds=0.6,
+        grain=0.3,
+    )
     pot = Surface((Material((0.5, 0.32, 0.22), 0.5),))
     parts = [limb(base + np.array([0, 0.32, 0]), base, 0.17, 0.13, pot, _FRONT)]
     for _ in range(14):

@@ -168,8 +168,8 @@ def _hit_loft(part: Part, rays: list[Array], start: Array) -> Array:
 
 def _hit_box(part: Part, rays: list[Array], start: Array) -> Array:
     assert part.half is not None
-    near: Array = np.float32(-1e9)  # type: ignore[assignment]
-    far: Array = np.float32(1e9)  # type: ignore[assignment]
+    near: Array = np.float32(-1e9)
+    far: Array = np.float32(1e9)
     for d, o, h in zip(rays, start, part.half, strict=True):
         d = np.where(np.abs(d) < 1e-7, np.float32(1e-7), d)
         first, second = (-h - o) / d, (h - o) / d

@@ -17,7 +17,14 @@ from mtrl.data.synthetic.knobs import HEIGHT, WIDTH, Difficulty
 from mtrl.data.synthetic.occluders import occluder_parts
 from mtrl.data.synthetic.raycast import Hits, Part, cast
 from mtrl.data.synthetic.sensor import develop, linear_of
-from mtrl.data.synthetic.shading import Light, draw_light, ground_shadow, occlusion, shade_infrared, shade_visible
+from mtrl.data.synthetic.shading import (
+    Light,
+    draw_light,
+    ground_shadow,
+    occlusion,
+    shade_infrared,
+    shade_visible,
+)
 from mtrl.data.synthetic.wardrobe import Outfit, draw_outfit
 
 Array = NDArray[Any]
@@ -106,7 +113,10 @@ def expose(person: Person, scene: Moment, shot: int, infrared: bool) -> NDArray[
         exposure = 1.35 * light.exposure
     else:
         colour = shade_visible(scene.hits, camera, light, openness)
-        back *= np.float32((0.55 * light.key * camera.key[1] + light.ambient * camera.ambient[1]) / (0.55 * camera.key[1] + camera.ambient[1]))
+        back *= np.float32(
+            (0.55 * light.key * camera.key[1] + light.ambient * camera.ambient[1])
+            / (0.55 * camera.key[1] + camera.ambient[1])
+        )
         exposure = light.exposure * 1.1 / (0.55 + 0.45 * light.key)
     flat = back.reshape(-1, back.shape[2])
     flat[scene.hits.pixels] = colour
@@ -121,7 +131,9 @@ def _about_y(angle: float) -> Array:
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-def _crop(parts: list[Part], camera: Camera, rng: np.random.Generator, jitter: float) -> tuple[float, float, float, float]:
+def _crop(
+    parts: list[Part], camera: Camera, rng: np.random.Generator, jitter: float
+) -> tuple[float, float, float, float]:
     """A detector's box (left, top, right, bottom) in pixels of the frame around the person, with its errors."""
     spheres = np.concatenate([part.bounds for part in parts])
     x, y = spheres[:, 0] / spheres[:, 2], spheres[:, 1] / spheres[:, 2]
@@ -129,10 +141,20 @@ def _crop(parts: list[Part], camera: Camera, rng: np.random.Generator, jitter: f
     left, right, top, bottom = (x - r).min(), (x + r).max(), (y + r).max(), (y - r).min()
     f = camera.focal
     tall = f * float(top - bottom) * (1.06 + jitter * float(np.clip(rng.normal(0, 0.05), -0.12, 0.16)))
-    wide = max(0.42 * tall, f * float(right - left) * 1.02) * (1 + jitter * float(np.clip(rng.normal(0.02, 0.07), -0.15, 0.2)))
+    wide = max(0.42 * tall, f * float(right - left) * 1.02) * (
+        1 + jitter * float(np.clip(rng.normal(0.02, 0.07), -0.15, 0.2))
+    )
     wide = float(np.clip(wide, 0.36 * tall, 0.62 * tall))
-    middle_x = FRAME_WIDTH / 2 + f * 0.5 * float(left + right) + jitter * wide * float(np.clip(rng.normal(0, 0.05), -0.14, 0.14))
-    middle_y = FRAME_HEIGHT / 2 - f * 0.5 * float(top + bottom) + jitter * tall * float(np.clip(rng.normal(0, 0.022), -0.07, 0.07))
+    middle_x = (
+        FRAME_WIDTH / 2
+        + f * 0.5 * float(left + right)
+        + jitter * wide * float(np.clip(rng.normal(0, 0.05), -0.14, 0.14))
+    )
+    middle_y = (
+        FRAME_HEIGHT / 2
+        - f * 0.5 * float(top + bottom)
+        + jitter * tall * float(np.clip(rng.normal(0, 0.022), -0.07, 0.07))
+    )
     if rng.random() < 0.12 * jitter:  # feet or head cut off
         cut = float(rng.uniform(0.06, 0.18)) * tall * (-1.0 if rng.random() < 0.75 else 0.4)
         middle_y, tall = middle_y + 0.5 * cut, tall - abs(cut)
@@ -165,7 +187,9 @@ def _rays(camera: Camera, box: tuple[float, float, float, float]) -> tuple[Array
     return (x / camera.focal).astype(np.float32), (-y / camera.focal).astype(np.float32)
 
 
-def _background(camera: Camera, box: tuple[float, float, float, float], infrared: bool, clutter: float) -> Array:
+def _background(
+    camera: Camera, box: tuple[float, float, float, float], infrared: bool, clutter: float
+) -> Array:
     """Linear light float32 [FINE_HEIGHT, FINE_WIDTH, 3 or 1] of the empty scene inside a box."""
     image = frame(camera.number)[int(infrared)]
     height, width = image.shape[:2]
@@ -175,7 +199,11 @@ def _background(camera: Camera, box: tuple[float, float, float, float], infrared
     i0, i1, j0, j1 = int(top), int(np.ceil(bottom)), int(left), int(np.ceil(right))
     piece = image[i0:i1, j0:j1]
     view = Image.fromarray(piece if piece.shape[2] == 3 else piece[:, :, 0])
-    view = view.resize((FINE_WIDTH, FINE_HEIGHT), Image.Resampling.BICUBIC, box=(left - j0, top - i0, right - j0, bottom - i0))
+    view = view.resize(
+        (FINE_WIDTH, FINE_HEIGHT),
+        Image.Resampling.BICUBIC,
+        box=(left - j0, top - i0, right - j0, bottom - i0),
+    )
     light = linear_of()[np.asarray(view).reshape(FINE_HEIGHT, FINE_WIDTH, -1)]
     if clutter != 1.0:
         grey = np.float32(0.2 if not infrared else 0.08)

@@ -46,7 +46,9 @@ def tiles(colour: Colour, joint: float, size: float, rough: float = 0.06) -> Tex
     """Square tiles with joints; every tile has its own brightness."""
 
     def paint(u: Array, v: Array) -> tuple[Array, Array]:
-        own = noise_tile(3, 0.0)[np.floor(u / size).astype(np.int32) % NOISE, np.floor(v / size).astype(np.int32) % NOISE]
+        own = noise_tile(3, 0.0)[
+            np.floor(u / size).astype(np.int32) % NOISE, np.floor(v / size).astype(np.int32) % NOISE
+        ]
         albedo = _fill(u, colour, rough * _noise(u, v, 60) + 0.5 * rough * np.clip(own, -2, 2))
         lines = (np.mod(u, size) < 0.018) | (np.mod(v, size) < 0.018)
         albedo[lines] *= np.float32(joint)
@@ -90,7 +92,9 @@ def wall(colour: Colour, base: Colour, line: float, rough: float = 0.04, doors: 
             print_ = inside & (np.abs(x) < 0.88) & (z > -0.2) & (z < 0.85)
             albedo[print_] = _fill(u[print_], tint, 0.45 * _noise(u[print_], y[print_], 35, 5, 1.9))
             albedo[inside & (z < -0.3) & (np.mod(z * 6, 1) < 0.5) & (np.abs(x) < 0.7)] *= np.float32(0.35)
-        return albedo, (0.80 + 0.10 * np.clip(y / 2.5, 0, 1) + 0.10 * _noise(u, y, 7, 5, 2.2)).astype(np.float32)
+        return albedo, (0.80 + 0.10 * np.clip(y / 2.5, 0, 1) + 0.10 * _noise(u, y, 7, 5, 2.2)).astype(
+            np.float32
+        )
 
     return paint
 
@@ -109,9 +113,13 @@ def brick(colour: Colour, windows: tuple[float, float, float] | None = None) -> 
             spacing, width, sill = windows
             x = np.mod(u, spacing) - spacing / 2
             inside = (np.abs(x) < width / 2) & (np.mod(y, 3.1) > sill) & (np.mod(y, 3.1) < sill + 1.5)
-            glass = inside & (np.abs(np.abs(x) - width / 4) < width / 4 - 0.05) & (np.mod(y, 3.1) > sill + 0.07)
+            glass = (
+                inside & (np.abs(np.abs(x) - width / 4) < width / 4 - 0.05) & (np.mod(y, 3.1) > sill + 0.07)
+            )
             albedo[inside] = _colour(0.80, 0.80, 0.78, 0.7)
-            albedo[glass] = _fill(u[glass], (0.22, 0.27, 0.32, 0.16), 0.35 * _noise(u[glass], y[glass], 12, 5, 2.2))
+            albedo[glass] = _fill(
+                u[glass], (0.22, 0.27, 0.32, 0.16), 0.35 * _noise(u[glass], y[glass], 12, 5, 2.2)
+            )
         return albedo, 0.85 + 0.06 * _noise(u, y, 8, 5, 2.2)
 
     return paint
@@ -121,13 +129,20 @@ def leaves(colour: Colour, depth: float = 0.5) -> Texture:
     """A hedge: clumps of leaves with dark gaps."""
 
     def paint(u: Array, v: Array) -> tuple[Array, Array]:
-        albedo = _fill(u, colour, np.clip(0.30 * _noise(u, v, 90, 13, 0.9) + 0.2 * _noise(u, v, 25, 7), -0.75, 1.2))
+        albedo = _fill(
+            u, colour, np.clip(0.30 * _noise(u, v, 90, 13, 0.9) + 0.2 * _noise(u, v, 25, 7), -0.75, 1.2)
+        )
         return albedo, np.clip(0.75 + depth * 0.45 * _noise(u, v, 45, 5, 1.3), 0.15, 1.3).astype(np.float32)
 
     return paint
 
 
-def ground(colour: Colour, rough: float, strips: tuple[tuple[float, float, Colour, float], ...] = (), along: bool = True) -> Texture:
+def ground(
+    colour: Colour,
+    rough: float,
+    strips: tuple[tuple[float, float, Colour, float], ...] = (),
+    along: bool = True,
+) -> Texture:
     """Loose ground with strips (from, to, colour, roughness) across u (`along`) or v: paths, lawns, road markings."""
 
     def paint(u: Array, v: Array) -> tuple[Array, Array]:
@@ -144,10 +159,14 @@ def ground(colour: Colour, rough: float, strips: tuple[tuple[float, float, Colou
 def _solid(rgb: tuple[float, float, float], infrared: float, second: tuple[float, float, float] | None = None,
            pattern: str = "plain", period: float = 0.2, folds: float = 0.02) -> Surface:  # fmt: skip
     first = Material(rgb, infrared)
-    return Surface((first, first if second is None else Material(second, infrared * 0.7)), pattern, period, folds=folds)
+    return Surface(
+        (first, first if second is None else Material(second, infrared * 0.7)), pattern, period, folds=folds
+    )
 
 
-def _crate(x: float, z: float, half: tuple[float, float, float], surface: Surface, y: float | None = None) -> Part:
+def _crate(
+    x: float, z: float, half: tuple[float, float, float], surface: Surface, y: float | None = None
+) -> Part:
     return box(np.array([x, half[1] if y is None else y, z]), np.eye(3), half, surface)
 
 
@@ -164,7 +183,13 @@ def _bush(x: float, z: float, size: float, rng: np.random.Generator, tint: float
 def _corridor() -> tuple[list[Plane], list[Part]]:
     grey, cream, blue = (0.72, 0.72, 0.69, 0.6), (0.80, 0.78, 0.70, 0.68), (0.40, 0.50, 0.56, 0.45)
     door = (0.45, 0.32, 0.22, 0.55)
-    left = wall(cream, blue, 1.05, doors=((5.2, 0.95, door), (9.0, 0.95, door)), pictures=((7.1, 1.6, 0.35, 0.5, (0.6, 0.35, 0.3, 0.5)),))
+    left = wall(
+        cream,
+        blue,
+        1.05,
+        doors=((5.2, 0.95, door), (9.0, 0.95, door)),
+        pictures=((7.1, 1.6, 0.35, 0.5, (0.6, 0.35, 0.3, 0.5)),),
+    )
     right = wall(cream, blue, 1.05, doors=((7.3, 0.95, (0.50, 0.52, 0.50, 0.5)),),
                  pictures=((5.6, 1.65, 0.5, 0.38, (0.3, 0.45, 0.6, 0.5)), (9.6, 1.6, 0.3, 0.42, (0.65, 0.6, 0.3, 0.6))))  # fmt: skip
     end = wall(cream, blue, 1.05, doors=((0.2, 1.7, (0.55, 0.60, 0.62, 0.4)),))
@@ -180,10 +205,22 @@ def _room() -> tuple[list[Plane], list[Part]]:
     paint, base = (0.76, 0.72, 0.62, 0.62), (0.70, 0.66, 0.56, 0.55)
     back = wall(paint, base, 0.0, doors=((3.0, 1.0, (0.36, 0.24, 0.16, 0.5)),),
                 pictures=((0.6, 1.65, 0.75, 0.5, (0.85, 0.86, 0.84, 0.7)), (-2.3, 1.7, 0.4, 0.55, (0.25, 0.40, 0.30, 0.6))))  # fmt: skip
-    side = wall(paint, base, 0.0, pictures=((4.5, 1.6, 0.6, 0.42, (0.55, 0.35, 0.25, 0.5)), (7.0, 1.6, 0.35, 0.5, (0.3, 0.35, 0.5, 0.45))))
+    side = wall(
+        paint,
+        base,
+        0.0,
+        pictures=(
+            (4.5, 1.6, 0.6, 0.42, (0.55, 0.35, 0.25, 0.5)),
+            (7.0, 1.6, 0.35, 0.5, (0.3, 0.35, 0.5, 0.45)),
+        ),
+    )
     planes = [Plane(1, 0.0, planks((0.55, 0.42, 0.30, 0.55), 0.14)), Plane(0, -4.2, side), Plane(0, 4.4, side), Plane(2, 8.6, back),
               Plane(1, 2.75, tiles((0.84, 0.83, 0.80, 0.7), 0.85, 0.6, 0.02))]  # fmt: skip
-    oak, dark, screen = _solid((0.60, 0.47, 0.32), 0.62), _solid((0.18, 0.17, 0.17), 0.35), _solid((0.08, 0.09, 0.11), 0.12)
+    oak, dark, screen = (
+        _solid((0.60, 0.47, 0.32), 0.62),
+        _solid((0.18, 0.17, 0.17), 0.35),
+        _solid((0.08, 0.09, 0.11), 0.12),
+    )
     objects = [_crate(-3.0, 7.9, (0.9, 0.37, 0.4), oak), _crate(-3.1, 8.0, (0.3, 0.2, 0.04), screen, 0.98),
                _crate(-1.6, 7.9, (0.28, 0.45, 0.28), dark), _crate(1.2, 8.25, (0.6, 0.95, 0.25), oak),
                _crate(4.0, 6.2, (0.3, 0.6, 0.8), _solid((0.45, 0.46, 0.48), 0.4)), _crate(-3.9, 4.6, (0.3, 0.4, 0.9), dark)]  # fmt: skip
@@ -195,9 +232,14 @@ def _plaza() -> tuple[list[Plane], list[Part]]:
     stone = tiles((0.66, 0.63, 0.58, 0.58), 0.75, 0.45, 0.08)
     planes = [Plane(1, 0.0, stone), Plane(2, 14.0, brick((0.55, 0.34, 0.27, 0.58), (2.6, 1.5, 0.9)), 9.0)]
     steel, bin_ = _solid((0.40, 0.42, 0.44), 0.4), _solid((0.16, 0.26, 0.20), 0.3)
-    objects = [_crate(-4.6, 10.5, (1.0, 0.23, 0.28), _solid((0.42, 0.30, 0.20), 0.55)), _crate(4.8, 10.0, (0.28, 0.5, 0.28), bin_)]
+    objects = [
+        _crate(-4.6, 10.5, (1.0, 0.23, 0.28), _solid((0.42, 0.30, 0.20), 0.55)),
+        _crate(4.8, 10.0, (0.28, 0.5, 0.28), bin_),
+    ]
     for x in (-6.5, -2.2, 2.4, 6.6):
-        objects.append(limb(np.array([x, 0.0, 11.5]), np.array([x, 3.6, 11.5]), 0.09, 0.07, steel, np.array([0.0, 0, 1])))
+        objects.append(
+            limb(np.array([x, 0.0, 11.5]), np.array([x, 3.6, 11.5]), 0.09, 0.07, steel, np.array([0.0, 0, 1]))
+        )
     for x in (-7.5, 7.2):
         objects += _bush(x, 12.6, 2.2, rng)
     objects.append(_crate(0.6, 13.2, (1.5, 0.35, 0.35), _solid((0.60, 0.58, 0.55), 0.5)))
@@ -209,24 +251,61 @@ def _plaza() -> tuple[list[Plane], list[Part]]:
 def _garden() -> tuple[list[Plane], list[Part]]:
     rng = np.random.default_rng(5)
     lawn, path = (0.30, 0.40, 0.18, 0.72), (0.56, 0.53, 0.49, 0.5)
-    floor = ground(lawn, 0.28, ((-2.4, 2.6, path, 0.12), (-2.55, -2.4, (0.65, 0.64, 0.6, 0.6), 0.05), (2.6, 2.75, (0.65, 0.64, 0.6, 0.6), 0.05)))
-    planes = [Plane(1, 0.0, floor), Plane(2, 12.0, leaves((0.24, 0.35, 0.16, 0.72)), 2.6), Plane(2, 24.0, leaves((0.34, 0.42, 0.28, 0.7), 0.3), 9.0)]
+    floor = ground(
+        lawn,
+        0.28,
+        (
+            (-2.4, 2.6, path, 0.12),
+            (-2.55, -2.4, (0.65, 0.64, 0.6, 0.6), 0.05),
+            (2.6, 2.75, (0.65, 0.64, 0.6, 0.6), 0.05),
+        ),
+    )
+    planes = [
+        Plane(1, 0.0, floor),
+        Plane(2, 12.0, leaves((0.24, 0.35, 0.16, 0.72)), 2.6),
+        Plane(2, 24.0, leaves((0.34, 0.42, 0.28, 0.7), 0.3), 9.0),
+    ]
     objects = [_crate(3.5, 9.5, (0.9, 0.22, 0.25), _solid((0.40, 0.30, 0.22), 0.55))]
     trunk = _solid((0.33, 0.27, 0.21), 0.45, folds=0.6)
     for x, z in ((-4.2, 9.0), (4.6, 10.8), (-1.6, 11.6)):
-        objects.append(limb(np.array([x, 0.0, z]), np.array([x + 0.2, 5.0, z]), 0.20, 0.14, trunk, np.array([0.0, 0, 1])))
-    for x, z, size in ((-3.6, 7.6, 0.9), (-4.8, 6.3, 1.3), (4.4, 7.4, 1.1), (3.4, 11.0, 1.3), (0.8, 11.6, 1.2)):
+        objects.append(
+            limb(np.array([x, 0.0, z]), np.array([x + 0.2, 5.0, z]), 0.20, 0.14, trunk, np.array([0.0, 0, 1]))
+        )
+    for x, z, size in (
+        (-3.6, 7.6, 0.9),
+        (-4.8, 6.3, 1.3),
+        (4.4, 7.4, 1.1),
+        (3.4, 11.0, 1.3),
+        (0.8, 11.6, 1.2),
+    ):
         objects += _bush(x, z, size, rng, float(rng.uniform(0, 0.08)))
     return planes, objects
 
 
 def _yard() -> tuple[list[Plane], list[Part]]:
     rng = np.random.default_rng(6)
-    floor = ground((0.42, 0.42, 0.43, 0.42), 0.12, ((9.2, 10.4, (0.66, 0.65, 0.62, 0.62), 0.06), (6.4, 6.52, (0.85, 0.85, 0.83, 0.85), 0.05)), along=False)
+    floor = ground(
+        (0.42, 0.42, 0.43, 0.42),
+        0.12,
+        ((9.2, 10.4, (0.66, 0.65, 0.62, 0.62), 0.06), (6.4, 6.52, (0.85, 0.85, 0.83, 0.85), 0.05)),
+        along=False,
+    )
     planes = [Plane(1, 0.0, floor), Plane(2, 11.5, brick((0.66, 0.60, 0.52, 0.52), (3.2, 1.3, 1.0)), 7.0)]
-    objects = [_crate(-4.4, 9.8, (0.5, 0.6, 0.4), _solid((0.2, 0.3, 0.24), 0.3)), _crate(3.9, 10.6, (1.0, 0.7, 0.5), _solid((0.5, 0.5, 0.52), 0.35))]
+    objects = [
+        _crate(-4.4, 9.8, (0.5, 0.6, 0.4), _solid((0.2, 0.3, 0.24), 0.3)),
+        _crate(3.9, 10.6, (1.0, 0.7, 0.5), _solid((0.5, 0.5, 0.52), 0.35)),
+    ]
     for x in (-3.0, -1.0, 1.0, 3.0, 5.0):
-        objects.append(limb(np.array([x, 0.0, 9.0]), np.array([x, 0.9, 9.0]), 0.07, 0.07, _solid((0.6, 0.6, 0.6), 0.6), np.array([0.0, 0, 1])))
+        objects.append(
+            limb(
+                np.array([x, 0.0, 9.0]),
+                np.array([x, 0.9, 9.0]),
+                0.07,
+                0.07,
+                _solid((0.6, 0.6, 0.6), 0.6),
+                np.array([0.0, 0, 1]),
+            )
+        )
     objects += _bush(-5.6, 8.6, 1.5, rng) + _bush(5.8, 9.2, 1.4, rng)
     return planes, objects
 

@@ -15,6 +15,7 @@ from mtrl.data.synthetic.knobs import HEIGHT, WIDTH
 
 Array = NDArray[Any]
 _STEPS = 4096
+_TRUTH_NOISE = 0.012  # of visible cameras seen in infrared: the reference should show more signal than noise
 
 
 @functools.lru_cache(maxsize=1)
@@ -31,7 +32,9 @@ def linear_of() -> Array:
     return ((np.arange(256) / 255) ** 2.2).astype(np.float32)
 
 
-def develop(light: Array, camera: Camera, infrared: bool, rng: np.random.Generator, exposure: float, scale: float) -> Array:
+def develop(
+    light: Array, camera: Camera, infrared: bool, rng: np.random.Generator, exposure: float, scale: float
+) -> Array:
     """Linear light float32 [h, w, 1 or 3] to uint8 [HEIGHT, WIDTH, 3]. `scale` multiplies all defects.
 
     Draws from `rng` in a fixed order, whatever the light is.
@@ -44,7 +47,8 @@ def develop(light: Array, camera: Camera, infrared: bool, rng: np.random.Generat
     share = float(np.clip(share, 0.3, 1.0))
     moving, shift = rng.random() < 0.3 * min(scale, 1.0), int(rng.integers(2, 6))
     blur = float(rng.uniform(0.2, 0.8)) * scale
-    sigma = 255 * camera.noise * scale * float(np.exp(rng.normal(0, 0.3))) * (1.5 if infrared and not camera.infrared else 1.0)
+    grain = _TRUTH_NOISE if infrared and not camera.infrared else camera.noise
+    sigma = 255 * grain * scale * float(np.exp(rng.normal(0, 0.3)))
     quality = int(rng.integers(*camera.quality))
     image = image.resize((round(WIDTH * share), round(HEIGHT * share)), Image.Resampling.BOX)
     image = image.filter(ImageFilter.GaussianBlur(blur * share))

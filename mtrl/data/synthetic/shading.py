@@ -51,7 +51,9 @@ def occlusion(hits: Hits, shape: tuple[int, int], radius: int = 9) -> Array:
     far = hits.depth.max() if len(hits.depth) else 1.0
     ground[:] = far
     ground[hits.pixels] = hits.depth
-    image = np.pad(ground.reshape(shape), ((radius + 1, radius), (radius + 1, radius)), mode="edge").astype(np.float64)
+    image = np.pad(ground.reshape(shape), ((radius + 1, radius), (radius + 1, radius)), mode="edge").astype(
+        np.float64
+    )
     total = image.cumsum(0)
     total = total[2 * radius + 1 :] - total[: -2 * radius - 1]
     total = total.cumsum(1)
@@ -71,7 +73,9 @@ def shade_visible(hits: Hits, camera: Camera, light: Light, openness: Array) -> 
     ambient = np.asarray(camera.ambient, dtype=np.float32) * np.float32(light.ambient)
     half = sun + np.array([0, 0, -1], dtype=np.float32)
     glint = hits.shine * _power(np.maximum(_along(hits.normal, half / np.linalg.norm(half)), 0), 4)
-    return np.stack([hits.albedo[k] * (lit * key[k] + sky * ambient[k]) + glint * key[k] for k in range(3)], axis=1)
+    return np.stack(
+        [hits.albedo[k] * (lit * key[k] + sky * ambient[k]) + glint * key[k] for k in range(3)], axis=1
+    )
 
 
 def shade_infrared(hits: Hits, light: Light, xs: Array, ys: Array, openness: Array) -> Array:
@@ -81,7 +85,9 @@ def shade_infrared(hits: Hits, light: Light, xs: Array, ys: Array, openness: Arr
     facing = -(hits.normal[0] * x + hits.normal[1] * y + hits.normal[2]) / np.sqrt(1 + off)
     facing = np.clip(facing, 0, 1)
     strength = illuminator(hits.depth, np.sqrt(off)) * np.float32(light.lamp)
-    bright = hits.albedo[3] * (0.12 + 0.88 * facing) * (0.6 + 0.4 * openness) + 0.35 * hits.shine * _power(facing, 5)
+    bright = hits.albedo[3] * (0.12 + 0.88 * facing) * (0.6 + 0.4 * openness) + 0.35 * hits.shine * _power(
+        facing, 5
+    )
     return (bright * strength)[:, None]
 
 
@@ -106,8 +112,12 @@ def ground_shadow(camera: Camera, light: Light, feet: list[Array], height: float
         return shadow
     y = ys[near]
     t = np.float32(-camera.place[1]) / fall[near]
-    px = camera.place[0] + t[:, None] * ((rotation[0, 0] * xs + rotation[2, 0])[None, :] + (rotation[1, 0] * y)[:, None])
-    pz = camera.place[2] + t[:, None] * ((rotation[0, 2] * xs + rotation[2, 2])[None, :] + (rotation[1, 2] * y)[:, None])
+    px = camera.place[0] + t[:, None] * (
+        (rotation[0, 0] * xs + rotation[2, 0])[None, :] + (rotation[1, 0] * y)[:, None]
+    )
+    pz = camera.place[2] + t[:, None] * (
+        (rotation[0, 2] * xs + rotation[2, 2])[None, :] + (rotation[1, 2] * y)[:, None]
+    )
     dark = np.zeros_like(px)
     for foot in feet:
         square = (px - np.float32(foot[0])) ** 2 + (pz - np.float32(foot[2])) ** 2
@@ -121,6 +131,8 @@ def ground_shadow(camera: Camera, light: Light, feet: list[Array], height: float
         across = (px - np.float32(centre[0])) * az - (pz - np.float32(centre[2])) * ax
         beyond = np.maximum(np.maximum(-along, along - length), 0)
         strength = light.key * camera.key[1] / (light.key * camera.key[1] + light.ambient * camera.ambient[1])
-        dark = np.maximum(dark, np.float32(0.8 * strength) * np.exp(-((across / 0.17) ** 2) - (beyond / 0.12) ** 2))
+        dark = np.maximum(
+            dark, np.float32(0.8 * strength) * np.exp(-((across / 0.17) ** 2) - (beyond / 0.12) ** 2)
+        )
     shadow[near] = 1 - dark * (0.6 if infrared else 0.85)
     return shadow

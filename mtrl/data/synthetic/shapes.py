@@ -31,14 +31,25 @@ def limb(a: Array, b: Array, r0: float, r1: float, surface: Surface, front: Arra
     matrix = frame_along(b - a, front) * np.array([1 / wide, 1.0, 1 / flat])[:, None]
     reach = max(1.0, flat, wide)
     bounds = np.array([[*a, r0 * reach], [*b, r1 * reach]])
-    return Part("cone", matrix, a, surface, bounds, length, r0, r1, low, high, 1.0, v_shift, girth=max(r0, r1) * wide)
+    return Part(
+        "cone", matrix, a, surface, bounds, length, r0, r1, low, high, v_shift=v_shift, girth=max(r0, r1) * wide
+    )
 
 
-def ellipsoid(centre: Array, frame: Array, radii: Sequence[float], surface: Surface, low: float = -1e9, high: float = 1e9) -> Part:
+def ellipsoid(
+    centre: Array,
+    frame: Array,
+    radii: Sequence[float] | Array,
+    surface: Surface,
+    low: float = -1e9,
+    high: float = 1e9,
+) -> Part:
     """An ellipsoid with axes along the rows of `frame`; `low` and `high` clip its own y in units of its radius."""
     r = np.asarray(radii, dtype=float)
     bounds = np.array([[*centre, r.max()]])
-    return Part("cone", frame / r[:, None], centre, surface, bounds, 0.0, 1.0, 1.0, low, high, float(r[1]), girth=float(r[0]))
+    part = Part("cone", frame / r[:, None], centre, surface, bounds, r0=1.0, r1=1.0, low=low, high=high)
+    part.v_scale, part.girth = float(r[1]), float(r[0])
+    return part
 
 
 def box(centre: Array, frame: Array, half: Sequence[float], surface: Surface) -> Part:

@@ -9,7 +9,14 @@ import numpy as np
 from mtrl.data.synthetic.knobs import Difficulty
 from mtrl.data.synthetic.materials import Material, Surface, contrasting, fabric, infrared_of
 
-SKIN = ((0.93, 0.76, 0.66), (0.88, 0.69, 0.56), (0.80, 0.60, 0.46), (0.66, 0.47, 0.35), (0.50, 0.34, 0.25), (0.38, 0.26, 0.20))
+SKIN = (
+    (0.93, 0.76, 0.66),
+    (0.88, 0.69, 0.56),
+    (0.80, 0.60, 0.46),
+    (0.66, 0.47, 0.35),
+    (0.50, 0.34, 0.25),
+    (0.38, 0.26, 0.20),
+)
 HAIR = ((0.06, 0.05, 0.05), (0.11, 0.08, 0.06), (0.20, 0.13, 0.09), (0.32, 0.21, 0.13), (0.55, 0.42, 0.25), (0.45, 0.20, 0.10),
         (0.55, 0.54, 0.53), (0.75, 0.74, 0.72))  # fmt: skip
 PATTERNS = ("plain", "hstripes", "vstripes", "checks", "block", "dots", "gradient", "band", "side")
@@ -79,10 +86,14 @@ def draw_outfit(rng: np.random.Generator, knobs: Difficulty, feminine: float) ->
     bottom = _draw_bottom(rng, knobs, warm, feminine)
     tone = SKIN[rng.choice(len(SKIN), p=(0.22, 0.28, 0.2, 0.14, 0.1, 0.06))]
     skin = Material(_jitter(rng, tone, 0.02), float(0.66 + 0.10 * (tone[0] - 0.75) + rng.normal(0, 0.015)))
-    hair_rgb = _jitter(rng, HAIR[rng.choice(len(HAIR), p=(0.24, 0.22, 0.18, 0.12, 0.09, 0.04, 0.07, 0.04))], 0.012)
+    hair_rgb = _jitter(
+        rng, HAIR[rng.choice(len(HAIR), p=(0.24, 0.22, 0.18, 0.12, 0.09, 0.04, 0.07, 0.04))], 0.012
+    )
     hair = Material(hair_rgb, float(np.clip(0.24 + 0.4 * hair_rgb[0] + rng.normal(0, 0.07), 0.12, 0.8)))
     styles = ("short", "bald", "bob", "long", "ponytail", "bun", "afro")
-    shares = (0.16, 0.0, 0.22, 0.28, 0.18, 0.12, 0.04) if feminine else (0.72, 0.12, 0.04, 0.05, 0.02, 0.01, 0.04)
+    shares = (
+        (0.16, 0.0, 0.22, 0.28, 0.18, 0.12, 0.04) if feminine else (0.72, 0.12, 0.04, 0.05, 0.02, 0.01, 0.04)
+    )
     shoe, second = fabric(rng, knobs, "mostly dull"), fabric(rng, knobs)
     sole_rgb = (0.88, 0.88, 0.86) if rng.random() < 0.5 else (0.08, 0.08, 0.08)
     sole = Material(sole_rgb, infrared_of(sole_rgb, rng, knobs))
@@ -116,7 +127,9 @@ def _shares(values: tuple[float, ...], scale: float) -> list[float]:
     return [1.0 - sum(shares), *shares]
 
 
-def _jitter(rng: np.random.Generator, rgb: tuple[float, float, float], deviation: float) -> tuple[float, float, float]:
+def _jitter(
+    rng: np.random.Generator, rgb: tuple[float, float, float], deviation: float
+) -> tuple[float, float, float]:
     shift = rng.normal(0, deviation)
     red, green, blue = (float(np.clip(c + shift + rng.normal(0, deviation / 2), 0.02, 0.97)) for c in rgb)
     return red, green, blue
@@ -124,9 +137,15 @@ def _jitter(rng: np.random.Generator, rgb: tuple[float, float, float], deviation
 
 def _draw_top(rng: np.random.Generator, knobs: Difficulty, warm: bool, feminine: float) -> Top:
     if warm:
-        kinds, shares = ("sweater", "hoodie", "jacket", "coat", "longcoat", "puffer"), (0.2, 0.2, 0.25, 0.13, 0.12, 0.1)
+        kinds, shares = (
+            ("sweater", "hoodie", "jacket", "coat", "longcoat", "puffer"),
+            (0.2, 0.2, 0.25, 0.13, 0.12, 0.1),
+        )
     else:
-        kinds, shares = ("tee", "shirt", "tank", "polo", "longtee", "cardigan"), (0.38, 0.2, 0.07, 0.1, 0.15, 0.1)
+        kinds, shares = (
+            ("tee", "shirt", "tank", "polo", "longtee", "cardigan"),
+            (0.38, 0.2, 0.07, 0.1, 0.15, 0.1),
+        )
     kind = str(rng.choice(kinds, p=shares))
     #         sleeve, hem, loose, thick, flare, folds
     cuts = {
@@ -183,7 +202,15 @@ def _draw_logos(rng: np.random.Generator, kind: str) -> tuple[tuple[str, float, 
             continue
         size = rng.uniform(0.05, 0.12)
         shape = str(rng.choice(shapes))
-        logos.append((shape, float(centre), float(rng.uniform(0.30, 0.36)), float(size), float(size * rng.uniform(0.5, 1.1))))
+        logos.append(
+            (
+                shape,
+                float(centre),
+                float(rng.uniform(0.30, 0.36)),
+                float(size),
+                float(size * rng.uniform(0.5, 1.1)),
+            )
+        )
     if rng.random() < 0.15:
         logos.append(("rect", -0.55, 0.38, 0.035, 0.03))
     return tuple(logos)
@@ -196,7 +223,11 @@ def _draw_bottom(rng: np.random.Generator, knobs: Difficulty, warm: bool, femini
     kind = str(rng.choice(("trousers", "shorts", "skirt"), p=shares))
     base = fabric(rng, knobs, str(rng.choice(("denim", "dull", "any"), p=(0.34, 0.3, 0.36))))
     pattern = str(rng.choice(("plain", "side", "checks", "gradient"), p=(0.78, 0.10, 0.07, 0.05)))
-    length = {"trousers": rng.uniform(0.90, 1.0), "shorts": rng.uniform(0.30, 0.55), "skirt": rng.uniform(0.35, 0.85)}[kind]
+    length = {
+        "trousers": rng.uniform(0.90, 1.0),
+        "shorts": rng.uniform(0.30, 0.55),
+        "skirt": rng.uniform(0.35, 0.85),
+    }[kind]
     if kind == "trousers" and not warm and rng.random() < 0.15:
         length = rng.uniform(0.72, 0.85)
     wide = float(np.clip(knobs.body_spread * rng.gamma(1.5, 0.008), 0.001, 0.045))

@@ -1,0 +1,45 @@
+"""`python -m mtrl COMMAND ...`: everything but training and evaluation."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from mtrl.cli import run
+
+COMMANDS = {
+    "synth": "draw the synthetic data set; contact sheets, exports, the demo gallery",
+    "translate": "turn visible images into transition images",
+    "index": "encode a folder of images into a gallery",
+    "search": "search a gallery with a query image",
+    "verify": "check a downloaded data set",
+    "push": "publish a checkpoint on the Hugging Face Hub",
+    "encode": "write the features of images to a file",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; only that command's module is imported."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help") or argv[0] not in COMMANDS:
+        lines = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
+        print(f"usage: python -m mtrl COMMAND [options]\n\ncommands (each with -h):\n{lines}",
+              file=sys.stdout if argv and argv[0] in ("-h", "--help") else sys.stderr)  # fmt: skip
+        if argv and argv[0] in ("-h", "--help"):
+            return 0
+        raise ValueError(f"unknown command {argv[0]!r}" if argv else "a command is missing")
+    name = argv[0]
+    try:
+        module = importlib.import_module(f"mtrl.commands.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"mtrl.commands.{name}":
+            raise
+        raise ValueError(f"the command {name!r} is not part of this version") from error
+    parser = argparse.ArgumentParser(prog=f"python -m mtrl {name}", description=module.__doc__)
+    module.add_arguments(parser)
+    return int(module.main(parser.parse_args(argv[1:])) or 0)
+
+
+if __name__ == "__main__":
+    run(main)
