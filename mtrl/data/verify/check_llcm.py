@@ -30,8 +30,9 @@ _LISTS = "take the idx folder from the download"
 
 def check(root: Path, report: Report) -> list[Sample]:
     """Fills the report and returns all images of both parts."""
-    train, test = _check_train(root, report), _check_test(root, report)
-    common = sorted({s.identity for s in train} & {s.identity for s in test})
+    wanted = _test_ids(root, report)
+    train, test = _check_train(root, report), _check_test(root, wanted, report)
+    common = sorted({sample.identity for sample in train} & wanted)
     if common:
         report.problem(
             f"{len(common)} identities are in the training and in the test set: {some([str(i) for i in common])}",
@@ -80,13 +81,17 @@ def _check_train(root: Path, report: Report) -> list[Sample]:
     return samples
 
 
-def _check_test(root: Path, report: Report) -> list[Sample]:
+def _test_ids(root: Path, report: Report) -> set[int]:
     try:
         wanted = set(read_ids(root / "idx" / "test_id.txt"))
     except (ValueError, OSError) as error:
         report.problem(str(error), _LISTS)
         wanted = set()
     report.count("test identities", len(wanted), PUBLISHED_IDS["test"], _LISTS)
+    return wanted
+
+
+def _check_test(root: Path, wanted: set[int], report: Report) -> list[Sample]:
     samples: list[Sample] = []
     stray: list[str] = []
     for modality, top in TEST_FOLDERS.items():
