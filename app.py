@@ -1,0 +1,30 @@
+"""The demo page: `python app.py`, or a Hugging Face Space."""
+
+from __future__ import annotations
+
+import argparse
+
+from mtrl import cli
+
+
+def main() -> int:
+    """Parses the arguments, builds the page and serves it until interrupted."""
+    parser = argparse.ArgumentParser(prog="app.py", description="Serves the MTRL demo page.")
+    parser.add_argument(
+        "--checkpoint", metavar="SOURCE", help="folder or Hub id (default: the shipped model)"
+    )
+    parser.add_argument(
+        "--gallery", metavar="DIR", help="folder of people to search (default: the shipped one)"
+    )
+    parser.add_argument("--host", help="address to listen on (default: this machine only; 0.0.0.0 for all)")
+    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860 on)")
+    parser.add_argument("--share", action="store_true", help="also open a public link through gradio.live")
+    arguments = parser.parse_args()
+
+    from mtrl.demo.start import serve
+
+    return serve(arguments.checkpoint, arguments.gallery, arguments.host, arguments.port, arguments.share)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,97 @@
+"""A demo gallery on disk: pictures of known people, listed in `manifest.json` beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from mtrl.config import Modality
+
+MANIFEST = "manifest.json"
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One picture of a gallery. `identity`, `camera` and `truth` (the aligned true infrared view) may be unknown."""
+
+    name: str
+    path: Path
+    modality: Modality
+    identity: int | None = None
+    camera: int | None = None
+    truth: Path | None = None
+
+
+def read_gallery(folder: Path) -> list[Picture]:
+    """The pictures of a gallery folder, in its own order.
+
+    The folder holds either `manifest.json`, a list of {"file", "identity", "camera", "modality", "truth"}, or
+    two sub-folders `visible` and `infrared` of pictures; a level of folders below them names the people.
+    Raises FileNotFoundError or ValueError that say what is missing.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no gallery folder at {folder}; `python -m mtrl synth --gallery DIR` draws one"
+        )
+    manifest = folder / MANIFEST
+    pictures = _from_manifest(manifest) if manifest.is_file() else _from_folders(folder)
+    for modality in Modality:
+        if not any(picture.modality is modality for picture in pictures):
+            raise ValueError(
+                f"the gallery {folder} has no {modality.name.lower()} pictures; it needs {MANIFEST}, or pictures "
+                f"in the sub-folders visible and infrared"
+            )
+    return pictures
+
+
+def _from_manifest(manifest: Path) -> list[Picture]:
+    try:
+        entries = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{manifest} is not valid JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise ValueError(f"{manifest} must hold a list of pictures")
+    return [_picture(entry, manifest) for entry in entries]
+
+
+def _picture(entry: Any, manifest: Path) -> Picture:
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "modality" not in entry:
+        raise ValueError(f'{manifest}: every entry needs "file" and "modality", not {str(entry)[:120]}')
+    for key in ("identity", "camera"):
+        if not isinstance(entry.get(key), (int, type(None))):
+            raise ValueError(f"{manifest}: {key} of {entry['file']} must be a whole number or null")
+    truth = entry.get("truth")
+    return Picture(
+        name=entry["file"],
+        path=_inside(manifest.parent, entry["file"]),
+        modality=Modality.parse(entry["modality"]),
+        identity=entry.get("identity"),
+        camera=entry.get("camera"),
+        truth=_inside(manifest.parent, str(truth)) if truth else None,
+    )
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{folder / MANIFEST}: {name} lies outside the gallery folder")
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder / MANIFEST} lists {name}, but there is no such file")
+    return path
+
+
+def _from_folders(folder: Path) -> list[Picture]:
+    pictures: list[Picture] = []
+    people: dict[str, int] = {}
+    for modality in Modality:
+        root = folder / modality.name.lower()
+        for path in sorted(root.rglob("*")) if root.is_dir() else []:
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            parts = path.relative_to(root).parts
+            identity = people.setdefault(parts[0], len(people) + 1) if len(parts) > 1 else None
+            pictures.append(Picture(path.relative_to(folder).as_posix(), path, modality, identity))
+    return pictures

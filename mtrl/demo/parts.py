@@ -1,0 +1,64 @@
+"""The components that the page is made of, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gradio as gr
+from PIL import Image
+
+from mtrl.demo.style import PICK
+
+Answer = TypeVar("Answer")
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+
+
+def html(value: str, elem_id: str | None = None, clicks: bool = False) -> gr.HTML:
+    """HTML with the page's own look; with `clicks`, its picture buttons raise `click`."""
+    return gr.HTML(value, elem_id=elem_id, js_on_load=PICK if clicks else None, apply_default_css=False)
+
+
+def picture_input(
+    elem_id: str, value: Image.Image | None, webcam: bool = False, visible: bool = True
+) -> gr.Image:
+    """A picture to upload, paste or take, handed on as a path to the file as it came."""
+    image = gr.Image(
+        value,
+        type="filepath",
+        image_mode=None,
+        format="png",
+        sources=["upload", "webcam", "clipboard"] if webcam else ["upload", "clipboard"],
+        label="Picture of a person",
+        placeholder="Drop a picture of a person here\n# or click to choose one",
+        alt_text="the chosen picture",
+        buttons=["fullscreen"],
+        height=300,
+        elem_id=elem_id,
+        visible=visible,
+    )
+    decode: Callable[[Any], Any] = image.preprocess
+
+    def path_only(payload: Any) -> Any:
+        # Gradio's own decoding clips 16-bit pictures and raises for files that are none.
+        if payload is None or payload.path is None or (payload.url or "").startswith("data:"):
+            return decode(payload)
+        return str(payload.path)
+
+    setattr(image, "preprocess", path_only)  # noqa: B010
+    return image
+
+
+def given(image: str | None) -> str:
+    """The picture of a request. Raises ValueError if there is none."""
+    if image is None:
+        raise ValueError("no picture was given")
+    return image
+
+
+def ask(call: Callable[[], Answer]) -> Answer:
+    """For endpoints: what is wrong with the input, in words, instead of a traceback."""
+    try:
+        return call()
+    except (ValueError, OSError) as problem:
+        raise gr.Error(str(problem), print_exception=False) from problem

@@ -1,0 +1,75 @@
+"""What a picture that somebody sends is taken for, and how it is brought to a size to work with."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mtrl.config import Modality
+from mtrl.demo.folder import Picture
+from mtrl.images import read_image
+
+DISPLAY_PIXELS = 512
+WORKING_PIXELS = 1024
+
+
+def read_query(
+    image: Image.Image | str | Path, what: str = "the picture"
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture, no larger than any model needs, and its own (width, height)."""
+    picture = read_image(image, what=what)
+    size = picture.size
+    if max(size) > WORKING_PIXELS:
+        picture.thumbnail((WORKING_PIXELS, WORKING_PIXELS), Image.Resampling.BOX, reducing_gap=2.0)
+    return picture, size
+
+
+def digest(image: Image.Image) -> bytes:
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
+
+
+def detect_modality(image: Image.Image) -> Modality:
+    """Infrared if the channels are nearly equal everywhere, else visible.
+
+    Compression leaves a little colour in a grey picture, and a few coloured pixels (a time stamp) do not make
+    a picture visible, so the mean spread between channels decides, at low resolution.
+    """
+    pixels = np.asarray(image.convert("RGB").resize((48, 96), Image.Resampling.BOX), dtype=np.float32) / 255
+    spread = pixels.max(axis=2) - pixels.min(axis=2)
+    return Modality.INFRARED if spread.mean() < 0.02 else Modality.VISIBLE
+
+
+def fit(image: Image.Image, longest: int = DISPLAY_PIXELS) -> Image.Image:
+    """The picture with its longer side at most `longest` pixels and both sides multiples of 4, at least 16."""
+    scale = min(1.0, longest / max(image.size))
+    width, height = (max(16, round(side * scale / 4) * 4) for side in image.size)
+    if (width, height) == image.size:
+        return image
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def hints_for(
+    size: tuple[int, int], known: Picture | None, detected: Modality, modality: Modality
+) -> list[str]:
+    """Sentences for the user about what was assumed; `size` is the (width, height) that was sent."""
+    width, height = size
+    hints = []
+    if known is None and modality is detected is Modality.INFRARED:
+        hints.append(
+            "This picture has no colour, so it was taken as infrared. Is it an ordinary black-and-white "
+            "photograph? Then choose “visible to infrared”."
+        )
+    if modality is not detected:
+        seen = "has no colour" if detected is Modality.INFRARED else "has colour"
+        hints.append(f"This picture {seen}; it was searched with as {modality.name.lower()}, as you asked.")
+    if known is None and not 1.5 <= height / width <= 3:
+        hints.append(
+            f"The model expects one person from head to feet, twice as tall as wide. Yours is {width} × "
+            f"{height} pixels and was resized as it is: a tight full-body crop works better."
+        )
+    if known is None and height < 64:
+        hints.append(f"Only {height} pixels tall: too small to recognise much.")
+    return hints

@@ -1,0 +1,58 @@
+"""From names on the command line to a running page."""
+
+from __future__ import annotations
+
+import importlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mtrl import load_pretrained
+from mtrl.demo.folder import read_gallery
+from mtrl.demo.service import DemoService
+from mtrl.translate import load_translator
+
+ASSETS = Path(__file__).parents[1] / "assets"
+TRANSLATORS = ("luminance", "spectral", "learned")
+
+
+def open_service(checkpoint: str | None = None, gallery: str | None = None) -> DemoService:
+    """The service over a checkpoint (folder or Hub id) and a gallery folder; None takes the shipped one.
+
+    Raises FileNotFoundError or ValueError that say what is missing.
+    """
+    translators = {}
+    for name in TRANSLATORS:
+        try:
+            translators[name] = load_translator(name)
+        except FileNotFoundError:  # no learned translator is shipped with this version
+            continue
+    return DemoService(load_pretrained(checkpoint), gallery_folder(gallery), translators)
+
+
+def gallery_folder(gallery: str | None) -> Path:
+    """The folder of the gallery; None is the shipped one."""
+    return Path(gallery).expanduser() if gallery else ASSETS / "gallery"
+
+
+def card_folder(checkpoint: str | None) -> Path | None:
+    """The folder that may hold the model card; None for a model from the Hub, whose card stays there."""
+    if checkpoint is None:
+        return ASSETS / "model"
+    return Path(checkpoint) if Path(checkpoint).is_dir() else None
+
+
+def serve(
+    checkpoint: str | None, gallery: str | None, host: str | None, port: int | None, share: bool
+) -> int:
+    """Serves the page until interrupted."""
+    read_gallery(gallery_folder(gallery))  # a wrong folder is told at once
+    with ThreadPoolExecutor(1) as pool:  # gradio takes seconds to import; the gallery is encoded meanwhile
+        module = pool.submit(importlib.import_module, "mtrl.demo.page")
+        service = open_service(checkpoint, gallery)
+        try:
+            page_module = module.result()
+        except ModuleNotFoundError as error:
+            raise ImportError(f'the page needs gradio: pip install "mtrl[demo]" ({error})') from error
+    page = page_module.build_page(service, card_folder(checkpoint))
+    page_module.launch(page, server_name=host, server_port=port, share=share)
+    return 0

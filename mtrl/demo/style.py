@@ -1,0 +1,129 @@
+"""The page's look: three colours stand for visible, transition and infrared everywhere."""
+
+from __future__ import annotations
+
+CSS = """
+:root { --vis: #0f7f8c; --tra: #7455c8; --inf: #c2410c; --ok: #15803d; --no: #b91c1c;
+  --line: #d9dee5; --soft: #f4f6f8; --card: #ffffff; --ink: #16202c; --mute: #566375; }
+.dark { --vis: #43c6d2; --tra: #ab93f5; --inf: #fb8b4b; --ok: #4ade80; --no: #f87171;
+  --line: #33415a; --soft: #121a2a; --card: #1c2739; --ink: #eef2f8; --mute: #a3b0c4; }
+.gradio-container { max-width: 1280px !important; width: 100% !important; box-sizing: border-box; padding: 0 !important;
+  margin: 0 auto !important; }
+.gradio-container > .main { padding: 0 24px 24px !important; max-width: none !important; }
+.gradio-container .html-container { padding: 0 !important; }
+.gradio-container .m-scope * { margin-bottom: 0; }
+.m-scope { color: var(--ink); font-size: 15px; line-height: 1.5; }
+.m-scope h2 { font-size: 18px; line-height: 1.35; font-weight: 700; margin: 0 0 4px !important; color: var(--ink); }
+.m-scope h3 { font-size: 13px; font-weight: 700; margin: 0; color: var(--ink); }
+.m-scope p { margin: 0; }
+.m-mute { color: var(--mute); font-size: 13.5px; }
+
+.m-head { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: 14px 32px;
+  padding: 24px 0 4px; }
+.m-head h1 { font-size: 26px; line-height: 1.15; margin: 0 0 6px !important; font-weight: 700; letter-spacing: -.015em;
+  color: var(--ink); }
+.m-head p { color: var(--mute); max-width: 76ch; }
+.m-chain { display: flex; align-items: center; font-size: 13px; font-weight: 700; }
+.m-chain i { display: block; width: 34px; height: 3px; border-radius: 2px; margin: 0 8px; }
+.m-chain i:nth-of-type(1) { background: linear-gradient(90deg, var(--vis), var(--tra)); }
+.m-chain i:nth-of-type(2) { background: linear-gradient(90deg, var(--tra), var(--inf)); }
+.m-v { color: var(--vis); } .m-t { color: var(--tra); } .m-i { color: var(--inf); }
+
+.m-examples h3 { margin: 10px 0 6px !important; }
+.m-thumbs { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 6px; }
+.m-thumbs button, .m-hit button { appearance: none; padding: 0; border: 0; background: none; cursor: pointer;
+  display: block; width: 100%; border-radius: 7px; overflow: hidden; }
+.m-thumbs img { width: 100%; aspect-ratio: 1/2; object-fit: cover; display: block; border-radius: 7px;
+  border: 2px solid transparent; transition: border-color .12s, transform .12s; }
+.m-thumbs button:hover img { border-color: var(--tra); transform: translateY(-1px); }
+.m-thumbs button:focus-visible img, .m-hit button:focus-visible { outline: 3px solid var(--tra); outline-offset: 1px; }
+
+.m-answer { background: var(--soft); border: 1px solid var(--line); border-radius: 14px; padding: 18px; }
+.m-top { display: flex; gap: 20px; align-items: flex-start; flex-wrap: wrap; }
+.m-pair { display: flex; gap: 8px; align-items: center; flex: none; }
+.m-pair figure, .m-trio figure { margin: 0; }
+.m-pair img { height: 176px; max-width: 200px; object-fit: contain; display: block; border-radius: 9px;
+  background: #0002; }
+.m-pair .m-arrow { color: var(--mute); font-size: 20px; }
+figcaption { text-align: inherit; font-size: 12.5px; font-weight: 700; margin-top: 5px; line-height: 1.3; }
+figcaption small { display: block; font-weight: 400; color: var(--mute); font-size: 12px; }
+.m-say { flex: 1 1 280px; min-width: 0; }
+.m-hint { margin-top: 10px !important; padding: 8px 12px; border-left: 3px solid var(--inf); background: var(--card);
+  border-radius: 0 8px 8px 0; font-size: 13.5px; }
+.m-error { border: 1px solid var(--no); border-left-width: 4px; background: var(--card); border-radius: 10px;
+  padding: 16px 18px; }
+.m-empty { padding: 48px 18px; text-align: center; color: var(--mute); border: 1px dashed var(--line);
+  border-radius: 14px; }
+
+.m-hits { list-style: none; margin: 18px 0 0 !important; padding: 0 !important; display: grid; gap: 16px 12px;
+  grid-template-columns: repeat(6, minmax(0, 1fr)); }
+.m-hit { margin: 0; min-width: 0; position: relative; }
+.m-hit button { border: 3px solid var(--line); border-radius: 10px; background: var(--card); }
+.m-hit.right button { border-color: var(--ok); } .m-hit.wrong button { border-color: var(--no); }
+.m-hit button:hover { filter: brightness(1.06); }
+.m-hit img { width: 100%; aspect-ratio: 1/2; object-fit: cover; display: block; }
+.m-rank { position: absolute; top: 8px; left: 8px; background: #0b1220cc; color: #fff; font-size: 12px;
+  font-weight: 700; padding: 1px 7px; border-radius: 20px; pointer-events: none; }
+.m-score { display: flex; justify-content: space-between; gap: 4px; font-size: 13px; font-weight: 700;
+  margin-top: 6px; font-variant-numeric: tabular-nums; }
+.right .m-mark { color: var(--ok); } .wrong .m-mark { color: var(--no); } .m-mark { color: var(--mute); }
+.m-bar { height: 4px; border-radius: 2px; background: var(--line); margin: 4px 0 !important; position: relative; }
+.m-bar b { display: block; height: 100%; border-radius: 2px; background: var(--tra); }
+.m-bar u { position: absolute; top: -3px; width: 2px; height: 10px; background: var(--ink); }
+.m-hit small { color: var(--mute); font-size: 12px; display: block; line-height: 1.3; }
+.m-note { margin-top: 14px !important; }
+.m-spread { margin-top: 12px !important; } .m-spread svg { display: block; width: 100%; height: auto; }
+
+.m-trio { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 14px; }
+.m-trio img, .m-none { width: 100%; max-height: 430px; aspect-ratio: 1/2; object-fit: contain; display: block;
+  border-radius: 10px; background: #0001; }
+.m-none { display: flex; align-items: center; justify-content: center; text-align: center; padding: 12px;
+  border: 1px dashed var(--line); color: var(--mute); font-size: 13px; box-sizing: border-box; }
+.m-trio figure { border-top: 3px solid; padding-top: 9px; }
+.m-cos { display: grid; grid-template-columns: minmax(120px, auto) 1fr 44px; gap: 7px 12px; align-items: center;
+  margin-top: 8px; font-size: 13.5px; }
+.m-cos .m-bar { height: 8px; border-radius: 4px; margin: 0 !important; } .m-cos .m-bar b { border-radius: 4px; }
+.m-num { font-variant-numeric: tabular-nums; font-weight: 700; text-align: right; }
+
+.m-about { max-width: 860px; margin: 0 auto; }
+.m-about ul { list-style: disc; } .m-about ol { list-style: decimal; }
+.m-about ol, .m-about ul { padding-left: 22px; margin: 8px 0 12px !important; }
+.m-about li { margin: 6px 0 !important; }
+.m-about section { margin: 26px 0 !important; }
+.m-figure { display: grid; grid-template-columns: 1fr 54px 1fr 54px 1fr; gap: 10px; align-items: center;
+  background: var(--soft); border: 1px solid var(--line); border-radius: 14px; padding: 18px; }
+.m-figure figure { margin: 0; text-align: center; }
+.m-figure .m-imgs { display: flex; gap: 6px; justify-content: center; }
+.m-figure img { width: calc(50% - 3px); max-width: 92px; border-radius: 7px; display: block; }
+.m-hop { text-align: center; font-size: 12px; color: var(--mute); line-height: 1.25; }
+.m-hop svg { width: 100%; height: auto; display: block; margin: 0 auto 4px; }
+.m-facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px; margin-top: 10px; }
+.m-facts div { background: var(--soft); border: 1px solid var(--line); border-radius: 10px; padding: 10px 12px; }
+.m-facts b { display: block; font-size: 17px; line-height: 1.3; } .m-facts span { color: var(--mute); font-size: 13px; }
+
+@media (max-width: 1100px) { .m-hits { grid-template-columns: repeat(4, minmax(0, 1fr)); } }
+@media (max-width: 640px) {
+  .m-spread, footer .divider { display: none !important; }
+  .gradio-container > .main { padding: 0 12px 20px !important; }
+  .m-head { padding: 16px 2px 8px; } .m-head h1 { font-size: 22px; }
+  .m-answer { padding: 12px; border-radius: 12px; }
+  .m-hits { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 12px 8px; }
+  .m-pair img { height: 150px; max-width: 42vw; } .m-pair { width: 100%; justify-content: center; }
+  .m-trio { gap: 8px; } .m-cos { grid-template-columns: 118px 1fr 40px; gap: 7px 8px; }
+  .m-figure { grid-template-columns: 1fr; }
+  .m-hop svg { width: 44px; transform: rotate(90deg); margin: 18px auto 22px; }
+}
+@media (prefers-reduced-motion: reduce) { .m-thumbs img { transition: none; } }
+"""
+
+# Buttons drawn as HTML report which picture was clicked; on a phone the answer lies below, so go there.
+PICK = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-picture]');
+  if (!button) return;
+  trigger('click', {picture: button.dataset.picture});
+  const target = document.getElementById(button.dataset.goto);
+  if (target && window.innerWidth < 768)
+    setTimeout(() => target.scrollIntoView({behavior: 'smooth', block: 'start'}), 350);
+});
+"""

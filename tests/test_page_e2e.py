@@ -1,0 +1,179 @@
+"""The page in a real browser: a photograph is uploaded, examples are clicked, nothing leaves the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("playwright")
+pytest.importorskip("gradio")
+from playwright.sync_api import Page, expect
+
+CHROMIUM = os.environ.get("MTRL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+ASSETS = Path(__file__).resolve().parent.parent / "mtrl" / "assets"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+PATIENCE = 30_000
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; name one in MTRL_CHROMIUM"),
+]
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": FLAGS.split()}
+
+
+@pytest.fixture(scope="session")
+def base_url() -> Iterator[str]:
+    checkpoint, gallery = os.environ.get("MTRL_E2E_CHECKPOINT"), os.environ.get("MTRL_E2E_GALLERY")
+    if not (checkpoint or (ASSETS / "model" / "config.json").is_file()):
+        pytest.skip("no checkpoint is shipped in mtrl/assets/model")
+    if not (gallery or (ASSETS / "gallery" / "manifest.json").is_file()):
+        pytest.skip("no gallery is shipped in mtrl/assets/gallery")
+    from mtrl.demo.page import build_page, launch
+    from mtrl.demo.start import card_folder, open_service
+
+    page = build_page(open_service(checkpoint, gallery), card_folder(checkpoint))
+    _, url, _ = launch(page, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    yield url
+    page.close()
+
+
+@pytest.fixture
+def visit(page: Page, base_url: str, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens the page; afterwards checks that nothing was asked of another host and that no script failed."""
+    strangers: list[str] = []
+    failures: list[str] = []
+
+    def note(request: Any) -> None:
+        if urlparse(request.url).scheme in ("http", "https", "ws", "wss"):
+            if urlparse(request.url).hostname != "127.0.0.1":
+                strangers.append(request.url)
+
+    page.on("request", note)
+    page.on("pageerror", lambda error: failures.append(str(error)))
+
+    def open_page(width: int = 1440, height: int = 900, dark: bool = False) -> Page:
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        page.set_viewport_size({"width": width, "height": height})
+        page.set_default_timeout(PATIENCE)
+        page.goto(base_url)
+        page.wait_for_selector("#hits")
+        return page
+
+    yield open_page
+    assert strangers == []
+    assert failures == []
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Callable[[Page, str], None]:
+    folder = Path(os.environ.get("MTRL_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda page, name: page.screenshot(path=str(folder / f"{name}.png"), full_page=True) and None
+
+
+def photograph() -> Path:
+    cbook = pytest.importorskip("matplotlib.cbook")
+    return Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+
+
+def upload(page: Page, element: str, path: Path) -> None:
+    """Sends a file and waits until the answer that was shown before is gone."""
+    page.wait_for_timeout(300)
+    page.evaluate("for (const e of document.querySelectorAll('.m-answer, .m-error')) e.dataset.old = 'yes'")
+    page.set_input_files(f"#{element} input[type=file]", str(path))
+    answer = "answer" if element == "query" else "trio"
+    page.wait_for_selector(f"#{answer} :is(.m-answer, .m-error):not([data-old])")
+
+
+def scores(page: Page) -> list[float]:
+    return [float(text) for text in page.locator("#hits .m-score span:first-child").all_inner_texts()]
+
+
+def test_a_photograph_is_ranked(visit: Any, shoot: Any) -> None:
+    page = visit()
+    upload(page, "query", photograph())
+    values = scores(page)
+    assert len(values) == 12 and values == sorted(values, reverse=True)
+    expect(page.locator("#summary")).to_contain_text("infrared pictures searched")
+    expect(page.locator("#hits .right, #hits .wrong")).to_have_count(0)
+    expect(page.get_by_alt_text("the query as a transition image")).to_be_visible()
+    expect(page.locator(".m-hint")).to_contain_text("512 × 600 pixels")
+    shoot(page, "photograph")
+
+    page.get_by_label("infrared to visible").check()
+    expect(page.locator("#summary")).to_contain_text("visible pictures searched")
+
+
+def test_exif_rotation_is_undone(visit: Any, shoot: Any, tmp_path: Path) -> None:
+    page = visit()
+    exif = Image.Exif()
+    exif[274] = 6
+    with Image.open(photograph()) as image:
+        image.resize((100, 200)).rotate(90, expand=True).save(tmp_path / "turned.jpg", exif=exif)
+    upload(page, "query", tmp_path / "turned.jpg")
+    size = page.get_by_alt_text("query, visible").evaluate("e => [e.naturalWidth, e.naturalHeight]")
+    assert size == [100, 200]
+    shoot(page, "exif")
+
+
+def test_a_file_that_is_no_picture_gets_a_message(visit: Any, shoot: Any, tmp_path: Path) -> None:
+    page = visit()
+    (tmp_path / "note.jpg").write_text("not a picture")
+    upload(page, "query", tmp_path / "note.jpg")
+    expect(page.locator("#answer .m-error")).to_contain_text("not an image")
+    assert "Traceback" not in page.content()
+    shoot(page, "no-picture")
+
+
+def test_examples_have_their_truth_and_results_lead_on(visit: Any, shoot: Any) -> None:
+    page = visit()
+    page.locator("#examples button[data-picture]").last.click()
+    expect(page.locator("#answer figcaption small").first).to_have_text("infrared")
+    assert page.locator("#hits .right, #hits .wrong").count() == 12
+    expect(page.locator("#summary")).to_contain_text("match")
+    shoot(page, "example-infrared")
+
+    page.locator("#hits button").first.click()
+    expect(page.locator("#answer figcaption small").first).to_have_text("visible")
+    page.get_by_role("button", name="Search the gallery").click()
+    expect(page.locator("#hits li")).to_have_count(12)
+
+
+def test_transition_tab_compares_translators(visit: Any, shoot: Any, tmp_path: Path) -> None:
+    page = visit()
+    page.get_by_role("tab", name="Transition").click()
+    expect(page.get_by_alt_text("the true infrared view of the same moment")).to_be_visible()
+    shoot(page, "transition")
+    before = page.get_by_alt_text("the transition image").get_attribute("src")
+    page.get_by_label("spectral").check()
+    expect(page.locator("#translator-note")).to_contain_text("Spectral")
+    assert page.get_by_alt_text("the transition image").get_attribute("src") != before
+    upload(page, "visible", photograph())
+    expect(page.locator("#trio .m-none")).to_be_visible()
+    shoot(page, "transition-photograph")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_tab_fits_the_screen(visit: Any, shoot: Any, width: int, dark: bool) -> None:
+    page = visit(width, 844 if width == 390 else 900, dark)
+    for name in ("Retrieve", "Transition", "About"):
+        page.get_by_role("tab", name=name).click()
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        shoot(page, f"{name.lower()}-{width}-{'dark' if dark else 'light'}")
+    expect(page.locator("#method-figure")).to_be_visible()
+    assert page.locator("img:not([alt])").count() == 0
