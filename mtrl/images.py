@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,7 +24,7 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JP
 # picture.
 _RESIZE_IN_UINT8 = 4_000_000
 _LARGE = 8_000_000
-_LARGE_ONES = threading.Lock()
+_DECODERS = 4
 _ORIENTATION_TAG = 274
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -84,23 +83,61 @@ def to_batch(images: Sequence[ImageSource] | Tensor, size: tuple[int, int]) -> T
         return _resize(_checked(images), size)
     if len(images) == 0:
         return torch.zeros(0, 3, *size)
-    return torch.cat([read_resized(source, size) for source in images])
+    return torch.cat([_read_resized(source, size, row) for row, source in enumerate(images)])
 
 
-def read_resized(source: ImageSource, size: tuple[int, int], what: str = "") -> Tensor:
-    """One picture -> float32 [1,3,H,W] in [0,1]. Many threads may call it: very large files take turns, so that
-    memory stays within a few times the largest picture allowed."""
-    with _LARGE_ONES if _pixels(source) > _LARGE else contextlib.nullcontext():
-        pixels = torch.from_numpy(np.array(read_image(source, what)))
-        return _resize(pixels.permute(2, 0, 1).unsqueeze(0), size)
+def iter_batches(
+    images: Sequence[ImageSource] | Tensor, size: tuple[int, int], batch_size: int
+) -> Iterator[Tensor]:
+    """`to_batch` in parts of `batch_size`. While one part is used, the files of the next are decoded by
+    threads, so
+    that memory does not grow with the number of images."""
+    if isinstance(images, (str, Path)):
+        raise ValueError("images must be a list of images, not one path; wrap it in a list")
+    if isinstance(images, Tensor):
+        for start in range(0, len(images), batch_size):
+            yield to_batch(images[start : start + batch_size], size)
+        return
+    with ThreadPoolExecutor(_DECODERS) as pool:
+
+        def submit(start: int) -> list[Future[Tensor]]:
+            rows = range(start, min(start + batch_size, len(images)))
+            return [_decode(pool, images[row], size, row) for row in rows]
+
+        ahead = submit(0)
+        try:
+            for start in range(0, len(images), batch_size):
+                current, ahead = ahead, submit(start + batch_size)
+                yield torch.cat([future.result() for future in current])
+        finally:
+            for future in ahead:
+                future.cancel()
 
 
-def _pixels(source: ImageSource) -> int:
-    """Pixels of a file by its header; 0 for what is in memory already and for what `read_image` will refuse."""
-    if not isinstance(source, (str, Path)):
-        return 0
+def _decode(pool: ThreadPoolExecutor, source: ImageSource, size: tuple[int, int], row: int) -> Future[Tensor]:
+    """One picture for `iter_batches`: ordinary files by a thread, everything else at once.
+
+    A PIL picture is loaded in place and may stand in the list twice. Very large files come one by one, since
+    each thread keeps the memory that its largest picture took.
+    """
+    if isinstance(source, (str, Path)) and _pixels(source) <= _LARGE:
+        return pool.submit(_read_resized, source, size, row)
+    done: Future[Tensor] = Future()
+    done.set_result(_read_resized(source, size, row))
+    return done
+
+
+def _read_resized(source: ImageSource, size: tuple[int, int], row: int) -> Tensor:
+    """One picture -> float32 [1,3,H,W] in [0,1]; errors name its file, or its row where it has none."""
+    named = isinstance(source, (str, Path)) or getattr(source, "filename", None)
+    pixels = torch.from_numpy(np.array(read_image(source, "" if named else f"image {row}")))
+    return _resize(pixels.permute(2, 0, 1).unsqueeze(0), size)
+
+
+def _pixels(path: str | Path) -> int:
+    """Pixels of a file by its header; 0 for what `read_image` will refuse."""
     try:
-        with Image.open(source, formats=_formats()) as image:
+        with Image.open(path, formats=_formats()) as image:
             return image.width * image.height
     except Exception:
         return 0

@@ -9,14 +9,11 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from mtrl.backbone import Backbone
@@ -24,9 +21,7 @@ from mtrl.checkpoint import CLASSIFIER, save_checkpoint, tensor_digest
 from mtrl.config import Modality, ModelConfig
 from mtrl.head import BNNeck
 from mtrl.hub import upload_folder
-from mtrl.images import ImageSource, read_image, read_resized, to_batch
-
-_DECODERS = 4
+from mtrl.images import ImageSource, iter_batches, to_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +98,7 @@ class MTRL(nn.Module):
         result = torch.empty(len(images), self.dim)
         start = 0
         with _evaluating(self), torch.inference_mode():
-            for batch in _batches(images, self.config.image_size, batch_size):
+            for batch in iter_batches(images, self.config.image_size, batch_size):
                 x = self._normalise(batch)
                 with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
                     embedding = self(x, kind).embedding
@@ -157,49 +152,6 @@ class MTRL(nn.Module):
 
     def _normalise(self, images: Tensor) -> Tensor:
         return (images.to(self.mean.device) - self.mean) / self.std
-
-
-def _batches(
-    images: Sequence[ImageSource] | Tensor, size: tuple[int, int], batch_size: int
-) -> Iterator[Tensor]:
-    """float [n,3,H,W] in [0,1]; while one batch is used, the next is decoded."""
-    if isinstance(images, Tensor):
-        if len(images) == 0:
-            return
-        yield from (to_batch(part, size) for part in images.split(batch_size))
-        return
-    if isinstance(images, (str, Path)):
-        raise ValueError("images must be a list of images, not one path; wrap it in a list")
-
-    def decode(source: ImageSource, row: int) -> Tensor:
-        return read_resized(source, size, _label(source, row))
-
-    with ThreadPoolExecutor(_DECODERS) as pool:
-
-        def submit(start: int) -> list[Future[Tensor]]:
-            futures = []
-            for row in range(start, min(start + batch_size, len(images))):
-                source = images[row]
-                if isinstance(
-                    source, Image.Image
-                ):  # one picture may stand in the list twice; PIL loads it in place
-                    source = np.asarray(read_image(source, _label(source, row)))
-                futures.append(pool.submit(decode, source, row))
-            return futures
-
-        ahead = submit(0)
-        try:
-            for start in range(0, len(images), batch_size):
-                current, ahead = ahead, submit(start + batch_size)
-                yield torch.cat([future.result() for future in current])
-        finally:
-            for future in ahead:
-                future.cancel()
-
-
-def _label(source: ImageSource, row: int) -> str:
-    """A name for errors where the picture has none of its own."""
-    return "" if isinstance(source, (str, Path)) or getattr(source, "filename", None) else f"image {row}"
 
 
 @contextmanager

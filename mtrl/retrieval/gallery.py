@@ -1,4 +1,6 @@
-"""A gallery: embeddings of known images with their labels, searched exactly by cosine, saved as safetensors."""
+"""A gallery: embeddings of known images with their labels, searched exactly by cosine, saved as
+safetensors.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 Identity = str | int
 FORMAT = "mtrl-gallery-1"
 TABLE = "gallery.json"
-_FEATURES = re.compile(r"features-[0-9a-f]{16}\.safetensors")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _BLOCK_ELEMENTS = 1 << 24  # scores computed at once: 64 MiB, whatever the number of queries
 
 
@@ -166,33 +168,25 @@ class Gallery:
         scores, rows = self.search(feature, k)
         if len(scores) != 1:
             raise ValueError(f"matches takes one query, not {len(scores)}; use search for several")
+        identities = self.identities or (None,) * len(self)
+        cameras = self.cameras or (None,) * len(self)
+        found = zip(scores[0].tolist(), rows[0].tolist(), strict=True)
         return [
-            Match(
-                rank=rank,
-                score=score,
-                index=row,
-                name=self.names[row],
-                identity=None if self.identities is None else self.identities[row],
-                camera=None if self.cameras is None else self.cameras[row],
-            )
-            for rank, (score, row) in enumerate(
-                zip(scores[0].tolist(), rows[0].tolist(), strict=True), start=1
-            )
+            Match(rank, score, row, self.names[row], identities[row], cameras[row])
+            for rank, (score, row) in enumerate(found, start=1)
         ]
 
     def save(self, folder: str | Path) -> None:
         """Writes `gallery.json` and a features file into `folder`.
 
-        The table names its features file and is replaced last: a save that is cut off leaves the old gallery
-        whole.
+        The features file is named by its checksum, and the table, which holds it, is replaced last: a save
+        that is cut off leaves the old gallery whole.
         """
         folder = Path(folder)
         tensors = {"features": self.features.contiguous()}
         digest = tensor_digest(tensors)
-        file = f"features-{digest[:16]}.safetensors"
         table = {
             "format": FORMAT,
-            "features": file,
             "sha256": digest,
             "model": self.model,
             "modality": self.modality.name.lower(),
@@ -201,10 +195,10 @@ class Gallery:
             "cameras": self.cameras,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / file, save_tensors(tensors, metadata={"format": "pt"}))
+        write_atomically(_features_file(folder, digest), save_tensors(tensors, metadata={"format": "pt"}))
         write_atomically(folder / TABLE, json.dumps(table, ensure_ascii=False).encode())
         for stale in folder.glob("features-*.safetensors"):
-            if stale.name != file and _FEATURES.fullmatch(stale.name):
+            if stale != _features_file(folder, digest):
                 stale.unlink(missing_ok=True)
 
     @classmethod
@@ -218,11 +212,9 @@ class Gallery:
                 f"{folder} is no gallery: it lacks {TABLE}; make one with `python -m mtrl index IMAGES --output DIR`"
             )
         table = _read_table(folder / TABLE)
-        path = folder / table["features"]
+        path = _features_file(folder, table["sha256"])
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{folder} lacks {path.name}, which {TABLE} names; build the gallery again"
-            )
+            raise FileNotFoundError(f"{folder} lacks {path.name}; build the gallery again")
         try:
             tensors = load_tensors(path.read_bytes())
         except SafetensorError as error:
@@ -286,6 +278,10 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, rows
 
 
+def _features_file(folder: Path, digest: str) -> Path:
+    return folder / f"features-{digest[:16]}.safetensors"
+
+
 def _read_table(path: Path) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
@@ -294,11 +290,11 @@ def _read_table(path: Path) -> dict[str, Any]:
     if not isinstance(table, dict) or table.get("format") != FORMAT:
         raise ValueError(f'{path} is no gallery of this library: it does not say "format": "{FORMAT}"')
     text, optional = (str,), (list, type(None))
-    kinds = {"features": text, "sha256": text, "model": text, "modality": text, "names": (list,)}
+    kinds = {"sha256": text, "model": text, "modality": text, "names": (list,)}
     for key, kind in {**kinds, "identities": optional, "cameras": optional}.items():
         if not isinstance(table.get(key), kind):
             raise ValueError(f"{path} lacks {key}, or it is of the wrong kind; build the gallery again")
-    # The name comes from a file that may be a stranger's: it must not lead out of the folder.
-    if not _FEATURES.fullmatch(table["features"]):
-        raise ValueError(f"{path} names an impossible features file {table['features']!r}")
+    # It becomes part of a file name, and the table may be a stranger's: it must not lead out of the folder.
+    if not _SHA256.fullmatch(table["sha256"]):
+        raise ValueError(f"{path} holds no checksum; build the gallery again")
     return table
