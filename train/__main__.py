@@ -23,23 +23,15 @@ def main(argv: Sequence[str]) -> int:
 
 def train(argv: Sequence[str]) -> int:
     settings = parse(argv)
-    from mtrl.data import load_data
+    from train.data import load
     from train.loop import Trainer
 
-    data = load_data(
-        settings.dataset,
-        settings.data_root,
-        size=settings.size,
-        seed=settings.data_seed,
-        image_size=(settings.image_size[0], settings.image_size[1]),
-        cache_dir=settings.cache_dir,
-        parts=("train",),
-    )
-    trainer = Trainer(settings, data)
-    progress = trainer.run()
-    print(
-        f"{trainer.folder}: {progress['step']} steps, best mAP of held-out identities {progress['best']:.3f}"
-    )
+    for run in settings.runs():
+        trainer = Trainer(run, load(run, ("train",)))
+        progress = trainer.run()
+        print(
+            f"{trainer.folder}: {progress['step']} steps, best mAP of held-out identities {progress['best']:.3f}"
+        )
     return 0
 
 

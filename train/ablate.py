@@ -19,8 +19,7 @@ from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from mtrl import load_pretrained
 from mtrl.checkpoint import write_atomically
-from mtrl.data import load_data
-from mtrl.data.imageset import ReIDData
+from train.data import load
 from train.loop import DIRECTIONS, Trainer
 from train.settings import METHODS, TrainSettings, parse
 
@@ -53,7 +52,7 @@ def run(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
     kept = folder / f"test-{test_seed}.json"
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
-    data = _load(settings, test_seed)
+    data = load(settings, test_seed=test_seed)
     state = folder / "last" / "state.safetensors"
     if state.is_file():
         settings = dataclasses.replace(settings, resume=True)
@@ -69,18 +68,6 @@ def run(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
         }
     write_atomically(kept, json.dumps(result, indent=1).encode())
     return result
-
-
-def _load(settings: TrainSettings, test_seed: int) -> ReIDData:
-    return load_data(
-        settings.dataset,
-        settings.data_root,
-        size=settings.size,
-        seed=settings.data_seed,
-        test_seed=test_seed,
-        image_size=(settings.image_size[0], settings.image_size[1]),
-        cache_dir=settings.cache_dir,
-    )
 
 
 def report(results: dict[str, list[dict[str, Any]]], folder: Path) -> None:

@@ -46,7 +46,7 @@ class Trainer:
         self.device = pick_device(settings.device)
         self.precision = pick_precision(settings.precision, self.device)
         rows, held_out = data.train.split_identities(settings.hold_out, seed=settings.data_seed)
-        self.held_out = data.train.take(held_out) if settings.hold_out else None
+        self.held_out = data.train.take(held_out) if settings.hold_out else data.validation
         self.sampler = IdentitySampler(
             data.train.identities[rows],
             data.train.modalities[rows],
@@ -129,7 +129,8 @@ class Trainer:
             images += len(batch.images)
             self.progress |= {"step": step + 1, "batch": self.progress["batch"] + 1}
             bar.update()
-            if (step + 1) % settings.log_every == 0:
+            last = step + 1 == settings.epochs * self.steps_per_epoch
+            if (step + 1) % settings.log_every == 0 or last:
                 values = {name: float(value) for name, value in parts.items()}
                 rate = images / (perf_counter() - since)
                 since, images = perf_counter(), 0

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mtrl import cli
@@ -38,6 +39,15 @@ class TrainSettings:
     size: str = option("small", "size of the synthetic data set", SIZES)
     data_seed: int = option(0, "seed of the synthetic training identities")
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
+    trial: str = option("1", 'RegDB split 1 to 10, or "all": ten models with {trial} in the name of --output')
+    train_ids: str = option(
+        "395",
+        "SYSU-MM01 training identities: 395, or 296 with the other 99 for model selection",
+        ("395", "296"),
+    )
+    on_bad: str = option(
+        "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
+    )
     output: str | None = option(None, "run folder (default: runs/DATASET-METHOD-seedN)")
     resume: bool = option(False, "continue the run in --output from its last saved state")
     seed: int = option(0, "seed of weights, sampling and augmentation")
@@ -104,12 +114,34 @@ class TrainSettings:
             raise ValueError(f"image_size is a height and a width, not {self.image_size}")
         if len(self.erase_area) != 2:
             raise ValueError(f"erase_area is a smallest and a largest share, not {self.erase_area}")
+        if self.trial != "1" and self.dataset != "regdb":
+            raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
+        if self.trial not in ("all", *map(str, range(1, 11))):
+            raise ValueError(f'trial must be 1 to 10 or "all", not {self.trial!r}')
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1), not {self.ema}")
 
     @property
     def run_folder(self) -> str:
-        return self.output or f"runs/{self.dataset}-{self.method}-seed{self.seed}"
+        """The folder of this run; for RegDB {trial} stands for the split."""
+        regdb = self.dataset == "regdb"
+        name = self.output or f"runs/{self.dataset}-{self.method}-seed{self.seed}" + "-trial{trial}" * regdb
+        return name.replace("{trial}", self.trial) if regdb else name
+
+    def runs(self) -> list[TrainSettings]:
+        """One run, or RegDB's ten. With `resume`, those of the ten that have not begun begin."""
+        if self.trial != "all":
+            return [self]
+        if self.output and "{trial}" not in self.output:
+            raise ValueError(
+                "--trial all trains ten models: write {trial} in --output, e.g. 'runs/regdb-{trial}'"
+            )
+        each = [dataclasses.replace(self, trial=str(number)) for number in range(1, 11)]
+        begun = [(Path(run.run_folder) / "last" / "state.safetensors").is_file() for run in each]
+        return [
+            dataclasses.replace(run, resume=self.resume and there)
+            for run, there in zip(each, begun, strict=True)
+        ]
 
     def model_config(self, num_identities: int) -> ModelConfig:
         try:

@@ -127,7 +127,7 @@ def _check_camera(
     for error in found.errors:
         report.problem(error, "make the folder readable, and its name the only one of this number")
     if not found.images:
-        report.problem(f"{folder} holds no images", _ADVICE)
+        report.gap(f"{folder} holds no images", _ADVICE)
     unlisted = sorted(set(found.images) - wanted)
     if unlisted and wanted:
         report.note(

@@ -35,7 +35,7 @@ def check(root: Path, report: Report) -> list[Sample]:
         for error in found.errors:
             report.problem(error, "make the folder readable, and its name the only one of this number")
         if not found.images:
-            report.problem(f"cam{camera} holds no images", _ADVICE)
+            report.gap(f"cam{camera} holds no images", _ADVICE)
         for part, identities in split.items():
             for identity in identities & found.images.keys():
                 samples[part] += [

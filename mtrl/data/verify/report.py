@@ -33,6 +33,10 @@ class Report:
     def note(self, what: str, advice: str = "") -> None:
         self.notes.append(Finding(what, advice))
 
+    def gap(self, what: str, advice: str = "") -> None:
+        """Something that the published data set has: a problem, unless this is only a part of it."""
+        (self.problem if self.compare_counts else self.note)(what, advice)
+
     def count(self, what: str, found: int, published: int | None = None, advice: str = "") -> bool:
         """Records a count; one that differs from the published one is a problem. True when it fits."""
         expected = published if self.compare_counts else None

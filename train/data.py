@@ -1,0 +1,25 @@
+"""The data that settings ask for."""
+
+from __future__ import annotations
+
+from mtrl.data import load_data
+from mtrl.data.imageset import ReIDData
+from train.settings import TrainSettings
+
+
+def load(settings: TrainSettings, parts: tuple[str, ...] = ("train", "test"), test_seed: int = 0) -> ReIDData:
+    """The data set of a run at its image size. Errors as in `mtrl.data.load_data`."""
+    height, width = settings.image_size
+    return load_data(
+        settings.dataset,
+        settings.data_root,
+        size=settings.size,
+        seed=settings.data_seed,
+        test_seed=test_seed,
+        image_size=(height, width),
+        cache_dir=settings.cache_dir,
+        parts=parts,
+        trial=int(settings.trial),
+        train_ids=settings.train_ids,
+        on_bad=settings.on_bad,
+    )
