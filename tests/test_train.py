@@ -73,7 +73,8 @@ def test_a_stopped_run_continues_to_the_same_bits(
     tmp_path: Path, data: ReIDData, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    Trainer(settings(whole), data).run()
+    translator = "spectral" if stop_at == 6 else "luminance"  # spectral draws anew at every step
+    Trainer(settings(whole, translator=translator), data).run()
     step = Trainer._step
 
     def interrupted(self: Trainer, batch: loop.TrainBatch, number: int) -> dict[str, Tensor]:
@@ -84,15 +85,21 @@ def test_a_stopped_run_continues_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            Trainer(settings(stopped), data).run()
+            Trainer(settings(stopped, translator=translator), data).run()
     load_pretrained(stopped / "last")
-    Trainer(settings(stopped, resume=True), data).run()
+    Trainer(settings(stopped, translator=translator, resume=True), data).run()
     assert same(whole, stopped)
     keys = ("kind", "step", "loss_total", "map_ir2vis")
     records = [
         [{k: r.get(k) for k in keys} for r in read_records(f / "metrics.jsonl")] for f in (whole, stopped)
     ]
     assert records[0] == records[1]
+
+
+def test_an_epoch_is_never_longer_than_the_images_fill(tmp_path: Path, data: ReIDData) -> None:
+    trainer = Trainer(settings(tmp_path / "run", batches=1000, epochs=1), data)
+    assert trainer.steps_per_epoch == len(trainer.sampler)
+    assert trainer.run()["step"] == len(trainer.sampler)
 
 
 def test_another_seed_gives_other_weights(tmp_path: Path, data: ReIDData) -> None:

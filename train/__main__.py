@@ -1,4 +1,4 @@
-"""`python -m train`: trains a model. `python -m train curves RUN` draws the curves of a run."""
+"""`python -m train`: trains a model. Further: `python -m train ablate | publish RUN | curves RUN`, each with -h."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ def main(argv: Sequence[str]) -> int:
         from train.ablate import main as ablate
 
         return ablate(argv[1:])
+    if argv and argv[0] == "publish":
+        from train.publish import main as publish
+
+        return publish(argv[1:])
     return train(argv)
 
 

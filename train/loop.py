@@ -54,14 +54,15 @@ class Trainer:
             num_instances=settings.instances,
             seed=settings.seed,
         )
-        self.steps_per_epoch = settings.batches or len(self.sampler)
+        self.steps_per_epoch = min(settings.batches or len(self.sampler), len(self.sampler))
         self.model = _seeded_model(settings, len(self.sampler.classes)).to(self.device)
         self.model = self.model.to(memory_format=torch.channels_last)
         self.average = self._averaged_model()
         self.optimizer = build_optimizer(self.model, settings)
         translator = load_translator(settings.translator).to(self.device) if settings.transition else None
         if translator is not None:
-            translator.eval().requires_grad_(False)
+            # One that draws at random gives every step fresh transition images; nothing of it is trained.
+            translator.train(not translator.deterministic).requires_grad_(False)
         self.pipeline = BatchPipeline(data.train, rows, self.sampler, translator, self.device, settings.seed)
         self.weights = loss_weights(settings)
         self.progress: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "best": -1.0, "best_step": 0}

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtrl.config import Modality
 from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from mtrl.losses.total import TriLayout
+from mtrl.translate import Translator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class BatchPipeline:
         images: ImageSet,
         rows: NDArray[np.int64],
         sampler: IdentitySampler,
-        translator: nn.Module | None,
+        translator: Translator | None,
         device: torch.device,
         seed: int,
     ) -> None:
@@ -73,13 +74,16 @@ class BatchPipeline:
     def epoch(self, epoch: int, augment: PairedAugment, start: int = 0) -> Iterator[TrainBatch]:
         """Batches of an epoch from number `start` on."""
         for offset, batch in enumerate(self.sampler.epoch(epoch, start)):
-            generator = torch.Generator().manual_seed(_mix(self.seed, epoch, start + offset))
+            seed = _mix(self.seed, epoch, start + offset)
+            generator = torch.Generator().manual_seed(seed)
             visible = self.read(batch.visible)
             infrared = self.read(batch.infrared)
             transition = None
             if self.translator is not None:
-                with torch.inference_mode():
-                    transition = self.translator(visible).clone()
+                if not self.translator.deterministic:
+                    self.translator.reseed(seed)
+                with torch.no_grad():
+                    transition = self.translator(visible)
             visible, transition, infrared = augment(visible, transition, infrared, generator)
             yield self._assemble(
                 visible, transition, infrared, batch.identities, batch.visible, batch.infrared

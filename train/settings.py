@@ -104,7 +104,7 @@ class TrainSettings:
     hold_out: int = option(0, "training identities kept for model selection, never trained on")
     eval_every: int = option(1, "epochs between evaluations on the held-out identities; 0 for none")
     log_every: int = option(20, "steps between log records")
-    batches: int = option(0, "batches per epoch; 0 for one pass over the visible images")
+    batches: int = option(0, "most batches per epoch; 0 for one pass over the visible images")
 
     def __post_init__(self) -> None:
         for name in ("identities", "instances", "epochs", "log_every"):
@@ -162,7 +162,7 @@ class TrainSettings:
 
 _SMALL_NETWORK = {
     "backbone": "resnet10t",
-    "backbone_args": '{"channels": [32, 64, 128, 256]}',
+    "backbone_args": '{"channels": [32, 64, 128, 256], "stem_width": 16}',
     "pretrained": False,
     "lr": 1e-3,
     "lr_warmup": 0.5,
@@ -175,7 +175,7 @@ _SMALL_NETWORK = {
 PRESETS: dict[str, dict[str, Any]] = {
     "synthetic-tiny": {
         **_SMALL_NETWORK,
-        "backbone_args": '{"channels": [16, 32, 48, 64]}',
+        "backbone_args": '{"channels": [16, 32, 48, 64], "stem_width": 16}',
         "image_size": (64, 32), "pad": 2, "epochs": 10, "identities": 4, "instances": 2,
         "warmup_epochs": 1.0, "ramp_epochs": 1.0, "hold_out": 6,
     },

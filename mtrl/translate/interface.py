@@ -17,6 +17,9 @@ class Translator(nn.Module):
 
     deterministic: bool = True
 
+    def reseed(self, seed: int) -> None:
+        """Starts the stream of random parameters again; a deterministic translator has none."""
+
 
 def check_images(images: Tensor) -> None:
     """Raises ValueError unless `images` is floating point [N,3,H,W]. Values are not looked at."""

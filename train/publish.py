@@ -1,0 +1,112 @@
+"""`python -m train publish RUN`: the best model of a run as a small checkpoint with its card and its figures.
+
+The figures are those of the stored weights: they are saved, loaded again and evaluated on the test identities.
+`reference.safetensors` holds a few images with their embeddings, by which anyone can see that a copy is intact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from eval.evaluate import evaluate_settings
+from eval.protocols import Setting
+from eval.report import Report
+from mtrl import MTRL, load_pretrained
+from mtrl.card import CardFacts, Result, model_card
+from mtrl.checkpoint import save_checkpoint, write_atomically
+from mtrl.cli import merge, read_yaml
+from mtrl.config import Modality
+from mtrl.data.imageset import ImageSet
+from train.data import load
+from train.log import read_records
+from train.loop import DIRECTIONS
+from train.settings import TrainSettings
+
+REFERENCES = 2  # images of each modality
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m train publish",
+        description="Writes the best model of a run with a model card of its test figures, ready to ship or push.",
+    )
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float16")
+    parser.add_argument("--name", default="MTRL", help="title of the card")
+    arguments = parser.parse_args(argv)
+    publish(arguments.run, arguments.output, arguments.dtype, arguments.name)
+    print((arguments.output / "README.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def publish(run: Path, output: Path, dtype: str, name: str) -> None:
+    """Raises FileNotFoundError for a folder that is no run."""
+    settings = merge(TrainSettings, read_yaml(run / "settings.yaml"), source=str(run / "settings.yaml"))
+    data = load(settings, ("test",))
+    save_checkpoint(load_pretrained(run), output, dtype=dtype)
+    model = load_pretrained(output)
+    done = evaluate_settings(
+        model, data.test, [Setting(data.protocol, direction) for direction in DIRECTIONS]
+    )
+    reports = [evaluation.report for evaluation in done]
+    facts = describe(run, settings, reports, name)
+    save_checkpoint(load_pretrained(run), output, dtype=dtype, card=model_card(model.config, facts))
+    write_atomically(output / "reference.safetensors", references(model, data.test))
+
+
+def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name: str) -> CardFacts:
+    """The facts of a run: how it was made, from its own records, and what it reaches."""
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    rates = [r["images_per_second"] for r in read_records(run / "metrics.jsonl") if r["kind"] == "train"]
+    label = f"{settings.dataset}-{settings.size}" if settings.dataset == "synthetic" else settings.dataset
+    speed = f", {sorted(rates)[len(rates) // 2]:.0f} images/s" if rates else ""
+    return CardFacts(
+        name=name,
+        dataset=label,
+        command=shlex.join(environment["command"]),
+        seed=settings.seed,
+        training={
+            "method": f"{settings.method} with {settings.translator} transition images",
+            "weights": f"mtc {settings.mtc}, center {settings.center}, mqr {settings.mqr}, direct {settings.direct}",
+            "epochs": str(settings.epochs),
+            "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
+            "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
+            "commit": environment["git_commit"],
+        },
+        results=[
+            Result(
+                dataset=label,
+                setting=f"{report.setting.direction}, {report.setting.mode} search, single-shot",
+                rank1=report.mean["cmc"]["1"],
+                mean_ap=report.mean["map"],
+                mean_inp=report.mean["minp"],
+                deviation=report.std["map"],
+                trials=len(report.trials),
+            )
+            for report in reports
+        ],
+        limits=(
+            ["Trained on drawn people only: photographs of real people are embedded, but roughly."]
+            if settings.dataset == "synthetic"
+            else []
+        ),
+    )
+
+
+def references(model: MTRL, images: ImageSet) -> bytes:
+    """safetensors of "visible" and "infrared" uint8 [N,3,H,W], and of their embeddings float32 [N,D]."""
+    tensors: dict[str, torch.Tensor] = {}
+    for modality in Modality:
+        rows = images.rows(modality)[:: max(1, len(images.rows(modality)) // REFERENCES)][:REFERENCES]
+        pictures = torch.from_numpy(images.images[rows]).permute(0, 3, 1, 2).contiguous()
+        tensors[modality.name.lower()] = pictures
+        tensors[f"{modality.name.lower()}_embeddings"] = model.encode(pictures, modality=modality)
+    return save(tensors)
