@@ -41,8 +41,6 @@ def main(args: argparse.Namespace) -> int:
     )
     print(report.text())
     if report.problems:
-        print(
-            f"error: {args.data_root}: {len(report.problems)} problems, see the list above", file=sys.stderr
-        )
+        print(f"error: {args.data_root}: {report.summary()}, see the list above", file=sys.stderr)
         return 2
     return 0

@@ -49,21 +49,32 @@ class Report:
         )
         return False
 
+    def summary(self) -> str:
+        """One line."""
+        count = len(self.problems)
+        return "no problem found" if not count else f"{count} problem{'s' * (count > 1)} found"
+
     def text(self) -> str:
         """The whole report, for people."""
-        lines = [f"{self.dataset} in {self.root}", ""]
+        lines = [f"{self.dataset} in {self.root}"] + [""] * bool(self.counts)
         width = max((len(what) for what, _, _ in self.counts), default=0)
         for what, found, expected in self.counts:
             mark = "" if expected is None else "  ok" if found == expected else f"  should be {expected:,}"
             lines.append(f"  {what:<{width}}  {found:>8,}{mark}")
         for title, findings in (("Problems", self.problems), ("Notes", self.notes)):
             if findings:
-                lines += ["", f"{title}:"]
-                for finding in findings:
-                    lines.append(f"  - {finding.what}")
-                    lines += [f"      -> {finding.advice}"] if finding.advice else []
-        lines += ["", "No problem found." if not self.problems else f"{len(self.problems)} problems found."]
-        return "\n".join(lines)
+                lines += ["", f"{title}:", *_listed(findings)]
+        return "\n".join([*lines, "", self.summary().capitalize() + "."])
+
+
+def _listed(findings: Sequence[Finding]) -> list[str]:
+    """Findings as lines; advice that holds for several in a row is given once, after the last of them."""
+    lines = []
+    for finding, following in zip(findings, (*findings[1:], Finding("")), strict=True):
+        lines.append(f"  - {finding.what}")
+        if finding.advice and finding.advice != following.advice:
+            lines.append(f"      -> {finding.advice}")
+    return lines
 
 
 def some(items: Sequence[str], shown: int = _SHOWN) -> str:
