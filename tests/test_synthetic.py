@@ -47,8 +47,8 @@ def test_same_bits_every_time_and_other_bits_for_other_keys():
 
 
 def test_number_of_workers_changes_nothing(tmp_path):
-    one = load_part("test", "tiny", cache_dir=tmp_path / "a", workers=1, progress=False, people=(0, 3))
-    two = load_part("test", "tiny", cache_dir=tmp_path / "b", workers=3, progress=False, people=(0, 3))
+    one = load_part("test", "tiny", cache_dir=tmp_path / "a", workers=1, progress=False, people=(0, 2))
+    two = load_part("test", "tiny", cache_dir=tmp_path / "b", workers=2, progress=False, people=(0, 2))
     np.testing.assert_array_equal(one.images, two.images)
     assert one.names == two.names
 
@@ -159,7 +159,7 @@ def assert_same(depth, wanted):
     both = np.isfinite(depth) & np.isfinite(wanted)
     assert both.sum() > 30
     assert (np.isfinite(depth) != np.isfinite(wanted)).sum() <= 0.04 * both.sum() + 2
-    assert np.quantile(np.abs(depth - wanted)[both], 0.98) < 0.006
+    assert np.quantile(np.abs(depth[both] - wanted[both]), 0.98) < 0.006
 
 
 def test_round_cone_against_marching():
@@ -167,7 +167,7 @@ def test_round_cone_against_marching():
 
     def inside(x, y, z):
         points = np.stack([x, y, z], axis=-1)
-        share = np.linspace(0, 1, 300)
+        share = np.linspace(0, 1, 200)
         centres = a + share[:, None] * (b - a)
         radii = r0 + share * (r1 - r0)
         return (np.linalg.norm(points[:, None] - centres, axis=2) < radii).any(1)
@@ -177,7 +177,7 @@ def test_round_cone_against_marching():
     hits = cast([part], steps, -steps)
     depth = np.full(len(steps) ** 2, np.inf)
     depth[hits.pixels] = hits.depth
-    line = np.linspace(2.5, 5.5, 1500)
+    line = np.linspace(2.5, 5.5, 900)
     wanted = np.full(len(depth), np.inf)
     for k in range(len(depth)):
         x, y = steps[k % len(steps)], -steps[k // len(steps)]
@@ -187,7 +187,7 @@ def test_round_cone_against_marching():
     both = np.isfinite(depth) & np.isfinite(wanted)
     assert both.sum() > 8
     assert (np.isfinite(depth) != np.isfinite(wanted)).sum() <= 1
-    assert np.abs(depth - wanted)[both].max() < 0.01
+    assert np.abs(depth[both] - wanted[both]).max() < 0.01
 
 
 def test_ellipsoid_box_and_loft_against_marching():
@@ -212,6 +212,6 @@ def test_ellipsoid_box_and_loft_against_marching():
     wanted = march(inside)
     wanted[wanted > depth + 0.5] = np.inf
     # a loft is open at its ends: rays that enter through the top or bottom are not its business
-    side = np.isfinite(depth)
-    assert side.sum() > 200
-    assert np.quantile(np.abs(depth - wanted)[side & np.isfinite(wanted)], 0.95) < 0.01
+    both = np.isfinite(depth) & np.isfinite(wanted)
+    assert both.sum() > 200
+    assert np.quantile(np.abs(depth[both] - wanted[both]), 0.95) < 0.01

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mtrl.data.synthetic.body import Body, Skeleton
+from mtrl.data.synthetic.materials import Surface
 from mtrl.data.synthetic.raycast import Part
 from mtrl.data.synthetic.shapes import box, ellipsoid, frame_along, limb
 from mtrl.data.synthetic.wardrobe import Outfit
@@ -35,8 +38,17 @@ def _neckline(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
             )
         )
     if top.collar:
-        parts.append(limb(neck - 0.012 * h * t[1], neck + 0.024 * h * t[1] + 0.004 * h * t[2], 1.26 * body.neck, 1.22 * body.neck,
-                          top.sleeve_surface, t[2], high=0.034 * h))  # fmt: skip
+        parts.append(
+            limb(
+                neck - 0.012 * h * t[1],
+                neck + 0.024 * h * t[1] + 0.004 * h * t[2],
+                1.26 * body.neck,
+                1.22 * body.neck,
+                top.sleeve_surface,
+                t[2],
+                high=0.034 * h,
+            )
+        )
     return parts
 
 
@@ -50,49 +62,37 @@ def _worn_bag(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
         return j["pelvis"] + np.array([x, y, z]) @ t
 
     if outfit.bag == "backpack":
-        z = -depth - 0.055
-        parts = [box(at(0, 0.60 * trunk, z), t, (0.135, 0.195, 0.070), cloth),
-                 ellipsoid(at(0, 0.60 * trunk + 0.17, z), t, (0.135, 0.07, 0.075), cloth),
-                 ellipsoid(at(0, 0.46 * trunk, z - 0.05), t, (0.11, 0.11, 0.06), cloth)]  # fmt: skip
-        for x in (-0.62 * body.shoulder, 0.62 * body.shoulder):
-            parts.append(
-                limb(
-                    at(x, 0.985 * trunk, 0.0),
-                    at(1.05 * x, 0.80 * trunk, depth * 0.93),
-                    0.030,
-                    0.030,
-                    cloth,
-                    t[2],
-                    flat=0.8,
-                )
-            )
-            parts.append(limb(at(1.05 * x, 0.80 * trunk, depth * 0.93), at(1.25 * x, 0.52 * trunk, 0.75 * depth), 0.030, 0.026, cloth,
-                              t[2], flat=0.5))  # fmt: skip
-        return parts
+        return _backpack(at, trunk, depth, body.shoulder, cloth, t)
     side = 1.0 if outfit.hand == "r" else -1.0
     hip = side * (body.hips + thick + 0.035)
     parts = [box(at(hip, -0.02, -0.03), t, (0.045, 0.115, 0.155), cloth)]
     start = -side * 0.62 * body.shoulder if outfit.bag == "cross" else side * 0.80 * body.shoulder
     for z in (depth, -depth):
+        middle = at(0.5 * (start + hip), 0.62 * trunk, 1.02 * z)
+        parts.append(limb(at(start, 0.97 * trunk, 0.15 * z), middle, 0.020, 0.020, cloth, t[2]))
+        parts.append(limb(middle, at(hip, 0.08, 0.8 * z), 0.020, 0.020, cloth, t[2]))
+    return parts
+
+
+def _backpack(
+    at: Callable[[float, float, float], np.ndarray],
+    trunk: float,
+    depth: float,
+    shoulder: float,
+    cloth: Surface,
+    t: np.ndarray,
+) -> list[Part]:
+    z = -depth - 0.055
+    parts = [
+        box(at(0, 0.60 * trunk, z), t, (0.135, 0.195, 0.070), cloth),
+        ellipsoid(at(0, 0.60 * trunk + 0.17, z), t, (0.135, 0.07, 0.075), cloth),
+        ellipsoid(at(0, 0.46 * trunk, z - 0.05), t, (0.11, 0.11, 0.06), cloth),
+    ]
+    for x in (-0.62 * shoulder, 0.62 * shoulder):
+        front = at(1.05 * x, 0.80 * trunk, depth * 0.93)
+        parts.append(limb(at(x, 0.985 * trunk, 0.0), front, 0.030, 0.030, cloth, t[2], flat=0.8))
         parts.append(
-            limb(
-                at(start, 0.97 * trunk, 0.15 * z),
-                at(0.5 * (start + hip), 0.62 * trunk, 1.02 * z),
-                0.020,
-                0.020,
-                cloth,
-                t[2],
-            )
-        )
-        parts.append(
-            limb(
-                at(0.5 * (start + hip), 0.62 * trunk, 1.02 * z),
-                at(hip, 0.08, 0.8 * z),
-                0.020,
-                0.020,
-                cloth,
-                t[2],
-            )
+            limb(front, at(1.25 * x, 0.52 * trunk, 0.75 * depth), 0.030, 0.026, cloth, t[2], flat=0.5)
         )
     return parts
 

@@ -77,13 +77,22 @@ def _planes(camera: Camera, planes: list[Plane], xs: Array, ys: Array) -> tuple[
 
 def _sky(albedo: Array, up: Array) -> None:
     haze = np.clip(1 - 2.0 * up, 0.3, 1)[:, None]
-    albedo[:] = np.array([0.62, 0.72, 0.85, 0.02], dtype=np.float32) * (1 - haze) + np.array(
-        [0.85, 0.87, 0.88, 0.03], dtype=np.float32
-    ) * haze  # fmt: skip
+    albedo[:] = (
+        np.array([0.62, 0.72, 0.85, 0.02], dtype=np.float32) * (1 - haze)
+        + np.array([0.85, 0.87, 0.88, 0.03], dtype=np.float32) * haze
+    )
 
 
-def _objects(camera: Camera, objects: list[Part], xs: Array, ys: Array, albedo: Array, depth: Array, shade: Array,
-             facing: Array) -> None:  # fmt: skip
+def _objects(
+    camera: Camera,
+    objects: list[Part],
+    xs: Array,
+    ys: Array,
+    albedo: Array,
+    depth: Array,
+    shade: Array,
+    facing: Array,
+) -> None:
     shift = -camera.rotation @ np.asarray(camera.place)
     hits = cast([part.moved(camera.rotation, shift) for part in objects], xs, ys)
     front = hits.depth < depth[hits.pixels]

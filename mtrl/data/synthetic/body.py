@@ -76,18 +76,25 @@ def draw_body(rng: np.random.Generator, knobs: Difficulty) -> Body:
     build = n(0.0, 1.0)
     scale = height / 1.72
     return Body(
-        height=height, feminine=feminine, leg_share=n(0.520, 0.012),
+        height=height,
+        feminine=feminine,
+        leg_share=n(0.520, 0.012),
         shoulder=scale * n(0.182 - 0.018 * feminine + 0.007 * build, 0.010),
         chest=scale * n(0.158 - 0.012 * feminine + 0.012 * build, 0.008),
         waist=scale * n(0.140 - 0.016 * feminine + 0.019 * build, 0.009),
         hips=scale * n(0.162 + 0.007 * feminine + 0.011 * build, 0.008),
         belly=scale * max(0.0, n(0.004 + 0.018 * max(build, 0), 0.012)),
         bust=feminine * scale * n(0.024, 0.008),
-        limb=n(1.0 - 0.05 * feminine + 0.08 * build, 0.05), head=n(1.0, 0.035),
+        limb=n(1.0 - 0.05 * feminine + 0.08 * build, 0.05),
+        head=n(1.0, 0.035),
         neck=scale * n(0.056 - 0.008 * feminine + 0.004 * build, 0.003),
-        stride=max(0.4, n(0.95, 0.2)), swing=max(0.15, n(0.85, 0.35)), lean=n(0.035, 0.035),
-        foot_turn=n(0.13, 0.10), elbow=max(0.05, n(0.30, 0.14)), sway=n(0.03, 0.02),
-    )  # fmt: skip
+        stride=max(0.4, n(0.95, 0.2)),
+        swing=max(0.15, n(0.85, 0.35)),
+        lean=n(0.035, 0.035),
+        foot_turn=n(0.13, 0.10),
+        elbow=max(0.05, n(0.30, 0.14)),
+        sway=n(0.03, 0.02),
+    )
 
 
 def draw_pose(rng: np.random.Generator, knobs: Difficulty, carry: tuple[bool, bool]) -> Pose:
@@ -103,11 +110,15 @@ def draw_pose(rng: np.random.Generator, knobs: Difficulty, carry: tuple[bool, bo
         name = str(rng.choice(names, p=chances)) if rng.random() < v else "swing"
         arms.append("hang" if held else name)
     return Pose(
-        phase=float(rng.uniform(0, 2 * np.pi)), amplitude=amplitude, arms=(arms[0], arms[1]),
-        head_turn=v * float(rng.normal(0, 0.28)), head_nod=v * float(rng.normal(0.08, 0.13)),
-        lean=v * float(rng.normal(0, 0.025)), twist=v * float(rng.normal(0, 0.06)),
+        phase=float(rng.uniform(0, 2 * np.pi)),
+        amplitude=amplitude,
+        arms=(arms[0], arms[1]),
+        head_turn=v * float(rng.normal(0, 0.28)),
+        head_nod=v * float(rng.normal(0.08, 0.13)),
+        lean=v * float(rng.normal(0, 0.025)),
+        twist=v * float(rng.normal(0, 0.06)),
         arm_spread=float(rng.uniform(0.05, 0.16)),
-    )  # fmt: skip
+    )
 
 
 def _turn(frame: Array, axis: int, angle: float) -> Array:

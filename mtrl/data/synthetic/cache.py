@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _IMAGES, _INDEX, _FORMAT = "images.npy", "index.json", 1
+_WHOLE, _BLOCK = 512 * 2**20, 2**20
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -46,19 +48,26 @@ def new_images(folder: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint
     old content or the new, and an interrupted run leaves nothing behind. Raises OSError when the disk is full.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent, folder.name)
     needed = int(np.prod(shape))
     free = shutil.disk_usage(folder.parent).free
     if free < needed * 1.02 + 2**20:
-        raise OSError(f"{folder.parent} has {free / 2**20:.0f} MiB free, {needed / 2**20:.0f} MiB are needed; "
-                      "free some space or set MTRL_CACHE to another folder")  # fmt: skip
+        raise OSError(
+            f"{folder.parent} has {free / 2**20:.0f} MiB free, {needed / 2**20:.0f} MiB are needed; "
+            "free some space or set MTRL_CACHE to another folder"
+        )
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         images = np.lib.format.open_memmap(work / _IMAGES, mode="w+", dtype=np.uint8, shape=shape)
         yield images
         images.flush()
         del images
-        index = {"format": _FORMAT, "shape": list(shape), "bytes": (work / _IMAGES).stat().st_size,
-                 "sha256": _checksum(work / _IMAGES)}  # fmt: skip
+        index = {
+            "format": _FORMAT,
+            "shape": list(shape),
+            "bytes": (work / _IMAGES).stat().st_size,
+            "sha256": _checksum(work / _IMAGES),
+        }
         (work / _INDEX).write_text(json.dumps(index), encoding="utf-8")
         _swap(work, folder)
     finally:
@@ -79,18 +88,23 @@ def _swap(work: Path, folder: Path) -> None:
     raise OSError(f"cannot write {folder}: another process keeps changing it")
 
 
+def _sweep(parent: Path, name: str) -> None:
+    """Removes what killed processes left behind more than a day ago."""
+    for left in parent.glob(f".{name}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
+
+
 def _checksum(path: Path) -> str:
+    """SHA-256 of a file; above half a gigabyte of 256 blocks spread over it, ends included."""
+    size, digest = path.stat().st_size, hashlib.sha256()
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _slow_checksum(path)
-        )
-
-
-def _slow_checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        if size <= _WHOLE:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+            return digest.hexdigest()
+        for number in range(256):
+            file.seek((size - _BLOCK) * number // 255)
+            digest.update(file.read(_BLOCK))
     return digest.hexdigest()

@@ -42,9 +42,17 @@ class Job:
     infrared: bool | None
 
 
-def load(size: str = "small", seed: int = 0, test_seed: int = 0, image_size: tuple[int, int] | None = None,
-         cache_dir: str | Path | None = None, difficulty: Difficulty | None = None, workers: int | None = None,
-         progress: bool = True, parts: tuple[str, ...] = ("train", "test")) -> ReIDData:  # fmt: skip
+def load(
+    size: str = "small",
+    seed: int = 0,
+    test_seed: int = 0,
+    image_size: tuple[int, int] | None = None,
+    cache_dir: str | Path | None = None,
+    difficulty: Difficulty | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    parts: tuple[str, ...] = ("train", "test"),
+) -> ReIDData:
     """The synthetic benchmark; drawn on first use, then read from the cache.
 
     size       "tiny" | "small" | "large" (`SIZES`)
@@ -59,13 +67,30 @@ def load(size: str = "small", seed: int = 0, test_seed: int = 0, image_size: tup
     sets = {}
     for part in ("train", "test"):
         people = (0, 0) if part not in parts else None
-        sets[part] = load_part(part, size, seed if part == "train" else test_seed, image_size, cache_dir, difficulty,
-                               workers, progress, people=people)  # fmt: skip
+        sets[part] = load_part(
+            part,
+            size,
+            seed if part == "train" else test_seed,
+            image_size,
+            cache_dir,
+            difficulty,
+            workers,
+            progress,
+            people=people,
+        )
     return ReIDData("synthetic", "sysu", sets["train"], sets["test"])
 
 
-def truth(test_seed: int = 0, size: str = "small", image_size: tuple[int, int] | None = None, cache_dir: str | Path | None = None,
-          difficulty: Difficulty | None = None, workers: int | None = None, progress: bool = True, domain: str = "test") -> ImageSet:  # fmt: skip
+def truth(
+    test_seed: int = 0,
+    size: str = "small",
+    image_size: tuple[int, int] | None = None,
+    cache_dir: str | Path | None = None,
+    difficulty: Difficulty | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    domain: str = "test",
+) -> ImageSet:
     """What an infrared camera would have seen in place of each visible one, row by row with the visible images.
 
     Rows equal those of the part's visible images, in order (same names, identities, cameras); the modality is infrared.
@@ -75,9 +100,18 @@ def truth(test_seed: int = 0, size: str = "small", image_size: tuple[int, int] |
     )
 
 
-def load_part(domain: str, size: str = "small", seed: int = 0, image_size: tuple[int, int] | None = None,
-              cache_dir: str | Path | None = None, difficulty: Difficulty | None = None, workers: int | None = None,
-              progress: bool = True, people: tuple[int, int] | None = None, infrared: bool | None = None) -> ImageSet:  # fmt: skip
+def load_part(
+    domain: str,
+    size: str = "small",
+    seed: int = 0,
+    image_size: tuple[int, int] | None = None,
+    cache_dir: str | Path | None = None,
+    difficulty: Difficulty | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    people: tuple[int, int] | None = None,
+    infrared: bool | None = None,
+) -> ImageSet:
     """One part ("train" | "test"). `people` restricts it to a range of persons (not cached under another name).
 
     `infrared=True` gives the aligned truth: visible cameras only, in infrared.
@@ -138,8 +172,13 @@ def _image_set(
         f"cam{camera}/{number:04d}/{shot + 1:04d}.jpg"
         for number, (_, camera, shot) in zip(numbers, labels, strict=True)
     )
-    return ImageSet(images, np.array(numbers, dtype=np.int64), np.array(cameras, dtype=np.int64),
-                    np.array(modalities, dtype=np.uint8), names)  # fmt: skip
+    return ImageSet(
+        images,
+        np.array(numbers, dtype=np.int64),
+        np.array(cameras, dtype=np.int64),
+        np.array(modalities, dtype=np.uint8),
+        names,
+    )
 
 
 def resize_area(image: NDArray[np.uint8], image_size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -53,8 +53,12 @@ def _sysu(data: ReIDData, root: Path, held_out: int) -> int:
             save_jpeg(image, path)
     train, test = (sorted(set(part.identities.tolist())) for part in (data.train, data.test))
     held_out = min(held_out, len(train) // 4)
-    lists = {"train": train[: len(train) - held_out], "val": train[len(train) - held_out :], "test": test,
-             "available": sorted(train + test)}  # fmt: skip
+    lists = {
+        "train": train[: len(train) - held_out],
+        "val": train[len(train) - held_out :],
+        "test": test,
+        "available": sorted(train + test),
+    }
     (root / "exp").mkdir()
     for name, identities in lists.items():
         (root / "exp" / f"{name}_id.txt").write_text(",".join(map(str, identities)) + "\n", encoding="ascii")

@@ -23,11 +23,6 @@ def figure_parts(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     return parts + accessory_parts(body, outfit, skeleton)
 
 
-def torso_depth(body: Body, v: float) -> float:
-    """Approximate half depth of the clothed torso at v metres above the hip joint."""
-    return 0.74 * body.chest + 0.5 * body.bust if v > 0.2 else 0.74 * body.waist + body.belly
-
-
 def _torso(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     top, j = outfit.top, skeleton.joints
     axis = j["neck"] - j["pelvis"]
@@ -39,38 +34,18 @@ def _torso(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     spread = abs(float(j["knee_r"][2] - j["knee_l"][2])) / 2
     hem_share = float(np.clip((-top.hem - 0.10) / 0.35, 0, 1.2))
     hem_wide = body.hips + 0.8 * loose + 0.8 * top.flare
+    hem_deep = 0.74 * body.hips + loose + 0.8 * top.flare + (0.12 + 0.75 * hem_share) * spread
+    hip_wide, hip_deep = body.hips + 0.008 + loose + 0.4 * top.flare, 0.75 * body.hips + loose
+    seat_wide = 0.99 * body.hips + 0.006 + loose
+    seat_deep = 0.74 * body.hips + loose + 0.5 * body.belly
+    ribs_deep, chest_deep = 0.70 * body.chest + 0.8 * loose, 0.70 * body.chest + 0.7 * loose + 0.5 * body.bust
     sections = [
-        (
-            top.hem,
-            hem_wide,
-            0.74 * body.hips + loose + 0.8 * top.flare + (0.12 + 0.75 * hem_share) * spread,
-            0.0,
-        ),
-        (
-            max(-0.03, top.hem + 0.03),
-            body.hips + 0.008 + loose + 0.4 * top.flare,
-            0.75 * body.hips + loose,
-            -0.006,
-        ),
-        (
-            0.10 * trunk,
-            0.99 * body.hips + 0.006 + loose,
-            0.74 * body.hips + loose + 0.5 * body.belly,
-            0.4 * body.belly - 0.008,
-        ),
+        (top.hem, hem_wide, hem_deep, 0.0),
+        (max(-0.03, top.hem + 0.03), hip_wide, hip_deep, -0.006),
+        (0.10 * trunk, seat_wide, seat_deep, 0.4 * body.belly - 0.008),
         (0.36 * trunk, waist + loose, 0.72 * waist + loose + 0.6 * body.belly, 0.6 * body.belly),
-        (
-            0.56 * trunk,
-            0.5 * (waist + body.chest) + loose,
-            0.70 * body.chest + 0.8 * loose,
-            0.3 * body.belly + 0.2 * body.bust,
-        ),
-        (
-            0.70 * trunk,
-            body.chest + 0.8 * loose,
-            0.70 * body.chest + 0.7 * loose + 0.5 * body.bust,
-            0.45 * body.bust,
-        ),
+        (0.56 * trunk, 0.5 * (waist + body.chest) + loose, ribs_deep, 0.3 * body.belly + 0.2 * body.bust),
+        (0.70 * trunk, body.chest + 0.8 * loose, chest_deep, 0.45 * body.bust),
         (0.80 * trunk, 1.02 * body.shoulder + 0.3 * loose, 0.62 * body.chest + 0.5 * loose, -0.004),
         (0.885 * trunk, 0.98 * body.shoulder + 0.2 * loose, 0.50 * body.chest + t, -0.012),
         (0.945 * trunk, 0.72 * body.shoulder + t, 0.42 * body.chest + t, -0.014),
@@ -83,11 +58,20 @@ def _torso(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
     if outfit.bottom.kind == "skirt":
         parts.append(_skirt(body, outfit, skeleton, trunk))
     elif top.hem > -0.30:
-        h = body.hips
-        seat = [(-0.15, 0.30 * h, 0.35 * h, -0.01), (-0.11, 0.72 * h, 0.58 * h, -0.012), (-0.04, 0.97 * h, 0.72 * h, -0.012),
-                (0.04, 0.97 * h, 0.71 * h, -0.008), (0.22 * trunk, 0.88 * h, 0.62 * h, 0.0)]  # fmt: skip
-        parts.append(loft(j["pelvis"], skeleton.pelvis, seat, outfit.bottom.surface))
+        parts.append(_seat(body, outfit, skeleton, trunk))
     return parts
+
+
+def _seat(body: Body, outfit: Outfit, skeleton: Skeleton, trunk: float) -> Part:
+    h = body.hips
+    sections = [
+        (-0.15, 0.30 * h, 0.35 * h, -0.01),
+        (-0.11, 0.72 * h, 0.58 * h, -0.012),
+        (-0.04, 0.97 * h, 0.72 * h, -0.012),
+        (0.04, 0.97 * h, 0.71 * h, -0.008),
+        (0.22 * trunk, 0.88 * h, 0.62 * h, 0.0),
+    ]
+    return loft(skeleton.joints["pelvis"], skeleton.pelvis, sections, outfit.bottom.surface)
 
 
 def _skirt(body: Body, outfit: Outfit, skeleton: Skeleton, trunk: float) -> Part:
@@ -103,8 +87,10 @@ def _skirt(body: Body, outfit: Outfit, skeleton: Skeleton, trunk: float) -> Part
     sections = [
         (-length, h * 0.98 + flare, 0.62 * h + 0.9 * flare + 0.95 * reach, middle),
         (-0.5 * length, h + 0.012 + 0.45 * flare, 0.72 * h + 0.4 * flare + 0.55 * reach, 0.5 * middle - 0.01),
-        (-0.02, h + 0.008, 0.75 * h, -0.012), (0.20 * trunk, 0.93 * h, 0.68 * h, 0.0), (0.36 * trunk, body.waist, 0.7 * body.waist, 0.0),
-    ]  # fmt: skip
+        (-0.02, h + 0.008, 0.75 * h, -0.012),
+        (0.20 * trunk, 0.93 * h, 0.68 * h, 0.0),
+        (0.36 * trunk, body.waist, 0.7 * body.waist, 0.0),
+    ]
     return loft(j["pelvis"], skeleton.pelvis, sections, bottom.surface)
 
 
@@ -123,18 +109,19 @@ def _legs(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
         if bottom.kind == "skirt" or covered < thigh:
             parts.append(limb(hip, knee, min(0.080 * s, 0.48 * body.hips), 0.052 * s, outfit.skin, front))
         if covered > 0:
-            leg_wide = 0.020 * (bottom.kind == "shorts")
-            parts.append(limb(hip, knee, top, 0.058 * s + 0.8 * w + leg_wide, bottom.surface, front, 1.06,
-                              high=covered if covered < thigh else 1e9))  # fmt: skip
+            cut = covered if covered < thigh else 1e9
+            low_wide = 0.058 * s + 0.8 * w + 0.020 * (bottom.kind == "shorts")
+            parts.append(limb(hip, knee, top, low_wide, bottom.surface, front, 1.06, high=cut))
         if covered > thigh:
-            end = covered - thigh
-            parts.append(limb(knee, ankle, 0.057 * s + 0.8 * w, 0.043 * s + w, bottom.surface, front, 1.05,
-                              high=end - 0.01, v_shift=thigh))  # fmt: skip
-            calf = knee + 0.30 * (ankle - knee) - 0.016 * front
+            cut = covered - thigh - 0.01
+            wide, narrow = 0.057 * s + 0.8 * w, 0.043 * s + w
+            parts.append(
+                limb(knee, ankle, wide, narrow, bottom.surface, front, 1.05, high=cut, v_shift=thigh)
+            )
             if w < 0.012:
-                parts.append(
-                    limb(calf, calf + 0.25 * (ankle - knee), 0.052 * s, 0.045 * s, bottom.surface, front)
-                )
+                calf = knee + 0.30 * (ankle - knee) - 0.016 * front
+                end = calf + 0.25 * (ankle - knee)
+                parts.append(limb(calf, end, 0.052 * s, 0.045 * s, bottom.surface, front))
         if covered < thigh + 0.9 * shank:
             parts += _bare_shank(knee, ankle, s if covered < thigh else 0.8 * s, front, outfit)
         parts += _shoe(body, outfit, knee, ankle, j["toe_" + side])
@@ -163,11 +150,24 @@ def _shoe(body: Body, outfit: Outfit, knee: np.ndarray, ankle: np.ndarray, toe: 
     heel, ball = base - 0.022 * h * toe + 0.020 * h * up[1], base + 0.078 * h * toe + 0.013 * h * up[1]
     parts = [
         limb(heel, ball, 0.0265 * h * chunky, 0.0215 * h * chunky, outfit.shoe, up[1], flat=0.85),
-        limb(base - 0.004 * h * toe + 0.030 * h * up[1], base + 0.045 * h * toe + 0.024 * h * up[1], 0.026 * h * chunky, 0.022 * h,
-             outfit.shoe, up[1]),
-        limb(base - 0.024 * h * toe + 0.005 * h * up[1], base + 0.081 * h * toe + 0.005 * h * up[1], 0.028 * h * chunky,
-             0.0235 * h * chunky, outfit.sole, up[1], flat=0.26),
-    ]  # fmt: skip
+        limb(
+            base - 0.004 * h * toe + 0.030 * h * up[1],
+            base + 0.045 * h * toe + 0.024 * h * up[1],
+            0.026 * h * chunky,
+            0.022 * h,
+            outfit.shoe,
+            up[1],
+        ),
+        limb(
+            base - 0.024 * h * toe + 0.005 * h * up[1],
+            base + 0.081 * h * toe + 0.005 * h * up[1],
+            0.028 * h * chunky,
+            0.0235 * h * chunky,
+            outfit.sole,
+            up[1],
+            flat=0.26,
+        ),
+    ]
     if outfit.shoe_style == "boot":
         shaft = ankle + 0.45 * (knee - ankle)
         parts.append(limb(shaft, ankle, 0.036 * h, 0.029 * h, outfit.shoe, toe, low=0.0))
@@ -191,11 +191,30 @@ def _arms(body: Body, outfit: Outfit, skeleton: Skeleton) -> list[Part]:
             parts.append(limb(elbow, wrist, 0.039 * s, 0.027 * s, outfit.skin, torso[2]))
         if covered > 0:
             tip = 0.043 * s + extra + (0.008 if top.sleeve < 0.6 else 0.0)
-            parts.append(limb(shoulder, elbow, 0.047 * s + 0.8 * extra, tip, top.sleeve_surface, torso[2],
-                              high=covered if covered < upper else 1e9))  # fmt: skip
+            parts.append(
+                limb(
+                    shoulder,
+                    elbow,
+                    0.047 * s + 0.8 * extra,
+                    tip,
+                    top.sleeve_surface,
+                    torso[2],
+                    high=covered if covered < upper else 1e9,
+                )
+            )
         if covered > upper:
-            parts.append(limb(elbow, wrist, 0.042 * s + extra, 0.031 * s + 0.7 * extra, top.sleeve_surface, torso[2],
-                              high=covered - upper, v_shift=upper))  # fmt: skip
+            parts.append(
+                limb(
+                    elbow,
+                    wrist,
+                    0.042 * s + extra,
+                    0.031 * s + 0.7 * extra,
+                    top.sleeve_surface,
+                    torso[2],
+                    high=covered - upper,
+                    v_shift=upper,
+                )
+            )
         frame = frame_along(hand - wrist, torso[0])
         h = body.height
         parts.append(

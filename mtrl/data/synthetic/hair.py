@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from mtrl.data.synthetic.raycast import Part
 from mtrl.data.synthetic.shapes import ellipsoid, limb
 from mtrl.data.synthetic.wardrobe import Outfit
 
+At = Callable[[float, float, float], np.ndarray]
+"""From head coordinates in shares of the height to a point of the body."""
 _DARK = Material((0.17, 0.11, 0.10), 0.36)
 
 
@@ -69,7 +72,7 @@ def _features(h: float, glasses: bool) -> tuple[tuple[str, float, float, float, 
     return tuple(eyes + brows + mouth + frames)
 
 
-def _hair(outfit: Outfit, f: np.ndarray, h: float, at) -> list[Part]:  # type: ignore[no-untyped-def]
+def _hair(outfit: Outfit, f: np.ndarray, h: float, at: At) -> list[Part]:
     style, hair = outfit.hair_style, outfit.hair
     if style == "bald":
         return []
@@ -103,7 +106,7 @@ def _hair(outfit: Outfit, f: np.ndarray, h: float, at) -> list[Part]:  # type: i
     return parts
 
 
-def _hat(outfit: Outfit, f: np.ndarray, h: float, at) -> list[Part]:  # type: ignore[no-untyped-def]
+def _hat(outfit: Outfit, f: np.ndarray, h: float, at: At) -> list[Part]:
     hat, cloth = outfit.hat, outfit.hat_surface
     if not hat:
         return []

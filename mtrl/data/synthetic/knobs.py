@@ -32,15 +32,15 @@ class Difficulty:
     sensor_noise        scale of noise, blur and compression
     """
 
-    infrared_luminance_correlation: float = 0.5
+    infrared_luminance_correlation: float = 0.65
     infrared_spread: float = 0.19
-    vanish_share: float = 0.35
-    invert_share: float = 0.15
+    vanish_share: float = 0.25
+    invert_share: float = 0.1
     body_spread: float = 1.0
     accessory_share: float = 1.0
     dull_share: float = 0.55
-    crop_jitter: float = 1.0
-    occlusion: float = 0.15
+    crop_jitter: float = 0.7
+    occlusion: float = 0.12
     background_clutter: float = 1.0
     pose_variation: float = 1.0
     illumination: float = 1.0

@@ -26,8 +26,8 @@ def occluder_parts(rng: np.random.Generator, camera: Camera, person: Array) -> l
     sign = 1.0 if rng.random() < 0.5 else -1.0
     kind = str(rng.choice(KINDS if camera.scene in ("plaza", "yard", "garden") else KINDS[:4]))
     tone = float(rng.uniform(0.1, 0.8))
-    surface = Surface((Material((tone, tone * float(rng.uniform(0.85, 1)), tone * float(rng.uniform(0.7, 1))), float(rng.uniform(0.2, 0.8))),),
-                      folds=0.02, shine=0.08)  # fmt: skip
+    paint = (tone, tone * float(rng.uniform(0.85, 1)), tone * float(rng.uniform(0.7, 1)))
+    surface = Surface((Material(paint, float(rng.uniform(0.2, 0.8))),), folds=0.02, shine=0.08)
     frame = frame_along(np.array([0.0, 1.0, 0.0]), line)
     if kind == "pole":
         base = near + side * sign * float(rng.uniform(0.05, 0.30))
@@ -37,20 +37,21 @@ def occluder_parts(rng: np.random.Generator, camera: Camera, person: Array) -> l
         parts = _rail(near, side, float(rng.uniform(0.75, 1.05)), surface)
     elif kind == "crate":
         half = (float(rng.uniform(0.25, 0.5)), float(rng.uniform(0.2, 0.42)), 0.25)
-        parts = [
-            box(
-                near + side * sign * float(rng.uniform(0.1, 0.5)) + np.array([0, half[1], 0]),
-                frame,
-                half,
-                surface,
-            )
-        ]
+        centre = near + side * sign * float(rng.uniform(0.1, 0.5)) + np.array([0, half[1], 0])
+        parts = [box(centre, frame, half, surface)]
     elif kind == "plant":
         parts = _plant(rng, near + side * sign * float(rng.uniform(0.15, 0.4)))
     else:
         centre = near + side * sign * float(rng.uniform(0.9, 1.25)) + np.array([0, 0.55, 0])
-        parts = [ellipsoid(centre, frame, (1.0, 0.42, 0.7), surface), ellipsoid(centre + np.array([0, 0.38, 0]), frame, (0.62, 0.42, 0.6),
-                 Surface((Material((0.12, 0.14, 0.16), 0.12),), folds=0.0, shine=0.3))]  # fmt: skip
+        parts = [
+            ellipsoid(centre, frame, (1.0, 0.42, 0.7), surface),
+            ellipsoid(
+                centre + np.array([0, 0.38, 0]),
+                frame,
+                (0.62, 0.42, 0.6),
+                Surface((Material((0.12, 0.14, 0.16), 0.12),), folds=0.0, shine=0.3),
+            ),
+        ]
     for part in parts:
         part.person = 0
     return parts

@@ -161,8 +161,9 @@ def _crop(
     return middle_x - wide / 2, middle_y - tall / 2, middle_x + wide / 2, middle_y + tall / 2
 
 
-def _surroundings(rng: np.random.Generator, camera: Camera, place: Array, distance: float, tangent: float,
-                  person: Person) -> list[Part]:  # fmt: skip
+def _surroundings(
+    rng: np.random.Generator, camera: Camera, place: Array, distance: float, tangent: float, person: Person
+) -> list[Part]:
     """Occluder and passers-by in world coordinates."""
     knobs, extra = person.difficulty, []
     occluded, passing = rng.random() < 0.75 * knobs.occlusion, rng.random() < 0.25 * knobs.occlusion + 0.05

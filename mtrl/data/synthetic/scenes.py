@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.data.synthetic.materials import NOISE, Material, Surface, noise_tile
+from mtrl.data.synthetic.materials import Material, Surface
 from mtrl.data.synthetic.raycast import Part
 from mtrl.data.synthetic.shapes import box, ellipsoid, limb
+from mtrl.data.synthetic.textures import Texture, brick, ground, leaves, planks, tiles, wall
 
 Array = NDArray[Any]
-Colour = tuple[float, float, float, float]
-Texture = Callable[[Array, Array], tuple[Array, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,135 +28,14 @@ class Plane:
     top: float | None = None
 
 
-def _noise(u: Array, v: Array, scale: float, seed: int = 7, power: float = 1.6) -> Array:
-    rows, columns = np.floor(u * scale).astype(np.int32) % NOISE, np.floor(v * scale).astype(np.int32) % NOISE
-    return noise_tile(seed, power)[rows, columns]
-
-
-def _colour(*values: float) -> Array:
-    return np.asarray(values, dtype=np.float32) ** np.float32(2.2)
-
-
-def _fill(u: Array, colour: Colour, texture: Array) -> Array:
-    return _colour(*colour) * (1 + texture[:, None])
-
-
-def tiles(colour: Colour, joint: float, size: float, rough: float = 0.06) -> Texture:
-    """Square tiles with joints; every tile has its own brightness."""
-
-    def paint(u: Array, v: Array) -> tuple[Array, Array]:
-        own = noise_tile(3, 0.0)[
-            np.floor(u / size).astype(np.int32) % NOISE, np.floor(v / size).astype(np.int32) % NOISE
-        ]
-        albedo = _fill(u, colour, rough * _noise(u, v, 60) + 0.5 * rough * np.clip(own, -2, 2))
-        lines = (np.mod(u, size) < 0.018) | (np.mod(v, size) < 0.018)
-        albedo[lines] *= np.float32(joint)
-        return albedo, 0.9 + 0.12 * _noise(u, v, 9, 5, 2.2)
-
-    return paint
-
-
-def planks(colour: Colour, width: float) -> Texture:
-    """Wooden boards along v."""
-
-    def paint(u: Array, v: Array) -> tuple[Array, Array]:
-        board = np.floor(u / width).astype(np.int32)
-        own = noise_tile(3, 0.0)[board % NOISE, (np.floor(v / 1.4 + 0.37 * board)).astype(np.int32) % NOISE]
-        albedo = _fill(u, colour, 0.10 * np.clip(own, -2, 2) + 0.08 * _noise(u * 8, v, 30))
-        albedo[np.mod(u, width) < 0.008] *= np.float32(0.55)
-        return albedo, 0.9 + 0.10 * _noise(u, v, 8, 5, 2.2)
-
-    return paint
-
-
-def wall(colour: Colour, base: Colour, line: float, rough: float = 0.04, doors: tuple[tuple[float, float, Colour], ...] = (),
-         pictures: tuple[tuple[float, float, float, float, Colour], ...] = ()) -> Texture:  # fmt: skip
-    """A painted wall, `base` colour below height `line`, skirting board, doors (u, width, colour), posters (u, y, w, h, colour)."""
-
-    def paint(u: Array, y: Array) -> tuple[Array, Array]:
-        albedo = _fill(u, colour, rough * _noise(u, y, 40))
-        lower = y < line
-        albedo[lower] = _fill(u[lower], base, rough * _noise(u[lower], y[lower], 40))
-        albedo[y < 0.12] *= np.float32(0.45)
-        for centre, width, paint_colour in doors:
-            inside = (np.abs(u - centre) < width / 2) & (y < 2.1)
-            frame = inside & ((np.abs(u - centre) > width / 2 - 0.07) | (y > 2.03))
-            albedo[inside] = _colour(*paint_colour)
-            albedo[frame] = _colour(0.85, 0.84, 0.80, 0.7)
-            albedo[inside & (np.abs(u - centre + 0.35 * width) < 0.03) & (np.abs(y - 1.02) < 0.03)] = 0.6
-        for centre, height, wide, tall, tint in pictures:
-            x, z = (u - centre) / wide, (y - height) / tall
-            inside = (np.abs(x) < 1) & (np.abs(z) < 1)
-            albedo[inside] = _colour(0.88, 0.88, 0.86, 0.75)
-            print_ = inside & (np.abs(x) < 0.88) & (z > -0.2) & (z < 0.85)
-            albedo[print_] = _fill(u[print_], tint, 0.45 * _noise(u[print_], y[print_], 35, 5, 1.9))
-            albedo[inside & (z < -0.3) & (np.mod(z * 6, 1) < 0.5) & (np.abs(x) < 0.7)] *= np.float32(0.35)
-        return albedo, (0.80 + 0.10 * np.clip(y / 2.5, 0, 1) + 0.10 * _noise(u, y, 7, 5, 2.2)).astype(
-            np.float32
-        )
-
-    return paint
-
-
-def brick(colour: Colour, windows: tuple[float, float, float] | None = None) -> Texture:
-    """Brickwork; `windows`: spacing, width, sill height."""
-
-    def paint(u: Array, y: Array) -> tuple[Array, Array]:
-        row = np.floor(y / 0.085).astype(np.int32)
-        column = np.floor(u / 0.24 + 0.5 * (row % 2)).astype(np.int32)
-        own = noise_tile(3, 0.0)[row % NOISE, column % NOISE]
-        albedo = _fill(u, colour, 0.13 * np.clip(own, -2, 2) + 0.07 * _noise(u, y, 60))
-        joint = (np.mod(y, 0.085) < 0.012) | (np.mod(u / 0.24 + 0.5 * (row % 2), 1) < 0.05)
-        albedo[joint] = _colour(0.62, 0.60, 0.57, 0.6)
-        if windows is not None:
-            spacing, width, sill = windows
-            x = np.mod(u, spacing) - spacing / 2
-            inside = (np.abs(x) < width / 2) & (np.mod(y, 3.1) > sill) & (np.mod(y, 3.1) < sill + 1.5)
-            glass = (
-                inside & (np.abs(np.abs(x) - width / 4) < width / 4 - 0.05) & (np.mod(y, 3.1) > sill + 0.07)
-            )
-            albedo[inside] = _colour(0.80, 0.80, 0.78, 0.7)
-            albedo[glass] = _fill(
-                u[glass], (0.22, 0.27, 0.32, 0.16), 0.35 * _noise(u[glass], y[glass], 12, 5, 2.2)
-            )
-        return albedo, 0.85 + 0.06 * _noise(u, y, 8, 5, 2.2)
-
-    return paint
-
-
-def leaves(colour: Colour, depth: float = 0.5) -> Texture:
-    """A hedge: clumps of leaves with dark gaps."""
-
-    def paint(u: Array, v: Array) -> tuple[Array, Array]:
-        albedo = _fill(
-            u, colour, np.clip(0.30 * _noise(u, v, 90, 13, 0.9) + 0.2 * _noise(u, v, 25, 7), -0.75, 1.2)
-        )
-        return albedo, np.clip(0.75 + depth * 0.45 * _noise(u, v, 45, 5, 1.3), 0.15, 1.3).astype(np.float32)
-
-    return paint
-
-
-def ground(
-    colour: Colour,
-    rough: float,
-    strips: tuple[tuple[float, float, Colour, float], ...] = (),
-    along: bool = True,
-) -> Texture:
-    """Loose ground with strips (from, to, colour, roughness) across u (`along`) or v: paths, lawns, road markings."""
-
-    def paint(u: Array, v: Array) -> tuple[Array, Array]:
-        albedo = _fill(u, colour, rough * _noise(u, v, 80, 7, 1.2) + rough * _noise(u, v, 20))
-        where = u if along else v
-        for start, end, strip, grain in strips:
-            inside = (where + 0.03 * _noise(u, v, 30) * (grain > 0.1) > start) & (where < end)
-            albedo[inside] = _fill(u[inside], strip, grain * _noise(u[inside], v[inside], 90, 13, 0.9))
-        return albedo, 0.92 + 0.07 * _noise(u, v, 6, 5, 2.2)
-
-    return paint
-
-
-def _solid(rgb: tuple[float, float, float], infrared: float, second: tuple[float, float, float] | None = None,
-           pattern: str = "plain", period: float = 0.2, folds: float = 0.02) -> Surface:  # fmt: skip
+def _solid(
+    rgb: tuple[float, float, float],
+    infrared: float,
+    second: tuple[float, float, float] | None = None,
+    pattern: str = "plain",
+    period: float = 0.2,
+    folds: float = 0.02,
+) -> Surface:
     first = Material(rgb, infrared)
     return Surface(
         (first, first if second is None else Material(second, infrared * 0.7)), pattern, period, folds=folds
@@ -171,8 +49,13 @@ def _crate(
 
 
 def _bush(x: float, z: float, size: float, rng: np.random.Generator, tint: float = 0.0) -> list[Part]:
-    leaf = Surface((Material((0.16 + tint, 0.26 + tint, 0.11), 0.62), Material((0.30 + tint, 0.40, 0.16), 0.78)), "dots", 0.09,
-                   folds=1.4, grain=0.55)  # fmt: skip
+    leaf = Surface(
+        (Material((0.16 + tint, 0.26 + tint, 0.11), 0.62), Material((0.30 + tint, 0.40, 0.16), 0.78)),
+        "dots",
+        0.09,
+        folds=1.4,
+        grain=0.55,
+    )
     parts = []
     for _ in range(7):
         centre = np.array([x, 0.5 * size, z]) + size * rng.uniform(-0.45, 0.45, 3)
@@ -190,21 +73,45 @@ def _corridor() -> tuple[list[Plane], list[Part]]:
         doors=((5.2, 0.95, door), (9.0, 0.95, door)),
         pictures=((7.1, 1.6, 0.35, 0.5, (0.6, 0.35, 0.3, 0.5)),),
     )
-    right = wall(cream, blue, 1.05, doors=((7.3, 0.95, (0.50, 0.52, 0.50, 0.5)),),
-                 pictures=((5.6, 1.65, 0.5, 0.38, (0.3, 0.45, 0.6, 0.5)), (9.6, 1.6, 0.3, 0.42, (0.65, 0.6, 0.3, 0.6))))  # fmt: skip
+    right = wall(
+        cream,
+        blue,
+        1.05,
+        doors=((7.3, 0.95, (0.50, 0.52, 0.50, 0.5)),),
+        pictures=(
+            (5.6, 1.65, 0.5, 0.38, (0.3, 0.45, 0.6, 0.5)),
+            (9.6, 1.6, 0.3, 0.42, (0.65, 0.6, 0.3, 0.6)),
+        ),
+    )
     end = wall(cream, blue, 1.05, doors=((0.2, 1.7, (0.55, 0.60, 0.62, 0.4)),))
-    planes = [Plane(1, 0.0, tiles(grey, 0.72, 0.6)), Plane(0, -2.3, left), Plane(0, 2.3, right), Plane(2, 13.0, end),
-              Plane(1, 2.95, tiles((0.86, 0.86, 0.84, 0.7), 0.8, 0.6, 0.02))]  # fmt: skip
+    planes = [
+        Plane(1, 0.0, tiles(grey, 0.72, 0.6)),
+        Plane(0, -2.3, left),
+        Plane(0, 2.3, right),
+        Plane(2, 13.0, end),
+        Plane(1, 2.95, tiles((0.86, 0.86, 0.84, 0.7), 0.8, 0.6, 0.02)),
+    ]
     bench = _solid((0.35, 0.25, 0.18), 0.5)
-    objects = [_crate(-2.05, 7.0, (0.22, 0.22, 0.7), bench), _crate(2.1, 9.2, (0.18, 0.9, 0.45), _solid((0.55, 0.57, 0.55), 0.5)),
-               _crate(2.05, 4.4, (0.17, 0.35, 0.17), _solid((0.25, 0.27, 0.28), 0.3))]  # fmt: skip
+    objects = [
+        _crate(-2.05, 7.0, (0.22, 0.22, 0.7), bench),
+        _crate(2.1, 9.2, (0.18, 0.9, 0.45), _solid((0.55, 0.57, 0.55), 0.5)),
+        _crate(2.05, 4.4, (0.17, 0.35, 0.17), _solid((0.25, 0.27, 0.28), 0.3)),
+    ]
     return planes, objects
 
 
 def _room() -> tuple[list[Plane], list[Part]]:
     paint, base = (0.76, 0.72, 0.62, 0.62), (0.70, 0.66, 0.56, 0.55)
-    back = wall(paint, base, 0.0, doors=((3.0, 1.0, (0.36, 0.24, 0.16, 0.5)),),
-                pictures=((0.6, 1.65, 0.75, 0.5, (0.85, 0.86, 0.84, 0.7)), (-2.3, 1.7, 0.4, 0.55, (0.25, 0.40, 0.30, 0.6))))  # fmt: skip
+    back = wall(
+        paint,
+        base,
+        0.0,
+        doors=((3.0, 1.0, (0.36, 0.24, 0.16, 0.5)),),
+        pictures=(
+            (0.6, 1.65, 0.75, 0.5, (0.85, 0.86, 0.84, 0.7)),
+            (-2.3, 1.7, 0.4, 0.55, (0.25, 0.40, 0.30, 0.6)),
+        ),
+    )
     side = wall(
         paint,
         base,
@@ -214,16 +121,26 @@ def _room() -> tuple[list[Plane], list[Part]]:
             (7.0, 1.6, 0.35, 0.5, (0.3, 0.35, 0.5, 0.45)),
         ),
     )
-    planes = [Plane(1, 0.0, planks((0.55, 0.42, 0.30, 0.55), 0.14)), Plane(0, -4.2, side), Plane(0, 4.4, side), Plane(2, 8.6, back),
-              Plane(1, 2.75, tiles((0.84, 0.83, 0.80, 0.7), 0.85, 0.6, 0.02))]  # fmt: skip
+    planes = [
+        Plane(1, 0.0, planks((0.55, 0.42, 0.30, 0.55), 0.14)),
+        Plane(0, -4.2, side),
+        Plane(0, 4.4, side),
+        Plane(2, 8.6, back),
+        Plane(1, 2.75, tiles((0.84, 0.83, 0.80, 0.7), 0.85, 0.6, 0.02)),
+    ]
     oak, dark, screen = (
         _solid((0.60, 0.47, 0.32), 0.62),
         _solid((0.18, 0.17, 0.17), 0.35),
         _solid((0.08, 0.09, 0.11), 0.12),
     )
-    objects = [_crate(-3.0, 7.9, (0.9, 0.37, 0.4), oak), _crate(-3.1, 8.0, (0.3, 0.2, 0.04), screen, 0.98),
-               _crate(-1.6, 7.9, (0.28, 0.45, 0.28), dark), _crate(1.2, 8.25, (0.6, 0.95, 0.25), oak),
-               _crate(4.0, 6.2, (0.3, 0.6, 0.8), _solid((0.45, 0.46, 0.48), 0.4)), _crate(-3.9, 4.6, (0.3, 0.4, 0.9), dark)]  # fmt: skip
+    objects = [
+        _crate(-3.0, 7.9, (0.9, 0.37, 0.4), oak),
+        _crate(-3.1, 8.0, (0.3, 0.2, 0.04), screen, 0.98),
+        _crate(-1.6, 7.9, (0.28, 0.45, 0.28), dark),
+        _crate(1.2, 8.25, (0.6, 0.95, 0.25), oak),
+        _crate(4.0, 6.2, (0.3, 0.6, 0.8), _solid((0.45, 0.46, 0.48), 0.4)),
+        _crate(-3.9, 4.6, (0.3, 0.4, 0.9), dark),
+    ]
     return planes, objects
 
 

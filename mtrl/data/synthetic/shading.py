@@ -31,10 +31,13 @@ def draw_light(rng: np.random.Generator, scale: float) -> Light:
     """Random light; `scale` multiplies its variation."""
     tint = np.exp(scale * rng.normal(0, 0.05, 3) * np.array([1.0, 0.3, 1.2]))
     return Light(
-        key=float(np.exp(scale * rng.normal(0, 0.35))), ambient=float(np.exp(scale * rng.normal(0, 0.15))),
-        tint=(float(tint[0]), float(tint[1]), float(tint[2])), turn=float(scale * rng.normal(0, 0.5)),
-        lamp=float(np.exp(scale * rng.normal(0, 0.20))), exposure=float(np.exp(scale * rng.normal(0, 0.20))),
-    )  # fmt: skip
+        key=float(np.exp(scale * rng.normal(0, 0.35))),
+        ambient=float(np.exp(scale * rng.normal(0, 0.15))),
+        tint=(float(tint[0]), float(tint[1]), float(tint[2])),
+        turn=float(scale * rng.normal(0, 0.5)),
+        lamp=float(np.exp(scale * rng.normal(0, 0.20))),
+        exposure=float(np.exp(scale * rng.normal(0, 0.20))),
+    )
 
 
 def sun_direction(camera: Camera, light: Light) -> Array:
@@ -101,8 +104,9 @@ def _power(x: Array, doublings: int) -> Array:
     return x
 
 
-def ground_shadow(camera: Camera, light: Light, feet: list[Array], height: float, xs: Array, ys: Array,
-                  infrared: bool) -> Array:  # fmt: skip
+def ground_shadow(
+    camera: Camera, light: Light, feet: list[Array], height: float, xs: Array, ys: Array, infrared: bool
+) -> Array:
     """Factor float32 [H, W] by which a standing person darkens the ground around `feet` (world points)."""
     rotation = camera.rotation.astype(np.float32)
     shadow = np.ones((len(ys), len(xs)), dtype=np.float32)

@@ -24,15 +24,37 @@ def frame_along(axis: Array, front: Array) -> Array:
     return np.array([[y[1] * z[2] - y[2] * z[1], y[2] * z[0] - y[0] * z[2], y[0] * z[1] - y[1] * z[0]], y, z])
 
 
-def limb(a: Array, b: Array, r0: float, r1: float, surface: Surface, front: Array, flat: float = 1.0, low: float = -1e9,
-         high: float = 1e9, v_shift: float = 0.0, wide: float = 1.0) -> Part:  # fmt: skip
+def limb(
+    a: Array,
+    b: Array,
+    r0: float,
+    r1: float,
+    surface: Surface,
+    front: Array,
+    flat: float = 1.0,
+    low: float = -1e9,
+    high: float = 1e9,
+    v_shift: float = 0.0,
+    wide: float = 1.0,
+) -> Part:
     """A round cone from `a` to `b`; `flat` and `wide` scale it along `front` and sideways. Clips in metres from a."""
     length = float(np.linalg.norm(b - a))
     matrix = frame_along(b - a, front) * np.array([1 / wide, 1.0, 1 / flat])[:, None]
     reach = max(1.0, flat, wide)
     bounds = np.array([[*a, r0 * reach], [*b, r1 * reach]])
     return Part(
-        "cone", matrix, a, surface, bounds, length, r0, r1, low, high, v_shift=v_shift, girth=max(r0, r1) * wide
+        "cone",
+        matrix,
+        a,
+        surface,
+        bounds,
+        length,
+        r0,
+        r1,
+        low,
+        high,
+        v_shift=v_shift,
+        girth=max(r0, r1) * wide,
     )
 
 
@@ -60,8 +82,14 @@ def box(centre: Array, frame: Array, half: Sequence[float], surface: Surface) ->
     return Part("box", frame, centre, surface, bounds, half=h, girth=float(h[0]))
 
 
-def loft(origin: Array, frame: Array, sections: Sequence[tuple[float, float, float, float]], surface: Surface,
-         low: float | None = None, smooth: int = 17) -> Part:  # fmt: skip
+def loft(
+    origin: Array,
+    frame: Array,
+    sections: Sequence[tuple[float, float, float, float]],
+    surface: Surface,
+    low: float | None = None,
+    smooth: int = 17,
+) -> Part:
     """Elliptic sections (y, half width, half depth, offset in z), y ascending, joined smoothly; cut below `low`."""
     table = np.array(sections, dtype=float)
     bottom = table[0, 0] if low is None else low
@@ -78,7 +106,15 @@ def loft(origin: Array, frame: Array, sections: Sequence[tuple[float, float, flo
     knots = np.linspace(0, TABLE - 1, 7).astype(int)
     centres = origin + y[knots, None] * frame[1] + profile[2, knots, None] * frame[2]
     radius = np.maximum(profile[0], profile[1]).max() * np.ones((7, 1))
-    part = Part("loft", frame, origin, surface, np.concatenate([centres, radius], axis=1), low=float(bottom), high=float(y[-1]),
-                profile=profile)  # fmt: skip
+    part = Part(
+        "loft",
+        frame,
+        origin,
+        surface,
+        np.concatenate([centres, radius], axis=1),
+        low=float(bottom),
+        high=float(y[-1]),
+        profile=profile,
+    )
     part.girth = float(profile[0].max())
     return part

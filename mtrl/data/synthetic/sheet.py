@@ -90,8 +90,15 @@ def _gallery_pictures(
             if number < with_truth and not CAMERAS[camera].infrared:
                 truth = f"truth/{name}"
                 pictures[truth] = render(person, camera, 0, infrared=True)
-            entries.append({"file": name, "identity": identity, "camera": camera,
-                            "modality": CAMERAS[camera].modality.name.lower(), "truth": truth})  # fmt: skip
+            entries.append(
+                {
+                    "file": name,
+                    "identity": identity,
+                    "camera": camera,
+                    "modality": CAMERAS[camera].modality.name.lower(),
+                    "truth": truth,
+                }
+            )
     return entries, pictures
 
 

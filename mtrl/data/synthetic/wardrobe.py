@@ -1,4 +1,4 @@
-"""What a person wears: garments with cut, pattern and materials, hair, shoes, bags and hats."""
+"""What a person wears from head to foot: skin, hair, garments, shoes, bags and hats."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from mtrl.data.synthetic.garments import Bottom, Top, draw_bottom, draw_top
 from mtrl.data.synthetic.knobs import Difficulty
 from mtrl.data.synthetic.materials import Material, Surface, contrasting, fabric, infrared_of
 
@@ -17,37 +18,21 @@ SKIN = (
     (0.50, 0.34, 0.25),
     (0.38, 0.26, 0.20),
 )
-HAIR = ((0.06, 0.05, 0.05), (0.11, 0.08, 0.06), (0.20, 0.13, 0.09), (0.32, 0.21, 0.13), (0.55, 0.42, 0.25), (0.45, 0.20, 0.10),
-        (0.55, 0.54, 0.53), (0.75, 0.74, 0.72))  # fmt: skip
-PATTERNS = ("plain", "hstripes", "vstripes", "checks", "block", "dots", "gradient", "band", "side")
-PATTERN_SHARES = (0.38, 0.14, 0.05, 0.10, 0.11, 0.04, 0.04, 0.08, 0.06)
-
-
-@dataclasses.dataclass(frozen=True)
-class Top:
-    """sleeve: 0 (none) to 1 (to the wrist); hem: metres below (-) or above the hip joint; loose: metres added."""
-
-    kind: str
-    surface: Surface
-    sleeve: float
-    sleeve_surface: Surface
-    hem: float
-    loose: float
-    thick: float
-    flare: float
-    hood: bool
-    collar: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Bottom:
-    """kind "trousers" | "shorts" | "skirt"; length: share of the leg covered; widths add metres to the leg."""
-
-    kind: str
-    surface: Surface
-    length: float
-    wide: float
-    flare: float
+HAIR = (
+    (0.06, 0.05, 0.05),
+    (0.11, 0.08, 0.06),
+    (0.20, 0.13, 0.09),
+    (0.32, 0.21, 0.13),
+    (0.55, 0.42, 0.25),
+    (0.45, 0.20, 0.10),
+    (0.55, 0.54, 0.53),
+    (0.75, 0.74, 0.72),
+)
+STYLES = ("short", "bald", "bob", "long", "ponytail", "bun", "afro")
+STYLE_SHARES = ((0.72, 0.12, 0.04, 0.05, 0.02, 0.01, 0.04), (0.16, 0.0, 0.22, 0.28, 0.18, 0.12, 0.04))
+BAGS = ("", "backpack", "shoulder", "cross", "handbag", "shopper", "suitcase")
+BAG_SHARES = (0.20, 0.10, 0.09, 0.07, 0.05, 0.03)
+HATS = ("", "cap", "beanie", "brim")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,44 +67,54 @@ class Outfit:
 def draw_outfit(rng: np.random.Generator, knobs: Difficulty, feminine: float) -> Outfit:
     """Random clothes of one season, so that coats do not go with shorts."""
     warm = bool(rng.random() < 0.5)
-    top = _draw_top(rng, knobs, warm, feminine)
-    bottom = _draw_bottom(rng, knobs, warm, feminine)
+    top = draw_top(rng, knobs, warm)
+    bottom = draw_bottom(rng, knobs, warm, feminine)
     tone = SKIN[rng.choice(len(SKIN), p=(0.22, 0.28, 0.2, 0.14, 0.1, 0.06))]
     skin = Material(_jitter(rng, tone, 0.02), float(0.66 + 0.10 * (tone[0] - 0.75) + rng.normal(0, 0.015)))
     hair_rgb = _jitter(
         rng, HAIR[rng.choice(len(HAIR), p=(0.24, 0.22, 0.18, 0.12, 0.09, 0.04, 0.07, 0.04))], 0.012
     )
     hair = Material(hair_rgb, float(np.clip(0.24 + 0.4 * hair_rgb[0] + rng.normal(0, 0.07), 0.12, 0.8)))
-    styles = ("short", "bald", "bob", "long", "ponytail", "bun", "afro")
-    shares = (
-        (0.16, 0.0, 0.22, 0.28, 0.18, 0.12, 0.04) if feminine else (0.72, 0.12, 0.04, 0.05, 0.02, 0.01, 0.04)
-    )
     shoe, second = fabric(rng, knobs, "mostly dull"), fabric(rng, knobs)
     sole_rgb = (0.88, 0.88, 0.86) if rng.random() < 0.5 else (0.08, 0.08, 0.08)
     sole = Material(sole_rgb, infrared_of(sole_rgb, rng, knobs))
     a = knobs.accessory_share
-    bags = ("", "backpack", "shoulder", "cross", "handbag", "shopper", "suitcase")
-    bag_shares = _shares((0.20, 0.10, 0.09, 0.07, 0.05, 0.03), a)
-    hats = ("", "cap", "beanie", "brim")
     scarf = fabric(rng, knobs) if rng.random() < a * (0.22 if warm else 0.03) else None
     bag_material = fabric(rng, knobs, "mostly dull")
     hat_material = fabric(rng, knobs, "mostly dull")
     return Outfit(
-        skin=Surface((skin,), folds=0.02, grain=0.02, shine=0.05), face=Surface((skin,), folds=0.0, grain=0.02, shine=0.06),
-        hair=Surface((hair,), folds=0.15, grain=0.07, shine=0.05), hair_style=str(rng.choice(styles, p=shares)),
-        top=top, bottom=bottom,
-        shoe=Surface((shoe, second), pattern="block" if rng.random() < 0.25 else "plain", offset=0.06, folds=0.05, shine=0.08),
-        sole=Surface((sole,), folds=0.0), shoe_style=str(rng.choice(("sneaker", "boot", "flat"), p=(0.6, 0.22, 0.18))),
+        skin=Surface((skin,), folds=0.02, grain=0.02, shine=0.05),
+        face=Surface((skin,), folds=0.0, grain=0.02, shine=0.06),
+        hair=Surface((hair,), folds=0.15, grain=0.07, shine=0.05),
+        hair_style=str(rng.choice(STYLES, p=STYLE_SHARES[int(feminine)])),
+        top=top,
+        bottom=bottom,
+        shoe=_shoe(rng, shoe, second),
+        sole=Surface((sole,), folds=0.0),
+        shoe_style=str(rng.choice(("sneaker", "boot", "flat"), p=(0.6, 0.22, 0.18))),
         sock=Surface((fabric(rng, knobs, "dull"),), folds=0.1),
-        bag=str(rng.choice(bags, p=bag_shares)),
-        bag_surface=Surface((bag_material, contrasting(rng, knobs, bag_material)),
-                            pattern=str(rng.choice(("plain", "block", "band"), p=(0.6, 0.2, 0.2))), period=0.04,
-                            offset=float(rng.uniform(-0.08, 0.06)), folds=0.05, shine=0.06),
-        hand=str(rng.choice(("r", "l"))), hat=str(rng.choice(hats, p=_shares((0.10, 0.08 * (1 + warm), 0.03), a))),
-        hat_surface=Surface((hat_material, contrasting(rng, knobs, hat_material)), folds=0.06,
-                            pattern="band" if rng.random() < 0.3 else "plain", period=0.02, offset=0.03),
-        scarf=None if scarf is None else Surface((scarf,), folds=0.3), glasses=bool(rng.random() < 0.2),
-    )  # fmt: skip
+        bag=str(rng.choice(BAGS, p=_shares(BAG_SHARES, a))),
+        bag_surface=_bag(rng, bag_material, contrasting(rng, knobs, bag_material)),
+        hand=str(rng.choice(("r", "l"))),
+        hat=str(rng.choice(HATS, p=_shares((0.10, 0.08 * (1 + warm), 0.03), a))),
+        hat_surface=_hat(rng, hat_material, contrasting(rng, knobs, hat_material)),
+        scarf=None if scarf is None else Surface((scarf,), folds=0.3),
+        glasses=bool(rng.random() < 0.2),
+    )
+
+
+def _shoe(rng: np.random.Generator, first: Material, second: Material) -> Surface:
+    pattern = "block" if rng.random() < 0.25 else "plain"
+    return Surface((first, second), pattern, offset=0.06, folds=0.05, shine=0.08)
+
+
+def _bag(rng: np.random.Generator, first: Material, second: Material) -> Surface:
+    pattern = str(rng.choice(("plain", "block", "band"), p=(0.6, 0.2, 0.2)))
+    return Surface((first, second), pattern, 0.04, float(rng.uniform(-0.08, 0.06)), folds=0.05, shine=0.06)
+
+
+def _hat(rng: np.random.Generator, first: Material, second: Material) -> Surface:
+    return Surface((first, second), "band" if rng.random() < 0.3 else "plain", 0.02, 0.03, folds=0.06)
 
 
 def _shares(values: tuple[float, ...], scale: float) -> list[float]:
@@ -133,104 +128,3 @@ def _jitter(
     shift = rng.normal(0, deviation)
     red, green, blue = (float(np.clip(c + shift + rng.normal(0, deviation / 2), 0.02, 0.97)) for c in rgb)
     return red, green, blue
-
-
-def _draw_top(rng: np.random.Generator, knobs: Difficulty, warm: bool, feminine: float) -> Top:
-    if warm:
-        kinds, shares = (
-            ("sweater", "hoodie", "jacket", "coat", "longcoat", "puffer"),
-            (0.2, 0.2, 0.25, 0.13, 0.12, 0.1),
-        )
-    else:
-        kinds, shares = (
-            ("tee", "shirt", "tank", "polo", "longtee", "cardigan"),
-            (0.38, 0.2, 0.07, 0.1, 0.15, 0.1),
-        )
-    kind = str(rng.choice(kinds, p=shares))
-    #         sleeve, hem, loose, thick, flare, folds
-    cuts = {
-        "tee": (0.42, -0.08, 0.012, 0.004, 0.010, 0.18), "shirt": (1.0, -0.10, 0.014, 0.005, 0.015, 0.22),
-        "tank": (0.0, -0.06, 0.006, 0.003, 0.005, 0.14), "polo": (0.46, -0.07, 0.012, 0.005, 0.008, 0.15),
-        "longtee": (1.0, -0.07, 0.008, 0.004, 0.006, 0.17), "cardigan": (1.0, -0.16, 0.018, 0.010, 0.020, 0.18),
-        "sweater": (1.0, -0.05, 0.020, 0.012, 0.000, 0.16), "hoodie": (1.0, -0.07, 0.026, 0.014, 0.004, 0.20),
-        "jacket": (1.0, -0.06, 0.026, 0.016, 0.008, 0.17), "coat": (1.0, -0.22, 0.026, 0.018, 0.025, 0.14),
-        "longcoat": (1.0, -0.46, 0.024, 0.018, 0.050, 0.13), "puffer": (1.0, -0.05, 0.042, 0.030, 0.000, 0.10),
-    }  # fmt: skip
-    sleeve, hem, loose, thick, flare, folds = cuts[kind]
-    base = fabric(rng, knobs)
-    second = contrasting(rng, knobs, base)
-    pattern = str(rng.choice(PATTERNS, p=PATTERN_SHARES))
-    if kind in ("jacket", "coat", "longcoat") and pattern in ("dots", "hstripes", "vstripes"):
-        pattern = "plain"
-    period, offset = _pattern_numbers(rng, pattern)
-    if kind == "puffer":
-        pattern, period, second = "plain", 0.1, Material(base.rgb, base.infrared)
-    openable = kind in ("jacket", "coat", "longcoat", "cardigan", "hoodie", "shirt", "puffer")
-    opened = openable and rng.random() < {"hoodie": 0.25, "shirt": 0.2}.get(kind, 0.5)
-    inner = fabric(rng, knobs) if opened else None
-    closure = "" if not openable or opened or (kind == "hoodie" and rng.random() < 0.5) else (
-        "buttons" if kind in ("shirt", "coat", "longcoat", "cardigan") else "zip")  # fmt: skip
-    surface = Surface((base, second), pattern, period, offset, float(rng.uniform(0.3, 0.6)), folds, phase=int(rng.integers(512)),
-                      logos=_draw_logos(rng, kind), opening=float(rng.uniform(0.25, 0.6)) if opened else 0.0,
-                      inner=inner, closure=closure, shine=0.12 if kind == "puffer" else 0.03)  # fmt: skip
-    raglan = rng.random() < 0.12 or (pattern in ("block", "band", "gradient") and rng.random() < 0.3)
-    sleeve_pattern = pattern if pattern in ("hstripes", "checks", "side", "dots") else "plain"
-    sleeve_base = (second,) if raglan else (base, second)
-    sleeves = Surface(sleeve_base, "plain" if raglan else sleeve_pattern, period, offset, surface.duty, folds * 1.2,
-                      shine=surface.shine, phase=int(rng.integers(512)))  # fmt: skip
-    n = lambda deviation: float(knobs.body_spread * rng.normal(0, deviation))  # noqa: E731
-    rolled = sleeve == 1.0 and rng.random() < 0.15
-    return Top(kind, surface, 0.0 if sleeve == 0 else float(np.clip((0.66 if rolled else sleeve) + n(0.03), 0.25, 1.0)),
-               sleeves, hem + n(0.025), max(0.004, loose + n(0.007)), thick, flare + abs(n(0.006)),
-               hood=kind == "hoodie" or (kind in ("jacket", "puffer", "coat") and rng.random() < 0.3),
-               collar=kind in ("shirt", "polo", "jacket", "coat", "longcoat", "puffer"))  # fmt: skip
-
-
-def _pattern_numbers(rng: np.random.Generator, pattern: str) -> tuple[float, float]:
-    """Period in metres, and offset: a height above the hip joint for "block", "band" and "gradient"."""
-    if pattern in ("block", "band", "gradient"):
-        period = {"block": 0.1, "band": rng.uniform(0.03, 0.08), "gradient": rng.uniform(0.2, 0.5)}[pattern]
-        return float(period), float(rng.uniform(0.12, 0.38))
-    return float(np.exp(rng.uniform(np.log(0.035), np.log(0.16)))), float(rng.random())
-
-
-def _draw_logos(rng: np.random.Generator, kind: str) -> tuple[tuple[str, float, float, float, float], ...]:
-    logos = []
-    shapes = ("rect", "disc", "text", "ring", "cross")
-    for centre in (0.0, np.pi):
-        if kind in ("coat", "longcoat", "shirt", "cardigan") or rng.random() > 0.3:
-            continue
-        size = rng.uniform(0.05, 0.12)
-        shape = str(rng.choice(shapes))
-        logos.append(
-            (
-                shape,
-                float(centre),
-                float(rng.uniform(0.30, 0.36)),
-                float(size),
-                float(size * rng.uniform(0.5, 1.1)),
-            )
-        )
-    if rng.random() < 0.15:
-        logos.append(("rect", -0.55, 0.38, 0.035, 0.03))
-    return tuple(logos)
-
-
-def _draw_bottom(rng: np.random.Generator, knobs: Difficulty, warm: bool, feminine: float) -> Bottom:
-    shares = [0.78, 0.22, 0.0] if not feminine else [0.56, 0.12, 0.32]
-    if warm:
-        shares = [0.98, 0.02, 0.0] if not feminine else [0.82, 0.0, 0.18]
-    kind = str(rng.choice(("trousers", "shorts", "skirt"), p=shares))
-    base = fabric(rng, knobs, str(rng.choice(("denim", "dull", "any"), p=(0.34, 0.3, 0.36))))
-    pattern = str(rng.choice(("plain", "side", "checks", "gradient"), p=(0.78, 0.10, 0.07, 0.05)))
-    length = {
-        "trousers": rng.uniform(0.90, 1.0),
-        "shorts": rng.uniform(0.30, 0.55),
-        "skirt": rng.uniform(0.35, 0.85),
-    }[kind]
-    if kind == "trousers" and not warm and rng.random() < 0.15:
-        length = rng.uniform(0.72, 0.85)
-    wide = float(np.clip(knobs.body_spread * rng.gamma(1.5, 0.008), 0.001, 0.045))
-    surface = Surface((base, contrasting(rng, knobs, base)), pattern, float(rng.uniform(0.04, 0.12)), float(rng.random()),
-                      0.5, 0.16, phase=int(rng.integers(512)))  # fmt: skip
-    return Bottom(kind, surface, float(length), wide, float(rng.uniform(0.01, 0.10)))
