@@ -89,6 +89,17 @@ def test_truth_is_the_same_moment():
     np.testing.assert_array_equal(render(person, 3, 0), render(person, 3, 0, infrared=True))
 
 
+def test_hair_and_skin_follow_lightness_alone():
+    people = [draw_person("train", 3, number).outfit for number in range(300)]
+    for part in ("skin", "hair"):
+        found = [getattr(outfit, part).materials[0] for outfit in people]
+        light, infrared = (np.array([getattr(m, name) for m in found]) for name in ("lightness", "infrared"))
+        residual = infrared - np.polyval(np.polyfit(light, infrared, 1), light)
+        for channel in range(3):
+            hue = np.array([m.rgb[channel] - m.lightness for m in found])
+            assert abs(np.corrcoef(hue, residual)[0, 1]) < 0.2, part
+
+
 def test_materials_follow_the_knobs():
     rng = np.random.default_rng(0)
     for wanted in (0.0, 0.5, 0.95):

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 """Raise when a change of the renderer changes images: it is part of the key of every cached set."""
 
 HEIGHT, WIDTH = 256, 128

@@ -67,15 +67,18 @@ class Material:
     @property
     def lightness(self) -> float:
         """Visible lightness on the display scale."""
-        red, green, blue = self.rgb
-        return 0.299 * red + 0.587 * green + 0.114 * blue
+        return lightness_of(self.rgb)
+
+
+def lightness_of(rgb: tuple[float, float, float]) -> float:
+    """Visible lightness of a colour on the display scale: all that an infrared value may depend on."""
+    return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
 
 
 def infrared_of(rgb: tuple[float, float, float], rng: np.random.Generator, knobs: Difficulty) -> float:
     """A fabric's infrared lightness: partly its visible lightness, partly chance (dye and fibre)."""
-    lightness = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
     share = knobs.infrared_luminance_correlation
-    score = share * (lightness - 0.36) / 0.26 + np.sqrt(1 - share * share) * rng.standard_normal()
+    score = share * (lightness_of(rgb) - 0.36) / 0.26 + np.sqrt(1 - share * share) * rng.standard_normal()
     return float(np.clip(0.52 + knobs.infrared_spread * score, 0.08, 0.95))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtrl.data.synthetic.garments import Bottom, Top, draw_bottom, draw_top
 from mtrl.data.synthetic.knobs import Difficulty
-from mtrl.data.synthetic.materials import Material, Surface, contrasting, fabric, infrared_of
+from mtrl.data.synthetic.materials import Material, Surface, contrasting, fabric, infrared_of, lightness_of
 
 SKIN = (
     (0.93, 0.76, 0.66),
@@ -70,11 +70,14 @@ def draw_outfit(rng: np.random.Generator, knobs: Difficulty, feminine: float) ->
     top = draw_top(rng, knobs, warm)
     bottom = draw_bottom(rng, knobs, warm, feminine)
     tone = SKIN[rng.choice(len(SKIN), p=(0.22, 0.28, 0.2, 0.14, 0.1, 0.06))]
-    skin = Material(_jitter(rng, tone, 0.02), float(0.66 + 0.10 * (tone[0] - 0.75) + rng.normal(0, 0.015)))
+    skin_infrared = 0.66 + 0.12 * (lightness_of(tone) - 0.6) + rng.normal(0, 0.015)
+    skin = Material(_jitter(rng, tone, 0.02), float(skin_infrared))
     hair_rgb = _jitter(
         rng, HAIR[rng.choice(len(HAIR), p=(0.24, 0.22, 0.18, 0.12, 0.09, 0.04, 0.07, 0.04))], 0.012
     )
-    hair = Material(hair_rgb, float(np.clip(0.24 + 0.4 * hair_rgb[0] + rng.normal(0, 0.07), 0.12, 0.8)))
+    hair = Material(
+        hair_rgb, float(np.clip(0.24 + 0.45 * lightness_of(hair_rgb) + rng.normal(0, 0.07), 0.12, 0.8))
+    )
     shoe, second = fabric(rng, knobs, "mostly dull"), fabric(rng, knobs)
     sole_rgb = (0.88, 0.88, 0.86) if rng.random() < 0.5 else (0.08, 0.08, 0.08)
     sole = Material(sole_rgb, infrared_of(sole_rgb, rng, knobs))
