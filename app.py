@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--host", help="address to listen on (default: this machine only; 0.0.0.0 for all)")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860 on)")
     parser.add_argument("--share", action="store_true", help="also open a public link through gradio.live")
-    arguments = parser.parse_args()
+    arguments = cli.arguments(parser)
 
     from mtrl.demo.start import serve
 

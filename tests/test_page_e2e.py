@@ -57,9 +57,9 @@ def visit(page: Page, base_url: str, tmp_path: Path) -> Iterator[Callable[..., P
     failures: list[str] = []
 
     def note(request: Any) -> None:
-        if urlparse(request.url).scheme in ("http", "https", "ws", "wss"):
-            if urlparse(request.url).hostname != "127.0.0.1":
-                strangers.append(request.url)
+        url = urlparse(request.url)
+        if url.scheme in ("http", "https", "ws", "wss") and url.hostname != "127.0.0.1":
+            strangers.append(request.url)
 
     page.on("request", note)
     page.on("pageerror", lambda error: failures.append(str(error)))

@@ -10,6 +10,7 @@ from mtrl.demo.figures import bar, histogram, image_tag
 from mtrl.demo.folder import Picture
 from mtrl.demo.service import Hit, Retrieval, Threshold, Translation
 
+TALLEST = 430
 COLOURS = {Modality.VISIBLE: "m-v", Modality.INFRARED: "m-i"}
 TRANSLATOR_NOTES = {
     "luminance": "Luminance: brightness alone, the hue dropped. The simplest transition and the reference.",
@@ -27,13 +28,13 @@ def name_of(picture: Picture) -> str:
     return ", ".join(parts)
 
 
-def thumbnails(groups: Sequence[tuple[str, Modality, Sequence[Picture]]], goto: str) -> str:
+def thumbnails(groups: Sequence[tuple[str, Modality, Sequence[Picture]]]) -> str:
     """Examples to click: one row of buttons per group."""
     html = []
     for title, modality, pictures in groups:
         kind = modality.name.lower()
         buttons = "".join(
-            f'<button type="button" data-picture="{escape(p.name, quote=True)}" data-goto="{goto}" '
+            f'<button type="button" data-picture="{escape(p.name, quote=True)}" '
             f'title="{escape(name_of(p), quote=True)}">{image_tag(p, f"{kind} example: {name_of(p)}")}</button>'
             for p in pictures
         )
@@ -149,7 +150,7 @@ def _hit(hit: Hit, threshold: float | None) -> str:
     )
     return (
         f'<li class="m-hit {css}"><button type="button" data-picture="{escape(hit.picture.name, quote=True)}" '
-        f'data-goto="answer" title="{escape(label, quote=True)}">{image_tag(hit.picture, label)}</button>'
+        f'title="{escape(label, quote=True)}">{image_tag(hit.picture, label)}</button>'
         f'<span class="m-rank">{hit.rank}</span>'
         f'<div class="m-score"><span>{hit.score:.2f}</span><span class="m-mark" aria-hidden="true">{mark}</span></div>'
         f"{bar(hit.score, threshold)}<small>{small}</small></li>"
@@ -158,21 +159,26 @@ def _hit(hit: Hit, threshold: float | None) -> str:
 
 def translation(result: Translation, translator: str) -> str:
     """visible | transition | true infrared, and what the transition does to the embedding."""
-    truth = (
-        image_tag(result.truth, "the true infrared view of the same moment")
+    ratio = result.query.width / result.query.height
+    # As wide as its column allows, but no taller than fits a screen.
+    box = f'style="aspect-ratio:{ratio:.4f};width:{TALLEST * ratio:.0f}px"'
+    pictures = [
+        image_tag(result.query, "the visible picture", box),
+        image_tag(result.transition, "the transition image", box),
+        image_tag(result.truth, "the true infrared view of the same moment", box)
         if result.truth is not None
-        else '<div class="m-none">No infrared camera saw this moment</div>'
-    )
+        else f'<div class="m-none" {box}>No infrared camera saw this moment</div>',
+    ]
     columns = (
-        ("m-v", "var(--vis)", image_tag(result.query, "the visible picture"), "Visible", "what goes in"),
+        ("m-v", "var(--vis)", pictures[0], "Visible", "what goes in"),
+        ("m-t", "var(--tra)", pictures[1], "Transition", escape(translator)),
         (
-            "m-t",
-            "var(--tra)",
-            image_tag(result.transition, "the transition image"),
-            "Transition",
-            escape(translator),
+            "m-i",
+            "var(--inf)",
+            pictures[2],
+            "True infrared",
+            "for comparison only" if result.truth else "unknown",
         ),
-        ("m-i", "var(--inf)", truth, "True infrared", "for comparison only" if result.truth else "unknown"),
     )
     trio = "".join(
         f'<figure style="border-color:{colour}">{picture}'

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from mtrl.demo.parts import ask, given, picture_input
+from mtrl.demo.parts import ask, given, picture_input, publish
 from mtrl.demo.service import AUTO, DemoService
 
 
 def add_retrieve(service: DemoService, inputs: list[Any]) -> None:
     """/retrieve over the inputs (image, direction, k)."""
 
-    def retrieve(
-        image: str | None, direction: str, k: float
-    ) -> tuple[list[tuple[Image.Image, str]], dict[str, Any]]:
+    def retrieve(image: str | None, direction: str, k: float) -> tuple[list[tuple[str, str]], dict[str, Any]]:
         """Ranks the gallery's pictures of the other spectrum by similarity to a picture of a person."""
         result = ask(lambda: service.retrieve(given(image), direction, int(k)))
-        pictures = [(service.open(hit.picture), f"{hit.rank}: {hit.score:.3f}") for hit in result.hits]
+        pictures = [
+            (publish(service.open(hit.picture), gallery), f"{hit.rank}: {hit.score:.3f}")
+            for hit in result.hits
+        ]
         matches = [
             {
                 "rank": hit.rank,
@@ -47,9 +47,10 @@ def add_retrieve(service: DemoService, inputs: list[Any]) -> None:
 def add_translate(service: DemoService, inputs: list[Any]) -> None:
     """/translate over the inputs (image, translator)."""
 
-    def translate(image: str | None, translator: str) -> Image.Image:
+    def translate(image: str | None, translator: str) -> str:
         """The transition image of a visible picture: the same size (at most 512 pixels), aligned with it."""
-        return ask(lambda: service.translate(given(image), translator)).transition
+        result = ask(lambda: service.translate(given(image), translator))
+        return publish(result.transition, output)
 
     output = gr.Image(visible=False, format="png", label="Transition image")
     gr.Button(visible=False).click(translate, inputs, output, api_name="translate")

@@ -33,9 +33,9 @@ def _uri(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
-def image_tag(source: Image.Image | Picture, alt: str) -> str:
-    """<img> with its alternative text."""
-    return f'<img src="{data_uri(source)}" alt="{escape(alt, quote=True)}">'
+def image_tag(source: Image.Image | Picture, alt: str, attributes: str = "") -> str:
+    """<img> with its alternative text. `attributes` are HTML of our own, never from outside."""
+    return f'<img src="{data_uri(source)}" alt="{escape(alt, quote=True)}" {attributes}>'
 
 
 def bar(score: float, mark: float | None = None, colour: str = "var(--tra)") -> str:

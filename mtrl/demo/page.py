@@ -15,7 +15,7 @@ from mtrl.config import Modality
 from mtrl.demo import cards, endpoints
 from mtrl.demo.about import about_html, card_text
 from mtrl.demo.folder import Picture
-from mtrl.demo.parts import PRIVATE, ask, html, picture_input
+from mtrl.demo.parts import PRIVATE, ask, html, picture_input, publish
 from mtrl.demo.pictures import WORKING_PIXELS, fit
 from mtrl.demo.service import AUTO, DIRECTIONS, DemoService
 from mtrl.demo.style import CSS
@@ -35,7 +35,7 @@ def build_page(service: DemoService, checkpoint: Path | None = None) -> gr.Block
     """The page over a service. `checkpoint` is the model's folder, for its card."""
     with gr.Blocks(
         title="MTRL: visible-infrared person re-identification",
-        delete_cache=(600, 3600),
+        delete_cache=(300, 1800),
         analytics_enabled=False,
     ) as page:
         html(HEADER)
@@ -82,9 +82,7 @@ def _retrieve_tab(service: DemoService) -> None:
         with gr.Column(scale=3, min_width=290):
             image = picture_input("query", service.open(first), webcam=True)
             picks = html(
-                cards.thumbnails(
-                    [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality], goto="answer"
-                ),
+                cards.thumbnails([(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality]),
                 clicks=True,
                 elem_id="examples",
             )
@@ -98,15 +96,17 @@ def _retrieve_tab(service: DemoService) -> None:
             k = gr.Slider(1, 30, value=SHOWN, step=1, label="Results to show", elem_id="k")
             search = gr.Button("Search the gallery", variant="primary", elem_id="search")
         with gr.Column(scale=8, min_width=290):
-            answer = html(_answer(service, service.open(first), AUTO, SHOWN), clicks=True, elem_id="answer")
+            answer = html(
+                _answer(service, service.open(first), AUTO, SHOWN), clicks=True, follow=True, elem_id="answer"
+            )
 
     def respond(image: str | None, direction: str, k: float) -> str:
         return _answer(service, image, direction, int(k))
 
-    def picked(k: float, event: gr.EventData) -> tuple[Image.Image, str, str]:
+    def picked(k: float, event: gr.EventData) -> tuple[str, str, str]:
         picture = ask(lambda: service.open(service.picture(str(event.picture))))
         # A click on a result continues in the other direction, whatever was chosen for the picture before it.
-        return picture, AUTO, _answer(service, picture, AUTO, int(k))
+        return publish(picture, image), AUTO, _answer(service, picture, AUTO, int(k))
 
     inputs = [image, direction, k]
     _on_upload(image, respond, inputs, answer)
@@ -125,7 +125,7 @@ def _transition_tab(service: DemoService) -> None:
         with gr.Column(scale=3, min_width=290):
             image = picture_input("visible", first)
             picks = html(
-                cards.thumbnails([("Visible examples", Modality.VISIBLE, examples)], goto="trio"),
+                cards.thumbnails([("Visible examples", Modality.VISIBLE, examples)]),
                 clicks=True,
                 elem_id="transition-examples",
             )
@@ -133,14 +133,14 @@ def _transition_tab(service: DemoService) -> None:
                 list(service.translators), value=service.translator, label="Translator", elem_id="translator"
             )
         with gr.Column(scale=8, min_width=290):
-            trio = html(_trio(service, first, service.translator), elem_id="trio")
+            trio = html(_trio(service, first, service.translator), follow=True, elem_id="trio")
 
     def respond(image: str | None, translator: str) -> str:
         return _trio(service, image, translator)
 
-    def picked(translator: str, event: gr.EventData) -> tuple[Image.Image, str]:
+    def picked(translator: str, event: gr.EventData) -> tuple[str, str]:
         picture = ask(lambda: service.open(service.picture(str(event.picture))))
-        return picture, _trio(service, picture, translator)
+        return publish(picture, image), _trio(service, picture, translator)
 
     inputs = [image, translator]
     _on_upload(image, respond, inputs, trio)
@@ -152,14 +152,14 @@ def _transition_tab(service: DemoService) -> None:
 def _on_upload(image: gr.Image, respond: Any, inputs: list[Any], output: gr.HTML) -> None:
     """Answers a new picture at once; one that cannot be shown or read is replaced or cleared with a message."""
 
-    def arrived(image: str | None, *rest: Any) -> tuple[Any, str]:
-        if image is None:
+    def arrived(path: str | None, *rest: Any) -> tuple[Any, str]:
+        if path is None:
             return gr.skip(), respond(None, *rest)
         try:
-            picture = read_image(image, what="The file")
+            picture = read_image(path, what="The file")
         except (ValueError, OSError) as problem:
             return None, cards.error(str(problem))
-        return fit(picture, WORKING_PIXELS), respond(image, *rest)
+        return publish(fit(picture, WORKING_PIXELS), image), respond(path, *rest)
 
     image.input(arrived, inputs, [image, output], **PRIVATE)
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.components import Component
 from PIL import Image
 
-from mtrl.demo.style import PICK
+from mtrl.demo.style import FOLLOW, PICK
 
 Answer = TypeVar("Answer")
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
 
-def html(value: str, elem_id: str | None = None, clicks: bool = False) -> gr.HTML:
-    """HTML with the page's own look; with `clicks`, its picture buttons raise `click`."""
-    return gr.HTML(value, elem_id=elem_id, js_on_load=PICK if clicks else None, apply_default_css=False)
+def html(value: str, elem_id: str | None = None, clicks: bool = False, follow: bool = False) -> gr.HTML:
+    """HTML with the page's own look. With `clicks` its picture buttons raise `click`; with `follow` a phone
+    scrolls to it when it changes."""
+    script = (PICK if clicks else "") + (FOLLOW if follow else "")
+    return gr.HTML(value, elem_id=elem_id, js_on_load=script or None, apply_default_css=False)
 
 
 def picture_input(
@@ -30,7 +37,7 @@ def picture_input(
         format="png",
         sources=["upload", "webcam", "clipboard"] if webcam else ["upload", "clipboard"],
         label="Picture of a person",
-        placeholder="Drop a picture of a person here\n# or click to choose one",
+        placeholder="# Drop a picture here\nor click to choose one",
         alt_text="the chosen picture",
         buttons=["fullscreen"],
         height=300,
@@ -47,6 +54,21 @@ def picture_input(
 
     setattr(image, "preprocess", path_only)  # noqa: B010
     return image
+
+
+def publish(image: Image.Image, component: Component) -> str:
+    """The path of a PNG where gradio serves a component's files, deleted with the visit's other files.
+
+    Gradio names files by their content and rewrites them in place, under the eyes of another visitor who is
+    loading the same picture; this one is put there in one step.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    folder = Path(component.GRADIO_CACHE) / hashlib.sha256(buffer.getvalue()).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = folder / f"{uuid.uuid4().hex}.part"
+    staging.write_bytes(buffer.getvalue())
+    return str(staging.replace(folder / "picture.png"))
 
 
 def given(image: str | None) -> str:

@@ -6,6 +6,8 @@ import importlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import torch
+
 from mtrl import load_pretrained
 from mtrl.demo.folder import read_gallery
 from mtrl.demo.service import DemoService
@@ -46,6 +48,7 @@ def serve(
 ) -> int:
     """Serves the page until interrupted."""
     read_gallery(gallery_folder(gallery))  # a wrong folder is told at once
+    torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # one core is busy importing gradio
     with ThreadPoolExecutor(1) as pool:  # gradio takes seconds to import; the gallery is encoded meanwhile
         module = pool.submit(importlib.import_module, "mtrl.demo.page")
         service = open_service(checkpoint, gallery)
@@ -53,6 +56,8 @@ def serve(
             page_module = module.result()
         except ModuleNotFoundError as error:
             raise ImportError(f'the page needs gradio: pip install "mtrl[demo]" ({error})') from error
+    # Visitors are served side by side, one picture each: more threads per picture would wait for one another.
+    torch.set_num_threads(1)
     page = page_module.build_page(service, card_folder(checkpoint))
     page_module.launch(page, server_name=host, server_port=port, share=share)
     return 0

@@ -50,8 +50,8 @@ figcaption small { display: block; font-weight: 400; color: var(--mute); font-si
 .m-say { flex: 1 1 280px; min-width: 0; }
 .m-hint { margin-top: 10px !important; padding: 8px 12px; border-left: 3px solid var(--inf); background: var(--card);
   border-radius: 0 8px 8px 0; font-size: 13.5px; }
-.m-error { border: 1px solid var(--no); border-left-width: 4px; background: var(--card); border-radius: 10px;
-  padding: 16px 18px; }
+.m-error { box-shadow: inset 4px 0 0 var(--no), inset 0 0 0 1px var(--line); background: var(--card);
+  border-radius: 10px; padding: 16px 18px 16px 22px; }
 .m-empty { padding: 48px 18px; text-align: center; color: var(--mute); border: 1px dashed var(--line);
   border-radius: 14px; }
 
@@ -75,11 +75,10 @@ figcaption small { display: block; font-weight: 400; color: var(--mute); font-si
 .m-spread { margin-top: 12px !important; } .m-spread svg { display: block; width: 100%; height: auto; }
 
 .m-trio { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 14px; }
-.m-trio img, .m-none { width: 100%; max-height: 430px; aspect-ratio: 1/2; object-fit: contain; display: block;
-  border-radius: 10px; background: #0001; }
+.m-trio img, .m-none { max-width: 100%; display: block; border-radius: 10px; margin: 0 auto; }
 .m-none { display: flex; align-items: center; justify-content: center; text-align: center; padding: 12px;
-  border: 1px dashed var(--line); color: var(--mute); font-size: 13px; box-sizing: border-box; }
-.m-trio figure { border-top: 3px solid; padding-top: 9px; }
+  border: 1px dashed var(--mute); color: var(--mute); font-size: 13px; box-sizing: border-box; }
+.m-trio figure { text-align: center; border-top: 3px solid; padding-top: 9px; }
 .m-cos { display: grid; grid-template-columns: minmax(120px, auto) 1fr 44px; gap: 7px 12px; align-items: center;
   margin-top: 8px; font-size: 13.5px; }
 .m-cos .m-bar { height: 8px; border-radius: 4px; margin: 0 !important; } .m-cos .m-bar b { border-radius: 4px; }
@@ -97,10 +96,12 @@ figcaption small { display: block; font-weight: 400; color: var(--mute); font-si
 .m-figure img { width: calc(50% - 3px); max-width: 92px; border-radius: 7px; display: block; }
 .m-hop { text-align: center; font-size: 12px; color: var(--mute); line-height: 1.25; }
 .m-hop svg { width: 100%; height: auto; display: block; margin: 0 auto 4px; }
-.m-facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px; margin-top: 10px; }
+.m-facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 240px), 1fr)); gap: 10px;
+  margin-top: 10px; }
 .m-facts div { background: var(--soft); border: 1px solid var(--line); border-radius: 10px; padding: 10px 12px; }
 .m-facts b { display: block; font-size: 17px; line-height: 1.3; } .m-facts span { color: var(--mute); font-size: 13px; }
 
+.dark button.selected { color: var(--tra) !important; }
 @media (max-width: 1100px) { .m-hits { grid-template-columns: repeat(4, minmax(0, 1fr)); } }
 @media (max-width: 640px) {
   .m-spread, footer .divider { display: none !important; }
@@ -116,14 +117,16 @@ figcaption small { display: block; font-weight: 400; color: var(--mute); font-si
 @media (prefers-reduced-motion: reduce) { .m-thumbs img { transition: none; } }
 """
 
-# Buttons drawn as HTML report which picture was clicked; on a phone the answer lies below, so go there.
+# Buttons drawn as HTML report which picture was clicked.
 PICK = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-picture]');
-  if (!button) return;
-  trigger('click', {picture: button.dataset.picture});
-  const target = document.getElementById(button.dataset.goto);
-  if (target && window.innerWidth < 768)
-    setTimeout(() => target.scrollIntoView({behavior: 'smooth', block: 'start'}), 350);
+  if (button) trigger('click', {picture: button.dataset.picture});
+});
+"""
+# On a phone the answer lies below what was touched: bring it into view when it changes.
+FOLLOW = """
+watch('value', () => {
+  if (window.innerWidth < 768) element.scrollIntoView({behavior: 'smooth', block: 'start'});
 });
 """
