@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 
-from mtrl.cli import run
+from mtrl.cli import arguments, run
 
 COMMANDS = {
     "synth": "draw the synthetic data set; contact sheets, exports, the demo gallery",
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"the command {name!r} is not part of this version") from error
     parser = argparse.ArgumentParser(prog=f"python -m mtrl {name}", description=module.__doc__)
     module.add_arguments(parser)
-    return int(module.main(parser.parse_args(argv[1:])) or 0)
+    return int(module.main(arguments(parser, argv[1:])) or 0)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,29 @@ def parse(
     return merge(settings, values, base, config)
 
 
+def arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of a hand-made parser: flags over the YAML of --config over defaults. Adds --config.
+
+    Raises ValueError for an unknown key or choice in the YAML file, FileNotFoundError if it is missing.
+    """
+    parser.add_argument("--config", default=None, metavar="FILE", help="YAML file with any of these options")
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--config", default=None)
+    config = first.parse_known_args(argv)[0].config
+    actions = {action.dest: action for action in parser._actions if action.option_strings}
+    for key, value in (read_yaml(config) if config else {}).items():
+        action = actions.get(str(key).replace("-", "_"))
+        if action is None:
+            raise ValueError(f"unknown option {key!r} in {config}; known are {', '.join(sorted(actions))}")
+        if action.choices is not None and value not in action.choices:
+            known = ", ".join(map(str, action.choices))
+            raise ValueError(f"{key} must be one of {known} in {config}, not {value!r}")
+        action.required = False
+        # argparse converts defaults that are text, as it does words of the command line
+        parser.set_defaults(**{action.dest: str(value) if action.type and value is not None else value})
+    return parser.parse_args(argv)
+
+
 def merge(
     settings: type[Settings], values: dict[str, Any], base: Settings | None = None, source: str | None = None
 ) -> Settings:

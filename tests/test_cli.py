@@ -52,6 +52,26 @@ def test_bad_yaml_is_named(tmp_path: Path, text: str, message: str) -> None:
         parse("--config", str(config))
 
 
+def hand_made() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--kind", choices=("a", "b"), default="a")
+    parser.add_argument("--share", action="store_true")
+    return parser
+
+
+def test_hand_made_parsers_take_yaml_too(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("port: 80\nshare: true\nkind: b\n")
+    found = cli.arguments(hand_made(), ["--config", str(config)])
+    assert (found.port, found.kind, found.share) == (80, "b", True)
+    assert cli.arguments(hand_made(), ["--config", str(config), "--port", "81"]).port == 81
+    for text, message in (("speed: 1", "unknown option 'speed'"), ("kind: c", "one of a, b")):
+        config.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            cli.arguments(hand_made(), ["--config", str(config)])
+
+
 def test_missing_config(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         parse("--config", str(tmp_path / "none.yaml"))
