@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from mtrl.checkpoint import write_atomically
 from mtrl.data.imageset import ImageSet
-from mtrl.model import MTRL
+from mtrl.model import MTRL, evaluating
 
 FEATURES = ("after", "before")
 _HASHED_ROWS = 256
@@ -65,7 +63,7 @@ def extract(
     bar = tqdm(
         total=len(rows), unit="img", desc="encode", leave=False, disable=None if how.progress else True
     )
-    with _evaluating(model), torch.inference_mode(), bar:
+    with evaluating(model), torch.inference_mode(), bar:
         for start in range(0, len(rows), how.batch_size):
             part = rows[start : start + how.batch_size]
             result[start : start + len(part)] = _forward(model, images, part, how).cpu().numpy()
@@ -87,19 +85,6 @@ def _forward(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Extrac
         outputs = [model(view, modality) for view in views]
     chosen = [out.embedding if how.feature == "after" else out.pooled for out in outputs]
     return torch.stack([features.float() for features in chosen]).mean(dim=0)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; only modules that were training train again afterwards."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _cache_path(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Extraction) -> Path:

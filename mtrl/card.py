@@ -14,11 +14,10 @@ PAPER = "https://arxiv.org/abs/2511.02685"
 USES = """\
 Research on visible-infrared person re-identification: comparing methods, teaching, reproducing figures.
 
-An embedding of a person's image is biometric data. Use it only with people who know of it and agree, or where
-a law that names this use allows it. Do not use this model to watch, track or identify people without that, to
-decide about a person (access, work, policing), or to infer origin, health, belief or any other trait. A high
-score is a
-resemblance under this model, not a proof of identity."""
+An embedding of a person's image is biometric data. Use it only with people who know of it and agree, or where a law
+that names this use allows it. Do not use this model to watch, track or identify people without that, to decide about a
+person (access, work, policing), or to infer origin, health, belief or any other trait. A high score is a resemblance
+under this model, not a proof of identity."""
 LIMITS = (
     "Expects one whole, upright person per image, cropped close; anything else still gets an embedding.",
     "Clothes carry most of what it recognises: the same person in other clothes is another person to it.",

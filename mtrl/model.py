@@ -97,7 +97,7 @@ class MTRL(nn.Module):
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         result = torch.empty(len(images), self.dim)
         start = 0
-        with _evaluating(self), torch.inference_mode():
+        with evaluating(self), torch.inference_mode():
             for batch in iter_batches(images, self.config.image_size, batch_size):
                 x = self._normalise(batch)
                 with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
@@ -155,7 +155,7 @@ class MTRL(nn.Module):
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while. Modules that trained before train again; a frozen part stays frozen."""
     training = [module for module in model.modules() if module.training]
     for module in training:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -226,3 +227,10 @@ def test_ellipsoid_box_and_loft_against_marching():
     both = np.isfinite(depth) & np.isfinite(wanted)
     assert both.sum() > 200
     assert np.quantile(np.abs(depth[both] - wanted[both]), 0.95) < 0.01
+
+
+def test_the_docs_print_the_knobs():
+    text = (Path(__file__).parent.parent / "docs" / "synthetic.md").read_text(encoding="utf-8")
+    for field in dataclasses.fields(Difficulty):
+        row = next(line for line in text.splitlines() if f"`{field.name}`" in line)
+        assert float(row.split("|")[2]) == field.default

@@ -82,6 +82,14 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _processor() -> str:
+    """The processor's name; Linux keeps it in a file that Python's `platform` does not read."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
 def _git(*arguments: str) -> str:
     root = Path(__file__).resolve().parent.parent
     try:

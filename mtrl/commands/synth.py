@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, default=None, help="processes that draw (default: all cores)")
     parser.add_argument(
-        "--cache",
+        "--cache-dir",
         metavar="DIR",
         default=None,
         help=f"cache folder (default: MTRL_CACHE, else {cache_root()})",
@@ -67,14 +67,16 @@ def main(args: argparse.Namespace) -> int:
         count = write_gallery(args.gallery, test_seed=args.test_seed)
         print(f"gallery of {count} images: {args.gallery}")
     if args.output:
-        data = load(args.size, args.seed, args.test_seed, (HEIGHT, WIDTH), args.cache, workers=args.workers)
+        data = load(
+            args.size, args.seed, args.test_seed, (HEIGHT, WIDTH), args.cache_dir, workers=args.workers
+        )
         print(
             f"{export(data, args.output, args.layout)} images in the layout of {args.layout}: {args.output}"
         )
     elif not (args.sheet or args.gallery):
         start = time.perf_counter()
-        data = load(args.size, args.seed, args.test_seed, None, args.cache, workers=args.workers)
+        data = load(args.size, args.seed, args.test_seed, None, args.cache_dir, workers=args.workers)
         height, width = data.train.images.shape[1:3]
         print(f"{args.size}: {len(data.train)} training and {len(data.test)} test images of {height} x {width} pixels "
-              f"in {cache_root(args.cache)} ({time.perf_counter() - start:.1f} s)")  # fmt: skip
+              f"in {cache_root(args.cache_dir)} ({time.perf_counter() - start:.1f} s)")  # fmt: skip
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mtrl.data.imageset import ImageSet, ReIDData
 
@@ -44,54 +45,39 @@ def _synthetic(request: Request) -> ReIDData:
     )
 
 
+def _files(request: Request) -> dict[str, Any]:
+    """What every data set of image files is asked for."""
+    return {
+        "root": request.root,
+        "image_size": request.image_size or IMAGE_SIZE,
+        "cache_dir": request.cache_dir,
+        "parts": request.parts,
+        "on_bad": request.on_bad,
+    }
+
+
 def _sysu(request: Request) -> ReIDData:
     from mtrl.data.sysu_mm01 import load
 
-    return load(
-        request.root,
-        image_size=request.image_size or IMAGE_SIZE,
-        cache_dir=request.cache_dir,
-        parts=request.parts,
-        train_ids=request.train_ids,
-        on_bad=request.on_bad,
-    )
+    return load(**_files(request), train_ids=request.train_ids)
 
 
 def _regdb(request: Request) -> ReIDData:
     from mtrl.data.regdb import load
 
-    return load(
-        request.root,
-        image_size=request.image_size or IMAGE_SIZE,
-        cache_dir=request.cache_dir,
-        parts=request.parts,
-        trial=request.trial,
-        on_bad=request.on_bad,
-    )
+    return load(**_files(request), trial=request.trial)
 
 
 def _llcm(request: Request) -> ReIDData:
     from mtrl.data.llcm import load
 
-    return load(
-        request.root,
-        image_size=request.image_size or IMAGE_SIZE,
-        cache_dir=request.cache_dir,
-        parts=request.parts,
-        on_bad=request.on_bad,
-    )
+    return load(**_files(request))
 
 
 def _folder(request: Request) -> ReIDData:
     from mtrl.data.folder import load
 
-    return load(
-        request.root,
-        image_size=request.image_size or IMAGE_SIZE,
-        cache_dir=request.cache_dir,
-        parts=request.parts,
-        on_bad=request.on_bad,
-    )
+    return load(**_files(request))
 
 
 Loader = Callable[[Request], ReIDData]
