@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -204,6 +207,15 @@ def test_html_has_alt_texts_and_reaches_nobody(service: DemoService, gallery: Pa
     assert html.count("<img ") == html.count(' alt="') > 10
     assert "http://" not in html and "https://" not in html
     assert figures.histogram(np.array([0.5], dtype=np.float32), 1, None).startswith("<svg")
+
+
+def test_results_can_be_taken_away_as_a_table(service: DemoService, gallery: Path) -> None:
+    result = service.retrieve(gallery / "0_1.png", k=3)
+    kind, _, content = cards.table(result).partition("base64,")
+    rows = list(csv.DictReader(io.StringIO(base64.b64decode(content).decode())))
+    assert kind == "data:text/csv;" and [row["rank"] for row in rows] == ["1", "2", "3"]
+    assert [row["name"] for row in rows] == [hit.picture.name for hit in result.hits]
+    assert [row["correct"] for row in rows] == [str(hit.correct) for hit in result.hits]
 
 
 def test_the_model_card_is_shown_without_front_matter_and_pictures(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 from collections.abc import Sequence
 from html import escape
 
@@ -67,8 +70,22 @@ def answer(result: Retrieval, threshold: Threshold | None) -> str:
         f'<p class="m-mute">{escape(_details(result, threshold))}</p>{_hints(result.hints)}'
         f'<div class="m-spread">{histogram(result.scores, len(result.hits), value)}</div></div></div>'
         f'<ol class="m-hits" id="hits">{hits}</ol>'
-        f'<p class="m-mute m-note">Click a result to search on with it.</p></div>'
+        f'<p class="m-mute m-note">Click a result to search on with it. '
+        f'<a download="mtrl-results.csv" href="{table(result)}">Download these results (CSV)</a></p></div>'
     )
+
+
+def table(result: Retrieval) -> str:
+    """The ranked pictures as a CSV file in a link: rank, score, name, identity, camera, correct."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["rank", "score", "name", "identity", "camera", "correct"])
+    for hit in result.hits:
+        picture = hit.picture
+        writer.writerow(
+            [hit.rank, f"{hit.score:.6f}", picture.name, picture.identity, picture.camera, hit.correct]
+        )
+    return "data:text/csv;base64," + base64.b64encode(buffer.getvalue().encode()).decode("ascii")
 
 
 def summary(result: Retrieval) -> str:
@@ -108,7 +125,7 @@ def _details(result: Retrieval, threshold: Threshold | None) -> str:
             f"different-person and {threshold.true:.0%} of the same-person pairs of this gallery exceed."
         )
         if result.known is None and above == 0:
-            parts.append("So probably none of them is the person on your picture.")
+            parts.append("So nobody here is a confident match.")
     parts.append(f"{1000 * result.seconds:.0f} ms.")
     return " ".join(parts)
 

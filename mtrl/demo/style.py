@@ -72,6 +72,7 @@ figcaption small { display: block; font-weight: 400; color: var(--mute); font-si
 .m-bar u { position: absolute; top: -3px; width: 2px; height: 10px; background: var(--ink); }
 .m-hit small { color: var(--mute); font-size: 12px; display: block; line-height: 1.3; }
 .m-note { margin-top: 14px !important; }
+.m-note a { color: var(--tra); text-decoration: underline; }
 .m-spread { margin-top: 12px !important; } .m-spread svg { display: block; width: 100%; height: auto; }
 
 .m-trio { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 14px; }
@@ -101,10 +102,11 @@ figcaption small { display: block; font-weight: 400; color: var(--mute); font-si
 .m-facts div { background: var(--soft); border: 1px solid var(--line); border-radius: 10px; padding: 10px 12px; }
 .m-facts b { display: block; font-size: 17px; line-height: 1.3; } .m-facts span { color: var(--mute); font-size: 13px; }
 
+footer[aria-label] > *:not(button):not(a) { display: none !important; }
 .dark button.selected { color: var(--tra) !important; }
 @media (max-width: 1100px) { .m-hits { grid-template-columns: repeat(4, minmax(0, 1fr)); } }
 @media (max-width: 640px) {
-  .m-spread, footer .divider { display: none !important; }
+  .m-spread { display: none !important; }
   .gradio-container > .main { padding: 0 12px 20px !important; }
   .m-head { padding: 16px 2px 8px; } .m-head h1 { font-size: 22px; }
   .m-answer { padding: 12px; border-radius: 12px; }
