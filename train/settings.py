@@ -164,7 +164,7 @@ _SMALL_NETWORK = {
     "backbone": "resnet10t",
     "backbone_args": '{"channels": [32, 64, 128, 256], "stem_width": 16}',
     "pretrained": False,
-    "lr": 1e-3,
+    "lr": 2e-3,
     "lr_warmup": 0.5,
     "flip": 0.5,
     "erase": 0.3,
@@ -181,7 +181,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "synthetic-small": {
         **_SMALL_NETWORK,
-        "image_size": (128, 64), "pad": 5, "epochs": 24, "warmup_epochs": 2.0, "hold_out": 60, "eval_every": 4,
+        "image_size": (128, 64), "pad": 5, "epochs": 24, "warmup_epochs": 1.0, "hold_out": 60, "eval_every": 4,
     },
     "synthetic-large": {
         **_SMALL_NETWORK,
