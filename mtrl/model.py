@@ -75,7 +75,7 @@ class MTRL(nn.Module):
         """Pictures, or a tensor [N,3,h,w] (uint8, or floating in [0,1]) -> normalised [N,3,H,W] on the
         model's device.
         """
-        return self._normalise(to_batch(images, self.config.image_size))
+        return self.normalise(to_batch(images, self.config.image_size))
 
     def encode(
         self,
@@ -99,7 +99,7 @@ class MTRL(nn.Module):
         start = 0
         with evaluating(self), torch.inference_mode():
             for batch in iter_batches(images, self.config.image_size, batch_size):
-                x = self._normalise(batch)
+                x = self.normalise(batch)
                 with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
                     embedding = self(x, kind).embedding
                 result[start : start + len(batch)] = F.normalize(embedding.float()).cpu()
@@ -150,7 +150,8 @@ class MTRL(nn.Module):
                 commit_message=commit_message,
             )
 
-    def _normalise(self, images: Tensor) -> Tensor:
+    def normalise(self, images: Tensor) -> Tensor:
+        """float [N,3,H,W] in [0,1], already of the model's size -> normalised, on the model's device. Not checked."""
         return (images.to(self.mean.device) - self.mean) / self.std
 
 

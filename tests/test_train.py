@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,6 +25,7 @@ from train.log import RunLog, draw_curves, read_records
 from train.loop import NonFiniteLossError, Trainer, pick_device, pick_precision
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.settings import METHODS, PRESETS, TrainSettings, parse
+from train.stop import StopRequest
 
 torch.set_num_threads(1)
 
@@ -94,6 +101,52 @@ def test_a_stopped_run_continues_to_the_same_bits(
         [{k: r.get(k) for k in keys} for r in read_records(f / "metrics.jsonl")] for f in (whole, stopped)
     ]
     assert records[0] == records[1]
+
+
+def test_a_signal_waits_for_the_step_and_the_second_one_does_not() -> None:
+    with StopRequest() as stop:
+        stop.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            stop.check()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_what_resume_needs(tmp_path: Path) -> None:
+    """`python -m train` itself, interrupted between two steps, ends with 130 and continues."""
+    run = tmp_path / "run"
+    flags = [
+        "--size",
+        "tiny",
+        "--epochs",
+        "400",
+        "--eval-every",
+        "0",
+        "--output",
+        str(run),
+        "--device",
+        "cpu",
+    ]
+    command = [sys.executable, "-m", "train", *flags]
+    root = Path(__file__).parent.parent
+    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
+    records = run / "metrics.jsonl"
+    while process.poll() is None and not (records.exists() and records.stat().st_size):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "--resume" in errors and "Traceback" not in errors
+    reached = json.loads(safe_open(run / "last" / "state.safetensors", "pt").metadata()["progress"])["step"]
+    assert reached > 0
+    ended = subprocess.run(
+        [*command[:5], "--epochs", "1", *flags[4:], "--resume"], cwd=root, capture_output=True
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_an_epoch_is_never_longer_than_the_images_fill(tmp_path: Path, data: ReIDData) -> None:

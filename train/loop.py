@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,6 +29,7 @@ from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.pipeline import BatchPipeline, TrainBatch
 from train.settings import TrainSettings
 from train.state import load_state, save_state
+from train.stop import StopRequest
 
 DIRECTIONS = ("ir2vis", "vis2ir")
 
@@ -78,15 +80,16 @@ class Trainer:
         self._open_folder()
         log = RunLog(self.folder, self.progress["step"])
         try:
-            for epoch in range(self.progress["epoch"], self.settings.epochs):
-                self._train_epoch(epoch, log)
-                self.progress |= {"epoch": epoch + 1, "batch": 0}
-                self._evaluate(epoch, log)
-                self._save()
+            with StopRequest() as stop:
+                for epoch in range(self.progress["epoch"], self.settings.epochs):
+                    self._train_epoch(epoch, log, stop)
+                    self._evaluate(epoch, log)
+                    self.progress |= {"epoch": epoch + 1, "batch": 0}
+                    self._save()
         except KeyboardInterrupt:
             self._save()
             again = f"python -m train --config {self.folder / 'settings.yaml'} --resume"
-            tqdm.write(f"stopped at step {self.progress['step']}; continue with: {again}")
+            tqdm.write(f"stopped at step {self.progress['step']}; continue with: {again}", file=sys.stderr)
             raise
         finally:
             log.close()
@@ -107,45 +110,40 @@ class Trainer:
         write_atomically(self.folder / "settings.yaml", _yaml(saved).encode())
         write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
 
-    def _train_epoch(self, epoch: int, log: RunLog) -> None:
+    def _train_epoch(self, epoch: int, log: RunLog, stop: StopRequest) -> None:
         settings = self.settings
         warm = epoch + 1e-9 < settings.warmup_epochs
         augment = PairedAugment(augment_config(settings, erase=not warm))
         self.model.train()
         start = self.progress["batch"]
-        bar = tqdm(
-            total=self.steps_per_epoch,
-            initial=start,
-            desc=f"epoch {epoch + 1}/{settings.epochs}",
-            unit="step",
-            leave=False,
-            mininterval=1.0,
-        )
+        title = f"epoch {epoch + 1}/{settings.epochs}"
+        last = settings.epochs * self.steps_per_epoch
         since, images = perf_counter(), 0
-        batches = self.pipeline.epoch(epoch, augment, start)
-        for batch, _ in zip(batches, range(start, self.steps_per_epoch), strict=False):
-            step = self.progress["step"]
-            set_learning_rate(self.optimizer, learning_rate(settings, step, self.steps_per_epoch))
-            parts = self._step(batch, step)
-            images += len(batch.images)
-            self.progress |= {"step": step + 1, "batch": self.progress["batch"] + 1}
-            bar.update()
-            last = step + 1 == settings.epochs * self.steps_per_epoch
-            if (step + 1) % settings.log_every == 0 or last:
-                values = {name: float(value) for name, value in parts.items()}
-                rate = images / (perf_counter() - since)
-                since, images = perf_counter(), 0
-                bar.set_postfix_str(
-                    " ".join(f"{n}={v:.2f}" for n, v in values.items()) + f" {rate:.0f} images/s"
-                )
-                record = {f"loss_{name}": value for name, value in values.items()}
-                lr = self.optimizer.param_groups[-1]["lr"]
-                log.write(
-                    "train",
-                    step + 1,
-                    {"epoch": epoch + 1, **record, "learning_rate": lr, "images_per_second": rate},
-                )
-        bar.close()
+        with tqdm(
+            total=self.steps_per_epoch, initial=start, desc=title, unit="step", leave=False, mininterval=1.0
+        ) as bar:
+            remaining = range(start, self.steps_per_epoch)
+            for _, batch in zip(remaining, self.pipeline.epoch(epoch, augment, start), strict=False):
+                stop.check()
+                step = self.progress["step"]
+                set_learning_rate(self.optimizer, learning_rate(settings, step, self.steps_per_epoch))
+                parts = self._step(batch, step)
+                images += len(batch.images)
+                self.progress |= {"step": step + 1, "batch": self.progress["batch"] + 1}
+                bar.update()
+                if (step + 1) % settings.log_every == 0 or step + 1 == last:
+                    rate = images / (perf_counter() - since)
+                    since, images = perf_counter(), 0
+                    bar.set_postfix_str(self._record(log, epoch, parts, rate))
+            stop.check()
+
+    def _record(self, log: RunLog, epoch: int, parts: dict[str, Tensor], rate: float) -> str:
+        """Logs the terms of the step that just ended; returns them as a line for the progress bar."""
+        values = {name: float(value) for name, value in parts.items()}
+        more = {"learning_rate": self.optimizer.param_groups[-1]["lr"], "images_per_second": rate}
+        terms = {f"loss_{name}": value for name, value in values.items()}
+        log.write("train", self.progress["step"], {"epoch": epoch + 1, **terms, **more})
+        return " ".join(f"{name}={value:.2f}" for name, value in values.items()) + f" {rate:.0f} images/s"
 
     def _step(self, batch: TrainBatch, step: int) -> dict[str, Tensor]:
         settings = self.settings
@@ -156,7 +154,7 @@ class Trainer:
             else float(position >= 0)
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            features = self.model(self.model.preprocess(batch.images), batch.modality)
+            features = self.model(self.model.normalise(batch.images), batch.modality)
         loss, parts = total_loss(
             features, batch.layout, self.weights, ramp=ramp, triplet_scale=0.0 if position < 0 else 1.0
         )
