@@ -187,6 +187,6 @@ def _examples(service: DemoService, modality: Modality) -> list[Picture]:
 
 
 def _spread(pictures: list[Picture], count: int) -> list[Picture]:
-    """`count` pictures evenly spread over the list, not chosen by how well they do."""
+    """`count` pictures spread over the list (people and cameras change), not chosen by how well they do."""
     count = min(count, len(pictures))
-    return [pictures[i * len(pictures) // count] for i in range(count)]
+    return [pictures[i * len(pictures) // count + i % (len(pictures) // count)] for i in range(count)]
