@@ -27,13 +27,24 @@ def test_the_checkpoint_gives_the_stored_embeddings() -> None:
         stored = reference[f"{name}_embeddings"]
         assert stored.shape == features.shape and len(stored) > 0
         assert (features * stored).sum(dim=1).min() > 0.9999
-    assert not torch.allclose(reference["visible_embeddings"][0], reference["visible_embeddings"][1], atol=0.1)
+    assert not torch.allclose(
+        reference["visible_embeddings"][0], reference["visible_embeddings"][1], atol=0.1
+    )
 
 
 def test_the_checkpoint_is_small_and_its_card_complete() -> None:
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 10_000_000
     card = (SHIPPED / "README.md").read_text(encoding="utf-8")
-    for part in ("model-index", "python -m train", "Seed", "Intended use", "Limits", "ir2vis", "vis2ir", "commit"):
+    for part in (
+        "model-index",
+        "python -m train",
+        "Seed",
+        "Intended use",
+        "Limits",
+        "ir2vis",
+        "vis2ir",
+        "commit",
+    ):
         assert part in card
 
 
@@ -52,11 +63,16 @@ def test_the_gallery_is_whole() -> None:
 def test_the_readme_prints_what_eval_measures(direction: str, tmp_path: Path) -> None:
     from eval.__main__ import main
 
-    row = re.search(rf"^\| `{direction}` \|(.+)\|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    row = re.search(
+        rf"^\| `{direction}` \|(.+)\|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert row, "README.md has no results row for this direction"
     printed = [float(cell.split("±")[0]) for cell in row.group(1).split("|")]
     report = tmp_path / "report.json"
-    assert main(["--dataset", "synthetic", "--size", "small", "--direction", direction, "--json", str(report)]) == 0
+    assert (
+        main(["--dataset", "synthetic", "--size", "small", "--direction", direction, "--json", str(report)])
+        == 0
+    )
     mean = json.loads(report.read_text())["mean"]
     measured = [*(mean["cmc"][rank] for rank in ("1", "5", "10", "20")), mean["map"], mean["minp"]]
     assert printed == pytest.approx([100 * value for value in measured], abs=0.3)
