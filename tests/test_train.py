@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mtrl import load_pretrained
+from mtrl.config import ModelConfig
 from mtrl.data.imageset import ImageSet, ReIDData
 from train import loop
 from train.log import RunLog, draw_curves, read_records
@@ -104,15 +105,23 @@ def test_a_stopped_run_continues_to_the_same_bits(
 
 
 def test_a_signal_waits_for_the_step_and_the_second_one_does_not() -> None:
-    with StopRequest() as stop:
-        stop.check()
-        os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopRequest() as stop:
             stop.check()
-        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt):
+                stop.check()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with StopRequest() as stop:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            stop.check()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow
@@ -137,7 +146,7 @@ def test_a_killed_process_leaves_what_resume_needs(tmp_path: Path) -> None:
     records = run / "metrics.jsonl"
     while process.poll() is None and not (records.exists() and records.stat().st_size):
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "--resume" in errors and "Traceback" not in errors
@@ -266,6 +275,12 @@ def test_presets_and_methods_are_valid_settings() -> None:
     assert parse(["--method", "baseline"]).transition is False
     assert parse(["--method", "mtrl", "--mtc", "9"]).mtc == 9
     assert parse(["--size", "tiny"]).image_size == (64, 32)
+
+
+def test_pretrained_weights_bring_their_normalisation() -> None:
+    vit = parse(["--backbone", "vit_tiny_patch16_224", "--pretrained"])
+    assert vit.model_config(3).mean == (0.5, 0.5, 0.5)
+    assert dataclasses.replace(vit, pretrained=False).model_config(3).mean == ModelConfig().mean
 
 
 @pytest.mark.parametrize("flags", [["--epochs", "0"], ["--ema", "1"], ["--image-size", "64"]])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl import cli
+from mtrl.backbone import default_config
 from mtrl.cli import option
 from mtrl.config import POOLINGS, STEMS, ModelConfig
 from mtrl.data.augment import CHANNEL_MODES
@@ -149,7 +150,7 @@ class TrainSettings:
         except json.JSONDecodeError as error:
             raise ValueError(f"backbone_args must be JSON: {error}") from error
         height, width = self.image_size
-        return ModelConfig(
+        config = ModelConfig(
             backbone=self.backbone,
             image_size=(height, width),
             stem=self.stem,
@@ -158,6 +159,10 @@ class TrainSettings:
             backbone_args=arguments,
             num_identities=num_identities,
         )
+        if not self.pretrained:
+            return config
+        known = default_config(self.backbone, config.image_size)  # what timm's weights were trained with
+        return dataclasses.replace(config, mean=known.mean, std=known.std)
 
 
 _SMALL_NETWORK = {

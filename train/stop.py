@@ -9,7 +9,10 @@ from typing import Any
 
 
 class StopRequest:
-    """While entered, the first Ctrl-C (or SIGTERM) is noted and `check` raises it; the second is raised at once."""
+    """While entered, the first Ctrl-C (or SIGTERM) is noted and `check` raises it; the second is raised at once.
+
+    A signal that the process was told to ignore (`nohup`, a job in the background) stays ignored.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -18,7 +21,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
