@@ -16,6 +16,7 @@ from eval.report import Report, table, write_json
 from eval.score import DISTANCES
 from mtrl.cli import option, parse, run
 from mtrl.data.imageset import ImageSet
+from mtrl.device import pick_device
 from mtrl.retrieval.ranking import CMC_LEVELS
 
 SIZES = ("tiny", "small", "large")
@@ -174,21 +175,6 @@ def _evaluate_split(
         permutations=permutations,
     )
     return evaluations, data.test
-
-
-def pick_device(name: str) -> str:
-    """The torch device behind "auto", or the name itself. Raises ValueError for one that cannot be used."""
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return name
 
 
 def _permutations(settings: EvalSettings) -> Permutations | None:

@@ -21,9 +21,10 @@ from torch import Tensor
 from mtrl import load_pretrained
 from mtrl.config import ModelConfig
 from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.device import pick_device
 from train import loop
 from train.log import RunLog, draw_curves, read_records
-from train.loop import NonFiniteLossError, Trainer, pick_device, pick_precision
+from train.loop import NonFiniteLossError, Trainer, pick_precision
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.settings import METHODS, PRESETS, TrainSettings, parse
 from train.stop import StopRequest
@@ -291,9 +292,9 @@ def test_impossible_settings(flags: list[str]) -> None:
 
 def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
-    with pytest.raises(ValueError, match="unknown device"):
+    with pytest.raises(ValueError, match="abacus"):
         pick_device("abacus")
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="no CUDA"):
+        with pytest.raises(ValueError, match="cuda"):
             pick_device("cuda")
     assert pick_precision("fp32", torch.device("cpu")) == "fp32"

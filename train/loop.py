@@ -21,6 +21,7 @@ from mtrl.checkpoint import write_atomically
 from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sampler import IdentitySampler
+from mtrl.device import pick_device
 from mtrl.losses.total import LossWeights, total_loss
 from mtrl.model import MTRL
 from mtrl.translate import load_translator
@@ -234,21 +235,6 @@ def _seeded_model(settings: TrainSettings, num_identities: int) -> MTRL:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return MTRL(settings.model_config(num_identities), pretrained=settings.pretrained)
-
-
-def pick_device(name: str) -> torch.device:
-    """`"auto"` is the first CUDA device, else the CPU. Raises ValueError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {name!r} was asked for, but this torch sees no CUDA device; use --device cpu"
-        )
-    return device
 
 
 def pick_precision(name: str, device: torch.device) -> str:
