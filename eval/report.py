@@ -106,18 +106,19 @@ def write_json(path: str | Path, report: Report) -> None:
 
 
 def table(reports: Sequence[Report]) -> str:
-    """Reports as text: one row each, and one more for re-ranked figures; percentages, mean ± deviation."""
+    """Reports as text, a row each; re-ranked figures in columns of their own; percentages, mean ± deviation."""
     head = ["direction", "mode", "shots", "gallery", "trials", "queries", "images"]
-    head += [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
+    figures = [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
+    reranked = any(report.reranked for report in reports)
+    head += figures + [f"{name} re-ranked" for name in figures if reranked]
     rows = [head]
     for report in reports:
         setting, first = report.setting, report.trials[0]
         valid = str(first.valid) if first.valid == first.num_query else f"{first.valid} of {first.num_query}"
         labels = [setting.direction, setting.mode, "-" if setting.protocol == "regdb" else str(setting.shots)]
         labels += [gallery_name(setting), str(len(report.trials)), valid, str(first.num_gallery)]
-        rows.append(labels + _cells(report.trials))
-        if report.reranked:
-            rows.append(["+ re-ranking", *[""] * (len(labels) - 1), *_cells(report.reranked)])
+        again = _cells(report.reranked) if report.reranked else [""] * (len(figures) * reranked)
+        rows.append(labels + _cells(report.trials) + again)
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))

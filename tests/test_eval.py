@@ -260,7 +260,7 @@ def test_both_directions_rerank_and_figures(installed, tmp_path, capsys, monkeyp
         "ranking-ir2vis.png",
         "ranking-vis2ir.png",
     ]
-    assert "+ re-ranking" in capsys.readouterr().out
+    assert "mAP re-ranked" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("dataset", ["regdb", "llcm"])
