@@ -20,7 +20,8 @@ SIZES = ("tiny", "small", "large")
 
 # The added terms of a method. A baseline sees visible and infrared images only ("A") or the transition images
 # too, as plain augmentation ("A'"); the direct controls carry the total weight of MTRL's own terms on one
-# visible-infrared contrast, so that MTRL is compared with as much contrastive pressure, not with less.
+# visible-infrared contrast, so that MTRL is compared with as much contrastive pressure, not with less; the
+# single terms have the weights that they have in MTRL.
 METHODS: dict[str, dict[str, Any]] = {
     "mtrl": {"transition": True, "mtc": 1.5, "center": 0.5, "mqr": 1.0, "direct": 0.0},
     "mtrl-triangle": {"transition": True, "mtc": 1.5, "center": 0.5, "mqr": 1.0, "direct": 1.5},
@@ -28,6 +29,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "augmented": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 0.0},
     "direct": {"transition": False, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 3.0},
     "augmented-direct": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 3.0},
+    "augmented-direct-4.5": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 4.5},
+    "mtc": {"transition": True, "mtc": 1.5, "center": 0.0, "mqr": 0.0, "direct": 0.0},
+    "center": {"transition": True, "mtc": 0.0, "center": 0.5, "mqr": 0.0, "direct": 0.0},
+    "mqr": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 1.0, "direct": 0.0},
 }
 
 
