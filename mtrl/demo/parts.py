@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import uuid
@@ -13,10 +14,26 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
+from mtrl.demo import cards
+from mtrl.demo.folder import Picture
+from mtrl.demo.pictures import WORKING_PIXELS, fit
 from mtrl.demo.style import FOLLOW, PICK
+from mtrl.images import read_image
 
 Answer = TypeVar("Answer")
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tab:
+    """What the frame knows of a tab.
+
+    picks      the HTML whose `click` carries an example's name, None for a tab without examples
+    endpoints  names of the public endpoints that the tab adds
+    """
+
+    picks: gr.HTML | None = None
+    endpoints: tuple[str, ...] = ()
 
 
 def html(value: str, elem_id: str | None = None, clicks: bool = False, follow: bool = False) -> gr.HTML:
@@ -84,3 +101,24 @@ def ask(call: Callable[[], Answer]) -> Answer:
         return call()
     except (ValueError, OSError) as problem:
         raise gr.Error(str(problem), print_exception=False) from problem
+
+
+def answer_uploads(image: gr.Image, respond: Any, inputs: list[Any], output: gr.HTML) -> None:
+    """Answers a new picture at once; one that cannot be shown or read is replaced or cleared with a message."""
+
+    def arrived(path: str | None, *rest: Any) -> tuple[Any, str]:
+        if path is None:
+            return gr.skip(), respond(None, *rest)
+        try:
+            picture = read_image(path, what="The file")
+        except (ValueError, OSError) as problem:
+            return None, cards.error(str(problem))
+        return publish(fit(picture, WORKING_PIXELS), image), respond(path, *rest)
+
+    image.input(arrived, inputs, [image, output], **PRIVATE)
+
+
+def spread(pictures: list[Picture], count: int) -> list[Picture]:
+    """`count` pictures spread over the list (people and cameras change), not chosen by how well they do."""
+    count = min(count, len(pictures))
+    return [pictures[i * len(pictures) // count + i % (len(pictures) // count)] for i in range(count)]
