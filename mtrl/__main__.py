@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
+import subprocess
 import sys
 
 from mtrl.cli import arguments, run
@@ -16,6 +17,7 @@ COMMANDS = {
     "verify": "check a downloaded data set",
     "push": "publish a checkpoint on the Hugging Face Hub",
     "encode": "write the features of images to a file",
+    "bench": "measure speed and memory (in a clone: the same as python -m train bench)",
 }
 
 
@@ -30,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         raise ValueError(f"unknown command {argv[0]!r}" if argv else "a command is missing")
     name = argv[0]
+    if name == "bench":
+        return _bench(argv[1:])
     try:
         module = importlib.import_module(f"mtrl.commands.{name}")
     except ModuleNotFoundError as error:
@@ -39,6 +43,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m mtrl {name}", description=module.__doc__)
     module.add_arguments(parser)
     return int(module.main(arguments(parser, argv[1:])) or 0)
+
+
+def _bench(argv: list[str]) -> int:
+    """The benchmarks measure training and evaluation too, so they live in the repository, above this package."""
+    if importlib.util.find_spec("train") is None or importlib.util.find_spec("train.bench") is None:
+        raise ValueError(
+            "the benchmarks are not part of the installed package: run this in a clone of the repository"
+        )
+    return subprocess.run([sys.executable, "-m", "train", "bench", *argv]).returncode
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m train`: trains a model. Further: `python -m train ablate | publish RUN | curves RUN`, each with -h."""
+"""`python -m train`: trains a model. Further commands: `ablate`, `bench`, `publish`, `curves`, each with -h."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ def main(argv: Sequence[str]) -> int:
         from train.publish import main as publish
 
         return publish(argv[1:])
+    if argv and argv[0] == "bench":
+        from train.bench.command import main as bench
+
+        return bench(argv[1:])
     return train(argv)
 
 

@@ -1,0 +1,79 @@
+"""The command: runs sections, prints the table as it grows, writes it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtrl import cli
+from mtrl.checkpoint import write_atomically
+from mtrl.device import pick_device
+from train.bench.table import Line, Options, header
+from train.log import environment, processor
+
+# Each is a module here with `lines(options) -> Iterator[Line]`.
+SECTIONS = {
+    "data": "training batches: read, cropped, mirrored, erased, colour-changed, on the device",
+    "step": "one training step: forward, losses, backward, optimiser",
+    "evaluation": "metrics, re-ranking and a whole test run",
+    "encode": "features of images",
+    "search": "a query among many gallery features",
+    "scale": "memory at the size of SYSU-MM01; growth with images, identities and gallery",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line; see `python -m train bench -h`."""
+    arguments = cli.arguments(_parser(), argv)
+    if arguments.repeats < 1:
+        raise ValueError(f"--repeats must be at least 1, not {arguments.repeats}")
+    options = Options(pick_device(arguments.device), arguments.repeats, arguments.quick)
+    device = _device_name(options.device)
+    about = environment() | {"processor": processor(), "device": device, "quick": options.quick}
+    print(
+        f"{device}; {torch.get_num_threads()} threads; torch {torch.__version__}; median of {options.repeats}"
+    )
+    print(header(), flush=True)
+    done: list[dict[str, Any]] = []
+    for line in _all_lines(arguments.sections or list(SECTIONS), options):
+        print(line.row(options.device.type), flush=True)
+        done.append(line.to_dict())
+        if arguments.json:
+            write_atomically(Path(arguments.json), json.dumps(about | {"lines": done}, indent=1).encode())
+    return 0
+
+
+def _all_lines(sections: Sequence[str], options: Options) -> Iterator[Line]:
+    for name in sections:
+        yield from importlib.import_module(f"train.bench.{name}").lines(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m train bench",
+        description="Measures this program beside common code, in turn, in one run. Ratios above 1: ours is better.",
+        epilog="sections: " + "; ".join(f"{name}: {text}" for name, text in SECTIONS.items()),
+    )
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; default all",
+                        type=_section)  # fmt: skip
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each figure (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="small sizes: to see it run, not to quote")
+    parser.add_argument("--device", default="auto", help='"auto", "cpu", "cuda", ... (default: auto)')
+    parser.add_argument("--json", metavar="FILE", help="write figures, versions and device here")
+    return parser
+
+
+def _section(name: str) -> str:
+    if name not in SECTIONS:
+        raise argparse.ArgumentTypeError(f"no section {name!r}; there are {', '.join(SECTIONS)}")
+    return name
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
