@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from mtrl.model import MTRL
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
 MAX_RESULTS = 50
+ENCODED_TOGETHER = 32
 FALSE_MATCH_RATE = 0.01
 LOCATIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}  # SYSU-MM01: cameras 2 and 3 watch the same room
 
@@ -103,9 +104,15 @@ class DemoService:
     """A model, a gallery encoded once, and translators. Safe to call from several threads."""
 
     def __init__(
-        self, model: MTRL, gallery: Path | str, translators: Mapping[str, nn.Module], translator: str = ""
+        self,
+        model: MTRL,
+        gallery: Path | str,
+        translators: Mapping[str, nn.Module],
+        translator: str = "",
+        progress: Callable[[float], None] | None = None,
     ) -> None:
-        """`translators` by name; `translator` is the one shown beside a query (default: the first)."""
+        """`translators` by name; `translator` is the one shown beside a query (default: the first). `progress`
+        is told the share of the gallery that is encoded; what it raises ends the work."""
         if not translators:
             raise ValueError("the page needs at least one translator")
         self.model = model
@@ -120,10 +127,7 @@ class DemoService:
             modality: [i for i, picture in enumerate(self.pictures) if picture.modality is modality]
             for modality in Modality
         }
-        self.features = {
-            modality: self.model.encode([images[i] for i in rows], modality=modality.name.lower())
-            for modality, rows in self.rows.items()
-        }
+        self.features = self._encode_gallery(images, progress or (lambda share: None))
         self.threshold = self._threshold()
         # The first call of every translator is slow; a visitor should not be the one to wait for it.
         for name in self.translators:
@@ -206,6 +210,19 @@ class DemoService:
         query, _ = read_query(image)
         parsed = detect_modality(query) if modality == AUTO else Modality.parse(modality)
         return self.model.encode([query], modality=parsed.name.lower())[0].tolist()
+
+    def _encode_gallery(
+        self, images: list[Image.Image], progress: Callable[[float], None]
+    ) -> dict[Modality, Tensor]:
+        parts: dict[Modality, list[Tensor]] = {modality: [] for modality in Modality}
+        done = 0
+        for modality, rows in self.rows.items():
+            for start in range(0, len(rows), ENCODED_TOGETHER):
+                chunk = [images[i] for i in rows[start : start + ENCODED_TOGETHER]]
+                parts[modality].append(self.model.encode(chunk, modality=modality.name.lower()))
+                done += len(chunk)
+                progress(done / len(images))
+        return {modality: torch.cat(features) for modality, features in parts.items()}
 
     @torch.inference_mode()
     def _translate(self, image: Image.Image, name: str) -> Image.Image:
