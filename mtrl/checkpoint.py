@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mtrl.config import ModelConfig
-from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS, download
+from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS, advice_on_copy, download
 
 if TYPE_CHECKING:
     from mtrl.model import MTRL
@@ -50,7 +50,11 @@ def load_pretrained(
     ValueError for one that is damaged or a device that cannot be used, OSError when the Hub cannot be
     reached.
     """
-    model = read_checkpoint(find_checkpoint(source, revision=revision, token=token))
+    folder = find_checkpoint(source, revision=revision, token=token)
+    try:
+        model = read_checkpoint(folder)
+    except ValueError as error:
+        raise ValueError(f"{error}{advice_on_copy(folder)}") from error
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -97,7 +101,7 @@ def save_checkpoint(
     folder = Path(folder)
     keep = include_classifier and model.config.num_identities > 0
     tensors = {
-        name: _stored(name, value, _parse_dtype(dtype))
+        name: stored(name, value, parse_dtype(dtype))
         for name, value in model.state_dict().items()
         if keep or name != CLASSIFIER
     }
@@ -123,7 +127,7 @@ def read_checkpoint(folder: str | Path) -> MTRL:
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{folder} is no checkpoint: it lacks {' and '.join(missing)}")
-    config, _ = _parse_config(_read_limited(folder / CONFIG), str(folder / CONFIG))
+    config, _ = _parse_config(read_limited(folder / CONFIG), str(folder / CONFIG))
     path = folder / WEIGHTS
     try:
         with safe_open(path, framework="pt") as file:
@@ -132,9 +136,9 @@ def read_checkpoint(folder: str | Path) -> MTRL:
             _check_shapes(shapes, config, path)
             tensors = {name: file.get_tensor(name) for name in shapes}
     except SafetensorError as error:
-        raise ValueError(_damaged(path, error)) from error
+        raise ValueError(damaged(path, error)) from error
     if tensor_digest(tensors) != digest:
-        raise ValueError(_damaged(path, "its checksum differs"))
+        raise ValueError(damaged(path, "its checksum differs"))
     # Building draws random weights; the caller's random state is none of its business.
     with torch.random.fork_rng(devices=[]):
         model = MTRL(config)
@@ -162,7 +166,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """A storage type by name; None: as it is. Raises ValueError."""
     names = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if dtype is None or dtype in names.values():
         return dtype  # type: ignore[return-value]
@@ -171,7 +176,7 @@ def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     return names[str(dtype)]
 
 
-def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+def stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     """A tensor as it is written. Vectors stay float32: they are small, and variances may leave half's
     range.
     """
@@ -193,7 +198,8 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read_limited(path: Path) -> str:
+def read_limited(path: Path) -> str:
+    """The text of a small file. Raises ValueError for a large one."""
     with path.open("rb") as file:
         content = file.read(_MAX_JSON_BYTES + 1)
     if len(content) > _MAX_JSON_BYTES:
@@ -205,15 +211,7 @@ def _read_limited(path: Path) -> str:
 
 def _parse_config(text: str, where: str) -> tuple[ModelConfig, str]:
     """(model settings, checksum) from JSON that may come from anywhere. Raises ValueError."""
-    try:
-        values = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{where} is not valid JSON ({error}); download or train the checkpoint again"
-        ) from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise ValueError(f'{where} was not written by this library: it does not say "format": "{FORMAT}"')
-    values.pop("format")
+    values = parse_object(text, where, FORMAT)
     checksum = values.pop("sha256", None)
     if not isinstance(checksum, str):
         raise ValueError(f"{where} lacks the checksum sha256")
@@ -223,6 +221,18 @@ def _parse_config(text: str, where: str) -> tuple[ModelConfig, str]:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return config, checksum
+
+
+def parse_object(text: str, where: str, form: str) -> dict[str, Any]:
+    """A JSON object that may come from anywhere and must say "format": `form`, less that entry. Raises ValueError."""
+    try:
+        values = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is not valid JSON ({error}); download or train it again") from error
+    if not isinstance(values, dict) or values.get("format") != form:
+        raise ValueError(f'{where} was not written by this library: it does not say "format": "{form}"')
+    values.pop("format")
+    return values
 
 
 def _refuse_constant(name: str) -> Any:
@@ -286,7 +296,8 @@ def _expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-def _damaged(path: Path, error: object) -> str:
+def damaged(path: Path, error: object) -> str:
+    """What to tell about a weights file that cannot be read."""
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):

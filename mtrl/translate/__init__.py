@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from .interface import Translator, check_images
+from .learned import Learned
 from .luminance import Luminance
 from .spectral import Spectral
 
-__all__ = ["TRANSLATORS", "Luminance", "Spectral", "Translator", "check_images", "load_translator"]
+__all__ = [
+    "NAMES",
+    "TRANSLATORS",
+    "Learned",
+    "Luminance",
+    "Spectral",
+    "Translator",
+    "check_images",
+    "load_translator",
+]
 
 TRANSLATORS: dict[str, type[Translator]] = {
     "luminance": Luminance,
     "spectral": Spectral,
 }
+NAMES = (*TRANSLATORS, "learned")
 
 
-def load_translator(source: str | Path) -> Translator:
-    """A translator by name ("luminance" | "spectral"), in eval() mode and without gradients of its own.
+def load_translator(
+    source: str | Path, *, revision: str | None = None, token: str | bool | None = None
+) -> Translator:
+    """A translator in eval() mode and without gradients of its own, float32, on the CPU.
 
-    Learned translators do not exist in this version. Raises FileNotFoundError for "learned", and ValueError
-    for a folder, a Hub id, or any other name.
+    source    "luminance" | "spectral" | "learned" (the one shipped in the package) | a folder written by
+              `python -m train translator` | a Hugging Face Hub id "user/repo" (configuration and weights only)
+    revision  branch, tag or commit on the Hub;  token: for private repositories
+    Raises FileNotFoundError for a translator that is not there, ValueError for one that is damaged or an unknown
+    name, OSError when the Hub cannot be reached.
     """
-    if str(source) in TRANSLATORS:
-        return TRANSLATORS[str(source)]().eval().requires_grad_(False)
-    names = " or ".join(f'"{name}"' for name in TRANSLATORS)
-    if str(source) == "learned":
-        raise FileNotFoundError(f"this version ships no learned translator: use {names}")
-    if Path(source).exists() or str(source).count("/") == 1:
-        raise ValueError(
-            f"{source}: this version cannot load learned translators from a folder or the Hub: use {names}"
-        )
-    raise ValueError(f"unknown translator {str(source)!r}: use {names}")
+    from mtrl.checkpoint import find_checkpoint
+    from mtrl.hub import REPO_ID
+
+    from .files import SHIPPED, read_translator
+
+    name = str(source)
+    if name in NAMES and revision is not None:
+        raise ValueError(f"{name} is a name; a revision belongs to a Hub id")
+    if name in TRANSLATORS:
+        return TRANSLATORS[name]().eval().requires_grad_(False)
+    if name == "learned":
+        if not SHIPPED.is_dir():
+            raise FileNotFoundError(
+                f"no learned translator is shipped in {SHIPPED}: use {_names(TRANSLATORS)}"
+            )
+        return read_translator(SHIPPED)
+    if isinstance(source, str) and not Path(name).expanduser().is_dir() and not REPO_ID.fullmatch(name):
+        raise ValueError(f"unknown translator {name!r}: use {_names(NAMES)}, a folder, or a Hub id user/repo")
+    return read_translator(find_checkpoint(source, revision=revision, token=token))
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

@@ -1,0 +1,125 @@
+"""A small convolutional network that predicts the infrared image of a visible one as luminance + correction.
+
+    out = clamp( luminance(x) + N(x) , 0, 1 )      in all three channels
+
+N is a U-shaped network: strides 1, 2, 4 and 8, residual blocks at stride 8, bilinear upsampling, and a skip
+connection at every stride, the full resolution included, so that content stays where it is. Nothing is
+normalised over the image: its brightness and contrast are part of what N sees.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .interface import Translator, check_images
+from .photometric import LUMA
+
+STRIDE = 8
+SLOPE = 0.1
+_LARGEST = {"width": 128, "deep": 512, "blocks": 32}
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedConfig:
+    """Size of the network. width: channels at full resolution (2x and 4x at strides 2 and 4); deep: channels
+    at stride 8; blocks: residual blocks there. Raises ValueError outside 1 .. 128, 512 and 32.
+    """
+
+    width: int = 24
+    deep: int = 128
+    blocks: int = 4
+
+    def __post_init__(self) -> None:
+        for name, largest in _LARGEST.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= largest:
+                raise ValueError(f"{name} must be a whole number from 1 to {largest}, not {value!r}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LearnedConfig:
+        """From parsed JSON. Raises ValueError for unknown or missing entries and impossible values."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        if set(values) != names:
+            raise ValueError(f"a translator is described by {sorted(names)}, not by {sorted(values)}")
+        return cls(**values)
+
+
+class Learned(Translator):
+    """The learned translator. Weights are drawn from torch's global generator; the last layer starts at zero,
+    so that an untrained one gives luminance.
+    """
+
+    deterministic = True
+
+    def __init__(self, config: LearnedConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or LearnedConfig()
+        width, deep = self.config.width, self.config.deep
+        channels = [width, 2 * width, 4 * width, deep]
+        steps = list(itertools.pairwise(channels))
+        self.stem = _convolution(3, width)
+        self.down = nn.ModuleList(_convolution(fine, coarse, stride=2) for fine, coarse in steps)
+        self.blocks = nn.ModuleList(Residual(deep) for _ in range(self.config.blocks))
+        self.narrow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in reversed(steps))
+        self.merge = nn.ModuleList(_convolution(fine, fine) for fine, _ in reversed(steps))
+        self.head = nn.Conv2d(width, 1, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float [N,3,H,W] in [0, 1] -> same. Raises ValueError for another shape or integers."""
+        check_images(images)
+        grey = self.predict(images.to(self.head.weight.dtype)).clamp(0, 1)
+        return grey.to(images.dtype).expand_as(images).contiguous()
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Float [N,3,H,W] -> [N,1,H,W], not cut to [0, 1]: what training sees, for its gradient."""
+        height, width = images.shape[2:]
+        padded = F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+        features = self.encode(padded)
+        x = features[-1]
+        skips = reversed(features[: len(self.down)])
+        for narrow, merge, skip in zip(self.narrow, self.merge, skips, strict=True):
+            x = merge(F.interpolate(narrow(x), scale_factor=2.0, mode="bilinear") + skip)
+        return luminance(images) + self.head(x)[:, :, :height, :width]
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Features of images whose sides are multiples of 8: strides 1, 2, 4, 8, and after each block."""
+        features = [self.stem(images - 0.5)]
+        for layer in (*self.down, *self.blocks):
+            features.append(layer(features[-1]))
+        return features
+
+
+class Residual(nn.Module):
+    """x + convolutions of x; the second starts at zero."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.first(x))
+
+
+def luminance(images: Tensor) -> Tensor:
+    """Float [N,3,H,W] -> [N,1,H,W]."""
+    weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device)
+    return (images * weights[:, None, None]).sum(dim=1, keepdim=True)
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    layer = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+    nn.init.kaiming_normal_(layer.weight, SLOPE)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return nn.Sequential(layer, nn.LeakyReLU(SLOPE))
