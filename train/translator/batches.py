@@ -1,0 +1,100 @@
+"""Batches of a translator's training: visible images, infrared images, and the truth where there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtrl.config import Modality
+from mtrl.data.augment import AugmentConfig, PairedAugment
+from mtrl.data.imageset import ImageSet
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """visible [B,3,H,W] and infrared [B,1,H,W] of unrelated people and places; truth: the visible images'
+    infrared view [B,1,H,W] in the same crop, or None. Float in [0, 1].
+
+    draws  CPU generator for what else this step draws
+    """
+
+    visible: Tensor
+    infrared: Tensor
+    truth: Tensor | None
+    draws: torch.Generator
+
+
+class Batches:
+    """Each epoch shows every visible image once; infrared ones are drawn beside them, in random order.
+
+    All randomness follows from (seed, step), so that a resumed run sees the same batches.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        rows: NDArray[np.int64],
+        truth: ImageSet | None,
+        batch_size: int,
+        augment: AugmentConfig,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        visible = images.modalities[rows] == int(Modality.VISIBLE)
+        self.images, self.truth = images, truth
+        self.visible, self.infrared = rows[visible], rows[~visible]
+        if min(len(self.visible), len(self.infrared)) == 0:
+            raise ValueError("a translator learns from visible and infrared images: one of them is missing")
+        self.batch_size = min(batch_size, len(self.visible), len(self.infrared))
+        self.augment = PairedAugment(augment)
+        self.device, self.seed = device, seed
+        # The truth has one row per visible image of the whole set, in order.
+        self.truth_row = np.cumsum(images.modalities == int(Modality.VISIBLE)) - 1
+
+    def __len__(self) -> int:
+        return len(self.visible) // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch from number `start` on."""
+        rng = np.random.default_rng([self.seed, epoch])
+        visible = rng.permutation(self.visible)
+        repeats = -(-len(visible) // len(self.infrared))
+        infrared = np.concatenate([rng.permutation(self.infrared) for _ in range(repeats)])
+        for number in range(start, len(self)):
+            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            seed = int(np.random.SeedSequence([self.seed, epoch, number]).generate_state(1)[0])
+            yield self._batch(visible[part], infrared[part], torch.Generator().manual_seed(seed))
+
+    def _batch(
+        self, visible: NDArray[np.int64], infrared: NDArray[np.int64], draws: torch.Generator
+    ) -> Batch:
+        truth = None
+        if self.truth is not None:
+            truth = to_float(self.truth.images[self.truth_row[visible]], self.device)
+        day, truth, night = self.augment(
+            to_float(self.images.images[visible], self.device),
+            truth,
+            to_float(self.images.images[infrared], self.device),
+            draws,
+        )
+        return Batch(day, night[:, :1], None if truth is None else truth[:, :1], draws)
+
+
+def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """uint8 [N,H,W,3] -> float [N,3,H,W] in [0, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(device, non_blocking=True)
+    return tensor.permute(0, 3, 1, 2).float().div_(255)
+
+
+def split_last(images: ImageSet, held_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of all identities but the `held_out` highest numbers, and rows of those. Raises ValueError."""
+    unique = np.unique(images.identities)
+    if held_out >= len(unique):
+        raise ValueError(f"cannot hold out {held_out} of {len(unique)} identities")
+    kept = np.isin(images.identities, unique[: len(unique) - held_out])
+    return np.flatnonzero(kept), np.flatnonzero(~kept)

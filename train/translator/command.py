@@ -1,0 +1,29 @@
+"""`python -m train translator`, and `python -m train translator publish RUN`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from train.translator.settings import parse
+
+
+def main(argv: Sequence[str]) -> int:
+    """Trains a translator."""
+    if argv and argv[0] == "publish":
+        from train.translator.publish import main as publish
+
+        return publish(argv[1:])
+    settings = parse(argv)
+    from mtrl.data.synthetic import truth
+    from train.data import load
+    from train.translator.loop import TranslatorTrainer
+
+    images = load(settings.data(), ("train",)).train
+    height, width = settings.image_size
+    pairs = None
+    if settings.paired:
+        pairs = truth(settings.data_seed, settings.size, (height, width), settings.cache_dir, domain="train")
+    trainer = TranslatorTrainer(settings, images, pairs)
+    progress = trainer.run()
+    print(f"{trainer.folder}: {progress['step']} steps")
+    return 0

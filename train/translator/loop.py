@@ -1,0 +1,202 @@
+"""One training run of a translator: steps, a moving average of the weights, sheets, a state to continue from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from mtrl.checkpoint import write_atomically
+from mtrl.data.augment import AugmentConfig
+from mtrl.data.imageset import ImageSet
+from mtrl.device import pick_device
+from mtrl.translate.files import save_translator
+from mtrl.translate.learned import STRIDE, Learned, luminance
+from train.log import RunLog, draw_curves, environment
+from train.loop import NonFiniteLossError, pick_precision
+from train.state import load_state, save_state
+from train.stop import StopRequest
+from train.translator.batches import Batch, Batches, split_last
+from train.translator.networks import Networks, draw_positions
+from train.translator.objective import (
+    discriminator_loss,
+    generator_loss,
+    identity_loss,
+    patch_contrast,
+    structure_loss,
+)
+from train.translator.settings import TranslatorSettings
+from train.translator.sheet import sample_sheet
+
+BETAS = (0.5, 0.99)  # little momentum: the opponent moves
+
+
+class TranslatorTrainer:
+    """`run` trains to the end or to Ctrl-C and leaves a run folder that `load_translator` reads."""
+
+    def __init__(self, settings: TranslatorSettings, images: ImageSet, truth: ImageSet | None = None) -> None:
+        self.settings = settings
+        self.images = images
+        self.folder = Path(settings.run_folder)
+        self.device = pick_device(settings.device)
+        self.precision = pick_precision(settings.precision, self.device)
+        rows, self.held_out = split_last(images, settings.hold_out)
+        augment = AugmentConfig(pad=settings.pad, flip=settings.flip, erase=0.0)
+        self.batches = Batches(images, rows, truth, settings.batch_size, augment, self.device, settings.seed)
+        self.steps_per_epoch = min(settings.batches or len(self.batches), len(self.batches))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            networks = Networks(Learned(settings.network()))
+        self.networks = networks.to(self.device, memory_format=torch.channels_last)
+        update = get_ema_multi_avg_fn(settings.ema)
+        self.average = AveragedModel(self.networks.generator, multi_avg_fn=update)
+        # One optimiser for both sides: a step moves only what has a gradient.
+        self.optimizer = torch.optim.Adam(self.networks.parameters(), settings.lr, BETAS)
+        self.progress: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0}
+
+    def run(self) -> dict[str, Any]:
+        """Trains, or continues with `resume`. Returns the last progress. Ctrl-C saves before it is raised."""
+        self._open_folder()
+        log = RunLog(self.folder, self.progress["step"])
+        try:
+            with StopRequest() as stop:
+                for epoch in range(self.progress["epoch"], self.settings.epochs):
+                    self._train_epoch(epoch, log, stop)
+                    self.progress |= {"epoch": epoch + 1, "batch": 0}
+                    self._save()
+                    self._sheet(epoch)
+        except KeyboardInterrupt:
+            self._save()
+            again = f"python -m train translator --config {self.folder / 'settings.yaml'} --resume"
+            tqdm.write(f"stopped at step {self.progress['step']}; continue with: {again}", file=sys.stderr)
+            raise
+        finally:
+            log.close()
+        draw_curves(self.folder)
+        return self.progress
+
+    def generator(self) -> Learned:
+        """The averaged network: what is kept."""
+        return self.average.module  # type: ignore[return-value]
+
+    def _open_folder(self) -> None:
+        state = self.folder / "last" / "state.safetensors"
+        if self.settings.resume:
+            self.progress = load_state(state, self.networks, self.optimizer, self.average)
+            return
+        if state.exists():
+            raise ValueError(
+                f"{self.folder} already holds a run: add --resume to continue it, or choose another --output"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
+        write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
+
+    def _train_epoch(self, epoch: int, log: RunLog, stop: StopRequest) -> None:
+        settings, start = self.settings, self.progress["batch"]
+        last = settings.epochs * self.steps_per_epoch
+        title = f"epoch {epoch + 1}/{settings.epochs}"
+        since, images = perf_counter(), 0
+        with tqdm(total=self.steps_per_epoch, initial=start, desc=title, unit="step", leave=False) as bar:
+            for _, batch in zip(
+                range(start, self.steps_per_epoch), self.batches.epoch(epoch, start), strict=False
+            ):
+                stop.check()
+                parts = self._step(batch)
+                images += len(batch.visible)
+                self.progress["step"] += 1
+                self.progress["batch"] += 1
+                bar.update()
+                step = self.progress["step"]
+                if step % settings.log_every == 0 or step == last:
+                    values = {f"loss_{name}": float(value) for name, value in parts.items()}
+                    self._check_finite(values, step)
+                    rate = images / (perf_counter() - since)
+                    since, images = perf_counter(), 0
+                    more = {"learning_rate": self._learning_rate(), "images_per_second": rate}
+                    log.write("train", step, {"epoch": epoch + 1, **values, **more})
+                    bar.set_postfix_str(" ".join(f"{n[5:]} {v:.2f}" for n, v in values.items()))
+            stop.check()
+
+    def _learning_rate(self) -> float:
+        """Constant over the first half of the run, then linear to zero."""
+        share = self.progress["step"] / (self.settings.epochs * self.steps_per_epoch)
+        return self.settings.lr * min(1.0, 2 * (1 - share))
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the generator with its projections, then one of the discriminator."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        discriminator = self.networks.discriminator
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        discriminator.requires_grad_(False)
+        with autocast:
+            fake, parts = self._generator_terms(batch)
+        self._descend(sum(self._weight(name) * value for name, value in parts.items()))
+        discriminator.requires_grad_(True)
+        with autocast:
+            verdicts = discriminator(torch.cat([batch.infrared, fake.detach()]))
+        real, translated = verdicts.chunk(2)
+        loss = discriminator_loss(real, translated)
+        self._descend(loss)
+        self.average.update_parameters(self.networks.generator)
+        return {name: value.detach() for name, value in parts.items()} | {"discriminator": loss.detach()}
+
+    def _weight(self, name: str) -> float:
+        return float(getattr(self.settings, name))
+
+    def _descend(self, loss: Any) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+    def _generator_terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The translated images [B,1,H,W], and each term whose weight is not zero."""
+        networks, settings = self.networks, self.settings
+        visible = batch.visible.contiguous(memory_format=torch.channels_last)
+        fake = networks.generator.predict(visible)
+        parts = {"adversarial": generator_loss(networks.discriminator(fake))}
+        if settings.structure:
+            parts["structure"] = structure_loss(fake, luminance(visible))
+        if settings.contrast:
+            height, width = (side // STRIDE * STRIDE for side in fake.shape[2:])
+            with torch.no_grad():
+                source = networks.stages(visible[:, :, :height, :width])
+            output = networks.stages(fake[:, :, :height, :width])
+            places = draw_positions(source, settings.samples, batch.draws)
+            pairs = zip(networks.projection(output, places), networks.projection(source, places), strict=True)
+            terms = [patch_contrast(q, k) for q, k in pairs]
+            parts["contrast"] = torch.stack(terms).mean()
+        if settings.identity:
+            same = networks.generator.predict(batch.infrared.expand(-1, 3, -1, -1))
+            parts["identity"] = identity_loss(same, batch.infrared)
+        if batch.truth is not None:
+            parts["truth"] = identity_loss(fake, batch.truth)
+        return fake, parts
+
+    def _check_finite(self, values: dict[str, float], step: int) -> None:
+        bad = [name for name, value in values.items() if not torch.isfinite(torch.tensor(value))]
+        if bad:
+            raise NonFiniteLossError(
+                f"the loss is not finite at step {step} ({', '.join(bad)}); the state before this epoch stands in "
+                f"{self.folder / 'last'}; try a lower --lr or --precision fp32"
+            )
+
+    def _save(self) -> None:
+        save_translator(self.generator(), self.folder)
+        state = self.folder / "last" / "state.safetensors"
+        save_state(state, self.networks, self.optimizer, self.average, self.progress)
+
+    def _sheet(self, epoch: int) -> None:
+        every, last = self.settings.sheet_every, epoch + 1 == self.settings.epochs
+        if every and (last or (epoch + 1) % every == 0):
+            sample_sheet(self.images, self.held_out, self.generator(), self.device).save(
+                self.folder / f"samples-{epoch + 1:03d}.jpg", quality=92
+            )

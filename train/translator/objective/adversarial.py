@@ -1,0 +1,18 @@
+"""Least-squares adversarial loss (arXiv 1611.04076): verdicts near 1 for infrared, near 0 for translated.
+
+L_D = ( mean (D(r) - 1)^2 + mean D(G(x))^2 ) / 2          L_G = mean (D(G(x)) - 1)^2
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def discriminator_loss(infrared: Tensor, translated: Tensor) -> Tensor:
+    """From verdicts of any shape on real infrared and on translated images."""
+    return ((infrared.float() - 1).square().mean() + translated.float().square().mean()) / 2
+
+
+def generator_loss(translated: Tensor) -> Tensor:
+    """From verdicts of any shape on translated images."""
+    return (translated.float() - 1).square().mean()

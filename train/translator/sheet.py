@@ -1,0 +1,31 @@
+"""Samples of a run as a picture: what goes in, what comes out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from mtrl.config import Modality
+from mtrl.data.imageset import ImageSet
+from mtrl.translate.learned import Learned, luminance
+from train.translator.batches import to_float
+
+COLUMNS = 12
+
+
+def sample_sheet(
+    images: ImageSet, rows: NDArray[np.int64], generator: Learned, device: torch.device
+) -> Image.Image:
+    """Rows: visible, luminance, translated, and real infrared images of other people. Without `rows`, any images."""
+    rows = rows if len(rows) else np.arange(len(images))
+    kinds = images.modalities[rows]
+    day, night = rows[kinds == int(Modality.VISIBLE)], rows[kinds == int(Modality.INFRARED)]
+    day, night = (part[np.linspace(0, len(part) - 1, COLUMNS).astype(int)] for part in (day, night))
+    visible = to_float(images.images[day], device)
+    with torch.inference_mode():
+        made = [visible, luminance(visible).expand_as(visible), generator(visible)]
+    strips = [(255 * x).round().byte().permute(0, 2, 3, 1).cpu().numpy() for x in made]
+    strips.append(images.images[night])
+    return Image.fromarray(np.concatenate([np.concatenate(list(strip), axis=1) for strip in strips]))
