@@ -11,6 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 import gradio as gr
 
 from mtrl.demo import about_tab, endpoints, retrieve_tab, transition_tab
+from mtrl.demo.models import Models
 from mtrl.demo.parts import html
 from mtrl.demo.service import DemoService
 from mtrl.demo.style import CSS
@@ -23,19 +24,22 @@ images, which stand between the two.</p></div>
 <i></i><span class="m-t">Transition</span><i></i><span class="m-i">Infrared</span></div></header>"""
 
 
-def build_page(service: DemoService, checkpoint: Path | None = None) -> gr.Blocks:
-    """The page over a service. `checkpoint` is the model's folder, for its card."""
+def build_page(service: DemoService, checkpoint: Path | None = None, public: bool = False) -> gr.Blocks:
+    """The page over a service. `checkpoint` is the model's folder, for its card. A `public` page, one that
+    strangers can reach, takes other models from the Hub only."""
+    models = Models(service, checkpoint, public)
     with gr.Blocks(
         title="MTRL: visible-infrared person re-identification",
         delete_cache=(300, 1800),
         analytics_enabled=False,
     ) as page:
+        chosen = gr.State("")  # the source of the model that this visitor works with
         html(HEADER)
         with gr.Tabs():
             with gr.Tab("Retrieve", id="retrieve"):
-                retrieve_tab.build(service)
+                retrieve_tab.build(models, chosen)
             with gr.Tab("Transition", id="transition"):
-                transition_tab.build(service)
+                transition_tab.build(models, chosen)
             with gr.Tab("About", id="about"):
                 about_tab.build(service, checkpoint)
         endpoints.add_encode(service)

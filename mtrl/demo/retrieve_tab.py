@@ -8,6 +8,7 @@ from PIL import Image
 from mtrl.config import Modality
 from mtrl.demo import cards, endpoints
 from mtrl.demo.folder import Picture
+from mtrl.demo.models import Models
 from mtrl.demo.parts import PRIVATE, Tab, answer_uploads, ask, html, picture_input, publish, spread
 from mtrl.demo.service import AUTO, DIRECTIONS, DemoService
 
@@ -15,8 +16,9 @@ EXAMPLES = 6
 SHOWN = 12
 
 
-def build(service: DemoService) -> Tab:
-    """The tab's components and events, inside the current `gr.Tab`."""
+def build(models: Models, chosen: gr.State) -> Tab:
+    """The tab's components and events, inside the current `gr.Tab`. `chosen` holds the visitor's model."""
+    service = models.home.service
     examples = {m: _examples(service, m) for m in Modality}
     first = examples[Modality.VISIBLE][0]
     with gr.Row(equal_height=False):
@@ -41,20 +43,21 @@ def build(service: DemoService) -> Tab:
                 _answer(service, service.open(first), AUTO, SHOWN), clicks=True, follow=True, elem_id="answer"
             )
 
-    def respond(image: str | None, direction: str, k: float) -> str:
-        return _answer(service, image, direction, int(k))
+    def respond(image: str | None, direction: str, k: float, source: str) -> str:
+        return _answer(ask(lambda: models.service(source)), image, direction, int(k))
 
-    def picked(k: float, event: gr.EventData) -> tuple[str, str, str]:
+    def picked(k: float, source: str, event: gr.EventData) -> tuple[str, str, str]:
+        service = ask(lambda: models.service(source))
         picture = ask(lambda: service.open(service.picture(str(event.picture))))
         # A click on a result continues in the other direction, whatever was chosen for the picture before it.
         return publish(picture, image), AUTO, _answer(service, picture, AUTO, int(k))
 
-    inputs = [image, direction, k]
+    inputs = [image, direction, k, chosen]
     answer_uploads(image, respond, inputs, answer)
-    gr.on([search.click, direction.input, k.release], respond, inputs, answer, **PRIVATE)
+    gr.on([search.click, direction.input, k.release, chosen.change], respond, inputs, answer, **PRIVATE)
     for source in (picks, answer):
-        source.click(picked, k, [image, direction, answer], **PRIVATE)
-    endpoints.add_retrieve(service, inputs)
+        source.click(picked, [k, chosen], [image, direction, answer], **PRIVATE)
+    endpoints.add_retrieve(service, [image, direction, k])
     return Tab(picks=picks, endpoints=("retrieve",))
 
 

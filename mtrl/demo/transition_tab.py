@@ -7,14 +7,16 @@ from PIL import Image
 
 from mtrl.config import Modality
 from mtrl.demo import cards, endpoints
+from mtrl.demo.models import Models
 from mtrl.demo.parts import PRIVATE, Tab, answer_uploads, ask, html, picture_input, publish, spread
 from mtrl.demo.service import DemoService
 
 EXAMPLES = 12
 
 
-def build(service: DemoService) -> Tab:
-    """The tab's components and events, inside the current `gr.Tab`."""
+def build(models: Models, chosen: gr.State) -> Tab:
+    """The tab's components and events, inside the current `gr.Tab`. `chosen` holds the visitor's model."""
+    service = models.home.service
     visible = [p for p in service.pictures if p.modality is Modality.VISIBLE]
     with_truth = [p for p in visible if p.truth is not None]
     examples = spread(with_truth or visible, EXAMPLES)
@@ -33,18 +35,19 @@ def build(service: DemoService) -> Tab:
         with gr.Column(scale=8, min_width=290):
             trio = html(_trio(service, first, service.translator), follow=True, elem_id="trio")
 
-    def respond(image: str | None, translator: str) -> str:
-        return _trio(service, image, translator)
+    def respond(image: str | None, translator: str, source: str) -> str:
+        return _trio(ask(lambda: models.service(source)), image, translator)
 
-    def picked(translator: str, event: gr.EventData) -> tuple[str, str]:
+    def picked(translator: str, source: str, event: gr.EventData) -> tuple[str, str]:
+        service = ask(lambda: models.service(source))
         picture = ask(lambda: service.open(service.picture(str(event.picture))))
         return publish(picture, image), _trio(service, picture, translator)
 
-    inputs = [image, translator]
+    inputs = [image, translator, chosen]
     answer_uploads(image, respond, inputs, trio)
-    translator.input(respond, inputs, trio, **PRIVATE)
-    picks.click(picked, translator, [image, trio], **PRIVATE)
-    endpoints.add_translate(service, inputs)
+    gr.on([translator.input, chosen.change], respond, inputs, trio, **PRIVATE)
+    picks.click(picked, [translator, chosen], [image, trio], **PRIVATE)
+    endpoints.add_translate(service, [image, translator])
     return Tab(picks=picks, endpoints=("translate",))
 
 
