@@ -9,15 +9,30 @@ import json
 from collections.abc import Iterable, Sequence
 
 from mtrl.config import ModelConfig
+from mtrl.hub import PLACEHOLDER
 
 PAPER = "https://arxiv.org/abs/2511.02685"
 USES = """\
-Research on visible-infrared person re-identification: comparing methods, teaching, reproducing figures.
+For research on visible-infrared person re-identification: comparing methods, teaching, reproducing figures.
 
-An embedding of a person's image is biometric data. Use it only with people who know of it and agree, or where a law
-that names this use allows it. Do not use this model to watch, track or identify people without that, to decide about a
-person (access, work, policing), or to infer origin, health, belief or any other trait. A high score is a resemblance
-under this model, not a proof of identity."""
+**Not for** watching, tracking or identifying people without their knowledge, for decisions about a person (access,
+work, policing), or for inferring origin, health, belief or any other trait. An embedding of a person's image is
+biometric data: use it only with people who know of it and agree, or where a law that names this use allows it. A high
+score is a resemblance under this model, not a proof of identity. `docs/responsible-use.md` of the library says more."""
+CITATION = f"""\
+The idea is that of the paper; the formulas are this project's own.
+
+```bibtex
+@misc{{yuan2025modalitytransition,
+  title  = {{Modality-Transition Representation Learning for Visible-Infrared Person Re-Identification}},
+  author = {{Chao Yuan and Zanwu Liu and Guiwei Zhang and Haoxuan Xu and Yujian Zhao and Guanglin Niu and Bo Li}},
+  year   = {{2025}},
+  eprint = {{2511.02685}},
+  archivePrefix = {{arXiv}},
+  url    = {{{PAPER}}}
+}}
+```"""
+LICENCES = {"mit": "MIT"}
 LIMITS = (
     "Expects one whole, upright person per image, cropped close; anything else still gets an embedding.",
     "Clothes carry most of what it recognises: the same person in other clothes is another person to it.",
@@ -46,7 +61,8 @@ class CardFacts:
 
     name      title;  dataset  what it was trained on;  command  the exact line that trained it
     training  further facts, e.g. {"epochs": "60", "machine": "2 CPU cores, 40 minutes"}
-    results   figures of `python -m eval`;  limits  sentences added to those that hold for every model
+    results   figures of `python -m eval`;  protocol  the rules they follow, in a sentence or two
+    evaluation  the line that prints the figures;  limits  sentences added to those that hold for every model
     license   an identifier of the Hugging Face Hub, e.g. "mit"
     """
 
@@ -56,6 +72,8 @@ class CardFacts:
     seed: int | None = None
     training: dict[str, str] = dataclasses.field(default_factory=dict)
     results: Sequence[Result] = ()
+    protocol: str = ""
+    evaluation: str = ""
     limits: Sequence[str] = ()
     license: str = "mit"
 
@@ -65,7 +83,9 @@ def model_card(config: ModelConfig, facts: CardFacts | None = None) -> str:
     facts = facts or CardFacts()
     sections = [_front_matter(facts), f"# {_line(facts.name)}\n\n{_summary(config)}"]
     if facts.results:
-        sections.append("## Results\n\n" + _table(facts.results))
+        parts = [_table(facts.results), facts.protocol.strip()]
+        parts += [f"Printed by:\n\n```\n{facts.evaluation.strip()}\n```"] * bool(facts.evaluation)
+        sections.append("## Results\n\n" + "\n\n".join(part for part in parts if part))
     sections.append("## Use\n\n" + _USAGE)
     made = [("Data", facts.dataset), ("Seed", "" if facts.seed is None else str(facts.seed))]
     rows = [f"- {name}: {_line(value)}" for name, value in (*made, *facts.training.items()) if value]
@@ -76,17 +96,18 @@ def model_card(config: ModelConfig, facts: CardFacts | None = None) -> str:
     sections.append("## Intended use\n\n" + USES)
     sections.append("## Limits\n\n" + "\n".join(f"- {_line(limit)}" for limit in (*LIMITS, *facts.limits)))
     sections.append(
-        "## Method\n\nModality-transition representation learning after "
-        f"[arXiv 2511.02685]({PAPER}). The properties are the paper's, the formulas are this project's own."
+        f"## Licence\n\n{LICENCES.get(facts.license, facts.license)}. Data sets keep the terms of their authors: "
+        "weights trained on them may not be used in ways that those forbid."
     )
+    sections.append("## Citation\n\n" + CITATION)
     return "\n\n".join(sections) + "\n"
 
 
-_USAGE = """\
+_USAGE = f"""\
 ```python
 from mtrl import Gallery, load_pretrained
 
-model = load_pretrained("user/repo")  # or the folder of this file
+model = load_pretrained("{PLACEHOLDER}")  # or the folder of this file
 gallery = Gallery.build(model, ["night1.jpg", "night2.jpg"], modality="infrared")
 scores, indices = gallery.search(model.encode(["day.jpg"], modality="visible"), k=2)
 ```"""

@@ -1,12 +1,22 @@
-"""The Hugging Face Hub: three files of a model, fetched and uploaded, with errors that say what to do."""
+"""The Hugging Face Hub: models fetched and published, and Spaces published, with errors that say what to do.
+
+The client is imported where it is used: it takes a while, and most work needs no Hub. Tokens are left to it: they come
+from `hf auth login`, HF_TOKEN or a `token` argument, and are never part of an error, a log line or a file.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+PLACEHOLDER = "user/repo"  # what a card calls its repository until it has one
+_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}\b")
+_BINARY = (".safetensors", ".jpg", ".png", ".webp")
+_KEPT = ".gitattributes"  # the Hub's own file
 
 
 def download(repo_id: str, revision: str | None, token: str | bool | None) -> Path:
@@ -19,19 +29,28 @@ def download(repo_id: str, revision: str | None, token: str | bool | None) -> Pa
     try:
         paths = [hf_hub_download(repo_id, name, revision=revision, token=token) for name in (CONFIG, WEIGHTS)]
     except Exception as error:
-        raise _hub_error(repo_id, revision, error) from error
+        raise _download_error(repo_id, revision, error) from error
     return Path(paths[0]).parent
 
 
-def _hub_error(repo_id: str, revision: str | None, error: Exception) -> Exception:
-    """The Hub client's many errors as one sentence each. Tokens are not part of any of them."""
+def advice_on_copy(folder: Path) -> str:
+    """What to do about a damaged checkpoint in the Hub's cache; "" for any other folder."""
+    if folder.parent.name != "snapshots":
+        return ""
+    return f"; this is a copy from the Hub: delete {folder.parents[1]}, then load it again"
+
+
+def _download_error(repo_id: str, revision: str | None, error: Exception) -> Exception:
+    """The Hub client's many errors as one sentence each."""
     from huggingface_hub import errors
 
     at = f" at revision {revision}" if revision else ""
     if isinstance(error, errors.GatedRepoError):
         return OSError(f"{repo_id} is gated: accept its terms on the Hub, then log in with `hf auth login`")
     if isinstance(error, errors.RevisionNotFoundError):
-        return FileNotFoundError(f"{repo_id} on the Hub has no revision {revision}")
+        return FileNotFoundError(
+            f"{repo_id} on the Hub has no revision {revision}; give one of its branches, tags or commits"
+        )
     if isinstance(error, errors.RepositoryNotFoundError):
         return FileNotFoundError(
             f"there is no folder {repo_id} here and no model {repo_id} on the Hub that you may read; check "
@@ -43,7 +62,9 @@ def _hub_error(repo_id: str, revision: str | None, error: Exception) -> Exceptio
             "Hub cannot be reached; connect and try again"
         )
     if isinstance(error, errors.EntryNotFoundError):
-        return FileNotFoundError(f"{repo_id}{at} on the Hub is no checkpoint: it lacks {CONFIG} or {WEIGHTS}")
+        return FileNotFoundError(
+            f"{repo_id}{at} on the Hub is no checkpoint of this library: it lacks {CONFIG} or {WEIGHTS}"
+        )
     if isinstance(error, ValueError) and not isinstance(error, OSError):
         return ValueError(f"{repo_id}{at} cannot be loaded from the Hub: {error}")
     return OSError(f"{repo_id}{at} cannot be loaded from the Hub ({type(error).__name__}); try again later")
@@ -56,37 +77,129 @@ def upload_folder(
     private: bool | None = None,
     token: str | bool | None = None,
     revision: str | None = None,
+    tag: str | None = None,
     commit_message: str = "Upload model",
 ) -> str:
-    """Creates the repository if need be, uploads the files of a checkpoint folder (configuration, weights and
-    card; nothing else), and returns the commit's address.
+    """Uploads configuration, weights and card of a folder, nothing else of it, and returns the commit's address.
 
-    revision: a branch, made if need be. Raises ValueError for an impossible name, OSError when the Hub
-    refuses or cannot be reached.
+    The card's examples name `repo_id` then. Other arguments and errors as in `upload_files`.
+    """
+    files: dict[str, Path | bytes] = {name: Path(folder) / name for name in (CONFIG, WEIGHTS)}
+    card = Path(folder) / CARD
+    if card.is_file():
+        text = card.read_text(encoding="utf-8")
+        files[CARD] = re.sub(rf"(?<![\w/-]){PLACEHOLDER}(?![\w/-])", repo_id, text).encode()
+    return upload_files(
+        files,
+        repo_id,
+        private=private,
+        token=token,
+        revision=revision,
+        tag=tag,
+        commit_message=commit_message,
+    )
+
+
+def upload_files(
+    files: Mapping[str, Path | bytes],
+    repo_id: str,
+    *,
+    kind: str = "model",
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    tag: str | None = None,
+    commit_message: str = "Upload",
+    mirror: bool = False,
+) -> str:
+    """One commit of files (name there -> path or content here); returns its address.
+
+    kind      "model" or "space" (Gradio);  private: for a repository that does not exist yet
+    revision  a branch, made if need be;  tag: a name for this commit, to load it by later
+    mirror    also deletes what the repository has and `files` has not
+    An upload that breaks off leaves the branch as it was, and what was transferred is not sent again. Raises
+    ValueError for an impossible name or a file that holds an access token, OSError when the Hub refuses or cannot
+    be reached.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    check_repo_id(repo_id)
+    _refuse_tokens(files, token)
+    api = HfApi(token=token)
+    try:
+        _create(api, repo_id, kind, private)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, repo_type=kind, exist_ok=True)
+        there = api.list_repo_files(repo_id, repo_type=kind, revision=revision) if mirror else []
+        operations: list[Any] = [
+            CommitOperationDelete(name) for name in there if name not in files and name != _KEPT
+        ]
+        operations += [
+            CommitOperationAdd(name, str(source) if isinstance(source, Path) else source)
+            for name, source in files.items()
+        ]
+        commit = api.create_commit(
+            repo_id, operations, commit_message=commit_message, repo_type=kind, revision=revision
+        )
+        if tag is not None:
+            api.create_tag(repo_id, tag=tag, revision=commit.oid, repo_type=kind)
+    except Exception as error:
+        raise _upload_error(repo_id, error) from error
+    return str(commit.commit_url)
+
+
+def reserve(repo_id: str, *, private: bool | None = None, token: str | bool | None = None) -> None:
+    """Makes the repository of a model unless it exists, so that missing rights show before long work, not after.
+
+    Errors as in `upload_files`.
     """
     from huggingface_hub import HfApi
 
+    check_repo_id(repo_id)
+    try:
+        _create(HfApi(token=token), repo_id, "model", private)
+    except Exception as error:
+        raise _upload_error(repo_id, error) from error
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raises ValueError for what cannot be the name of a repository."""
     if not REPO_ID.fullmatch(repo_id):
         raise ValueError(f'a Hub repository is written "user/repo", not {repo_id!r}')
-    api = HfApi(token=token)
-    try:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        if revision is not None:
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=str(folder),
-            commit_message=commit_message,
-            revision=revision,
-            allow_patterns=[CONFIG, WEIGHTS, CARD],
-        )
-    except Exception as error:
-        if isinstance(error, ValueError) and not isinstance(error, OSError):
-            raise
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        reason = f"HTTP {status}" if status else type(error).__name__
-        raise OSError(
-            f"{repo_id} cannot be uploaded ({reason}); log in with `hf auth login` (or pass token=...) with "
-            "the right to write there, and check the connection"
-        ) from error
-    return str(commit.commit_url)
+
+
+def _create(api: Any, repo_id: str, kind: str, private: bool | None) -> None:
+    sdk = "gradio" if kind == "space" else None
+    api.create_repo(repo_id, private=private, exist_ok=True, repo_type=kind, space_sdk=sdk)
+
+
+def _refuse_tokens(files: Mapping[str, Path | bytes], token: str | bool | None) -> None:
+    """Last look before anything leaves this machine: no text with an access token in it."""
+    from huggingface_hub import get_token
+
+    own = token if isinstance(token, str) else get_token()
+    for name, source in files.items():
+        if name.endswith(_BINARY):
+            continue
+        content = source.read_bytes() if isinstance(source, Path) else source
+        if _TOKEN.search(content) or (own and own.encode() in content):
+            raise ValueError(f"{name} holds a Hub access token; remove it from the file, then upload again")
+
+
+def _upload_error(repo_id: str, error: Exception) -> Exception:
+    if isinstance(error, ValueError) and not isinstance(error, OSError):
+        return ValueError(f"{repo_id} cannot be uploaded: {error}")
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403, 404):
+        advice = "log in with `hf auth login`, or set HF_TOKEN (or pass token=...), with a token that may write there"
+    elif status == 409:
+        advice = "this name is taken there; choose another tag or branch"
+    elif status == 412:
+        advice = "somebody else uploaded at the same moment; run it again"
+    elif type(error).__name__ == "OfflineModeIsEnabled":
+        advice = "unset HF_HUB_OFFLINE, then run it again"
+    else:
+        advice = "what is there has not changed; check the connection and run it again"
+    return OSError(
+        f"{repo_id} cannot be uploaded ({f'HTTP {status}' if status else type(error).__name__}); {advice}"
+    )

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtrl.backbone import Backbone
+from mtrl.card import model_card
 from mtrl.checkpoint import CLASSIFIER, save_checkpoint, tensor_digest
 from mtrl.config import Modality, ModelConfig
 from mtrl.head import BNNeck
@@ -131,22 +132,25 @@ class MTRL(nn.Module):
         private: bool | None = None,
         token: str | bool | None = None,
         revision: str | None = None,
+        tag: str | None = None,
         commit_message: str = "Upload model",
         card: str | None = None,
     ) -> str:
         """Uploads what `save_pretrained` writes to the Hugging Face Hub; returns the commit's address.
 
-        revision: a branch, made if need be. token: default is the one logged in. Raises ValueError for an
-        impossible name, OSError when the Hub refuses or cannot be reached.
+        revision: a branch, made if need be; tag: a name for this commit. token: default is the one logged in.
+        card: README.md there, by default one without figures (`python -m train publish` measures them). Raises
+        ValueError for an impossible name, OSError when the Hub refuses or cannot be reached.
         """
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, card=card)
+            self.save_pretrained(folder, card=card or model_card(self.config))
             return upload_folder(
                 folder,
                 repo_id,
                 private=private,
                 token=token,
                 revision=revision,
+                tag=tag,
                 commit_message=commit_message,
             )
 

@@ -1,4 +1,7 @@
-"""A small Hugging Face Hub on loopback: enough of its HTTP to create, upload and download model repositories."""
+"""A small Hugging Face Hub on loopback: enough of its HTTP to create, upload and download models and Spaces.
+
+Spaces are kept under the name "spaces/user/name".
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import base64
 import dataclasses
 import hashlib
 import json
+import os
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,19 +22,25 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 TOKEN = "hf_stub_token"
-REPO = r"(?P<repo>[^/]+/[^/]+)"
+REPO = r"(?P<repo>(?:spaces/)?[^/]+/[^/]+)"
+KIND = r"/api/(?P<kind>model|space)s/(?P<repo>[^/]+/[^/]+)"
+LARGE = (".safetensors", ".jpg", ".png")
 
 
 @dataclasses.dataclass
 class Repo:
     private: bool = False
     gated: bool = False
+    sdk: str | None = None
     branches: dict[str, str] = dataclasses.field(default_factory=lambda: {"main": "0" * 40})
     commits: dict[str, dict[str, bytes]] = dataclasses.field(default_factory=lambda: {"0" * 40: {}})
 
 
 class Hub(ThreadingHTTPServer):
-    """`repos` is its whole state; `requests` lists "METHOD path" of all that was asked."""
+    """`repos` is its whole state; `requests` lists "METHOD path" of all that was asked.
+
+    `broken` uploads of large files break off half way before one gets through.
+    """
 
     daemon_threads = True
 
@@ -38,6 +49,7 @@ class Hub(ThreadingHTTPServer):
         self.repos: dict[str, Repo] = {}
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self.broken = 0
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -50,12 +62,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
+        if self.command == "PUT" and self.server.broken:
+            self.server.broken -= 1
+            self.rfile.read(1000)
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
         for method, pattern, handle in ROUTES:
             match = re.fullmatch(pattern, path)
             if match and self.command in method:
-                handle(self, **match.groupdict())
+                found = match.groupdict()
+                if found.pop("kind", "model") == "space":
+                    found["repo"] = f"spaces/{found['repo']}"
+                handle(self, **found)
                 return
         self.reply(501, {"error": f"not in the stub: {self.command} {path}"})
 
@@ -93,9 +114,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         wanted = json.loads(self.body)
         name = f"{wanted['organization']}/{wanted['name']}" if wanted.get("organization") else wanted["name"]
+        if wanted.get("type") == "space":
+            name = f"spaces/{name}"
         status = 409 if name in self.server.repos else 200
         private = bool(wanted.get("private") or wanted.get("visibility") == "private")
-        self.server.repos.setdefault(name, Repo(private=private))
+        self.server.repos.setdefault(name, Repo(private=private, sdk=wanted.get("sdk")))
         self.reply(status, {"url": f"{self.server.url}/{name}", "error": "exists"})
 
     def branch(self, repo: str, branch: str) -> None:
@@ -105,6 +128,19 @@ class Handler(BaseHTTPRequestHandler):
         status = 409 if branch in known.branches else 200
         known.branches.setdefault(branch, known.branches["main"])
         self.reply(status, {"error": "Reference already exists"})
+
+    def tag(self, repo: str, revision: str) -> None:
+        if self.find(repo, revision) is None:
+            return
+        known, name = self.server.repos[repo], json.loads(self.body)["tag"]
+        status = 409 if name in known.branches else 200
+        known.branches.setdefault(name, known.branches.get(revision, revision))
+        self.reply(status, {"error": "Reference already exists"})
+
+    def tree(self, repo: str, revision: str) -> None:
+        if (files := self.find(repo, revision)) is not None:
+            rows = [{"type": "file", "path": n, "size": len(b), "oid": "0" * 40} for n, b in files.items()]
+            self.reply(200, rows)
 
     def validate(self) -> None:
         self.reply(200, {"errors": [], "warnings": []})
@@ -119,20 +155,25 @@ class Handler(BaseHTTPRequestHandler):
         if self.find(repo, revision) is None:
             return
         names = [file["path"] for file in json.loads(self.body)["files"]]
-        modes = {name: "lfs" if name.endswith(".safetensors") else "regular" for name in names}
+        modes = {name: "lfs" if name.endswith(LARGE) else "regular" for name in names}
         files = [{"path": n, "uploadMode": m, "shouldIgnore": False} for n, m in modes.items()]
         self.reply(200, {"files": files})
 
     def batch(self, repo: str) -> None:
-        objects = [
-            {**o, "actions": {"upload": {"href": f"{self.server.url}/blob/{o['oid']}"}}}
-            for o in json.loads(self.body)["objects"]
-        ]
+        if not self.signed_in:
+            self.reply(401, {"error": "no"})
+            return
+        objects = json.loads(self.body)["objects"]
+        for wanted in objects:  # what is there already need not be sent again
+            if wanted["oid"] not in self.server.blobs:
+                wanted["actions"] = {"upload": {"href": f"{self.server.url}/blob/{wanted['oid']}"}}
         self.reply(200, {"transfer": "basic", "objects": objects})
 
     def blob(self, oid: str) -> None:
-        self.server.blobs[oid] = self.body
-        self.reply(200 if hashlib.sha256(self.body).hexdigest() == oid else 400)
+        whole = hashlib.sha256(self.body).hexdigest() == oid
+        if whole:
+            self.server.blobs[oid] = self.body
+        self.reply(200 if whole else 400)
 
     def commit(self, repo: str, revision: str) -> None:
         old = self.find(repo, revision)
@@ -147,6 +188,8 @@ class Handler(BaseHTTPRequestHandler):
                 files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             elif line["key"] == "lfsFile":
                 files[line["value"]["path"]] = self.server.blobs[line["value"]["oid"]]
+            elif line["key"] == "deletedFile":
+                del files[line["value"]["path"]]
         known = self.server.repos[repo]
         sha = hashlib.sha1(f"{repo} {revision} {len(known.commits)}".encode()).hexdigest()
         known.commits[sha] = files
@@ -169,11 +212,13 @@ class Handler(BaseHTTPRequestHandler):
 ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/api/repos/create", Handler.create),
     ("POST", "/api/validate-yaml", Handler.validate),
-    ("POST", rf"/api/models/{REPO}/branch/(?P<branch>.+)", Handler.branch),
-    ("POST", rf"/api/models/{REPO}/preupload/(?P<revision>.+)", Handler.preupload),
-    ("POST", rf"/api/models/{REPO}/commit/(?P<revision>.+)", Handler.commit),
-    ("GET", rf"/api/models/{REPO}/revision/(?P<revision>.+)", Handler.info),
-    ("GET", rf"/api/models/{REPO}", Handler.info),
+    ("POST", rf"{KIND}/branch/(?P<branch>.+)", Handler.branch),
+    ("POST", rf"{KIND}/tag/(?P<revision>.+)", Handler.tag),
+    ("POST", rf"{KIND}/preupload/(?P<revision>.+)", Handler.preupload),
+    ("POST", rf"{KIND}/commit/(?P<revision>.+)", Handler.commit),
+    ("GET", rf"{KIND}/tree/(?P<revision>.+)", Handler.tree),
+    ("GET", rf"{KIND}/revision/(?P<revision>.+)", Handler.info),
+    ("GET", KIND, Handler.info),
     ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", Handler.batch),
     ("PUT", r"/blob/(?P<oid>[0-9a-f]{64})", Handler.blob),
     ("GET HEAD", rf"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<name>.+)", Handler.resolve),
@@ -181,28 +226,62 @@ ROUTES: list[tuple[str, str, Any]] = [
 
 
 @contextmanager
+def serving() -> Iterator[Hub]:
+    """The stub alone, for clients in other processes (see `client_environment`)."""
+    hub = Hub()
+    threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
+
+
+def client_environment(hub: Hub, home: str, token: str | None) -> dict[str, str]:
+    """Variables that point a client at the stub, with a home folder and a token of its own."""
+    hidden = ("HF_", "HUGGING", "PYTHON", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    signed_in = {"HF_TOKEN": token} if token else {}
+    return {
+        **kept,
+        **signed_in,
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": f"{home}/hf",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0",
+        "HOME": home,
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
+@contextmanager
 def running_hub(monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterator[Hub]:
     """The stub, with the installed huggingface_hub pointed at it, at an empty cache, and signed out."""
     from huggingface_hub import close_session, constants
 
-    hub = Hub()
-    threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    for name, value in {
-        "ENDPOINT": hub.url,
-        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_CACHE": cache,
-        "HF_TOKEN_PATH": f"{cache}/no-token",
-        "HF_HUB_DISABLE_XET": True,
-        "HF_HUB_OFFLINE": False,
-    }.items():
-        monkeypatch.setattr(constants, name, value)
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    close_session()  # the client may hold a connection with other settings
-    try:
-        yield hub
-    finally:
-        close_session()
-        hub.shutdown()
-        hub.server_close()
+    with serving() as hub:
+        for name, value in {
+            "ENDPOINT": hub.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": cache,
+            "HF_TOKEN_PATH": f"{cache}/no-token",
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_OFFLINE": False,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        for name in (
+            "HF_TOKEN",
+            "HUGGING_FACE_HUB_TOKEN",
+            "HTTP_PROXY",
+            "http_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        close_session()  # the client may hold a connection with other settings
+        try:
+            yield hub
+        finally:
+            close_session()

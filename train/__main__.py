@@ -33,13 +33,17 @@ def train(argv: Sequence[str]) -> int:
     settings = parse(argv)
     from train.data import load
     from train.loop import Trainer
+    from train.publish import push_run, reserve_repository
 
     for run in settings.runs():
+        reserve_repository(run)
         trainer = Trainer(run, load(run, ("train",)))
         progress = trainer.run()
         print(
             f"{trainer.folder}: {progress['step']} steps, best mAP of held-out identities {progress['best']:.3f}"
         )
+        if run.push:
+            print(push_run(run))
     return 0
 
 

@@ -24,12 +24,21 @@ from mtrl.checkpoint import save_checkpoint, write_atomically
 from mtrl.cli import merge, read_yaml
 from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
+from mtrl.hub import PLACEHOLDER, reserve, upload_folder
 from train.data import load
 from train.log import read_records
 from train.loop import DIRECTIONS
 from train.settings import TrainSettings
 
 REFERENCES = 2  # images of each modality
+_DRAWS = (
+    "one gallery image per identity and camera, drawn ten times with the seeds 0 to 9; rank of the identity."
+)
+RULES = {
+    "sysu": f"SYSU-MM01's rules: {_DRAWS} A query skips the gallery images taken where it was taken.",
+    "llcm": f"LLCM's rules: {_DRAWS} A query skips the gallery images of its own identity and camera.",
+    "regdb": "RegDB's rules: every query against every image of the other modality; rank of the image.",
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,13 +47,39 @@ def main(argv: Sequence[str]) -> int:
         description="Writes the best model of a run with a model card of its test figures, ready to ship or push.",
     )
     parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--output", type=Path, help="folder of the checkpoint (default: RUN/published)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float16")
     parser.add_argument("--name", default="MTRL", help="title of the card")
+    parser.add_argument("--push", metavar="USER/REPO", help="also upload it to the Hugging Face Hub")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--revision", help="branch to upload to, made if need be (default: main)")
+    parser.add_argument("--tag", help="name of the uploaded version")
     arguments = parser.parse_args(argv)
-    publish(arguments.run, arguments.output, arguments.dtype, arguments.name)
-    print((arguments.output / "README.md").read_text(encoding="utf-8"))
+    output = arguments.output or arguments.run / "published"
+    if arguments.push:
+        reserve(arguments.push, private=arguments.private or None)
+    publish(arguments.run, output, arguments.dtype, arguments.name)
+    print((output / "README.md").read_text(encoding="utf-8"))
+    if arguments.push:
+        print(upload_folder(output, arguments.push, revision=arguments.revision, tag=arguments.tag))
     return 0
+
+
+def reserve_repository(settings: TrainSettings) -> None:
+    """With `push`, makes its repository before the training, so that missing rights show at once."""
+    if settings.push:
+        reserve(_repo_id(settings), private=settings.private or None)
+
+
+def push_run(settings: TrainSettings) -> str:
+    """Publishes a finished run into its folder and uploads that to `settings.push`; returns the commit's address."""
+    run, repo_id = Path(settings.run_folder), _repo_id(settings)
+    publish(run, run / "published", "float16", repo_id.split("/")[1])
+    return upload_folder(run / "published", repo_id)
+
+
+def _repo_id(settings: TrainSettings) -> str:
+    return str(settings.push).replace("{trial}", settings.trial)
 
 
 def publish(run: Path, output: Path, dtype: str, name: str) -> None:
@@ -66,12 +101,15 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
     """The facts of a run: how it was made, from its own records, and what it reaches."""
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     rates = [r["images_per_second"] for r in read_records(run / "metrics.jsonl") if r["kind"] == "train"]
-    label = f"{settings.dataset}-{settings.size}" if settings.dataset == "synthetic" else settings.dataset
+    synthetic = settings.dataset == "synthetic"
+    label = f"synthetic-{settings.size}" if synthetic else settings.dataset
+    options = f"--size {settings.size}" if synthetic else "--data-root DIR"
+    options += f" --trial {settings.trial}" * (settings.dataset == "regdb")
     speed = f", {sorted(rates)[len(rates) // 2]:.0f} images/s" if rates else ""
     return CardFacts(
         name=name,
         dataset=label,
-        command=shlex.join(environment["command"]),
+        command=shlex.join(environment["command"]).replace(str(Path.home()), "~"),
         seed=settings.seed,
         training={
             "method": f"{settings.method} with {settings.translator} transition images",
@@ -81,23 +119,28 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
             "commit": environment["git_commit"],
         },
-        results=[
-            Result(
-                dataset=label,
-                setting=f"{report.setting.direction}, {report.setting.mode} search, single-shot",
-                rank1=report.mean["cmc"]["1"],
-                mean_ap=report.mean["map"],
-                mean_inp=report.mean["minp"],
-                deviation=report.std["map"],
-                trials=len(report.trials),
-            )
-            for report in reports
-        ],
+        results=[_result(label, report) for report in reports],
+        protocol=RULES[reports[0].setting.protocol],
+        evaluation=f"python -m eval --checkpoint {PLACEHOLDER} --dataset {settings.dataset} {options} --direction both",
         limits=(
             ["Trained on drawn people only: photographs of real people are embedded, but roughly."]
-            if settings.dataset == "synthetic"
+            if synthetic
             else []
         ),
+    )
+
+
+def _result(label: str, report: Report) -> Result:
+    setting = report.setting
+    words = {"sysu": f", {setting.mode} search, single-shot", "llcm": ", single-shot", "regdb": ""}
+    return Result(
+        dataset=label,
+        setting=setting.direction + words[setting.protocol],
+        rank1=report.mean["cmc"]["1"],
+        mean_ap=report.mean["map"],
+        mean_inp=report.mean["minp"],
+        deviation=report.std["map"],
+        trials=len(report.trials),
     )
 
 

@@ -56,6 +56,8 @@ class TrainSettings:
     )
     output: str | None = option(None, "run folder (default: runs/DATASET-METHOD-seedN)")
     resume: bool = option(False, "continue the run in --output from its last saved state")
+    push: str | None = option(None, "after training publish the model, with its test figures, as this Hub id")
+    private: bool = option(False, "make a new repository of --push private")
     seed: int = option(0, "seed of weights, sampling and augmentation")
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
     precision: str = option("auto", "arithmetic of the forward pass", ("auto", "bf16", "fp32"))

@@ -1,0 +1,237 @@
+"""The Space holds what the page needs and nothing else, and what it holds runs by itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hub_stub import TOKEN, Hub, running_hub
+
+from mtrl import MTRL
+from mtrl.__main__ import main
+from mtrl.commands import push
+from mtrl.config import ModelConfig
+from mtrl.space import PAGE_PACKAGES, ROOT, page_requirements, space_files
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with running_hub(monkeypatch, str(tmp_path / "cache")) as server:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+def small_clone(root: Path) -> Path:
+    """A tree with the parts of a Space, and with what must never get into one."""
+    for name, text in {
+        "app.py": "app\n",
+        "LICENSE": "MIT\n",
+        "README.md": "---\nsdk: gradio\nsdk_version: 6.31.0\n---\n# Page\n",
+        "mtrl/__init__.py": "",
+        "mtrl/assets/model/config.json": "{}",
+        "mtrl/assets/model/model.safetensors": "w",
+        "mtrl/assets/model/reference.safetensors": "r",
+        "mtrl/assets/gallery/1.jpg": "j",
+        "mtrl/__pycache__/x.cpython-311.pyc": "c",
+        "mtrl/.cache/token": "t",
+        "mtrl/.env": "t",
+        ".env": "HF_TOKEN=x",
+        ".gitignore": "__pycache__/\nruns/\n.env\n.cache/\n",
+        "requirements.txt": "\n".join([*(f"{name}>=1" for name in PAGE_PACKAGES), "pytest>=8", "gradio>=6"]),
+        "runs/x/model.safetensors": "run",
+        "train/__main__.py": "train\n",
+        "tests/test_x.py": "test\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "mtrl" / "link.json").symlink_to("/etc/passwd")
+    return root
+
+
+WANTED = {
+    "app.py",
+    "LICENSE",
+    "README.md",
+    "requirements.txt",
+    "mtrl/__init__.py",
+    "mtrl/assets/model/config.json",
+    "mtrl/assets/model/model.safetensors",
+    "mtrl/assets/model/reference.safetensors",
+    "mtrl/assets/gallery/1.jpg",
+}
+
+
+def git(root: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True)
+
+
+def test_only_what_the_page_needs_is_listed(tmp_path: Path) -> None:
+    root = small_clone(tmp_path / "clone")
+    assert set(space_files(root=root)) == WANTED  # an unpacked archive, no checkout
+    git(root, "init")
+    git(root, "add", "--all")
+    git(root, "commit", "-m", "all")
+    assert set(space_files(root=root)) == WANTED
+    (root / "mtrl" / "new.py").write_text("")
+    with pytest.raises(ValueError, match=r"1 files of the page differ .*mtrl/new\.py: commit them"):
+        space_files(root=root)
+    git(root, "add", "mtrl/new.py")
+    git(root, "commit", "-m", "new")
+    (root / "tests" / "test_x.py").write_text("changed\n")  # no part of the page
+    assert set(space_files(root=root)) == WANTED | {"mtrl/new.py"}
+
+
+def test_another_model_takes_the_place_of_the_shipped_one(tmp_path: Path) -> None:
+    root, folder = small_clone(tmp_path / "clone"), tmp_path / "run"
+    torch.manual_seed(0)
+    MTRL(ModelConfig("test_resnet", (64, 32))).save_pretrained(folder, card="# Mine\n")
+    (folder / "settings.yaml").write_text("data_root: /home/ann\n")
+    files = space_files(folder, root)
+    model = {name: path for name, path in files.items() if name.startswith("mtrl/assets/model/")}
+    assert model == {
+        f"mtrl/assets/model/{n}": folder / n for n in ("config.json", "model.safetensors", "README.md")
+    }
+
+
+def test_an_installed_package_is_told_to_clone(tmp_path: Path) -> None:
+    (tmp_path / "mtrl").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"lacks app\.py.*in a clone of the repository"):
+        space_files(root=tmp_path)
+
+
+def test_the_front_matter_and_the_requirements_agree_with_the_project() -> None:
+    front = yaml.safe_load((ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert front["sdk"] == "gradio" and (ROOT / front["app_file"]).is_file() and front["license"] == "mit"
+    lines = page_requirements().splitlines()
+    assert lines[-1] == f"gradio=={front['sdk_version']}"
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    needed = re.search(r"^dependencies = \[\n(.*?)^\]", project, re.MULTILINE | re.DOTALL)
+    assert needed is not None
+    assert set(re.findall(r'"([^"]+)"', needed[1])) <= set(lines)
+    assert not {line for line in lines if line.startswith(("pytest", "hypothesis", "tensorboard", "scipy"))}
+
+
+def test_a_space_mirrors_the_clone(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = small_clone(tmp_path / "clone")
+    shutil.copytree(ROOT / "mtrl" / "assets" / "model", root / "mtrl/assets/model", dirs_exist_ok=True)
+    monkeypatch.setattr(push, "space_files", lambda checkpoint: space_files(checkpoint, root))
+    assert main(["push", "--space", "ann/page", "--private"]) == 0
+    space = hub.repos["spaces/ann/page"]
+    assert space.private and space.sdk == "gradio" and "ann/page" not in hub.repos
+    assert set(space.commits[space.branches["main"]]) == WANTED | {"mtrl/assets/model/README.md"}
+    (root / "mtrl" / "assets" / "gallery" / "1.jpg").unlink()
+    assert main(["push", "--space", "ann/page"]) == 0
+    files = space.commits[space.branches["main"]]
+    assert "mtrl/assets/gallery/1.jpg" not in files
+    assert files["app.py"] == b"app\n" and b"pytest" not in files["requirements.txt"]
+
+
+# Runs a script while only the closure of a requirements file can be imported: a clean environment without the
+# minutes that installing one takes. A module of any other installed distribution is as good as absent.
+ONLY = """
+import importlib.metadata as md, re, runpy, sys
+from packaging.requirements import Requirement
+todo, kept = [Requirement(line) for line in open("requirements.txt") if line.strip()], set()
+norm = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+while todo:
+    wanted = todo.pop()
+    key = (norm(wanted.name), *sorted(wanted.extras))
+    if key in kept:
+        continue
+    kept.add(key)
+    try:
+        found = md.distribution(wanted.name)
+    except md.PackageNotFoundError:
+        continue
+    assert wanted.specifier.contains(found.version), (wanted, found.version)
+    for line in found.requires or []:
+        part = Requirement(line)
+        if any(part.marker is None or part.marker.evaluate({"extra": e}) for e in ("", *wanted.extras)):
+            todo.append(part)
+names = {key[0] for key in kept}
+hidden = {m for m, owners in md.packages_distributions().items() if not names & {norm(o) for o in owners}}
+assert "pytest" in hidden and "torch" not in hidden
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+sys.path.insert(0, "")
+import mtrl
+print("PACKAGE", mtrl.__file__, flush=True)
+sys.argv = ["app.py"]
+runpy.run_path("app.py", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_the_uploaded_tree_serves_the_page(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of the stub's commit, alone in a folder and offline, until /retrieve has answered.
+
+    With MTRL_SPACE_PYTHON, a Python into which the Space's requirements.txt was installed, it runs in that one.
+    """
+    gradio_client = pytest.importorskip("gradio_client")
+    source = tmp_path / "source"
+    for name in ("app.py", "LICENSE", "README.md", "requirements.txt"):
+        source.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    shutil.copytree(ROOT / "mtrl", source / "mtrl", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(push, "space_files", lambda checkpoint: space_files(checkpoint, source))
+    assert main(["push", "--space", "ann/page"]) == 0
+    space, tree = hub.repos["spaces/ann/page"], tmp_path / "space"
+    for name, content in space.commits[space.branches["main"]].items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(content)
+    (tree / "requirements.txt").write_text(_installed_gradio((tree / "requirements.txt").read_text()))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    clean = os.environ.get("MTRL_SPACE_PYTHON")
+    command = [clean, "app.py"] if clean else [sys.executable, "-I", "-c", ONLY]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "GRADIO_SERVER_PORT": str(port),
+        "HF_HUB_OFFLINE": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    log = tmp_path / "log.txt"
+    with log.open("w") as output:
+        server = subprocess.Popen(command, cwd=tree, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        _wait_for(port, server, log)
+        client = gradio_client.Client(f"http://127.0.0.1:{port}/", verbose=False, analytics_enabled=False)
+        person = ROOT / "mtrl" / "assets" / "gallery" / "0001_cam1.jpg"
+        _, answer = client.predict(gradio_client.handle_file(str(person)), api_name="/retrieve")
+        assert answer["modality"] == "visible" and len(answer["matches"]) == 10
+        if not clean:
+            assert f"PACKAGE {tree / 'mtrl'}" in log.read_text()
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def _installed_gradio(requirements: str) -> str:
+    """The pin widened to the Gradio of this environment, when that is another within the project's range."""
+    return re.sub(r"gradio==.*", f"gradio=={importlib.metadata.version('gradio')}", requirements)
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        assert server.poll() is None, log.read_text()
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.5)
+    raise AssertionError(log.read_text())
