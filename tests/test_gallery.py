@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from mtrl import MTRL, Gallery, Match
 from mtrl.config import Modality, ModelConfig
-from mtrl.retrieval import gallery as module
+from mtrl.retrieval import nearest as module
 
 torch.manual_seed(0)
 MODEL = MTRL(ModelConfig("test_resnet", (64, 32))).eval()

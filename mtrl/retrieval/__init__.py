@@ -2,5 +2,6 @@
 
 from mtrl.retrieval.gallery import Gallery, Match
 from mtrl.retrieval.ranking import RankMetrics, rank_metrics
+from mtrl.retrieval.where import Where
 
-__all__ = ["Gallery", "Match", "RankMetrics", "rank_metrics"]
+__all__ = ["Gallery", "Match", "RankMetrics", "Where", "rank_metrics"]

@@ -1,0 +1,79 @@
+"""What galleries of every kind refuse: features that are no unit rows or of another model, labels of another type."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Identity = str | int
+_CHECKED_ROWS = 1 << 14
+
+
+def check_same_model(known: str, new: str) -> None:
+    """Raises ValueError for two fingerprints that are known and differ."""
+    if known and new and known != new:
+        raise ValueError(
+            "this gallery was made with another model, whose features cannot be compared; build it again"
+        )
+
+
+def checked_queries(features: Tensor, dim: int, k: int) -> Tensor:
+    """float32 [Q,D] of unit length. Raises ValueError for another D, values not finite, or a k below 1."""
+    queries = _floating(features[None] if features.ndim == 1 else features, "query features").float()
+    if not bool(torch.isfinite(queries).all()):
+        raise ValueError("query features hold NaN or infinity")
+    if queries.shape[1] != dim:
+        raise ValueError(
+            f"queries have {queries.shape[1]} dimensions, the gallery has {dim}; both must come from the same model"
+        )
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"k must be a positive integer, not {k!r}")
+    return F.normalize(queries)
+
+
+def _floating(features: Tensor, what: str) -> Tensor:
+    if not isinstance(features, Tensor) or features.ndim != 2 or not features.is_floating_point():
+        shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(f"{what} must be a floating tensor [N,D], not {shape}")
+    return features.detach().cpu()
+
+
+def unit_rows(features: Tensor) -> Tensor:
+    features = _floating(features, "gallery features")
+    features = features if features.dtype == torch.float16 else features.float()
+    for block in features.split(_CHECKED_ROWS):  # in blocks, since the whole may not fit into memory
+        norms = torch.linalg.vector_norm(block, dim=1, dtype=torch.float32)
+        if not bool(torch.isfinite(norms).all()):
+            raise ValueError("gallery features hold NaN or infinity")
+        if not torch.allclose(norms, torch.ones_like(norms), atol=1e-3):
+            raise ValueError("gallery features must be rows of unit length, as `encode` gives them")
+    return features
+
+
+def _identity(value: Any) -> Identity:
+    return value if isinstance(value, str) else _camera(value)
+
+
+def _camera(value: Any) -> int:
+    """An integer, also one of NumPy or torch. Raises ValueError for anything else."""
+    if isinstance(value, (bool, str)) or not hasattr(value, "__index__"):
+        raise ValueError(f"a gallery label must be an integer (an identity may be text), not {value!r}")
+    return int(value)
+
+
+def _time(value: Any) -> float:
+    if (
+        isinstance(value, (bool, str))
+        or not isinstance(value, (int, float, np.number))
+        or not math.isfinite(value)
+    ):
+        raise ValueError(f"a time must be a finite number of seconds, not {value!r}")
+    return float(value)
+
+
+LABEL_PARSERS: dict[str, Any] = {"names": str, "identities": _identity, "cameras": _camera, "times": _time}

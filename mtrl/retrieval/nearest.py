@@ -1,0 +1,57 @@
+"""Exact nearest neighbours by cosine, in blocks: memory does not grow with the gallery, which may lie on disk."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_BLOCK_ELEMENTS = 1 << 22  # scores, or converted feature values, held at once: 16 MiB in float32
+_QUERIES = 256
+
+
+def nearest(queries: Tensor, features: Tensor, k: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The k nearest features of each query: (product float32 [Q,k] falling, row int64 [Q,k]).
+
+    queries   float32 [Q,D];  features float32 or float16 [G,D], multiplied in float32 either way
+    rows      int64 [R], rising: search these rows only; None: all
+    Equal scores come by rising row. Fewer than k columns where there are fewer rows.
+    """
+    k = min(k, len(features) if rows is None else len(rows))
+    if k == 0 or len(queries) == 0:
+        return queries.new_zeros(len(queries), k), torch.zeros(len(queries), k, dtype=torch.int64)
+    found = [_search(part, features, k, rows) for part in queries.split(_QUERIES)]
+    return torch.cat([scores for scores, _ in found]), torch.cat([places for _, places in found])
+
+
+def _search(queries: Tensor, features: Tensor, k: int, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    step = max(1, _BLOCK_ELEMENTS // len(queries))
+    if rows is not None or features.dtype != torch.float32:
+        step = max(1, min(step, _BLOCK_ELEMENTS // max(1, features.shape[1])))  # a block is copied
+    best = queries.new_full((len(queries), k), -torch.inf)
+    places = torch.zeros(len(queries), k, dtype=torch.int64)
+    for start in range(0, len(features) if rows is None else len(rows), step):
+        part = slice(start, start + step)
+        block = features[part] if rows is None else features[rows[part]]
+        scores = queries @ block.float().T
+        # Later rows lose ties, so only queries with a better score in this block have anything to gain.
+        gain = torch.nonzero(scores.amax(1) > best[:, -1]).flatten()
+        if len(gain) == 0:
+            continue
+        values, columns = _top(scores if len(gain) == len(scores) else scores[gain], min(k, len(block)))
+        columns = start + columns if rows is None else rows[start + columns]
+        values, order = torch.cat([best[gain], values], 1).sort(dim=1, descending=True, stable=True)
+        best[gain] = values[:, :k]
+        places[gain] = torch.cat([places[gain], columns], 1).gather(1, order[:, :k])
+    return best, places
+
+
+def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row, equal ones by rising index, which `topk` alone does not promise."""
+    values, rows = scores.topk(k, dim=1)
+    rows = rows.sort(dim=1).values
+    values, order = scores.gather(1, rows).sort(dim=1, descending=True, stable=True)
+    rows = rows.gather(1, order)
+    # Where more than k rows reach the last score, topk may have left out one with a smaller index.
+    for query in torch.nonzero((scores >= values[:, -1:]).sum(1) > k).flatten().tolist():
+        rows[query] = scores[query].sort(descending=True, stable=True).indices[:k]
+    return values, rows

@@ -1,0 +1,90 @@
+"""Which entries of a gallery a search or a deletion is about: names, identities, cameras, a span of time."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mtrl.retrieval.gallery import Gallery
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Conditions that an entry must all meet; what is left empty does not matter.
+
+    names, identities  one of these; identities are compared as text, so 7 and "7" are the same person
+    cameras            one of these integers
+    after, before      after <= time < before, in seconds since 1970-01-01 UTC (see `parse_time`)
+    Raises ValueError for values of another type.
+    """
+
+    names: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
+    cameras: tuple[int, ...] = ()
+    after: float | None = None
+    before: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(str(name) for name in self.names))
+        object.__setattr__(self, "identities", tuple(str(identity) for identity in self.identities))
+        for camera in self.cameras:
+            if isinstance(camera, bool) or not hasattr(camera, "__index__"):
+                raise ValueError(f"a camera is an integer, not {camera!r}")
+        object.__setattr__(self, "cameras", tuple(int(camera) for camera in self.cameras))
+        for name in ("after", "before"):
+            value = getattr(self, name)
+            if value is not None:
+                if isinstance(value, str) or not math.isfinite(value):
+                    raise ValueError(f"{name} is a finite number of seconds, not {value!r}; see parse_time")
+                object.__setattr__(self, name, float(value))
+
+    def __bool__(self) -> bool:
+        """False where every entry fits."""
+        return self != Where()
+
+    def rows(self, gallery: Gallery) -> NDArray[np.int64]:
+        """The gallery's rows that fit, rising. Raises ValueError where it lacks the labels asked for."""
+        fits = np.ones(len(gallery), dtype=bool)
+        for field, wanted in (
+            ("names", self.names),
+            ("identities", self.identities),
+            ("cameras", self.cameras),
+        ):
+            if wanted:
+                fits &= np.isin(_column(gallery, field), np.array(wanted))
+        if self.after is not None:
+            fits &= _column(gallery, "times") >= self.after
+        if self.before is not None:
+            fits &= _column(gallery, "times") < self.before
+        return np.flatnonzero(fits)
+
+
+def parse_time(text: str) -> float:
+    """Seconds since 1970-01-01 UTC of an ISO 8601 time such as 2026-11-20T18:30 or 2026-11-20T18:30+01:00.
+
+    Without an offset it is UTC. Raises ValueError for anything else.
+    """
+    try:
+        moment = datetime.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no ISO 8601 time such as 2026-11-20T18:30+01:00") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
+
+
+def format_time(seconds: float) -> str:
+    """ISO 8601 in UTC, to the second."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _column(gallery: Gallery, field: str) -> NDArray:
+    values = getattr(gallery, field)
+    if values is None:
+        raise ValueError(f"this gallery's images have no {field} to choose by; build it with them")
+    return np.array(list(map(str, values)) if field in ("names", "identities") else values)
