@@ -1,4 +1,6 @@
-"""`python -m train`: trains a model. Further commands: `ablate`, `bench`, `publish`, `curves`, each with -h."""
+"""`python -m train`: trains a model. Further commands: `ablate`, `bench`, `publish`, `curves`, `translator`, each with
+-h.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +28,10 @@ def main(argv: Sequence[str]) -> int:
         from train.bench.command import main as bench
 
         return bench(argv[1:])
+    if argv and argv[0] == "translator":
+        from train.translator.command import main as translator
+
+        return translator(argv[1:])
     return train(argv)
 
 

@@ -1,0 +1,1 @@
+"""Measures of a visible-to-infrared translator, one file each."""

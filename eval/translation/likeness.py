@@ -1,0 +1,82 @@
+"""Infrared-likeness: a small classifier of visible against infrared, trained on other identities.
+
+It gets single-channel images (visible ones as a random mixture of their channels, new at every step), so that colour
+does not decide, and it averages over patches of 31 x 31 pixels, so that the scene decides less: the cameras of the two
+spectra watch different places. Its verdict on true infrared views from the visible cameras says how well this works.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+WIDTHS = (16, 32, 64, 64)
+
+
+class SpectrumClassifier(nn.Module):
+    """[N,1,H,W] -> (logit of "infrared" [N], features [N,64])."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 1
+        for number, outputs in enumerate(WIDTHS):
+            stride = 2 if number < len(WIDTHS) - 1 else 1
+            layers += [
+                nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            ]
+            inputs = outputs
+        self.layers = nn.Sequential(*layers)
+        self.verdict = nn.Linear(inputs, 1)
+
+    def forward(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.layers(2 * grey - 1).mean(dim=(2, 3))
+        return self.verdict(features)[:, 0], features
+
+
+def train_classifier(
+    visible: Tensor,
+    infrared: Tensor,
+    seed: int,
+    steps: int,
+    batch: int = 64,
+    device: str | torch.device = "cpu",
+) -> SpectrumClassifier:
+    """From uint8 [N,3,H,W] of each kind. Same seed, same classifier; the global random state is left alone."""
+    draws = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SpectrumClassifier().to(device).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    labels = torch.cat([torch.zeros(batch // 2), torch.ones(batch // 2)]).to(device)
+    for _ in tqdm(range(steps), desc="classifier", unit="step", leave=False):
+        day = _draw(visible, batch // 2, draws).to(device).float() / 255
+        night = _draw(infrared, batch // 2, draws).to(device).float() / 255
+        weights = torch.rand(len(day), 3, generator=draws).to(device) + 1e-3
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        grey = (day * weights[:, :, None, None]).sum(dim=1, keepdim=True)
+        images = torch.cat([grey, night[:, :1]])
+        logits, _ = network(images.flip(3) if torch.rand((), generator=draws) < 0.5 else images)
+        loss = F.binary_cross_entropy_with_logits(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval().requires_grad_(False)
+
+
+def judge(network: SpectrumClassifier, grey: Tensor, batch: int = 128) -> tuple[Tensor, Tensor]:
+    """[N,1,H,W] in [0, 1] -> (probability of "infrared" [N], features [N,64]), on the CPU."""
+    device = network.verdict.weight.device
+    with torch.inference_mode():
+        parts = [network(part.to(device)) for part in grey.split(batch)]
+    return torch.cat([p[0] for p in parts]).sigmoid().cpu(), torch.cat([p[1] for p in parts]).cpu()
+
+
+def _draw(images: Tensor, count: int, draws: torch.Generator) -> Tensor:
+    return images[torch.randint(len(images), (count,), generator=draws)]

@@ -1,0 +1,80 @@
+"""The card that stands beside a learned translator: what it is, how it was made, how it measures, what it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from mtrl.card import PAPER
+
+from .learned import Learned
+
+LIMITS = (
+    "It guesses. How a fabric looks in near infrared does not follow from its colour; what comes out is plausible, "
+    "not measured. Never use it as evidence of what an infrared camera saw.",
+    "It knows the cameras it was trained on; on others its brightness and contrast will be off.",
+    "It adds no noise or blur of its own: a deterministic function of the image.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslatorFacts:
+    """What a card says beyond the network. Empty fields are left out.
+
+    table  Markdown of `python -m eval translators`;  training  further facts by name
+    """
+
+    name: str = "MTRL translator"
+    dataset: str = ""
+    command: str = ""
+    seed: int | None = None
+    training: dict[str, str] = dataclasses.field(default_factory=dict)
+    table: str = ""
+    limits: Sequence[str] = ()
+    license: str = "mit"
+
+
+def translator_card(translator: Learned, facts: TranslatorFacts) -> str:
+    """README.md of a translator: YAML front matter as the Hugging Face Hub reads it, then Markdown."""
+    front = {
+        "library_name": "mtrl",
+        "license": facts.license,
+        "pipeline_tag": "image-to-image",
+        "tags": ["visible-infrared", "image-translation", "person-re-identification", "mtrl"],
+    }
+    lines = [f"{key}: {json.dumps(value)}" for key, value in front.items()]
+    count = sum(parameter.numel() for parameter in translator.parameters())
+    config = translator.config
+    rows = [
+        f"- {name}: {value}" for name, value in [("Data", facts.dataset), *facts.training.items()] if value
+    ]
+    if facts.seed is not None:
+        rows.insert(1, f"- Seed: {facts.seed}")
+    if facts.command:
+        rows.append(f"\n```\n{facts.command}\n```")
+    sections = [
+        "\n".join(["---", *lines, "---"]),
+        f"# {facts.name}\n\nTurns visible images of people into infrared-like ones of the same size, pixel on pixel: "
+        f"luminance plus a correction by a convolutional network of {count / 1e6:.2f} million parameters "
+        f"({config.width} channels at full resolution, {config.blocks} residual blocks of {config.deep} channels at "
+        "stride 8). It makes the transition images of training; a re-identification model does not need it.",
+        "## Use\n\n" + _USAGE,
+        "## Training\n\n" + "\n".join(rows),
+    ]
+    if facts.table:
+        sections.append("## Measured\n\n" + facts.table.strip())
+    sections.append("## Limits\n\n" + "\n".join(f"- {limit}" for limit in (*LIMITS, *facts.limits)))
+    sections.append(f"## Method\n\nFor modality-transition learning after [arXiv 2511.02685]({PAPER}).")
+    return "\n\n".join(sections) + "\n"
+
+
+_USAGE = """\
+```python
+from mtrl.translate import load_translator
+
+translator = load_translator("user/repo")  # or the folder of this file
+infrared = translator(images)  # float [N, 3, H, W] in [0, 1] -> the same
+```
+
+`python -m mtrl translate IN OUT --translator user/repo` does it for files."""

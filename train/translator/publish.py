@@ -1,0 +1,89 @@
+"""`python -m train translator publish RUN`: a run's translator in half precision, with a card of its figures.
+
+The figures are those of the stored weights: they are saved, loaded again and measured on the test identities.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval.translators import TranslatorEvalSettings, markdown, measure
+from mtrl.cli import merge, read_yaml
+from mtrl.translate import load_translator
+from mtrl.translate.card import TranslatorFacts, translator_card
+from mtrl.translate.files import read_translator, save_translator
+from train.log import read_records
+from train.translator.settings import TranslatorSettings
+
+SIMPLE = ("luminance", "spectral")
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m train translator publish",
+        description="Writes the translator of a run with a card of its test figures, ready to ship or push.",
+    )
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the translator")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float16")
+    parser.add_argument("--name", default="MTRL translator", help="title of the card")
+    parser.add_argument("--minutes", type=float, default=None, help="how long the run took, for the card")
+    arguments = parser.parse_args(argv)
+    path = arguments.run / "settings.yaml"
+    settings = merge(TranslatorSettings, read_yaml(path), source=str(path))
+    translator = read_translator(arguments.run)
+    save_translator(translator, arguments.output, dtype=arguments.dtype)
+    stored = read_translator(arguments.output)
+    facts = describe(arguments.run, settings, arguments.name, arguments.minutes)
+    facts.training["figures"] = "`python -m eval translators` on the test identities, stored weights"
+    chosen = [(name, load_translator(name)) for name in SIMPLE] + [("learned", stored)]
+    table = markdown(measure(evaluation(settings), chosen)[0])
+    card = translator_card(stored, dataclasses.replace(facts, table=table))
+    save_translator(translator, arguments.output, dtype=arguments.dtype, card=card)
+    print(card)
+    return 0
+
+
+def evaluation(settings: TranslatorSettings) -> TranslatorEvalSettings:
+    """How a run's translator is measured: on the test identities of its own data."""
+    return TranslatorEvalSettings(
+        dataset=settings.dataset,
+        data_root=settings.data_root,
+        size=settings.size,
+        data_seed=settings.data_seed,
+        image_size=settings.image_size,
+        hold_out=max(1, settings.hold_out),
+        cache_dir=settings.cache_dir,
+    )
+
+
+def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float | None) -> TranslatorFacts:
+    """The facts of a run, from its own records."""
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    records = [record for record in read_records(run / "metrics.jsonl") if record["kind"] == "train"]
+    synthetic = settings.dataset == "synthetic"
+    took = f", {minutes:.0f} minutes" if minutes else ""
+    return TranslatorFacts(
+        name=name,
+        dataset=f"{settings.dataset}-{settings.size}" if synthetic else settings.dataset,
+        command=shlex.join(environment["command"]),
+        seed=settings.seed,
+        training={
+            "form": "with true infrared views (paired)" if settings.paired else "without pairs",
+            "weights": f"adversarial {settings.adversarial}, contrast {settings.contrast}, structure "
+            f"{settings.structure}, identity {settings.identity}",
+            "steps": f"{records[-1]['step'] if records else 0} of {settings.batch_size} visible and as many "
+            f"infrared images of {settings.image_size[0]} x {settings.image_size[1]} pixels",
+            "machine": f"{environment['device']}, {environment['threads']} threads{took}",
+            "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
+            "commit": environment["git_commit"],
+        },
+        limits=["Trained on drawn people only; photographs come out roughly right at best."]
+        if synthetic
+        else [],
+    )
