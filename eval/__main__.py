@@ -95,12 +95,16 @@ def _dispatch(arguments: list[str]) -> int:
         from eval.benchmark import main as benchmark_main
 
         return benchmark_main(arguments[1:])
+    if arguments[:1] == ["translators"]:
+        from eval.translators import main as translators_main
+
+        return translators_main(arguments[1:])
     parser = argparse.ArgumentParser(
         "python -m eval",
         description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
         "deviation over the gallery draws.",
         epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
-        '"python -m eval benchmark -h" times the metrics.',
+        '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators.',
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))
 
