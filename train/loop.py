@@ -26,6 +26,7 @@ from mtrl.losses.total import LossWeights, total_loss
 from mtrl.model import MTRL
 from mtrl.translate import load_translator
 from train.log import RunLog, draw_curves, environment
+from train.memory import keep_freed_memory
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.pipeline import BatchPipeline, TrainBatch
 from train.settings import TrainSettings
@@ -79,6 +80,8 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Trains, or continues a run with `resume`. Returns the last progress. Ctrl-C saves before it is raised."""
         self._open_folder()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         log = RunLog(self.folder, self.progress["step"])
         try:
             with StopRequest() as stop:
