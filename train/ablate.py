@@ -1,4 +1,4 @@
-"""`python -m train ablate`: the same training with different methods and seeds, and one table of all of them.
+"""`python -m train ablate`: the same training with different methods, translators and seeds, and one report.
 
 A run that is finished is not repeated and a run that was stopped is continued, so the command can be interrupted and
 called again. Figures are of the test identities, which no run has seen; each run's model is the one that was best on
@@ -10,43 +10,114 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from mtrl import load_pretrained
 from mtrl.checkpoint import write_atomically
+from mtrl.cli import read_yaml
+from train.ablation_jobs import run_children
+from train.ablation_report import LABELS, Run, collect, seeds_found, write_report
 from train.data import load
 from train.loop import DIRECTIONS, Trainer
 from train.settings import METHODS, TrainSettings, parse
 
+PROGRAM = "python -m train ablate"
+# What may differ between two calls that mean the same run: where and how fast it is computed, what is written.
+_FREE = {"output", "resume", "device", "precision", "cache_dir", "data_root", "log_every", "compile"}
+
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        "python -m train ablate",
-        description="Trains several methods with several seeds and writes one table. Every other option of "
-        "python -m train may follow and holds for all runs.",
+        PROGRAM,
+        allow_abbrev=False,  # --seed belongs to the runs
+        description="Trains methods with several seeds and reports mean, deviation, paired gains with their "
+        "t-tests, and a plot: ablation.md, .json and .png in --folder. Every other option of python -m train may "
+        "follow (--config too) and holds for all runs.",
     )
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["baseline", "augmented", "mtrl"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--test-seed", type=int, default=0, help="which synthetic test identities")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(LABELS), help="default: all")
+    parser.add_argument(
+        "--translators", nargs="+", default=["luminance"], help="of the methods that see transition images"
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, help="default: 0 1 2; with --report-only all there are"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/ablation"), help="(default: %(default)s)")
+    parser.add_argument(
+        "--test-seed", type=int, default=0, help="which synthetic test identities (default: 0)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="runs at a time, processor threads divided (default: 1)"
+    )
+    parser.add_argument("--report-only", action="store_true", help="train nothing, report what is there")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # a child of --jobs: no report
     chosen, rest = parser.parse_known_args(argv)
-    results: dict[str, list[dict[str, Any]]] = {method: [] for method in chosen.methods}
-    for seed in chosen.seeds:
-        for method in chosen.methods:
-            output = chosen.folder / f"{method}-seed{seed}"
-            flags = [*rest, "--method", method, "--seed", str(seed), "--output", str(output)]
-            results[method].append(run(parse(flags, "python -m train ablate"), chosen.test_seed))
-            report(results, chosen.folder)
-    print((chosen.folder / "ablation.md").read_text(encoding="utf-8"))
-    return 0
+    if chosen.jobs < 1:
+        raise ValueError(f"jobs must be at least 1, not {chosen.jobs}")
+    seeds = chosen.seeds or (seeds_found(chosen.folder) if chosen.report_only else [0, 1, 2])
+    runs = plan(chosen.methods, chosen.translators, seeds)
+    if chosen.report_only and rest:
+        raise ValueError(f"unknown options {' '.join(rest)}; --report-only takes none of the training's")
+    for run in [] if chosen.report_only else runs:
+        _same_settings(settings_of(run, chosen.folder, rest))  # wrong flags are refused before anything slow
+    failed = [] if chosen.report_only else _train(runs, chosen, rest)
+    if not chosen.one:
+        print(write_report(collect(chosen.folder, runs, chosen.test_seed), chosen.folder).read_text("utf-8"))
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 2 if failed else 0
 
 
-def run(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
+def plan(methods: Sequence[str], translators: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """All runs, seed by seed, so that early results can be paired. Methods without transition images come once.
+
+    Raises ValueError for translators that would share a folder.
+    """
+    labels = [Run("", translator, 0).name for translator in translators]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"translators must end in different names, not {', '.join(translators)}")
+    return [
+        Run(method, translator, seed)
+        for seed in dict.fromkeys(seeds)
+        for method in dict.fromkeys(methods)
+        for translator in (translators if METHODS[method]["transition"] else ["luminance"])
+    ]
+
+
+def settings_of(run: Run, folder: Path, rest: Sequence[str]) -> TrainSettings:
+    flags = ["--method", run.method, "--translator", run.translator, "--seed", str(run.seed)]
+    return parse([*rest, *flags, "--output", str(folder / run.name)], PROGRAM)
+
+
+def _train(runs: Sequence[Run], chosen: argparse.Namespace, rest: Sequence[str]) -> list[str]:
+    """Trains what is not finished and reports after each run; returns a line for each that failed."""
+
+    def after() -> None:
+        if not chosen.one:
+            write_report(collect(chosen.folder, runs, chosen.test_seed), chosen.folder)
+
+    if chosen.jobs > 1:
+        shared = ["--one", "--folder", str(chosen.folder), "--test-seed", str(chosen.test_seed)]
+        open_runs = [
+            run for run in runs if not (chosen.folder / run.name / f"test-{chosen.test_seed}.json").is_file()
+        ]
+        commands = {run.name: [PROGRAM.split()[-1], *run.flags(), *shared, *rest] for run in open_runs}
+        return run_children(commands, chosen.jobs, chosen.folder, after)
+    failed = []
+    for run in runs:
+        try:
+            train_one(settings_of(run, chosen.folder, rest), chosen.test_seed)
+        except (ValueError, OSError, ImportError, RuntimeError) as error:
+            failed.append(f"{run.name}: {error}")
+        after()
+    return failed
+
+
+def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
     """Trains one run unless it is finished, and returns {"seed", "ir2vis": {...}, "vis2ir": {...}} of the test set."""
     folder = Path(settings.run_folder)
     kept = folder / f"test-{test_seed}.json"
@@ -70,28 +141,18 @@ def run(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
     return result
 
 
-def report(results: dict[str, list[dict[str, Any]]], folder: Path) -> None:
-    """Writes `ablation.json` and `ablation.md`: mean, deviation over seeds, and the paired gain over each control."""
-    write_atomically(folder / "ablation.json", json.dumps(results, indent=1).encode())
-    lines = [
-        "| method | seeds | IR->VIS mAP | IR->VIS rank-1 | VIS->IR mAP | VIS->IR rank-1 |",
-        "|---|---|---|---|---|---|",
+def _same_settings(settings: TrainSettings) -> None:
+    """Raises ValueError when the run folder holds a run with other settings."""
+    folder = Path(settings.run_folder)
+    path = folder / "settings.yaml"
+    if not path.is_file():
+        return
+    wanted = json.loads(json.dumps(dataclasses.asdict(settings)))  # tuples to lists, as YAML has them
+    there = read_yaml(path)
+    other = [
+        f"{name} {there[name]}, not {value}"
+        for name, value in wanted.items()
+        if name not in _FREE and name in there and there[name] != value
     ]
-    for method, runs in results.items():
-        if runs:
-            cells = [_spread([r[d][k] for r in runs]) for d in DIRECTIONS for k in ("map", "rank1")]
-            lines.append(f"| {method} | {len(runs)} | " + " | ".join(cells) + " |")
-    lines += ["", "Gain in mAP, paired by seed (IR->VIS / VIS->IR):", ""]
-    for method in ("mtrl", "mtrl-triangle"):
-        for control, runs in results.items():
-            pairs = list(zip(results.get(method, []), runs, strict=False))
-            if pairs and control != method:
-                gains = [_spread([a[d]["map"] - b[d]["map"] for a, b in pairs]) for d in DIRECTIONS]
-                lines.append(f"- {method} over {control}: {gains[0]} / {gains[1]}")
-    write_atomically(folder / "ablation.md", ("\n".join(lines) + "\n").encode())
-
-
-def _spread(values: list[float]) -> str:
-    """Mean and sample deviation in percent."""
-    spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * mean(values):.1f}{spread}"
+    if other:
+        raise ValueError(f"{folder} was trained with {'; '.join(other)}: choose another --folder")
