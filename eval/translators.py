@@ -53,7 +53,7 @@ class TranslatorEvalSettings:
     hold_out: int = option(60, "training identities that the classifier does not see")
     image_size: tuple[int, ...] = option((128, 64), "height and width in pixels")
     limit: int = option(2000, "most images of each kind, evenly spaced")
-    steps: int = option(400, "training steps of the classifier")
+    steps: int = option(300, "training steps of the classifier")
     seed: int = option(0, "seed of the classifier and of translators that draw at random")
     device: str = option("auto", '"auto", "cpu", "cuda", ...')
     cache_dir: str | None = option(None, "where rendered and resized images are kept")

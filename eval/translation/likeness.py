@@ -43,7 +43,7 @@ def train_classifier(
     infrared: Tensor,
     seed: int,
     steps: int,
-    batch: int = 64,
+    batch: int = 32,
     device: str | torch.device = "cpu",
 ) -> SpectrumClassifier:
     """From uint8 [N,3,H,W] of each kind. Same seed, same classifier; the global random state is left alone."""

@@ -135,19 +135,19 @@ class TranslatorTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         discriminator = self.networks.discriminator
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
         discriminator.requires_grad_(False)
-        with autocast:
-            fake, parts = self._generator_terms(batch)
+        fake, parts = self._generator_terms(batch)
         self._descend(sum(self._weight(name) * value for name, value in parts.items()))
         discriminator.requires_grad_(True)
-        with autocast:
+        with self._autocast():
             verdicts = discriminator(torch.cat([batch.infrared, fake.detach()]))
-        real, translated = verdicts.chunk(2)
-        loss = discriminator_loss(real, translated)
+        loss = discriminator_loss(*verdicts.chunk(2))
         self._descend(loss)
         self.average.update_parameters(self.networks.generator)
         return {name: value.detach() for name, value in parts.items()} | {"discriminator": loss.detach()}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _weight(self, name: str) -> float:
         return float(getattr(self.settings, name))
@@ -161,25 +161,36 @@ class TranslatorTrainer:
         """The translated images [B,1,H,W], and each term whose weight is not zero."""
         networks, settings = self.networks, self.settings
         visible = batch.visible.contiguous(memory_format=torch.channels_last)
-        fake = networks.generator.predict(visible)
-        parts = {"adversarial": generator_loss(networks.discriminator(fake))}
+        with self._autocast():
+            fake = networks.generator.predict(visible)
+            verdicts = networks.discriminator(fake)
+        parts = {"adversarial": generator_loss(verdicts)}
         if settings.structure:
             parts["structure"] = structure_loss(fake, luminance(visible))
         if settings.contrast:
-            height, width = (side // STRIDE * STRIDE for side in fake.shape[2:])
-            with torch.no_grad():
-                source = networks.stages(visible[:, :, :height, :width])
-            output = networks.stages(fake[:, :, :height, :width])
-            places = draw_positions(source, settings.samples, batch.draws)
-            pairs = zip(networks.projection(output, places), networks.projection(source, places), strict=True)
-            terms = [patch_contrast(q, k) for q, k in pairs]
+            output, source = self._patches(visible, fake, batch.draws)
+            terms = [patch_contrast(q, k) for q, k in zip(output, source, strict=True)]
             parts["contrast"] = torch.stack(terms).mean()
         if settings.identity:
-            same = networks.generator.predict(batch.infrared.expand(-1, 3, -1, -1))
+            with self._autocast():
+                same = networks.generator.predict(batch.infrared.expand(-1, 3, -1, -1))
             parts["identity"] = identity_loss(same, batch.infrared)
         if batch.truth is not None:
             parts["truth"] = identity_loss(fake, batch.truth)
         return fake, parts
+
+    def _patches(
+        self, visible: Tensor, fake: Tensor, draws: torch.Generator
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Unit vectors of the same places in the translated and in the visible images, for each stage."""
+        networks = self.networks
+        height, width = (side // STRIDE * STRIDE for side in fake.shape[2:])
+        with self._autocast():
+            output = networks.stages(fake[:, :, :height, :width])
+            places = draw_positions(output, self.settings.samples, draws)
+            with torch.no_grad():
+                source = networks.projection(networks.stages(visible[:, :, :height, :width]), places)
+            return networks.projection(output, places), source
 
     def _check_finite(self, values: dict[str, float], step: int) -> None:
         bad = [name for name, value in values.items() if not torch.isfinite(torch.tensor(value))]

@@ -29,7 +29,7 @@ class Discriminator(nn.Module):
 
     def forward(self, grey: Tensor) -> Tensor:
         """Float [N,1,H,W] in [0, 1] -> verdicts [N,1,H/8,W/8]."""
-        return self.layers(2 * grey - 1)
+        return self.layers(2 * grey - 1).float()
 
 
 class Projection(nn.Module):

@@ -10,9 +10,9 @@ from torch import Tensor
 
 def discriminator_loss(infrared: Tensor, translated: Tensor) -> Tensor:
     """From verdicts of any shape on real infrared and on translated images."""
-    return ((infrared.float() - 1).square().mean() + translated.float().square().mean()) / 2
+    return ((infrared - 1).square().mean() + translated.square().mean()) / 2
 
 
 def generator_loss(translated: Tensor) -> Tensor:
     """From verdicts of any shape on translated images."""
-    return (translated.float() - 1).square().mean()
+    return (translated - 1).square().mean()

@@ -15,6 +15,6 @@ from torch import Tensor
 
 def patch_contrast(output: Tensor, source: Tensor, temperature: float = 0.07) -> Tensor:
     """Unit vectors [N,S,D] of the same S places in output and input -> scalar."""
-    logits = torch.bmm(output.float(), source.detach().float().transpose(1, 2)) / temperature
+    logits = torch.bmm(output, source.detach().transpose(1, 2)) / temperature
     places = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
     return F.cross_entropy(logits.flatten(0, 1), places.flatten())

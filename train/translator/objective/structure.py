@@ -16,7 +16,7 @@ EDGE = 0.05  # gradient, in units of the image's range per two pixels, below whi
 
 def structure_loss(output: Tensor, luminance: Tensor, edge: float = EDGE) -> Tensor:
     """Two [N,1,H,W] -> scalar in [0, 1]; 0 for equal images."""
-    (gx, gy), (hx, hy) = _gradient(output.float()), _gradient(luminance.float())
+    (gx, gy), (hx, hy) = _gradient(output), _gradient(luminance)
     floor = edge * edge
     product = gx * hx + gy * hy + floor
     return (1 - product.square() / ((gx * gx + gy * gy + floor) * (hx * hx + hy * hy + floor))).mean()
