@@ -38,18 +38,22 @@ def main(argv: Sequence[str]) -> int:
 def train(argv: Sequence[str]) -> int:
     settings = parse(argv)
     from train.data import load
+    from train.distributed import joined
     from train.loop import Trainer
     from train.publish import push_run, reserve_repository
 
-    for run in settings.runs():
-        reserve_repository(run)
-        trainer = Trainer(run, load(run, ("train",)))
-        progress = trainer.run()
-        print(
-            f"{trainer.folder}: {progress['step']} steps, best mAP of held-out identities {progress['best']:.3f}"
-        )
-        if run.push:
-            print(push_run(run))
+    with joined(settings.device) as world:
+        for run in settings.runs():
+            if world.main:
+                reserve_repository(run)
+            trainer = Trainer(run, load(run, ("train",)))
+            progress = trainer.run()
+            if not world.main:
+                continue
+            best = f"best mAP of held-out identities {progress['best']:.3f}"
+            print(f"{trainer.folder}: {progress['step']} steps, {best}")
+            if run.push:
+                print(push_run(run))
     return 0
 
 

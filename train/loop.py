@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,10 +22,11 @@ from mtrl.checkpoint import write_atomically
 from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sampler import IdentitySampler
-from mtrl.device import pick_device
 from mtrl.losses.total import LossWeights, total_loss
-from mtrl.model import MTRL
+from mtrl.model import MTRL, Features
 from mtrl.translate import load_translator
+from train.compile import CompiledForward, worth_compiling
+from train.distributed import PeerLostError, World, peers, with_sync_bn
 from train.log import RunLog, draw_curves, environment
 from train.memory import keep_freed_memory
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
@@ -47,7 +49,9 @@ class Trainer:
         self.settings = settings
         self.data = data
         self.folder = Path(settings.run_folder)
-        self.device = pick_device(settings.device)
+        self.world = World.current()
+        self.world.check_batch(settings.identities)
+        self.device = self.world.device(settings.device)
         self.precision = pick_precision(settings.precision, self.device)
         rows, held_out = data.train.split_identities(settings.hold_out, seed=settings.data_seed)
         self.held_out = data.train.take(held_out) if settings.hold_out else data.validation
@@ -61,15 +65,28 @@ class Trainer:
         self.steps_per_epoch = min(settings.batches or len(self.sampler), len(self.sampler))
         self.model = _seeded_model(settings, len(self.sampler.classes)).to(self.device)
         self.model = self.model.to(memory_format=torch.channels_last)
+        if settings.sync_bn:
+            self.model = with_sync_bn(self.model)
+        self.forward = self._forward()
         self.average = self._averaged_model()
         self.optimizer = build_optimizer(self.model, settings)
         translator = load_translator(settings.translator).to(self.device) if settings.transition else None
         if translator is not None:
             # One that draws at random gives every step fresh transition images; nothing of it is trained.
             translator.train(not translator.deterministic).requires_grad_(False)
-        self.pipeline = BatchPipeline(data.train, rows, self.sampler, translator, self.device, settings.seed)
+        self.pipeline = BatchPipeline(
+            data.train, rows, self.sampler, translator, self.device, settings.seed, settings.pad, self.world
+        )
         self.weights = loss_weights(settings)
         self.progress: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "best": -1.0, "best_step": 0}
+
+    def _forward(self) -> Callable[[Tensor, Tensor], Features]:
+        """What a step calls: the model, where asked for compiled, and among several processes synchronised."""
+        module = self.world.wrap(self.model, self.settings.sync_bn)
+        steps = self.settings.epochs * self.steps_per_epoch
+        return (
+            CompiledForward(module) if worth_compiling(self.settings.compile, self.device, steps) else module
+        )
 
     def _averaged_model(self) -> AveragedModel | None:
         if not self.settings.ema:
@@ -82,22 +99,27 @@ class Trainer:
         self._open_folder()
         if self.device.type == "cpu":
             keep_freed_memory()
-        log = RunLog(self.folder, self.progress["step"])
+        log = RunLog(self.folder, self.progress["step"]) if self.world.main else None
         try:
-            with StopRequest() as stop:
+            with peers(), StopRequest() as stop:
                 for epoch in range(self.progress["epoch"], self.settings.epochs):
                     self._train_epoch(epoch, log, stop)
                     self._evaluate(epoch, log)
                     self.progress |= {"epoch": epoch + 1, "batch": 0}
                     self._save()
-        except KeyboardInterrupt:
-            self._save()
-            again = f"python -m train --config {self.folder / 'settings.yaml'} --resume"
-            tqdm.write(f"stopped at step {self.progress['step']}; continue with: {again}", file=sys.stderr)
+        except (KeyboardInterrupt, PeerLostError):
+            if self.world.main:
+                self._save()
+                again = f"python -m train --config {self.folder / 'settings.yaml'} --resume"
+                tqdm.write(
+                    f"stopped at step {self.progress['step']}; continue with: {again}", file=sys.stderr
+                )
             raise
         finally:
-            log.close()
-        draw_curves(self.folder)
+            if log is not None:
+                log.close()
+        if self.world.main:
+            draw_curves(self.folder)
         return self.progress
 
     def _open_folder(self) -> None:
@@ -109,12 +131,14 @@ class Trainer:
             raise ValueError(
                 f"{self.folder} already holds a run: add --resume to continue it, or choose another --output"
             )
+        if not self.world.main:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         saved = dataclasses.asdict(self.settings) | {"output": str(self.folder), "resume": False}
         write_atomically(self.folder / "settings.yaml", _yaml(saved).encode())
         write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
 
-    def _train_epoch(self, epoch: int, log: RunLog, stop: StopRequest) -> None:
+    def _train_epoch(self, epoch: int, log: RunLog | None, stop: StopRequest) -> None:
         settings = self.settings
         warm = epoch + 1e-9 < settings.warmup_epochs
         augment = PairedAugment(augment_config(settings, erase=not warm))
@@ -124,7 +148,13 @@ class Trainer:
         last = settings.epochs * self.steps_per_epoch
         since, images = perf_counter(), 0
         with tqdm(
-            total=self.steps_per_epoch, initial=start, desc=title, unit="step", leave=False, mininterval=1.0
+            total=self.steps_per_epoch,
+            initial=start,
+            desc=title,
+            unit="step",
+            leave=False,
+            mininterval=1.0,
+            disable=not self.world.main,
         ) as bar:
             remaining = range(start, self.steps_per_epoch)
             for _, batch in zip(remaining, self.pipeline.epoch(epoch, augment, start), strict=False):
@@ -132,10 +162,10 @@ class Trainer:
                 step = self.progress["step"]
                 set_learning_rate(self.optimizer, learning_rate(settings, step, self.steps_per_epoch))
                 parts = self._step(batch, step)
-                images += len(batch.images)
+                images += len(batch.images) * self.world.size
                 self.progress |= {"step": step + 1, "batch": self.progress["batch"] + 1}
                 bar.update()
-                if (step + 1) % settings.log_every == 0 or step + 1 == last:
+                if log is not None and ((step + 1) % settings.log_every == 0 or step + 1 == last):
                     rate = images / (perf_counter() - since)
                     since, images = perf_counter(), 0
                     bar.set_postfix_str(self._record(log, epoch, parts, rate))
@@ -158,15 +188,17 @@ class Trainer:
             else float(position >= 0)
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            features = self.model(self.model.normalise(batch.images), batch.modality)
+            features = self.forward(self.model.normalise(batch.images), batch.modality)
+        features, layout = self.world.gather(features, batch.layout)
         loss, parts = total_loss(
-            features, batch.layout, self.weights, ramp=ramp, triplet_scale=0.0 if position < 0 else 1.0
+            features, layout, self.weights, ramp=ramp, triplet_scale=0.0 if position < 0 else 1.0
         )
         # On a GPU every look at a value waits for the device: there the check goes with the log records.
         if self.device.type == "cpu" or (step + 1) % min(settings.log_every, self.steps_per_epoch) == 0:
             self._check_finite(parts, batch, step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        # The gradients are averaged over the processes, and each process has those of its own rows alone.
+        (loss * self.world.size).backward()
         if settings.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.optimizer.step()
@@ -187,7 +219,9 @@ class Trainer:
         """The network that is evaluated and shipped: the averaged one if there is one."""
         return self.model if self.average is None else self.average.module  # type: ignore[return-value]
 
-    def _evaluate(self, epoch: int, log: RunLog) -> None:
+    def _evaluate(self, epoch: int, log: RunLog | None) -> None:
+        if log is None:
+            return  # process 0 evaluates and chooses; the others wait in their next step
         settings, last = self.settings, epoch + 1 == self.settings.epochs
         if self.held_out is None or not settings.eval_every:
             self.best_network().save_pretrained(self.folder)
@@ -209,6 +243,8 @@ class Trainer:
             self.best_network().save_pretrained(self.folder)
 
     def _save(self) -> None:
+        if not self.world.main:
+            return
         last = self.folder / "last"
         self.best_network().save_pretrained(last)
         save_state(last / "state.safetensors", self.model, self.optimizer, self.average, self.progress)

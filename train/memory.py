@@ -1,4 +1,4 @@
-"""Memory that a step frees is kept for the next one: on a CPU, asking the system for it anew costs a tenth of a step."""
+"""Memory that a step frees is kept for the next one: asking the system for it anew costs a CPU a tenth of a step."""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Op
     ]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(described, lr=settings.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(described, lr=settings.lr)
+    # One pass over each parameter instead of a dozen, where torch has it.
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(described, lr=settings.lr, fused=fused)
 
 
 def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:

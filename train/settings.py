@@ -17,6 +17,7 @@ from mtrl.data.augment import CHANNEL_MODES
 
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 SIZES = ("tiny", "small", "large")
+COMPILE = ("auto", "on", "off")
 
 # The added terms of a method. A baseline sees visible and infrared images only ("A") or the transition images
 # too, as plain augmentation ("A'"); the direct controls carry the total weight of MTRL's own terms on one
@@ -60,6 +61,8 @@ class TrainSettings:
     private: bool = option(False, "make a new repository of --push private")
     seed: int = option(0, "seed of weights, sampling and augmentation")
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
+    compile: str = option("auto", "torch.compile: auto is on for long runs on a GPU, off on a CPU", COMPILE)
+    sync_bn: bool = option(False, "several processes with GPUs: batch normalisation over the whole batch")
     precision: str = option("auto", "arithmetic of the forward pass", ("auto", "bf16", "fp32"))
 
     method: str = option("mtrl", "which terms are added to the baseline", tuple(METHODS))

@@ -62,7 +62,9 @@ def load_state(
     for key, tensor in _under("optimizer.", tensors).items():
         name, _, slot = key.rpartition("|")
         parameter = parameters[name]
-        optimizer.state[parameter][slot] = tensor if slot == "step" else tensor.to(parameter.device)
+        # In the parameter's own memory format: a fused optimiser walks through both side by side.
+        like = parameter if tensor.shape == parameter.shape else tensor
+        optimizer.state[parameter][slot] = torch.empty_like(like, device=parameter.device).copy_(tensor)
     return json.loads(metadata["progress"])
 
 

@@ -75,16 +75,29 @@ class AugmentConfig:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Geometry:
-    """Where each pixel of the output comes from, and what is erased. All on the images' device.
+class Geometry:
+    """Where each of B outputs is cut out, and what is erased in it. On the CPU, where it was drawn.
 
-    rows int64 [B,H], columns int64 [B,W]; erased bool [B,1,H,W]; fill float [B,3,1,1]
+    rows      int64 [B,H], the source row of each row
+    left      int64 [B], the first source column, counted in images with `pad` more columns on either side
+    mirrored  int64 [M], which outputs are mirrored
+    boxes     one (output, top, left, height, width) per erased box
+    fill      float [B,3], the colour of the boxes
     """
 
     rows: Tensor
-    columns: Tensor
-    erased: Tensor | None
-    fill: Tensor | None
+    left: Tensor
+    mirrored: Tensor
+    boxes: tuple[tuple[int, int, int, int, int], ...]
+    fill: Tensor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """The geometry of one batch; a visible image and its transition share theirs."""
+
+    visible: Geometry
+    infrared: Geometry
 
 
 class PairedAugment:
@@ -92,6 +105,8 @@ class PairedAugment:
 
     A visible image and its transition share crop, mirroring and erased box; their photometric changes are
     drawn apart. The draws of visible and infrared images do not depend on whether there are transitions.
+
+    All at once: call it. In steps, so that pixels are moved while they are bytes: `draw`, `crop`, `colour_`.
     """
 
     def __init__(self, config: AugmentConfig) -> None:
@@ -113,37 +128,54 @@ class PairedAugment:
                 raise ValueError(
                     f"transition {list(transition.shape)} must match visible {list(visible.shape)} in shape"
                 )
-        visible_geometry = self._draw_geometry(visible, generator)
-        infrared_geometry = self._draw_geometry(infrared, generator)
-        visible = self._photometric(self._channels(visible, generator), generator)
-        visible = _move(visible, visible_geometry)
-        infrared = _move(self._photometric(infrared, generator), infrared_geometry)
+        plan = self.draw(visible.shape, infrared.shape, generator)
+
+        def move(images: Tensor, geometry: Geometry) -> Tensor:
+            padded = pad_columns(images, self.config.pad)
+            return crop(padded, images.shape[3], torch.arange(len(images)), geometry)
+
+        moved = None if transition is None else move(transition, plan.visible)
+        return self.colour_(
+            move(visible, plan.visible), moved, move(infrared, plan.infrared), plan, generator
+        )
+
+    def draw(self, visible: tuple[int, ...], infrared: tuple[int, ...], generator: torch.Generator) -> Plan:
+        """Crops, mirrorings and boxes for batches of these shapes [N,3,H,W]."""
+        return Plan(self._draw_geometry(visible, generator), self._draw_geometry(infrared, generator))
+
+    def colour_(
+        self,
+        visible: Tensor,
+        transition: Tensor | None,
+        infrared: Tensor,
+        plan: Plan,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Colours of images that are already moved, then their erased boxes. May work in place."""
+        visible = _erase_(self._photometric(self._channels(visible, generator), generator), plan.visible)
+        infrared = _erase_(self._photometric(infrared, generator), plan.infrared)
         if transition is not None:
-            transition = _move(self._photometric(transition, generator), visible_geometry)
+            transition = _erase_(self._photometric(transition, generator), plan.visible)
         return visible, transition, infrared
 
-    def _draw_geometry(self, images: Tensor, generator: torch.Generator) -> _Geometry:
-        count, _, height, width = images.shape
-        pad, device = self.config.pad, images.device
-        shift = torch.randint(-pad, pad + 1, (2, count, 1), generator=generator)
-        mirrored = torch.rand(count, 1, generator=generator) < self.config.flip
-        rows = (torch.arange(height) + shift[0]).clamp(0, height - 1)
-        columns = (torch.arange(width) + shift[1]).clamp(0, width - 1)
-        columns = torch.where(mirrored, columns.flip(1), columns)
-        if self.config.erase == 0:
-            return _Geometry(rows.to(device), columns.to(device), None, None)
-        in_rows, in_columns = self._draw_boxes(count, height, width, generator)
-        erased = in_rows.to(device)[:, None, :, None] & in_columns.to(device)[:, None, None, :]
-        colour = torch.tensor(self.config.mean).expand(count, 3)
-        if self.config.erase_fill == "random":
-            colour = torch.rand(count, 3, generator=generator)
-        fill = colour.to(device, images.dtype)[:, :, None, None]
-        return _Geometry(rows.to(device), columns.to(device), erased, fill)
+    def _draw_geometry(self, shape: tuple[int, ...], generator: torch.Generator) -> Geometry:
+        count, _, height, width = shape
+        pad = self.config.pad
+        shift = torch.randint(0, 2 * pad + 1, (2, count), generator=generator)
+        mirrored = torch.rand(count, generator=generator) < self.config.flip
+        rows = (torch.arange(height) + shift[0, :, None] - pad).clamp(0, height - 1)
+        fill = torch.tensor(self.config.mean).expand(count, 3)
+        boxes: tuple[tuple[int, int, int, int, int], ...] = ()
+        if self.config.erase > 0:
+            boxes = self._draw_boxes(count, height, width, generator)
+            if self.config.erase_fill == "random":
+                fill = torch.rand(count, 3, generator=generator)
+        return Geometry(rows, shift[1], mirrored.nonzero().flatten(), boxes, fill)
 
     def _draw_boxes(
         self, count: int, height: int, width: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Which rows [count,H] and columns [count,W] the erased box of each image covers; none without a box.
+    ) -> tuple[tuple[int, int, int, int, int], ...]:
+        """(image, top, left, height, width) of the images that get a box.
 
         Of several sizes drawn for each image the first that fits is taken; if none does, the last is cut.
         """
@@ -156,14 +188,13 @@ class PairedAugment:
         fits = (tall <= height) & (wide <= width)
         fits[:, -1] = True
         first = fits.int().argmax(dim=1, keepdim=True)
-        tall = tall.gather(1, first).clamp(1, height)
-        wide = wide.gather(1, first).clamp(1, width)
-        place = torch.rand(3, count, 1, generator=generator)
-        tall = tall * (place[2] < self.config.erase)
+        tall = tall.gather(1, first)[:, 0].clamp(1, height)
+        wide = wide.gather(1, first)[:, 0].clamp(1, width)
+        place = torch.rand(3, count, generator=generator)
         top = (place[0] * (height - tall + 1)).floor()
         left = (place[1] * (width - wide + 1)).floor()
-        y, x = torch.arange(height), torch.arange(width)
-        return (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)
+        table = torch.stack([torch.arange(count), top, left, tall, wide], dim=1).long()
+        return tuple(tuple(box) for box in table[place[2] < self.config.erase].tolist())
 
     def _channels(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The colour change of visible images: one 3 x 3 matrix per image."""
@@ -205,12 +236,39 @@ def _channel_matrices(mode: str, count: int, generator: torch.Generator) -> Tens
     return table[torch.randint(len(table), (count,), generator=generator)]
 
 
-def _move(images: Tensor, geometry: _Geometry) -> Tensor:
-    """Crop and mirroring by copying pixels, never interpolating; then the erased box."""
-    width = images.shape[3]
-    source = (geometry.rows[:, :, None] * width + geometry.columns[:, None, :]).flatten(1)
-    source = source[:, None, :].expand(-1, images.shape[1], -1)
-    images = images.flatten(2).gather(2, source).view(images.shape)
-    if geometry.erased is None or geometry.fill is None:
-        return images
-    return torch.where(geometry.erased, geometry.fill, images)
+def pad_columns(images: Tensor, pad: int) -> Tensor:
+    """[N,C,H,W] of any type -> [N,C,H,W + 2 pad], the outer columns repeated: what `crop` cuts from."""
+    count, channels, height, width = images.shape
+    padded = images.new_empty(count, channels, height, width + 2 * pad)
+    padded[..., pad : pad + width] = images
+    padded[..., :pad] = images[..., :1]
+    padded[..., pad + width :] = images[..., -1:]
+    return padded
+
+
+def crop(padded: Tensor, width: int, positions: Tensor, geometry: Geometry) -> Tensor:
+    """Cuts [B,C,H,W] out of contiguous images [N,C,H,W + 2 pad], as `pad_columns` makes them, and mirrors some.
+
+    positions int64 [B], on the CPU: which image each output is cut from. Pixels are copied, never interpolated.
+    """
+    _, channels, height, stride = padded.shape
+    count = len(positions)
+    if count == 0:
+        return padded.new_empty(0, channels, height, width)
+    # Every output row is a run of `width` values somewhere in memory: one gather of runs, no gather of pixels.
+    runs = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
+    planes = positions[:, None] * channels + torch.arange(channels)
+    starts = (planes[:, :, None] * height + geometry.rows[:, None, :]) * stride + geometry.left[:, None, None]
+    images = runs.index_select(0, starts.flatten().to(padded.device)).view(count, channels, height, width)
+    if len(geometry.mirrored):
+        mirrored = geometry.mirrored.to(padded.device)
+        images.index_copy_(0, mirrored, images.index_select(0, mirrored).flip(3))
+    return images
+
+
+def _erase_(images: Tensor, geometry: Geometry) -> Tensor:
+    """Paints the boxes, in place. There are few, so painting them beats a mask over every pixel."""
+    fill = geometry.fill.to(images.device, images.dtype)[:, :, None, None]
+    for number, top, left, tall, wide in geometry.boxes:
+        images[number, :, top : top + tall, left : left + wide] = fill[number]
+    return images

@@ -7,13 +7,13 @@ import importlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mtrl import cli
 from mtrl.checkpoint import write_atomically
 from mtrl.device import pick_device
+from train.bench.plot import draw
 from train.bench.table import Line, Options, header
 from train.log import environment, processor
 
@@ -40,12 +40,15 @@ def main(argv: Sequence[str]) -> int:
         f"{device}; {torch.get_num_threads()} threads; torch {torch.__version__}; median of {options.repeats}"
     )
     print(header(), flush=True)
-    done: list[dict[str, Any]] = []
+    done: list[Line] = []
     for line in _all_lines(arguments.sections or list(SECTIONS), options):
         print(line.row(options.device.type), flush=True)
-        done.append(line.to_dict())
+        done.append(line)
         if arguments.json:
-            write_atomically(Path(arguments.json), json.dumps(about | {"lines": done}, indent=1).encode())
+            values = about | {"lines": [each.to_dict() for each in done]}
+            write_atomically(Path(arguments.json), json.dumps(values, indent=1).encode())
+    if arguments.plot:
+        draw(done, Path(arguments.plot))
     return 0
 
 
@@ -66,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="small sizes: to see it run, not to quote")
     parser.add_argument("--device", default="auto", help='"auto", "cpu", "cuda", ... (default: auto)')
     parser.add_argument("--json", metavar="FILE", help="write figures, versions and device here")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the growth that the section scale measures, as PNG"
+    )
     return parser
 
 

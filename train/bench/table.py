@@ -36,6 +36,7 @@ class Line:
     yardstick_name    what the other figure is of, in a few words
     higher_is_better  True for rates, False for seconds and bytes
     note              an error bound, a share of the peak, or other remark
+    at                (series, size) of a figure that shows growth: a point of the plot
     """
 
     section: str
@@ -46,6 +47,7 @@ class Line:
     unit: str
     higher_is_better: bool
     note: str = ""
+    at: tuple[str, float] | None = None
 
     @property
     def ratio(self) -> float | None:

@@ -1,0 +1,116 @@
+"""Batches: cut out as bytes, held or mapped, the same bits; and the compiled forward that falls back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mtrl.data.augment import AugmentConfig, PairedAugment, crop, pad_columns
+from mtrl.data.imageset import ImageSet
+from mtrl.data.sampler import IdentitySampler
+from mtrl.translate import load_translator
+from train import compile as compiling
+from train.bench.data import random_people
+from train.bench.step import batch_hard_loop
+from train.distributed import World
+from train.pipeline import BatchPipeline
+
+CONFIG = AugmentConfig(pad=3, flip=0.5, erase=0.5, channel="mix", brightness=0.2, noise=0.1)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def people() -> ImageSet:
+    return random_people(96, (12, 8), per_identity=12)
+
+
+def pipeline(people: ImageSet, resident: bool, world: World | None = None) -> BatchPipeline:
+    sampler = IdentitySampler(people.identities, people.modalities, 4, 2)
+    translator = load_translator("spectral").train()
+    return BatchPipeline(
+        people, np.arange(96), sampler, translator, CPU, 5, CONFIG.pad, world, resident=resident
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_crop_by_hand(dtype: torch.dtype) -> None:
+    """Against the crop of an image whose borders are repeated, pixel by pixel."""
+    images = (255 * torch.rand(3, 3, 6, 5)).to(dtype).to(memory_format=torch.channels_last)
+    geometry = PairedAugment(dataclasses.replace(CONFIG, erase=0.0)).draw((4, 3, 6, 5), (0, 3, 6, 5),
+                                                      torch.Generator().manual_seed(2)).visible  # fmt: skip
+    positions = torch.tensor([2, 0, 2, 1])
+    found = crop(pad_columns(images, CONFIG.pad), 5, positions, geometry)
+    for number, position in enumerate(positions.tolist()):
+        for y in range(6):
+            for x in range(5):
+                at = 4 - x if number in geometry.mirrored.tolist() else x
+                column = min(max(int(geometry.left[number]) - CONFIG.pad + at, 0), 4)
+                expected = images[position, :, int(geometry.rows[number, y]), column]
+                assert torch.equal(found[number, :, y, x], expected)
+
+
+def test_held_and_mapped_images_give_the_same_batches(people: ImageSet, tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", people.images)
+    mapped = dataclasses.replace(people, images=np.load(tmp_path / "images.npy", mmap_mode="r"))
+    augment = PairedAugment(CONFIG)
+    both = [
+        list(pipeline(images, resident).epoch(1, augment, 2))
+        for images, resident in ((people, True), (mapped, False))
+    ]
+    assert len(both[0]) == len(both[1]) == 4
+    for held, read in zip(*both, strict=True):
+        assert torch.equal(held.images, read.images) and np.array_equal(held.rows, read.rows)
+        assert held.modality.tolist() == [0] * 8 + [1] * 16
+        assert held.images.min() >= 0 and held.images.max() <= 1 and held.images.std() > 0.1
+
+
+def test_a_reader_that_fails_says_so_and_leaves_no_thread(people: ImageSet) -> None:
+    broken = pipeline(people, False)
+    broken.rows = broken.rows + 90
+    with pytest.raises(IndexError):
+        list(broken.epoch(0, PairedAugment(CONFIG)))
+    with pytest.raises(ValueError, match="padded by 3"):
+        next(broken.epoch(0, PairedAugment(dataclasses.replace(CONFIG, pad=1))))
+
+
+def test_processes_see_parts_of_the_same_batches(people: ImageSet) -> None:
+    augment = PairedAugment(CONFIG)
+    whole = list(pipeline(people, True).epoch(0, augment))
+    parts = [list(pipeline(people, True, World(rank, 2)).epoch(0, augment)) for rank in range(2)]
+    for batch, first, second in zip(whole, *parts, strict=True):
+        assert sorted(batch.rows) == sorted([*first.rows, *second.rows])
+        assert not set(first.layout.identities.tolist()) & set(second.layout.identities.tolist())
+
+
+def test_compile_is_for_long_runs_on_a_gpu() -> None:
+    gpu = torch.device("cuda")
+    assert compiling.worth_compiling("on", CPU, 1) and not compiling.worth_compiling("off", gpu, 10**6)
+    assert not compiling.worth_compiling("auto", CPU, 10**6)
+    assert compiling.worth_compiling("auto", gpu, 10**6) and not compiling.worth_compiling("auto", gpu, 100)
+
+
+def test_without_a_compiler_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(module: nn.Module) -> nn.Module:
+        raise RuntimeError("no compiler found\nand more")
+
+    class Pair(nn.Module):
+        def forward(self, images: Tensor, modality: Tensor) -> Tensor:
+            return images + modality
+
+    monkeypatch.setattr(torch, "compile", broken)
+    forward = compiling.CompiledForward(Pair())
+    with pytest.warns(UserWarning, match="no compiler found"):
+        assert forward(torch.ones(1), torch.ones(1)).item() == 2
+    assert forward(torch.ones(1), torch.ones(1)).item() == 2  # and does not warn again
+
+
+def test_the_yardsticks_triplet_is_batch_hard() -> None:
+    features = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+    # anchors 0, 1 | 2, 3: farthest positives 1, 1, 4, 4; nearest negatives 3, 2, 2, 6
+    expected = (0 + 0 + (0.3 + 4 - 2) + 0) / 4
+    assert batch_hard_loop(features, torch.tensor([0, 0, 1, 1])).item() == pytest.approx(expected, abs=1e-5)

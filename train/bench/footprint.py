@@ -1,0 +1,107 @@
+"""The peak memory of one piece of work, in a process of its own: python -m train.bench.footprint PART FOLDER DEVICE."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eval.protocols import Setting, make_trials
+from eval.score import Bank, score_trials
+from mtrl.data.augment import PairedAugment
+from mtrl.data.imageset import ImageSet, ReIDData
+from train.loop import Trainer, augment_config
+from train.memory import keep_freed_memory
+from train.settings import parse
+
+VISIBLE, INFRARED, IDENTITIES = 22_258, 11_909, 395  # SYSU-MM01's training set
+STEPS = 2
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=("train", "evaluate", "evaluate-10"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("device")
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    base = peak_mb(given.device)
+    if given.part == "train":
+        note = train(given.folder, given.device, given.quick)
+    else:
+        note = evaluate(10 if given.part == "evaluate-10" else 1)
+    print(json.dumps({"base_mb": base, "peak_mb": peak_mb(given.device), "note": note}))
+    return 0
+
+
+def peak_mb(device: str) -> float:
+    """The largest size of this process so far; on a GPU, of its tensors there."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def train(folder: Path, device: str, quick: bool) -> str:
+    """Steps of the SYSU-MM01 preset, every method's term on, from a map of as many images as its training set."""
+    flags = ["--dataset", "sysu", "--no-pretrained", "--device", device, "--output", str(folder / "run")]
+    settings = parse([*flags, *(["--backbone", "test_resnet", "--image-size", "64", "32"] if quick else [])])
+    height, width = settings.image_size
+    count = VISIBLE + INFRARED
+    # A file with holes: it reads as zeros, and takes no disk.
+    made = np.lib.format.open_memmap(
+        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, height, width, 3)
+    )
+    del made
+    kinds = (np.arange(count) >= VISIBLE).astype(np.uint8)
+    images = ImageSet(
+        np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
+        np.arange(count) % IDENTITIES,
+        np.where(kinds == 1, 3, 1),
+        kinds,
+        tuple(map(str, range(count))),
+    )
+    if not device.startswith("cuda"):
+        keep_freed_memory()
+    trainer = Trainer(settings, ReIDData("sysu", "sysu", images, images))
+    trainer.model.train()
+    augment = PairedAugment(dataclasses.replace(augment_config(settings, erase=True)))
+    for step, batch in zip(range(STEPS), trainer.pipeline.epoch(0, augment), strict=False):
+        trainer._step(batch, 10**6 + step)
+    held = "held on the device" if trainer.pipeline.resident is not None else "mapped, read as needed"
+    return f"{trainer.pipeline.resident_bytes() / 1e9:.1f} GB of images {held}"
+
+
+def evaluate(shots: int) -> str:
+    """Ten trials on random features, as many as SYSU-MM01's test set gives a ResNet-50."""
+    bank, _ = sysu_test(10)
+    setting = Setting("sysu", "ir2vis", "all", shots, trials=10)
+    trials = make_trials(bank.identities, bank.cameras, bank.modalities, setting)
+    score_trials(bank, trials, setting, "cosine")
+    return f"{bank.features.nbytes / 1e6:.0f} MB of features"
+
+
+def sysu_test(shots: int, dim: int = 2048) -> tuple[Bank, NDArray[np.int64]]:
+    """Random features of 3,803 queries and of `shots` images for each of 301 pairs of identity and camera."""
+    rng = np.random.default_rng(0)
+    seen = {1: 56, 2: 56, 4: 94, 5: 95}
+    pairs = [(person, camera) for camera, people in seen.items() for person in range(people)]
+    gallery = np.repeat(np.array(pairs), shots, axis=0)
+    queries = 3803
+    identities = np.concatenate([rng.integers(0, 95, queries), gallery[:, 0]])
+    cameras = np.concatenate([rng.choice([3, 6], queries), gallery[:, 1]])
+    kinds = (np.arange(len(identities)) < queries).astype(np.uint8)
+    features = rng.standard_normal((len(identities), dim), dtype=np.float32)
+    rows = np.arange(len(identities))
+    return Bank(features, identities, cameras, kinds, rows), rows[queries:]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

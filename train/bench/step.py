@@ -1,0 +1,169 @@
+"""One training step: ours beside the plain two-stream step of the field, and what each measure brings."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtrl.data.augment import PairedAugment
+from mtrl.data.imageset import ReIDData
+from mtrl.model import MTRL
+from train.bench.data import random_people
+from train.bench.table import Line, Options, Task, paired
+from train.loop import Trainer, augment_config, pick_precision
+from train.memory import keep_freed_memory
+from train.pipeline import TrainBatch
+from train.settings import METHODS, TrainSettings, parse
+
+PLAIN_NAME = "two-stream step: fp32, NCHW, plain Adam, a loop per triplet anchor, losses read each step"
+LATE = 10**6  # a step after every warm-up
+
+
+def lines(options: Options) -> Iterator[Line]:
+    """Images per second of whole steps, then the share of each measure, then the use of the processor."""
+    if options.device.type == "cpu":
+        keep_freed_memory()
+    small = parse(["--size", "small", "--method", "baseline", "--device", str(options.device)])
+    large = parse(
+        ["--dataset", "sysu", "--method", "baseline", "--no-pretrained", "--device", str(options.device)]
+    )
+    if options.device.type == "cpu":
+        large = dataclasses.replace(large, identities=2)  # P8 takes a minute in fp32
+    cases = {"small preset": small} if options.quick else {"small preset": small, "ResNet-50": large}
+    for name, settings in cases.items():
+        yield from _case(name, settings, options)
+
+
+def _case(name: str, settings: TrainSettings, options: Options) -> Iterator[Line]:
+    size = f"{settings.image_size[0]}x{settings.image_size[1]}"
+    shown = f"{name} {size} P{settings.identities} K{settings.instances}"
+    with tempfile.TemporaryDirectory() as folder:
+        bench = _Bench(settings, Path(folder))
+        base = bench.trainer()
+        rates = paired(bench.task(base), bench.plain(), options.repeats)
+        yield Line("step", f"{shown}, baseline", *rates, PLAIN_NAME, "images/s", True)
+        full = bench.trainer(method="mtrl", **METHODS["mtrl"])
+        rates = paired(bench.task(full), bench.task(base), options.repeats)
+        yield Line("step", f"{shown}, mtrl (V|T|I)", *rates, "baseline (V|I), ours", "images/s", True,
+                   _use(bench, full, options))  # fmt: skip
+        if base.precision == "bf16":
+            rates = paired(bench.task(base), bench.task(bench.trainer(precision="fp32")), options.repeats)
+            yield Line("step", f"{shown}, bf16", *rates, "fp32", "images/s", True)
+        planar = bench.trainer()
+        planar.model.to(memory_format=torch.contiguous_format)
+        rates = paired(bench.task(base), bench.task(planar), options.repeats)
+        yield Line("step", f"{shown}, channels-last", *rates, "NCHW", "images/s", True)
+        rates = paired(bench.task(bench.trainer(compile="on")), bench.task(base), options.repeats)
+        yield Line("step", f"{shown}, compiled", *rates, "eager", "images/s", True)
+
+
+class _Bench:
+    """Trainers on the same noise, and steps on batches that are ready."""
+
+    def __init__(self, settings: TrainSettings, folder: Path) -> None:
+        height, width = settings.image_size
+        people = random_people(32 * max(16, settings.identities), (height, width))
+        self.data = ReIDData("synthetic", "sysu", people, people)
+        self.settings = dataclasses.replace(settings, hold_out=0, output=str(folder))
+
+    def trainer(self, **changes: object) -> Trainer:
+        trainer = Trainer(dataclasses.replace(self.settings, **changes), self.data)  # type: ignore[arg-type]
+        trainer.model.train()
+        return trainer
+
+    def batches(self, trainer: Trainer) -> list[TrainBatch]:
+        augment = PairedAugment(augment_config(trainer.settings, erase=True))
+        return [batch for batch, _ in zip(trainer.pipeline.epoch(0, augment), range(2), strict=False)]
+
+    def task(self, trainer: Trainer) -> Task:
+        batches = self.batches(trainer)
+
+        def step() -> float:
+            return _rate(lambda batch: trainer._step(batch, LATE), batches, trainer.device)
+
+        return step
+
+    def plain(self) -> Task:
+        """The yardstick, written for this benchmark after what public two-stream code does in a step."""
+        trainer = self.trainer(precision="fp32", compile="off")
+        model = trainer.model.to(memory_format=torch.contiguous_format)
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, foreach=False, fused=False)
+        batches = self.batches(trainer)
+
+        def one(batch: TrainBatch) -> None:
+            visible, infrared = batch.images.chunk(2)
+            images = torch.cat([visible.contiguous(), infrared.contiguous()])
+            features = model(model.normalise(images), batch.modality)
+            assert features.logits is not None
+            identity = F.cross_entropy(features.logits, batch.layout.identities)
+            triplet = batch_hard_loop(features.pooled, batch.layout.identities)
+            loss = identity + triplet
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item(), identity.item(), triplet.item()
+
+        return lambda: _rate(one, batches, trainer.device)
+
+
+def batch_hard_loop(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    """The batch-hard triplet anchor by anchor: farthest of the same identity, nearest of another."""
+    squares = features.pow(2).sum(dim=1, keepdim=True)
+    distance = (squares + squares.T - 2 * features @ features.T).clamp(min=1e-12).sqrt()
+    same = labels[:, None] == labels[None, :]
+    farthest, nearest = [], []
+    for anchor in range(len(features)):
+        farthest.append(distance[anchor][same[anchor]].max()[None])
+        nearest.append(distance[anchor][~same[anchor]].min()[None])
+    far, near = torch.cat(farthest), torch.cat(nearest)
+    return nn.functional.margin_ranking_loss(near, far, torch.ones_like(near), margin=margin)
+
+
+def _rate(step: Callable[[TrainBatch], object], batches: list[TrainBatch], device: torch.device) -> float:
+    began = perf_counter()
+    for batch in batches:
+        step(batch)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return sum(len(batch.images) for batch in batches) / (perf_counter() - began)
+
+
+def _use(bench: _Bench, trainer: Trainer, options: Options) -> str:
+    """Operations of a step (forward and backward) per second, and their share of a matrix product's."""
+    batch = bench.batches(trainer)[0]
+    with FlopCounterMode(display=False) as counter:
+        _forward_backward(trainer.model, batch)
+    rate = bench.task(trainer)()
+    assert rate is not None
+    achieved = counter.get_total_flops() / len(batch.images) * rate
+    peak = matmul_peak(options.device)
+    return f"{achieved / 1e9:,.0f} GFLOP/s, {100 * achieved / peak:.0f} % of a matrix product's {peak / 1e9:,.0f}"
+
+
+def _forward_backward(model: MTRL, batch: TrainBatch) -> None:
+    features = model(model.normalise(batch.images), batch.modality)
+    assert features.logits is not None
+    (features.logits.sum() + features.embedding.sum()).backward()
+    model.zero_grad(set_to_none=True)
+
+
+def matmul_peak(device: torch.device, side: int = 2048) -> float:
+    """Operations per second of a large square product in the precision that training uses here."""
+    dtype = torch.bfloat16 if pick_precision("auto", device) == "bf16" else torch.float32
+    a = torch.randn(side, side, device=device).to(dtype)
+
+    def product() -> None:
+        a @ a
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    seconds, _ = paired(product, None, 5)
+    return 2 * side**3 / seconds
