@@ -229,13 +229,14 @@ class Trainer:
         if (epoch + 1) % settings.eval_every and not last:
             return
         both = [Setting(self.data.protocol, direction) for direction in DIRECTIONS]
-        values = {}
+        values, gaps = {}, []
         for done in evaluate_settings(self.best_network(), self.held_out, both):
             direction, figures = done.report.setting.direction, done.report.mean
             values[f"map_{direction}"] = figures["map"]
             values[f"rank1_{direction}"] = figures["cmc"]["1"]
+            gaps.append(done.report.modality_gap)
         score = (values["map_ir2vis"] + values["map_vis2ir"]) / 2
-        log.write("eval", self.progress["step"], values)
+        log.write("eval", self.progress["step"], values | {"modality_gap": float(np.mean(gaps))})
         shown = " ".join(f"{name} {100 * value:.1f}" for name, value in values.items())
         tqdm.write(f"epoch {epoch + 1}: held-out identities: {shown}")
         if score > self.progress["best"]:
