@@ -64,7 +64,7 @@ def draw_cmc(evaluations: Sequence[Evaluation]) -> Any:
 
 
 def draw_strips(evaluation: Evaluation, images: ImageSet, seed: int = 0) -> Any:
-    """A matplotlib figure: some queries of the first trial with their ten nearest gallery images.
+    """A matplotlib figure: some queries of the first trial with their (at most ten) nearest gallery images.
 
     Right images are framed green with a tick, wrong ones red with a cross; images that the protocol skips for
     the query are left out. The queries are drawn by `seed` from those that have a right image, not picked.
@@ -76,16 +76,19 @@ def draw_strips(evaluation: Evaluation, images: ImageSet, seed: int = 0) -> Any:
     right = (query_ids[:, None] == gallery_ids) & ~drop
     usable = np.flatnonzero(right.any(axis=1))
     chosen = np.sort(np.random.default_rng(seed).permutation(usable)[:STRIP_QUERIES])
-    figure = _figure(1.02 * (STRIP_RANKS + 1) + 0.5, 2.15 * len(chosen) + 0.5)
+    ranks = min(STRIP_RANKS, len(trial.gallery))
+    figure = _figure(1.02 * (ranks + 1) + 0.5, 2.15 * len(chosen) + 0.5)
     grid = figure.subplots(
         len(chosen),
-        STRIP_RANKS + 2,
+        ranks + 2,
         squeeze=False,
-        gridspec_kw={"width_ratios": [1, 0.25] + [1] * STRIP_RANKS, "wspace": 0.08, "hspace": 0.2},
+        gridspec_kw={"width_ratios": [1, 0.25] + [1] * ranks, "wspace": 0.08, "hspace": 0.2},
     )
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.45 / (2.15 * len(chosen) + 0.5))
     figure.suptitle(
-        f"{NAMES[setting.direction]}, {_what(evaluation)}: query, then the ten nearest", fontsize=11, y=0.995
+        f"{NAMES[setting.direction]}, {_what(evaluation)}: query, then the {ranks} nearest",
+        fontsize=11,
+        y=0.995,
     )
     for line, query in zip(grid, chosen, strict=True):
         for axes in line:

@@ -95,12 +95,17 @@ def model_card(config: ModelConfig, facts: CardFacts | None = None) -> str:
         sections.append("## Training\n\n" + "\n".join(rows))
     sections.append("## Intended use\n\n" + USES)
     sections.append("## Limits\n\n" + "\n".join(f"- {_line(limit)}" for limit in (*LIMITS, *facts.limits)))
-    sections.append(
-        f"## Licence\n\n{LICENCES.get(facts.license, facts.license)}. Data sets keep the terms of their authors: "
-        "weights trained on them may not be used in ways that those forbid."
-    )
-    sections.append("## Citation\n\n" + CITATION)
+    sections += closing_sections(facts.license)
     return "\n\n".join(sections) + "\n"
+
+
+def closing_sections(license: str) -> list[str]:
+    """Licence and citation, the same for models and translators."""
+    licence = (
+        f"## Licence\n\n{LICENCES.get(license, license)}. Data sets keep the terms of their authors: weights "
+        "trained on them may not be used in ways that those forbid."
+    )
+    return [licence, "## Citation\n\n" + CITATION]
 
 
 _USAGE = f"""\

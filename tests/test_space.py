@@ -142,8 +142,8 @@ def test_a_space_mirrors_the_clone(hub: Hub, tmp_path: Path, monkeypatch: pytest
 # minutes that installing one takes. A module of any other installed distribution is as good as absent.
 ONLY = """
 import importlib.metadata as md, re, runpy, sys
-from packaging.requirements import Requirement
-todo, kept = [Requirement(line) for line in open("requirements.txt") if line.strip()], set()
+from packaging.requirements import InvalidRequirement, Requirement
+todo, kept = [Requirement(line.strip()) for line in open("requirements.txt") if line.strip()], set()
 norm = lambda name: re.sub(r"[-_.]+", "-", name).lower()
 while todo:
     wanted = todo.pop()
@@ -157,7 +157,10 @@ while todo:
         continue
     assert wanted.specifier.contains(found.version), (wanted, found.version)
     for line in found.requires or []:
-        part = Requirement(line)
+        try:
+            part = Requirement(line)
+        except InvalidRequirement:
+            continue
         if any(part.marker is None or part.marker.evaluate({"extra": e}) for e in ("", *wanted.extras)):
             todo.append(part)
 names = {key[0] for key in kept}

@@ -6,10 +6,15 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from mtrl.card import PAPER
+from mtrl.card import closing_sections
 
 from .learned import Learned
 
+USES = """\
+For research: the transition images with which visible-infrared re-identification is trained.
+
+**Not for** passing off what it draws as what an infrared camera recorded, nor as a step in watching or identifying
+people without their knowledge. `docs/responsible-use.md` of the library says more."""
 LIMITS = (
     "It guesses. How a fabric looks in near infrared does not follow from its colour; what comes out is plausible, "
     "not measured. Never use it as evidence of what an infrared camera saw.",
@@ -64,8 +69,9 @@ def translator_card(translator: Learned, facts: TranslatorFacts) -> str:
     ]
     if facts.table:
         sections.append("## Measured\n\n" + facts.table.strip())
+    sections.append("## Intended use\n\n" + USES)
     sections.append("## Limits\n\n" + "\n".join(f"- {limit}" for limit in (*LIMITS, *facts.limits)))
-    sections.append(f"## Method\n\nFor modality-transition learning after [arXiv 2511.02685]({PAPER}).")
+    sections += closing_sections(facts.license)
     return "\n\n".join(sections) + "\n"
 
 
