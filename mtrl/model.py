@@ -156,7 +156,7 @@ class MTRL(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """float [N,3,H,W] in [0,1], already of the model's size -> normalised, on the model's device. Not checked."""
-        return (images.to(self.mean.device) - self.mean) / self.std
+        return (images.to(self.mean.device) - self.mean).div_(self.std)
 
 
 @contextmanager

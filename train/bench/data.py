@@ -24,6 +24,7 @@ from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from mtrl.model import MTRL
 from train.bench.table import Line, Options, Task, paired
+from train.memory import keep_freed_memory
 from train.pipeline import BatchPipeline
 
 P, K = 8, 4
@@ -33,6 +34,8 @@ COLOUR = dataclasses.replace(PLAIN, channel="exchange", channel_prob=0.5, bright
 
 def lines(options: Options) -> Iterator[Line]:
     """Images per second, until a normalised float32 batch is on the device."""
+    if options.device.type == "cpu":
+        keep_freed_memory()  # as training does; the loader's collation in this process gains from it too
     sizes = [(128, 64)] if options.quick else [(288, 144), (128, 64)]
     count = 256 if options.quick else 2048
     workers = max(
