@@ -23,6 +23,7 @@ from mtrl.config import ModelConfig
 from mtrl.data.sampler import Batch
 from mtrl.losses.total import LossWeights, TriLayout, total_loss
 from mtrl.model import MTRL
+from train.__main__ import main
 from train.distributed import World, joined
 from train.log import read_records
 
@@ -54,6 +55,12 @@ def test_alone_there_is_nothing_to_gather(monkeypatch: pytest.MonkeyPatch) -> No
         assert world == World() and world.main
     model = torch.nn.Linear(1, 1)
     assert world.wrap(model, sync_bn=False) is model
+
+
+def test_other_commands_refuse_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="without torchrun"):
+        main(["ablate"])
 
 
 def problem() -> tuple[MTRL, Tensor, Tensor]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from train.settings import parse
 
 
 def main(argv: Sequence[str]) -> int:
+    if argv and not argv[0].startswith("-") and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(f"python -m train {argv[0]} runs in one process: start it without torchrun")
     if argv and argv[0] == "curves":
         return curves(argv[1:])
     if argv and argv[0] == "ablate":

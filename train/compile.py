@@ -23,11 +23,13 @@ class CompiledForward:
     """Calls a compiled module; if the first call fails, warns and calls the module as it is from then on.
 
     The module itself is not changed: its weights keep their names, and evaluation runs it uncompiled.
+
+    failed  the first call failed, and what runs is the module itself
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.proven = False
+        self.proven = self.failed = False
         self.call: Any = None
 
     def __call__(self, images: Tensor, modality: Tensor) -> Features:
@@ -42,7 +44,7 @@ class CompiledForward:
             warnings.warn(
                 f"torch.compile does not work here, so training goes on without it ({first})", stacklevel=2
             )
-            self.call = self.module
+            self.call, self.failed = self.module, True
             features = self.module(images, modality)
         self.proven = True
         return features
