@@ -32,18 +32,18 @@ class Difficulty:
     sensor_noise        scale of noise, blur and compression
     """
 
-    infrared_luminance_correlation: float = 0.65
-    infrared_spread: float = 0.19
-    vanish_share: float = 0.25
+    infrared_luminance_correlation: float = 0.8
+    infrared_spread: float = 0.21
+    vanish_share: float = 0.2
     invert_share: float = 0.1
-    body_spread: float = 1.0
+    body_spread: float = 1.2
     accessory_share: float = 1.0
-    dull_share: float = 0.55
-    crop_jitter: float = 0.7
-    occlusion: float = 0.12
+    dull_share: float = 0.45
+    crop_jitter: float = 0.4
+    occlusion: float = 0.06
     background_clutter: float = 1.0
     pose_variation: float = 1.0
-    illumination: float = 1.0
+    illumination: float = 0.9
     sensor_noise: float = 1.0
 
     def __post_init__(self) -> None:
