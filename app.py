@@ -14,16 +14,32 @@ def main() -> int:
         "--checkpoint", metavar="SOURCE", help="folder or Hub id (default: the shipped model)"
     )
     parser.add_argument(
-        "--gallery", metavar="DIR", help="folder of people to search (default: the shipped one)"
+        "--gallery",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="folder of people to search, or an index of one; may be given again (default: the shipped one)",
     )
     parser.add_argument("--host", help="address to listen on (default: this machine only; 0.0.0.0 for all)")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860 on)")
     parser.add_argument("--share", action="store_true", help="also open a public link through gradio.live")
+    parser.add_argument(
+        "--public",
+        action="store_true",
+        help="others reach the page through a proxy: open no folder that a visitor names",
+    )
     arguments = cli.arguments(parser)
 
     from mtrl.demo.start import serve
 
-    return serve(arguments.checkpoint, arguments.gallery, arguments.host, arguments.port, arguments.share)
+    return serve(
+        arguments.checkpoint,
+        [arguments.gallery] if isinstance(arguments.gallery, str) else arguments.gallery,
+        arguments.host,
+        arguments.port,
+        arguments.share,
+        arguments.public,
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,7 +112,7 @@ def test_a_photograph_is_ranked(visit: Any, shoot: Any) -> None:
     expect(page.locator("#summary")).to_contain_text("infrared pictures searched")
     expect(page.locator("#hits .right, #hits .wrong")).to_have_count(0)
     expect(page.get_by_alt_text("the query as a transition image")).to_be_visible()
-    expect(page.locator(".m-hint")).to_contain_text("512 × 600 pixels")
+    expect(page.locator(".m-hint").first).to_contain_text("512 × 600 pixels")
     shoot(page, "photograph")
 
     page.get_by_label("infrared to visible").check()
@@ -146,24 +148,78 @@ def test_examples_have_their_truth_and_results_lead_on(visit: Any, shoot: Any) -
     expect(page.locator("#summary")).to_contain_text("match")
     shoot(page, "example-infrared")
 
-    page.locator("#hits button").first.click()
+    # By keyboard: a result opens beside the query, Escape closes it, Enter on its button searches with it.
+    result = page.locator("#hits button").nth(1)
+    result.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog[open] img")).to_have_count(4)
+    shoot(page, "comparison")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    expect(result).to_be_focused()
+    name = result.get_attribute("data-compare")
+    result.click()
+    onward = page.get_by_role("button", name="Search with this result")
+    onward.focus()
+    page.keyboard.press("Enter")
     expect(page.locator("#answer figcaption small").first).to_have_text("visible")
-    page.get_by_role("button", name="Search the gallery").click()
-    expect(page.locator("#hits li")).to_have_count(12)
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    assert f"example={name}" in page.url
+
+    # The link of this answer brings it back.
+    said = page.locator("#summary").inner_text()
+    page.goto(page.url)
+    expect(page.locator("#summary")).to_have_text(said)
+    page.goto(f"{page.url.split('?')[0]}?tab=about")
+    expect(page.get_by_role("tab", name="About")).to_have_attribute("aria-selected", "true")
 
 
-def test_transition_tab_compares_translators(visit: Any, shoot: Any, tmp_path: Path) -> None:
+def test_options_change_the_answer(visit: Any, shoot: Any, tmp_path: Path) -> None:
     page = visit()
-    page.get_by_role("tab", name="Transition").click()
-    expect(page.get_by_alt_text("the true infrared view of the same moment")).to_be_visible()
-    shoot(page, "transition")
-    before = page.get_by_alt_text("the transition image").get_attribute("src")
-    page.get_by_label("spectral").check()
-    expect(page.locator("#translator-note")).to_contain_text("Spectral")
-    assert page.get_by_alt_text("the transition image").get_attribute("src") != before
-    upload(page, "visible", photograph())
-    expect(page.locator("#trio .m-none")).to_be_visible()
-    shoot(page, "transition-photograph")
+    page.get_by_role("button", name="More options").click()
+    thresholds = []
+    for rate in ("1 in 10", "1 in 100", "1 in 1,000"):
+        page.get_by_label(rate, exact=True).check()
+        share = {"1 in 10": "10%", "1 in 100": "1%", "1 in 1,000": "0.1%"}[rate]
+        expect(page.locator("#threshold")).to_contain_text(f"{share} of the pairs of different people")
+        thresholds.append(float(page.locator("#threshold").inner_text().split("threshold ")[1][:4]))
+    assert thresholds == sorted(thresholds)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the table").click()
+    assert len(Path(download.value.path()).read_text().splitlines()) == 13
+    shoot(page, "options")
+
+    folder = tmp_path / "mine"
+    for kind, mode in (("visible", "RGB"), ("infrared", "L")):
+        (folder / kind).mkdir(parents=True)
+        Image.effect_noise((64, 128), 70).convert(mode).save(folder / kind / f"only {kind}.png")
+    box = page.get_by_label("Gallery")
+    box.fill(str(folder))
+    box.press("Enter")
+    expect(page.locator("#hits li")).to_have_count(1)
+    expect(page.locator("#hits")).to_contain_text("only infrared.png")
+    expect(page.locator("#threshold")).to_contain_text("too few known pairs")
+    box.fill(str(tmp_path / "nothing"))
+    box.press("Enter")
+    expect(page.locator("#answer .m-error")).to_contain_text("no gallery folder")
+    shoot(page, "no-gallery")
+
+
+def test_an_upload_leaves_with_its_visitor(visit: Any, browser: Any, base_url: str, tmp_path: Path) -> None:
+    visit()
+    Image.effect_noise((90, 180), 50).convert("RGB").save(tmp_path / "private-upload.png")
+    page = browser.new_page()
+    page.goto(base_url)
+    page.wait_for_selector("#hits")
+    upload(page, "query", tmp_path / "private-upload.png")
+    cache = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+    kept = list(cache.rglob("private-upload.png"))
+    assert kept
+    page.close()
+    end = time.monotonic() + 20
+    while any(path.exists() for path in kept) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not any(path.exists() for path in kept)
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -1,13 +1,13 @@
-"""The text of the About tab."""
+"""The text of the About tab, and the page's words on use and storage."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from html import escape
 
 from mtrl.config import Modality
 from mtrl.demo.figures import method_figure
 from mtrl.demo.folder import Picture
+from mtrl.demo.model_card import Card
 from mtrl.demo.pictures import fit
 from mtrl.demo.service import DemoService
 from mtrl.images import read_image
@@ -27,22 +27,40 @@ network and a list of cosines.</li>
 <p class="m-mute">The idea is that of arXiv 2511.02685; the formulas of this implementation are its own.</p>
 """
 
-LIMITS = """
+USE_LIMITS = """
 <ul>
-<li><b>The people here are drawn.</b> The shipped model has learned from synthetic pedestrians only. Real photographs
-give a transition and a ranking, but expect rough guesses; for real use, train on licensed data of your own.</li>
-<li><b>A score is no proof.</b> Clothing decides much of it. Results need a human look and never justify a decision
-about a person by themselves.</li>
-<li><b>Embeddings of people are biometric data</b> in many jurisdictions. Search only pictures whose people have
-consented, or for which you have a legal basis. Not for surveillance, tracking or profiling of people without one.</li>
-<li><b>Your pictures:</b> an upload is used for your query only and is deleted from the server within the hour after it;
-nothing is collected, and the page contacts no other server.</li>
+<li><b>Not for</b> watching, tracking or identifying people without their knowledge, one by one or in a crowd.</li>
+<li><b>Not for</b> decisions about a person (access, work, insurance, border, policing), nor as evidence: a high score
+is a resemblance under one model, no proof of identity.</li>
+<li><b>Not for</b> finding out origin, health, belief or any other trait of a person.</li>
+<li><b>Embeddings of people are biometric data</b> in many jurisdictions. Search only with pictures whose people have
+consented, or for which a law gives you a basis.</li>
 </ul>
 """
+STORED = """
+<ul>
+<li><b>Your pictures</b> lie in a temporary folder of the server, serve your queries only, and are deleted when you
+close the page, after about half an hour at the latest.</li>
+<li><b>Embeddings</b> of your pictures are computed for the answer and not stored. The gallery's stay in memory while
+the page runs.</li>
+<li><b>A model that you choose</b> is loaded for your visit; the server keeps the last few in memory for everybody who
+names them again.</li>
+<li><b>Nothing else</b> is collected: no accounts, no analytics, no log of pictures or visitors. The page itself
+contacts no other server, except the Hugging Face Hub when you name a model there.</li>
+</ul>
+"""
+ROUGH = (
+    "Photographs of real people give a transition and a ranking, but expect rough guesses; for real use, train on "
+    "licensed data of your own."
+)
+KIND = "Expect it to work on pictures like those only."
+MISTAKES = """<li><b>A score is no proof.</b> Clothes decide much of it: the same person in other clothes is another
+one to the model, two people in one uniform are the same. Somebody always ranks first, also when the person is not
+in the gallery. Results need a human look.</li>"""
 
 
-def about_html(service: DemoService) -> str:
-    """The method with its figure, the model's facts, limits and intended use."""
+def about_html(service: DemoService, card: Card | None = None) -> str:
+    """The method with its figure, the model's facts, limits and intended use. `card` is the model's."""
     height, width = service.model.config.image_size
     parameters = sum(p.numel() for p in service.model.parameters())
     people = {p.identity for p in service.pictures if p.identity is not None}
@@ -68,8 +86,34 @@ def about_html(service: DemoService) -> str:
         f'<div class="m-scope m-about"><section><h2>The method in five sentences</h2>{METHOD}</section>'
         f"{_figure(service)}"
         f'<section><h2>The model on this page</h2><div class="m-facts">{cards}</div></section>'
-        f"<section><h2>Limits and intended use</h2>{LIMITS}</section></div>"
+        f"<section><h2>Limits</h2><ul>{people_html(service, card)}{MISTAKES}</ul></section>"
+        f"<section><h2>What this may not be used for</h2>{USE_LIMITS}</section>"
+        f"<section><h2>What is stored, and for how long</h2>{STORED}</section></div>"
     )
+
+
+def people_html(service: DemoService, card: Card | None) -> str:
+    """Who is seen here and who the model has learned from, as far as that is known."""
+    drawn_gallery = any(picture.truth is not None for picture in service.pictures)
+    drawn_model = card is not None and card.drawn
+    if drawn_gallery and drawn_model:
+        head, text = (
+            "The people here are drawn.",
+            f"The model has learned from drawn people only, too. {ROUGH}",
+        )
+    elif drawn_gallery:
+        head, text = "The people of this gallery are drawn.", f"{_learned_from(card)} {KIND}"
+    elif drawn_model:
+        head, text = "This model has learned from drawn people only.", ROUGH
+    else:
+        head, text = "This gallery was chosen by whoever runs this page.", f"{_learned_from(card)} {KIND}"
+    return f"<li><b>{head}</b> {text}</li>"
+
+
+def _learned_from(card: Card | None) -> str:
+    if card is None or not card.data:
+        return "What the model has learned from is not stated."
+    return f"According to its card, the model has learned from {escape(card.data)}."
 
 
 def _figure(service: DemoService) -> str:
@@ -85,7 +129,7 @@ def _figure(service: DemoService) -> str:
     )
 
 
-def _pictured_person(pictures: list[Picture]) -> int | None:
+def _pictured_person(pictures: list[Picture]) -> int | str | None:
     """The first person seen at least twice in each spectrum, else once; None if nobody is."""
     for least in (2, 1):
         for person in dict.fromkeys(p.identity for p in pictures if p.identity is not None):
@@ -93,19 +137,3 @@ def _pictured_person(pictures: list[Picture]) -> int | None:
             if min(counts) >= least:
                 return person
     return None
-
-
-def card_text(checkpoint: Path | None) -> str:
-    """The model card beside a checkpoint as Markdown, without its front matter and without pictures from elsewhere."""
-    path = checkpoint / "README.md" if checkpoint else None
-    if path is None or not path.is_file():
-        return "_This checkpoint comes without a model card on this machine._"
-    text = path.read_text(encoding="utf-8", errors="replace")
-    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
-    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
-    return re.sub(
-        r"<(img|iframe|script|link|style|video|audio|source|object|embed)[^>]*>",
-        "",
-        text,
-        flags=re.IGNORECASE,
-    )

@@ -1,19 +1,22 @@
-"""The About tab: the method, the model's facts, limits and the model card."""
+"""The About tab: the method, the model's facts, limits, use and storage."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gradio as gr
 
-from mtrl.demo.about import about_html, card_text
-from mtrl.demo.parts import Tab, html
-from mtrl.demo.service import DemoService
+from mtrl.demo.about import about_html
+from mtrl.demo.model_card import parse_card
+from mtrl.demo.models import Models
+from mtrl.demo.parts import PRIVATE, Tab, ask, html
 
 
-def build(service: DemoService, checkpoint: Path | None) -> Tab:
-    """The tab's components, inside the current `gr.Tab`. `checkpoint` is the model's folder, for its card."""
-    html(about_html(service), elem_id="about")
-    with gr.Accordion("Model card", open=False, elem_classes="m-about"):
-        gr.Markdown(card_text(checkpoint))
+def build(models: Models, chosen: gr.State) -> Tab:
+    """The tab's components and events, inside the current `gr.Tab`. `chosen` holds the visitor's model."""
+
+    def text(source: str) -> str:
+        loaded = ask(lambda: models.get(source))
+        return about_html(loaded.service, parse_card(loaded.card))
+
+    about = html(text(""), elem_id="about")
+    chosen.change(text, chosen, about, **PRIVATE)
     return Tab()

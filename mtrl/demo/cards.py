@@ -11,16 +11,12 @@ from html import escape
 from mtrl.config import Modality
 from mtrl.demo.figures import bar, histogram, image_tag
 from mtrl.demo.folder import Picture
-from mtrl.demo.service import Hit, Retrieval, Threshold, Translation
+from mtrl.demo.pairs import PairScores, Threshold
+from mtrl.demo.pictures import fit
+from mtrl.demo.results import Hit, Retrieval
 
-TALLEST = 430
+TALLEST = 352  # twice what is shown, for sharp screens
 COLOURS = {Modality.VISIBLE: "m-v", Modality.INFRARED: "m-i"}
-TRANSLATOR_NOTES = {
-    "luminance": "Luminance: brightness alone, the hue dropped. The simplest transition and the reference.",
-    "spectral": "Spectral: another mixture of the colour channels, a changed tone curve, and an infrared camera's "
-    "blur and noise. Nothing is learned.",
-    "learned": "Learned: a small network trained on unpaired visible and infrared pictures of the training people.",
-}
 
 
 def name_of(picture: Picture) -> str:
@@ -47,12 +43,9 @@ def thumbnails(groups: Sequence[tuple[str, Modality, Sequence[Picture]]]) -> str
     return f'<div class="m-scope m-examples">{"".join(html)}</div>'
 
 
-def error(message: str) -> str:
+def error(message: str, title: str = "That picture cannot be used") -> str:
     """An inline message in place of an answer."""
-    return (
-        f'<div class="m-scope m-error" role="alert"><h2>That picture cannot be used</h2>'
-        f"<p>{escape(message)}</p></div>"
-    )
+    return f'<div class="m-scope m-error" role="alert"><h2>{escape(title)}</h2><p>{escape(message)}</p></div>'
 
 
 def empty(message: str) -> str:
@@ -60,18 +53,31 @@ def empty(message: str) -> str:
     return f'<div class="m-scope m-empty">{escape(message)}</div>'
 
 
-def answer(result: Retrieval, threshold: Threshold | None) -> str:
-    """The whole answer to a query: the pair on top, the sentence, the scores, the ranked pictures."""
+def answer(
+    result: Retrieval, pairs: PairScores | None = None, rate: float = 0.01, address: str = "tab=retrieve"
+) -> str:
+    """The whole answer to a query: the pair on top, the sentence, the scores, the ranked pictures.
+
+    `pairs` are the gallery's, for the threshold that a share `rate` of wrong pairs passes. `address` restores
+    this answer; the page's script puts it into the browser's address bar.
+    """
+    threshold = pairs.threshold(rate) if pairs else None
     value = threshold.value if threshold else None
     hits = "".join(_hit(hit, value) for hit in result.hits)
+    same = pairs.same if pairs else None
+    legend = '<span><i class="k-all"></i>all scores</span><span><i class="k-top"></i>shown below</span>'
+    if same is not None and len(same):
+        legend += '<span><i class="k-same"></i>same-person pairs of this gallery</span>'
     return (
-        f'<div class="m-scope m-answer" aria-live="polite"><div class="m-top">{_pair(result)}'
-        f'<div class="m-say"><h2 id="summary">{escape(summary(result))}</h2>'
-        f'<p class="m-mute">{escape(_details(result, threshold))}</p>{_hints(result.hints)}'
-        f'<div class="m-spread">{histogram(result.scores, len(result.hits), value)}</div></div></div>'
+        f'<div class="m-scope m-answer" aria-live="polite" data-address="{escape(address, quote=True)}">'
+        f'<div class="m-top">{_pair(result)}<div class="m-say">'
+        f'<h2 id="summary">{escape(summary(result))}</h2>{_facts(result)}{hints_html(result.hints)}'
+        f'<p class="m-mute" id="threshold">{escape(_accepted(result, threshold))}</p>'
+        f'<div class="m-spread">{histogram(result.scores, len(result.hits), value, same)}'
+        f'<p class="m-scale">{legend}</p></div></div></div>'
         f'<ol class="m-hits" id="hits">{hits}</ol>'
-        f'<p class="m-mute m-note">Click a result to search on with it. '
-        f'<a download="mtrl-results.csv" href="{table(result)}">Download these results (CSV)</a></p></div>'
+        f'<p class="m-mute m-note">Choose a result to see it beside the query. '
+        f'<a download="mtrl-results.csv" href="{table(result)}">Download the table (CSV)</a></p></div>'
     )
 
 
@@ -90,7 +96,7 @@ def table(result: Retrieval) -> str:
 
 def summary(result: Retrieval) -> str:
     """One sentence: what was searched, and how it went where the truth is known."""
-    target = Modality(1 - result.modality).name.lower()
+    target = result.target.name.lower()
     searched = f"{len(result.scores)} {target} pictures searched"
     if result.known is None or result.known.identity is None:
         return f"{searched}; the best match scores {result.hits[0].score:.2f}."
@@ -106,50 +112,51 @@ def summary(result: Retrieval) -> str:
     return f"{where}: {found} are among the first {len(result.hits)}."
 
 
-def _details(result: Retrieval, threshold: Threshold | None) -> str:
-    parts = []
+def _facts(result: Retrieval) -> str:
+    """What is known of this search, in a few words each."""
+    facts = []
     if result.known is not None:
-        parts.append(f"Query: {name_of(result.known)}, from the gallery.")
+        facts.append(name_of(result.known))
     else:
-        parts.append(f"Your picture, read as {result.modality.name.lower()}: right and wrong are not known.")
+        facts.append(f"your picture, read as {result.modality.name.lower()}")
     if result.precision is not None:
-        parts.append(f"Average precision {result.precision:.0%} over {len(result.scores)} pictures.")
-    if result.skipped:
-        parts.append(
-            f"{result.skipped} pictures from the query's own room are left out, as in the benchmark."
-        )
-    if threshold is not None:
-        above = int((result.scores > threshold.value).sum())
-        parts.append(
-            f"{above or 'None'} scored above the threshold {threshold.value:.2f}, which {threshold.false:.0%} of the "
-            f"different-person and {threshold.true:.0%} of the same-person pairs of this gallery exceed."
-        )
-        if result.known is None and above == 0:
-            parts.append("So nobody here is a confident match.")
-    parts.append(f"{1000 * result.seconds:.0f} ms.")
-    return " ".join(parts)
+        facts.append(f"average precision {result.precision:.0%}")
+    if result.skipped - (result.known is not None and result.known.modality is result.target) > 0:
+        facts.append("its own room left out")
+    facts.append(f"{1000 * result.seconds:.0f} ms")
+    return '<p class="m-chips">' + "".join(f"<span>{escape(fact)}</span>" for fact in facts) + "</p>"
 
 
-def _hints(hints: list[str]) -> str:
+def _accepted(result: Retrieval, threshold: Threshold | None) -> str:
+    """How many results pass the threshold, and what passing it is worth."""
+    if threshold is None:
+        return "This gallery has too few known pairs of people to set a threshold at this rate."
+    above = int((result.scores > threshold.value).sum())
+    text = (
+        f"{above or 'None'} of {len(result.scores)} pass the threshold {threshold.value:.2f}. In this gallery "
+        f"{threshold.false:.1%} of the pairs of different people pass it too, and {threshold.true:.0%} of the pairs "
+        f"of one person."
+    ).replace(".0%", "%")
+    return text + (" So nobody here is a confident match." if result.known is None and not above else "")
+
+
+def hints_html(hints: list[str]) -> str:
     return "".join(f'<p class="m-hint">{escape(hint)}</p>' for hint in hints)
 
 
 def _pair(result: Retrieval) -> str:
     kind = result.modality.name.lower()
     query = (
-        f"<figure>{image_tag(result.query, f'query, {kind}')}"
+        f"<figure>{image_tag(fit(result.query, TALLEST), f'query, {kind}')}"
         f'<figcaption class="{COLOURS[result.modality]}">Query<small>{kind}</small></figcaption></figure>'
     )
-    if result.modality is Modality.VISIBLE:
-        return (
-            f'<div class="m-pair">{query}<span class="m-arrow" aria-hidden="true">→</span>'
-            f"<figure>{image_tag(result.transition, 'the query as a transition image')}"
-            f'<figcaption class="m-t">Transition<small>of the query</small></figcaption></figure></div>'
-        )
+    if result.transition is None:
+        return f'<div class="m-pair">{query}</div>'
+    whose, arrow = ("the query", "→") if result.modality is Modality.VISIBLE else ("the best match", "←")
+    image = image_tag(fit(result.transition, TALLEST), f"{whose} as a transition image")
     return (
-        f'<div class="m-pair">{query}<span class="m-arrow" aria-hidden="true">←</span>'
-        f"<figure>{image_tag(result.transition, 'the best match as a transition image')}"
-        f'<figcaption class="m-t">Transition<small>of the best match</small></figcaption></figure></div>'
+        f'<div class="m-pair">{query}<span class="m-arrow" aria-hidden="true">{arrow}</span><figure>{image}'
+        f'<figcaption class="m-t">Transition<small>of {whose}</small></figcaption></figure></div>'
     )
 
 
@@ -166,63 +173,9 @@ def _hit(hit: Hit, threshold: float | None) -> str:
         else escape(hit.picture.name)
     )
     return (
-        f'<li class="m-hit {css}"><button type="button" data-picture="{escape(hit.picture.name, quote=True)}" '
+        f'<li class="m-hit {css}"><button type="button" data-compare="{escape(hit.picture.name, quote=True)}" '
         f'title="{escape(label, quote=True)}">{image_tag(hit.picture, label)}</button>'
         f'<span class="m-rank">{hit.rank}</span>'
         f'<div class="m-score"><span>{hit.score:.2f}</span><span class="m-mark" aria-hidden="true">{mark}</span></div>'
         f"{bar(hit.score, threshold)}<small>{small}</small></li>"
     )
-
-
-def translation(result: Translation, translator: str) -> str:
-    """visible | transition | true infrared, and what the transition does to the embedding."""
-    ratio = result.query.width / result.query.height
-    # As wide as its column allows, but no taller than fits a screen.
-    box = f'style="aspect-ratio:{ratio:.4f};width:{TALLEST * ratio:.0f}px"'
-    pictures = [
-        image_tag(result.query, "the visible picture", box),
-        image_tag(result.transition, "the transition image", box),
-        image_tag(result.truth, "the true infrared view of the same moment", box)
-        if result.truth is not None
-        else f'<div class="m-none" {box}>No infrared camera saw this moment</div>',
-    ]
-    columns = (
-        ("m-v", "var(--vis)", pictures[0], "Visible", "what goes in"),
-        ("m-t", "var(--tra)", pictures[1], "Transition", escape(translator)),
-        (
-            "m-i",
-            "var(--inf)",
-            pictures[2],
-            "True infrared",
-            "for comparison only" if result.truth else "unknown",
-        ),
-    )
-    trio = "".join(
-        f'<figure style="border-color:{colour}">{picture}'
-        f'<figcaption class="{css}">{title}<small>{small}</small></figcaption></figure>'
-        for css, colour, picture, title, small in columns
-    )
-    return (
-        f'<div class="m-scope m-answer" aria-live="polite"><div class="m-trio">{trio}</div>'
-        f'<p class="m-note" id="translator-note">{escape(TRANSLATOR_NOTES.get(translator, translator))}</p>'
-        f"{_hints(result.hints)}{_bridge(result)}</div>"
-    )
-
-
-def _bridge(result: Translation) -> str:
-    bridge = result.bridge
-    rows = [("visible ↔ transition", bridge.visible_transition, "var(--tra)")]
-    if bridge.visible_infrared is not None and bridge.transition_infrared is not None:
-        rows.append(("transition ↔ infrared", bridge.transition_infrared, "var(--inf)"))
-        rows.append(("visible ↔ infrared", bridge.visible_infrared, "var(--vis)"))
-    bars = "".join(
-        f"<span>{name}</span>{bar(score, colour=colour)}<span>{score:.2f}</span>"
-        for name, score, colour in rows
-    )
-    text = (
-        "How alike the model finds them (cosine of the embeddings)."
-        if len(rows) == 1
-        else "How alike the model finds them (cosine of the embeddings). Infrared: the mean over this person's "
-        "infrared pictures in the gallery, taken by other cameras at other moments."
-    )
-    return f'<h3 class="m-note">The bridge</h3><p class="m-mute">{text}</p><div class="m-cos">{bars}</div>'

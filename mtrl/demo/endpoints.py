@@ -6,18 +6,36 @@ from typing import Any
 
 import gradio as gr
 
+from mtrl.demo import thumbnails
+from mtrl.demo.galleries import Galleries
 from mtrl.demo.parts import ask, given, picture_input, publish
+from mtrl.demo.results import Retrieval
 from mtrl.demo.service import AUTO, DemoService
 
 
-def add_retrieve(service: DemoService, inputs: list[Any]) -> None:
-    """/retrieve over the inputs (image, direction, k)."""
+def add_retrieve(service: DemoService, galleries: Galleries, inputs: list[Any]) -> None:
+    """/retrieve over the inputs (image, direction, k, gallery)."""
 
-    def retrieve(image: str | None, direction: str, k: float) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-        """Ranks the gallery's pictures of the other spectrum by similarity to a picture of a person."""
-        result = ask(lambda: service.retrieve(given(image), direction, int(k)))
+    def retrieve(
+        image: str | None, direction: str, k: float, gallery: str | None
+    ) -> tuple[list[dict[str, str]], dict[str, Any]]:
+        """Ranks a gallery's pictures by similarity to a picture of one person, across visible and infrared light.
+
+        Args:
+            image: picture of one person, upright, from head to feet.
+            direction: "auto", "visible to infrared" or "infrared to visible": what the picture is, and what is
+                searched.
+            k: number of results, 1 to 50.
+            gallery: name of one of the page's galleries; empty for its first.
+
+        Returns:
+            The ranked pictures, each with the address of a small JPEG relative to the page's, and a caption; and an
+            object with the modality of the query, the number of pictures searched, the threshold that 1 % of the
+            pairs of different people pass, the ranked matches and hints.
+        """
+        result, searched = ask(lambda: _search(image, direction, int(k), gallery))
         pictures = [
-            (publish(service.open(hit.picture), gallery), f"{hit.rank}: {hit.score:.3f}")
+            {"image": thumbnails.address(hit.picture), "caption": f"{hit.rank}: {hit.score:.3f}"}
             for hit in result.hits
         ]
         matches = [
@@ -28,27 +46,42 @@ def add_retrieve(service: DemoService, inputs: list[Any]) -> None:
                 "identity": hit.picture.identity,
                 "camera": hit.picture.camera,
                 "correct": hit.correct,
+                "picture": shown["image"],
             }
-            for hit in result.hits
+            for hit, shown in zip(result.hits, pictures, strict=True)
         ]
         return pictures, {
             "modality": result.modality.name.lower(),
             "searched": len(result.scores),
-            "threshold": service.threshold.value if service.threshold else None,
+            "threshold": searched.threshold.value if searched.threshold else None,
             "matches": matches,
             "hints": result.hints,
         }
 
-    gallery = gr.Gallery(visible=False, label="Ranked pictures", format="png")
+    def _search(
+        image: str | None, direction: str, k: int, gallery: str | None
+    ) -> tuple[Retrieval, DemoService]:
+        searched = galleries.service(service, gallery)
+        return searched.retrieve(given(image), direction, k, transition=False), searched
+
+    pictures = gr.JSON(visible=False, label="Ranked pictures")
     data = gr.JSON(visible=False, label="Ranked matches")
-    gr.Button(visible=False).click(retrieve, inputs, [gallery, data], api_name="retrieve")
+    gr.Button(visible=False).click(retrieve, inputs, [pictures, data], api_name="retrieve")
 
 
 def add_translate(service: DemoService, inputs: list[Any]) -> None:
     """/translate over the inputs (image, translator)."""
 
     def translate(image: str | None, translator: str) -> str:
-        """The transition image of a visible picture: the same size (at most 512 pixels), aligned with it."""
+        """Translates a visible picture into a transition image, which looks like infrared and is aligned with it.
+
+        Args:
+            image: visible (colour) picture of a person.
+            translator: name of the translator.
+
+        Returns:
+            A PNG of the picture's size, at most 512 pixels on its longer side.
+        """
         result = ask(lambda: service.translate(given(image), translator))
         return publish(result.transition, output)
 
@@ -60,7 +93,15 @@ def add_encode(service: DemoService) -> None:
     """/encode, which has no place on the page."""
 
     def encode(image: str | None, modality: str) -> list[float]:
-        """The embedding of a picture of a person: a list of numbers with unit length."""
+        """Embeds a picture of a person: the cosine of two embeddings says how alike the model finds them.
+
+        Args:
+            image: picture of one person, upright, from head to feet.
+            modality: "visible", "infrared", or "auto": a picture without colour is taken as infrared.
+
+        Returns:
+            The embedding, a list of numbers with unit length.
+        """
         return ask(lambda: service.encode(given(image), modality))
 
     image = picture_input("api-image", None, visible=False)

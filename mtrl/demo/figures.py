@@ -10,32 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mtrl.demo import thumbnails
 from mtrl.demo.folder import Picture
 from mtrl.images import read_image
 
-SMALL_FILE = 40_000
-THUMBNAIL = (160, 320)
-
 
 def data_uri(source: Image.Image | Picture) -> str:
-    """A picture for the `src` of an <img>: a small web file as it is, anything else as a JPEG no larger than needed."""
+    """A picture for the `src` of an <img>, as a JPEG; a gallery's picture no larger than it is shown."""
     if isinstance(source, Picture):
-        if source.path.suffix.lower() in (".jpg", ".jpeg") and source.path.stat().st_size <= SMALL_FILE:
-            return _uri(source.path.read_bytes())
         source = read_image(source.path, what=source.name)
-        source.thumbnail(THUMBNAIL)
+        source.thumbnail(thumbnails.SIZE)
     buffer = io.BytesIO()
     source.save(buffer, "JPEG", quality=90)
-    return _uri(buffer.getvalue())
-
-
-def _uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def image_tag(source: Image.Image | Picture, alt: str, attributes: str = "") -> str:
-    """<img> with its alternative text. `attributes` are HTML of our own, never from outside."""
-    return f'<img src="{data_uri(source)}" alt="{escape(alt, quote=True)}" {attributes}>'
+    """<img> with its alternative text. `attributes` are HTML of our own, never from outside.
+
+    A gallery's picture is an address, which a browser keeps; another picture stands in the page itself.
+    """
+    address = thumbnails.address(source) if isinstance(source, Picture) else data_uri(source)
+    text = escape(alt, quote=True)
+    if not address:
+        return f'<span class="m-gone" role="img" aria-label="{text}, file not found">file not found</span>'
+    return f'<img src="{address}" alt="{text}" decoding="async" {attributes}>'
 
 
 def bar(score: float, mark: float | None = None, colour: str = "var(--tra)") -> str:
@@ -48,49 +47,58 @@ def _percent(value: float) -> float:
     return 100 * min(1.0, max(0.0, value))
 
 
-def histogram(scores: NDArray[np.float32], shown: int, threshold: float | None) -> str:
-    """The scores [N] of all searched pictures; the `shown` best are in colour, the threshold is a line."""
+def histogram(
+    scores: NDArray[np.float32],
+    shown: int,
+    threshold: float | None,
+    same: NDArray[np.float32] | None = None,
+) -> str:
+    """The scores [N] of all searched pictures; the `shown` best are in colour, the threshold is a line.
+
+    Under them, where the gallery's people are known, the scores of its same-person pairs `same` as an outline.
+    """
     low = float(scores.min())
     high = max(float(scores.max()), threshold or 0.0) + 0.02
-    counts, edges = np.histogram(scores, bins=40, range=(low, high))
-    top, _ = np.histogram(scores[:shown], bins=40, range=(low, high))
-    width, height, base, head = 640, 100, 78, 22
-    step = width / 40
+    if same is not None and len(same):
+        low, high = min(low, float(np.quantile(same, 0.01))), max(high, float(np.quantile(same, 0.99)))
+    bins = 40
+    counts, edges = np.histogram(scores, bins=bins, range=(low, high))
+    top, _ = np.histogram(scores[:shown], bins=bins, range=(low, high))
+    width, base, head = 640, 76, 24
+    step = width / bins
     parts = []
+    if same is not None and len(same):
+        outline, _ = np.histogram(same, bins=bins // 2, range=(low, high))
+        tall = (base - head) * outline / outline.max()
+        points = " ".join(f"{(i + 0.5) * 2 * step:.1f},{base - y:.1f}" for i, y in enumerate(tall))
+        parts.append(f'<polygon points="0,{base} {points} {width},{base}" fill="var(--ok)" opacity=".16"/>')
+        parts.append(f'<polyline points="{points}" fill="none" stroke="var(--ok)" stroke-width="1.5"/>')
     for index, (count, best) in enumerate(zip(counts, top, strict=True)):
-        for value, colour in ((count, "var(--line)"), (best, "var(--tra)")):
+        for value, colour in ((count, "var(--bar)"), (best, "var(--tra)")):
             if value:
-                tall = (base - head) * float(np.sqrt(value / counts.max()))
+                height = (base - head) * float(np.sqrt(value / counts.max()))
                 parts.append(
-                    f'<rect x="{index * step + 1:.1f}" y="{base - tall:.1f}" width="{step - 2:.1f}" '
-                    f'height="{tall:.1f}" rx="2" fill="{colour}"/>'
+                    f'<rect x="{index * step + 1:.1f}" y="{base - height:.1f}" width="{step - 2:.1f}" '
+                    f'height="{height:.1f}" rx="2" fill="{colour}"/>'
                 )
-    text_x, text_anchor = 0, "start"
     if threshold is not None:
         x = (threshold - low) / (high - low) * width
-        anchor = "end" if x > width * 0.7 else "start"
-        offset = -6 if anchor == "end" else 6
-        if x < width / 2:
-            text_x, text_anchor = width, "end"
+        anchor, offset = ("end", -6) if x > width * 0.7 else ("start", 6)
         parts.append(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{base}" stroke="var(--ink)" stroke-width="2"/>'
+            f'<text x="{x + offset:.1f}" y="15" text-anchor="{anchor}" font-size="14" font-weight="700" '
+            f'fill="var(--ink)">threshold {threshold:.2f}</text>'
         )
+    for value in np.linspace(edges[0], edges[-1], 5):
+        x = min(max((value - low) / (high - low) * width, 30), width - 30)
         parts.append(
-            f'<text x="{x + offset:.1f}" y="14" text-anchor="{anchor}" font-size="13" fill="var(--ink)">'
-            f"threshold {threshold:.2f}</text>"
-        )
-    for value in np.linspace(edges[0], edges[-1], 6):
-        x = min(max((value - low) / (high - low) * width, 14), width - 14)
-        parts.append(
-            f'<text x="{x:.1f}" y="{height - 6}" text-anchor="middle" font-size="12" '
+            f'<text x="{x:.1f}" y="{base + 20}" text-anchor="middle" font-size="13" '
             f'fill="var(--mute)">{value:.2f}</text>'
         )
-    parts.append(
-        f'<text x="{text_x}" y="14" text-anchor="{text_anchor}" font-size="12" fill="var(--mute)">'
-        f"{len(scores)} scores, those shown below coloured</text>"
-    )
     label = f"Histogram of {len(scores)} scores from {scores.min():.2f} to {scores.max():.2f}"
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    if threshold is not None:
+        label += f", with the threshold at {threshold:.2f}"
+    return f'<svg viewBox="0 0 {width} {base + 28}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
 def _arrow(colour_from: str, colour_to: str, name: str) -> str:

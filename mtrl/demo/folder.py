@@ -1,4 +1,4 @@
-"""A demo gallery on disk: pictures of known people, listed in `manifest.json` beside them."""
+"""A demo gallery on disk: pictures of people in a folder, or an index that `python -m mtrl index` made of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mtrl.checkpoint import write_atomically
 from mtrl.config import Modality
+from mtrl.retrieval.gallery import Gallery
 
 MANIFEST = "manifest.json"
+INDEX = "gallery.json"
+SOURCES = "sources.json"  # beside an index: the folders that it was made of
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
@@ -20,7 +24,7 @@ class Picture:
     name: str
     path: Path
     modality: Modality
-    identity: int | None = None
+    identity: int | str | None = None
     camera: int | None = None
     truth: Path | None = None
 
@@ -29,13 +33,16 @@ def read_gallery(folder: Path) -> list[Picture]:
     """The pictures of a gallery folder, in its own order.
 
     The folder holds either `manifest.json`, a list of {"file", "identity", "camera", "modality", "truth"}, or
-    two sub-folders `visible` and `infrared` of pictures; a level of folders below them names the people.
+    two sub-folders `visible` and `infrared` of pictures; a level of folders below them names the people. An index
+    made by `python -m mtrl index` lists pictures of one spectrum, which may have been moved away since.
     Raises FileNotFoundError or ValueError that say what is missing.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no gallery folder at {folder}; `python -m mtrl synth --gallery DIR` draws one"
         )
+    if is_index(folder):
+        return _from_index(folder)
     manifest = folder / MANIFEST
     pictures = _from_manifest(manifest) if manifest.is_file() else _from_folders(folder)
     for modality in Modality:
@@ -45,6 +52,50 @@ def read_gallery(folder: Path) -> list[Picture]:
                 f"in the sub-folders visible and infrared"
             )
     return pictures
+
+
+def is_index(folder: Path) -> bool:
+    """Whether the folder is an index, whose embeddings are there already, in the order of its pictures."""
+    return (folder / INDEX).is_file()
+
+
+def remember_source(index: Path, folder: Path) -> None:
+    """Notes in an index that pictures of it lie in `folder`, so that the page can show them."""
+    folders = [str(folder.resolve()), *_sources(index)]
+    write_atomically(index / SOURCES, json.dumps(list(dict.fromkeys(folders))).encode())
+
+
+def _sources(index: Path) -> list[str]:
+    path = index / SOURCES
+    if not path.is_file():
+        return []
+    try:
+        folders = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}; build the index again") from error
+    if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
+        raise ValueError(f"{path} must hold a list of folders; build the index again")
+    return folders
+
+
+def _from_index(folder: Path) -> list[Picture]:
+    index = Gallery.load(folder)
+    if not len(index):
+        raise ValueError(f"the index {folder} holds no pictures")
+    roots = [Path(source) for source in _sources(folder)] or [folder]
+    identities = index.identities or (None,) * len(index)
+    cameras = index.cameras or (None,) * len(index)
+    return [
+        Picture(name, _first_there([root / name for root in roots]), index.modality, identity, camera)
+        for name, identity, camera in zip(index.names, identities, cameras, strict=True)
+    ]
+
+
+def _first_there(paths: list[Path]) -> Path:
+    """Where one of several is a file; the first where none is."""
+    if len(paths) == 1:
+        return paths[0]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _from_manifest(manifest: Path) -> list[Picture]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mtrl.checkpoint import read_checkpoint
+from mtrl.cli import read_yaml
 from mtrl.demo.service import ENCODED_TOGETHER, DemoService
 from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS
 from mtrl.model import MTRL
@@ -61,9 +62,7 @@ class Models:
         """`folder` of the home model, for its card and records. `public`: models come from the Hub alone, without
         the rights of whoever started the page, and nothing of them stays on the disk."""
         self.public = public
-        self.home = Loaded(
-            "", "the model of this page", home, read_card(folder), read_records(folder), stamp=0
-        )
+        self.home = Loaded("", "This page's model", home, read_card(folder), read_records(folder), stamp=0)
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._guard = threading.Lock()
         self._loading = threading.Lock()
@@ -236,11 +235,28 @@ def check_cost(model: MTRL, pictures: int) -> None:
 
 
 def read_card(folder: Path | None) -> str:
-    """The Markdown of the card in a folder, "" where there is none that can be shown."""
+    """The Markdown of the card in a folder; for a run without one, what its settings say; else ""."""
     path = folder / CARD if folder else None
-    if path is None or not path.is_file() or path.stat().st_size > MAX_BYTES[CARD]:
+    if path is None:
+        return ""
+    if not path.is_file():
+        return _card_of_run(path.with_name("settings.yaml"))
+    if path.stat().st_size > MAX_BYTES[CARD]:
         return ""
     return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _card_of_run(path: Path) -> str:
+    try:
+        settings = read_yaml(path)
+    except (ValueError, OSError):
+        return ""
+    data = "-".join(str(settings[key]) for key in ("dataset", "size") if settings.get(key))
+    if settings.get("dataset") != "synthetic":
+        data = str(settings.get("dataset") or "")
+    rows = [("Data", data)] + [(key, settings.get(key)) for key in ("method", "translator", "epochs", "seed")]
+    lines = [f"- {key}: {value}" for key, value in rows if value not in (None, "")]
+    return "## Training\n\n" + "\n".join(lines) if lines else ""
 
 
 def read_records(folder: Path | None) -> tuple[dict[str, Any], ...]:

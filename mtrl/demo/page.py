@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+# Gradio sums up all events so far after each of them, for a dashboard that this page does not have.
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 
 import gradio as gr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from mtrl.demo import about_tab, endpoints, retrieve_tab, transition_tab
+from mtrl.demo import about_tab, endpoints, explore_tab, model_tab, retrieve_tab, thumbnails, transition_tab
+from mtrl.demo.galleries import Galleries
 from mtrl.demo.models import Models
-from mtrl.demo.parts import html
+from mtrl.demo.parts import PRIVATE, html
 from mtrl.demo.service import DemoService
 from mtrl.demo.style import CSS
+from mtrl.demo.tabs_style import TABS_CSS
+from mtrl.demo.uploads import UPLOADS
 
 MAX_UPLOAD = "20mb"
+WAITING = 64  # requests in the queue; more are refused
+KEEP = (60, 1800)  # seconds: how often old files are deleted, and how old that is
+TABS = ("retrieve", "transition", "explore", "model", "about")
 HEADER = """<header class="m-scope m-head"><div><h1>Find the same person by day and by night</h1>
 <p>MTRL compares visible and infrared pictures of people with one small network. It was trained with transition
 images, which stand between the two.</p></div>
@@ -24,31 +38,66 @@ images, which stand between the two.</p></div>
 <i></i><span class="m-t">Transition</span><i></i><span class="m-i">Infrared</span></div></header>"""
 
 
-def build_page(service: DemoService, checkpoint: Path | None = None, public: bool = False) -> gr.Blocks:
-    """The page over a service. `checkpoint` is the model's folder, for its card. A `public` page, one that
-    strangers can reach, takes other models from the Hub only."""
+def build_page(
+    service: DemoService,
+    checkpoint: Path | None = None,
+    public: bool = False,
+    galleries: Sequence[Path] = (),
+) -> gr.Blocks:
+    """The page over a service. `checkpoint` is the model's folder, for its card; `galleries` are further ones to
+    search. A `public` page, one that strangers can reach, opens no other folder of this machine."""
     models = Models(service, checkpoint, public)
+    shelf = Galleries(service, galleries, public)
     with gr.Blocks(
         title="MTRL: visible-infrared person re-identification",
-        delete_cache=(300, 1800),
+        delete_cache=KEEP,
         analytics_enabled=False,
     ) as page:
         chosen = gr.State("")  # the source of the model that this visitor works with
         html(HEADER)
-        with gr.Tabs():
+        head = gr.HTML(visible=False, elem_id="model-chip", apply_default_css=False)
+        plane = explore_tab.plane()
+        with gr.Tabs() as tabs:
             with gr.Tab("Retrieve", id="retrieve"):
-                retrieve_tab.build(models, chosen)
+                retrieve_tab.build(models, shelf, chosen, [plane])
             with gr.Tab("Transition", id="transition"):
                 transition_tab.build(models, chosen)
+            with gr.Tab("Explore", id="explore") as explore:
+                explore_tab.build(models, chosen, explore, plane)
+            with gr.Tab("Model", id="model"):
+                model_tab.build(models, chosen, head)
             with gr.Tab("About", id="about"):
-                about_tab.build(service, checkpoint)
+                about_tab.build(models, chosen)
+        plane.click(lambda: gr.Tabs(selected="retrieve"), None, tabs, **PRIVATE)
         endpoints.add_encode(service)
-    page.queue(default_concurrency_limit=2, max_size=64)
+        page.load(_asked_tab, None, tabs, queue=False, api_visibility="private", show_progress="hidden")
+        page.unload(_forget)
+    page.queue(default_concurrency_limit=os.cpu_count() or 2, max_size=WAITING)
     return page
 
 
-def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
-    """Starts the server with the page's look, without traffic to anywhere else. `options` go to gradio's launch."""
+def _asked_tab(request: gr.Request) -> Any:
+    """The tab that the page's address asks for."""
+    tab = request.query_params.get("tab")
+    return gr.Tabs(selected=tab) if tab in TABS else gr.skip()
+
+
+def _forget(request: gr.Request) -> None:
+    UPLOADS.close(request.session_hash)
+
+
+def _show_picture(request: Request) -> Response:
+    content = thumbnails.jpeg(request.path_params["key"])
+    if content is None:
+        return Response("no such picture", status_code=404)
+    # The address changes with the file.
+    return Response(
+        content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400, immutable"}
+    )
+
+
+def look() -> gr.themes.Base:
+    """Gradio's part of the page's look."""
     # The semi-bold of Gradio's default font lacks most letters, so bold text would fall back to another font.
     font = (gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif")
     theme = gr.themes.Default(
@@ -57,13 +106,32 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         radius_size=gr.themes.sizes.radius_lg,
         font=font,
     )
+    # Gradio's own choices here are too pale to read easily.
+    return theme.set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+    )
+
+
+def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
+    """Starts the server with the page's look, without traffic to anywhere else. `options` go to gradio's launch.
+
+    Programs that speak MCP are answered too where its package is installed.
+    """
     return page.launch(
-        theme=theme,
-        css=CSS,
+        theme=look(),
+        css=CSS + TABS_CSS,
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
         max_file_size=MAX_UPLOAD,
+        app_kwargs={"routes": [Route(f"/{thumbnails.FOLDER}/{{key}}.jpg", _show_picture)]},
+        mcp_server=importlib.util.find_spec("mcp") is not None,
         **options,
     )

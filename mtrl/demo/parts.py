@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ from PIL import Image
 from mtrl.demo import cards
 from mtrl.demo.folder import Picture
 from mtrl.demo.pictures import WORKING_PIXELS, fit
-from mtrl.demo.style import FOLLOW, PICK
+from mtrl.demo.style import ADDRESS, FOLLOW, PICK, RESTORE
+from mtrl.demo.uploads import UPLOADS
 from mtrl.images import read_image
 
 Answer = TypeVar("Answer")
@@ -36,10 +38,23 @@ class Tab:
     endpoints: tuple[str, ...] = ()
 
 
-def html(value: str, elem_id: str | None = None, clicks: bool = False, follow: bool = False) -> gr.HTML:
-    """HTML with the page's own look. With `clicks` its picture buttons raise `click`; with `follow` a phone
-    scrolls to it when it changes."""
-    script = (PICK if clicks else "") + (FOLLOW if follow else "")
+def html(
+    value: str,
+    elem_id: str | None = None,
+    clicks: bool = False,
+    follow: bool = False,
+    tab: str = "",
+    script: str = "",
+) -> gr.HTML:
+    """HTML with the page's own look. With `clicks` its picture buttons raise `click` (those with data-compare
+    `select`); with `follow` a phone scrolls to it when it changes, and the address bar holds its link; with `tab`
+    an example named in the page's address is opened. `script` runs besides."""
+    if clicks:
+        script += PICK
+    if follow:
+        script += FOLLOW + ADDRESS
+    if tab:
+        script += RESTORE.replace("TAB", json.dumps(tab))
     return gr.HTML(value, elem_id=elem_id, js_on_load=script or None, apply_default_css=False)
 
 
@@ -106,14 +121,17 @@ def ask(call: Callable[[], Answer]) -> Answer:
 def answer_uploads(image: gr.Image, respond: Any, inputs: list[Any], output: gr.HTML) -> None:
     """Answers a new picture at once; one that cannot be shown or read is replaced or cleared with a message."""
 
-    def arrived(path: str | None, *rest: Any) -> tuple[Any, str]:
+    def arrived(path: str | None, request: gr.Request, *rest: Any) -> tuple[Any, str]:
         if path is None:
             return gr.skip(), respond(None, *rest)
+        UPLOADS.add(request.session_hash, path)
         try:
             picture = read_image(path, what="The file")
         except (ValueError, OSError) as problem:
             return None, cards.error(str(problem))
-        return publish(fit(picture, WORKING_PIXELS), image), respond(path, *rest)
+        shown = publish(fit(picture, WORKING_PIXELS), image)
+        UPLOADS.add(request.session_hash, shown)
+        return shown, respond(picture, *rest)
 
     image.input(arrived, inputs, [image, output], **PRIVATE)
 

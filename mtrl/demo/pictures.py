@@ -52,11 +52,13 @@ def fit(image: Image.Image, longest: int = DISPLAY_PIXELS) -> Image.Image:
 
 
 def hints_for(
-    size: tuple[int, int], known: Picture | None, detected: Modality, modality: Modality
+    query: Image.Image, size: tuple[int, int], known: Picture | None, detected: Modality, modality: Modality
 ) -> list[str]:
     """Sentences for the user about what was assumed; `size` is the (width, height) that was sent."""
     width, height = size
     hints = []
+    if known is None and _flat(query):
+        return ["This picture is almost one colour: there is nobody to see in it."]
     if known is None and modality is detected is Modality.INFRARED:
         hints.append(
             "This picture has no colour, so it was taken as infrared. Is it an ordinary black-and-white "
@@ -66,10 +68,17 @@ def hints_for(
         seen = "has no colour" if detected is Modality.INFRARED else "has colour"
         hints.append(f"This picture {seen}; it was searched with as {modality.name.lower()}, as you asked.")
     if known is None and not 1.5 <= height / width <= 3:
+        people = " If it shows several people, crop it to one." if width > height else ""
         hints.append(
             f"The model expects one person from head to feet, twice as tall as wide. Yours is {width} × "
-            f"{height} pixels and was resized as it is: a tight full-body crop works better."
+            f"{height} pixels and was resized as it is: a tight full-body crop works better.{people}"
         )
     if known is None and height < 64:
         hints.append(f"Only {height} pixels tall: too small to recognise much.")
     return hints
+
+
+def _flat(image: Image.Image) -> bool:
+    """Whether the picture shows almost nothing: black, white, or one colour."""
+    pixels = np.asarray(image.convert("L").resize((24, 48), Image.Resampling.BOX), dtype=np.float32)
+    return bool(pixels.std() < 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,90 +13,24 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mtrl.config import Modality
-from mtrl.demo.folder import Picture, read_gallery
+from mtrl.demo.folder import Picture, is_index, read_gallery
+from mtrl.demo.pairs import RATES, USUAL_RATE, measure
 from mtrl.demo.pictures import detect_modality, digest, fit, hints_for, read_query
+from mtrl.demo.results import Comparison, Hit, Retrieval, Translation
+from mtrl.evidence import evidence_maps
 from mtrl.images import read_image, to_batch
 from mtrl.model import MTRL
+from mtrl.retrieval.gallery import Gallery
 
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
 MAX_RESULTS = 50
 ENCODED_TOGETHER = 32
-FALSE_MATCH_RATE = 0.01
+STRANGE = (
+    "It is unlike every picture in this gallery. Is one person in it, alone, upright and from head to feet? The "
+    "page does not look for people in a picture: crop it to one."
+)
 LOCATIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}  # SYSU-MM01: cameras 2 and 3 watch the same room
-
-
-@dataclasses.dataclass(frozen=True)
-class Hit:
-    """One ranked picture. `correct` is None where the query's person is unknown."""
-
-    rank: int
-    score: float
-    picture: Picture
-    correct: bool | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Retrieval:
-    """The answer to one query.
-
-    query        the picture that was searched with, upright RGB
-    transition   the query as a transition image; for an infrared query that of the best match
-    scores       cosine of every searched gallery picture, descending
-    first_right  rank of the first picture of the same person in the whole gallery, None if unknown or absent
-    relevant     pictures of the same person that were searched
-    precision    average precision in [0, 1] over the whole gallery, None if unknown
-    skipped      gallery pictures left out because they were taken in the query's own room
-    hints        sentences for the user about what was assumed
-    """
-
-    query: Image.Image
-    known: Picture | None
-    detected: Modality
-    modality: Modality
-    hits: list[Hit]
-    transition: Image.Image
-    scores: NDArray[np.float32]
-    first_right: int | None
-    relevant: int
-    precision: float | None
-    skipped: int
-    hints: list[str]
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Bridge:
-    """Cosines between a visible picture, its transition and the same person's infrared pictures."""
-
-    visible_transition: float
-    visible_infrared: float | None
-    transition_infrared: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Translation:
-    """A visible picture, its transition and, where the gallery holds it, the true infrared view."""
-
-    query: Image.Image
-    known: Picture | None
-    transition: Image.Image
-    truth: Image.Image | None
-    bridge: Bridge
-    hints: list[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Threshold:
-    """Score from which two pictures count as one person, set on the gallery's own pairs.
-
-    value   cosine that a share `false` of the different-person pairs exceeds
-    true    share of the same-person pairs that exceed it
-    """
-
-    value: float
-    false: float
-    true: float
 
 
 class DemoService:
@@ -120,18 +53,19 @@ class DemoService:
         self.translator = translator or next(iter(self.translators))
         self.folder = Path(gallery)
         self.pictures = read_gallery(self.folder)
-        images = [self.open(picture) for picture in self.pictures]
+        self._by_name = {picture.name: picture for picture in self.pictures}
         # A query that is pixel for pixel a gallery picture is recognised, so its truth is known.
-        self._known = {digest(image): picture for image, picture in zip(images, self.pictures, strict=True)}
+        self._known: dict[bytes, Picture] = {}
         self.rows = {
             modality: [i for i, picture in enumerate(self.pictures) if picture.modality is modality]
             for modality in Modality
         }
-        self.features = self._encode_gallery(images, progress or (lambda share: None))
-        self.threshold = self._threshold()
+        self.features = self._read_index() if is_index(self.folder) else self._encode(progress)
+        self.pairs = measure(self.pictures, self.rows, self.features)
+        self.threshold = self.pairs.threshold(RATES[USUAL_RATE])
         # The first call of every translator is slow; a visitor should not be the one to wait for it.
         for name in self.translators:
-            self._translate(images[self.rows[Modality.VISIBLE][0]], name)
+            self.transition(Image.new("RGB", (64, 128)), name)
 
     def names(self, modality: Modality | None = None) -> list[str]:
         """Names of the gallery's pictures, in its order."""
@@ -139,71 +73,100 @@ class DemoService:
 
     def picture(self, name: str) -> Picture:
         """The gallery picture of that name. Raises ValueError if there is none."""
-        for picture in self.pictures:
-            if picture.name == name:
-                return picture
-        raise ValueError(f"the gallery has no picture {name!r}")
+        if name not in self._by_name:
+            raise ValueError(f"the gallery has no picture {name!r}")
+        return self._by_name[name]
 
     def open(self, picture: Picture) -> Image.Image:
         """A gallery picture as the page shows and recognises it."""
-        return read_query(picture.path, picture.name)[0]
+        image = read_query(picture.path, picture.name)[0]
+        self._known[digest(image)] = picture
+        return image
 
-    def retrieve(self, image: Image.Image | str | Path, direction: str = AUTO, k: int = 10) -> Retrieval:
-        """Ranks the gallery's other modality by cosine to `image`. ValueError or OSError for unusable input."""
+    def retrieve(
+        self,
+        image: Image.Image | str | Path,
+        direction: str = AUTO,
+        k: int = 10,
+        transition: bool = True,
+    ) -> Retrieval:
+        """Ranks the gallery's other modality by cosine to `image`. ValueError or OSError for unusable input.
+
+        A gallery of one modality is ranked whatever the query's is. `transition`: whether to make that image.
+        """
         started = time.perf_counter()
         if not 1 <= k <= MAX_RESULTS:
             raise ValueError(f"k must lie between 1 and {MAX_RESULTS}, not {k}")
-        if direction != AUTO and direction not in DIRECTIONS:
-            raise ValueError(f"direction must be one of {[AUTO, *DIRECTIONS]}, not {direction!r}")
-        query, size = read_query(image)
-        known = self._known.get(digest(query))
-        detected = known.modality if known else detect_modality(query)
-        modality = detected if direction == AUTO else DIRECTIONS[direction]
+        query, size, known, detected, modality = self._read(image, direction)
         other = Modality(1 - modality)
+        target = other if self.rows[other] else modality
         feature = self.model.encode([query], modality=modality.name.lower())[0]
-        scores = (self.features[other] @ feature).numpy()
-        gallery = [self.pictures[i] for i in self.rows[other]]
-        searched = np.array([not _same_room(known, picture) for picture in gallery])
+        scores = (self.features[target] @ feature).numpy()
+        gallery = [self.pictures[i] for i in self.rows[target]]
+        searched = np.array([not _same_room(known, picture) and picture is not known for picture in gallery])
         order = [int(i) for i in np.argsort(-scores, kind="stable") if searched[i]]
+        if not order:
+            raise ValueError("no picture of this gallery was taken in another room than the query")
         right = np.array([_correct(known, gallery[i]) is True for i in order], dtype=bool)
-        best = gallery[order[0]]
-        shown = query if modality is Modality.VISIBLE else read_image(best.path, what=best.name)
+        usual = self.pairs.usual.get(modality) if known is None else None
+        hints = hints_for(query, size, known, detected, modality)
+        if target is modality:
+            hints.append(f"This gallery holds {target.name.lower()} pictures only, so those were searched.")
+        elif usual is not None and scores[order[0]] < usual:
+            hints.append(STRANGE)
         return Retrieval(
             query=fit(query),
             known=known,
             detected=detected,
             modality=modality,
+            target=target,
             hits=[
                 Hit(rank, float(scores[i]), gallery[i], _correct(known, gallery[i]))
                 for rank, i in enumerate(order[:k], start=1)
             ],
-            transition=self._translate(shown, self.translator),
+            transition=self._transition_beside(query, modality, gallery[order[0]]) if transition else None,
             scores=scores[order],
             first_right=int(np.flatnonzero(right)[0]) + 1 if right.any() else None,
             relevant=int(right.sum()),
             precision=_average_precision(right) if right.any() else None,
             skipped=int((~searched).sum()),
-            hints=hints_for(size, known, detected, modality),
+            hints=hints,
             seconds=time.perf_counter() - started,
         )
 
+    def compare(self, image: Image.Image | str | Path, name: str, direction: str = AUTO) -> Comparison:
+        """The query beside the gallery picture `name`, and where their similarity comes from."""
+        query, _, known, _, modality = self._read(image, direction)
+        picture = self.picture(name)
+        match = self.open(picture)
+        kinds = [kind.name.lower() for kind in (modality, picture.modality)]
+        feature = self.model.encode([query], kinds[0])[0]
+        row = self.rows[picture.modality].index(self.pictures.index(picture))
+        return Comparison(
+            query,
+            match,
+            picture,
+            modality,
+            float(self.features[picture.modality][row] @ feature),
+            _correct(known, picture),
+            evidence_maps(self.model, query, match, kinds[0], kinds[1]),
+        )
+
     def translate(self, image: Image.Image | str | Path, translator: str = "") -> Translation:
-        """The transition image of a picture, and what it does to the picture's embedding."""
+        """The transition image of a picture, beside its true infrared view where the gallery holds it."""
         name = translator or self.translator
         if name not in self.translators:
             raise ValueError(f"translator must be one of {list(self.translators)}, not {name!r}")
         query, _ = read_query(image)
         known = self._known.get(digest(query))
-        transition = self._translate(query, name)
+        transition = self.transition(query, name)
         truth = read_image(known.truth, what=known.truth.name) if known and known.truth else None
         hints = []
         if (known.modality if known else detect_modality(query)) is Modality.INFRARED:
             hints.append(
                 "This picture has no colour. Translators start from a visible picture; an infrared one changes little."
             )
-        return Translation(
-            fit(query), known, transition, truth, self._bridge(query, transition, known), hints
-        )
+        return Translation(fit(query), known, transition, truth, hints)
 
     def encode(self, image: Image.Image | str | Path, modality: str = AUTO) -> list[float]:
         """The embedding of a picture: D numbers of unit length."""
@@ -211,52 +174,50 @@ class DemoService:
         parsed = detect_modality(query) if modality == AUTO else Modality.parse(modality)
         return self.model.encode([query], modality=parsed.name.lower())[0].tolist()
 
-    def _encode_gallery(
-        self, images: list[Image.Image], progress: Callable[[float], None]
-    ) -> dict[Modality, Tensor]:
-        parts: dict[Modality, list[Tensor]] = {modality: [] for modality in Modality}
+    def _read(
+        self, image: Image.Image | str | Path, direction: str
+    ) -> tuple[Image.Image, tuple[int, int], Picture | None, Modality, Modality]:
+        """The query, its own size, the gallery picture that it is, the modality it looks like, and that it has."""
+        if direction != AUTO and direction not in DIRECTIONS:
+            raise ValueError(f"direction must be one of {[AUTO, *DIRECTIONS]}, not {direction!r}")
+        query, size = read_query(image)
+        known = self._known.get(digest(query))
+        detected = known.modality if known else detect_modality(query)
+        return query, size, known, detected, detected if direction == AUTO else DIRECTIONS[direction]
+
+    def _encode(self, progress: Callable[[float], None] | None) -> dict[Modality, Tensor]:
+        parts: dict[Modality, list[Tensor]] = {m: [torch.empty(0, self.model.dim)] for m in Modality}
         done = 0
         for modality, rows in self.rows.items():
             for start in range(0, len(rows), ENCODED_TOGETHER):
-                chunk = [images[i] for i in rows[start : start + ENCODED_TOGETHER]]
-                parts[modality].append(self.model.encode(chunk, modality=modality.name.lower()))
-                done += len(chunk)
-                progress(done / len(images))
+                images = [self.open(self.pictures[i]) for i in rows[start : start + ENCODED_TOGETHER]]
+                parts[modality].append(self.model.encode(images, modality=modality.name.lower()))
+                done += len(images)
+                if progress:
+                    progress(done / len(self.pictures))
         return {modality: torch.cat(features) for modality, features in parts.items()}
 
+    def _read_index(self) -> dict[Modality, Tensor]:
+        index = Gallery.load(self.folder)
+        index.check_model(self.model)
+        empty = torch.empty(0, index.features.shape[1])
+        return {modality: index.features if modality is index.modality else empty for modality in Modality}
+
+    def _transition_beside(self, query: Image.Image, modality: Modality, best: Picture) -> Image.Image | None:
+        """The transition image of whichever of the two is visible; None if neither is."""
+        if modality is Modality.VISIBLE:
+            return self.transition(query, self.translator)
+        if best.modality is Modality.VISIBLE and best.path.is_file():
+            return self.transition(read_image(best.path, what=best.name), self.translator)
+        return None
+
     @torch.inference_mode()
-    def _translate(self, image: Image.Image, name: str) -> Image.Image:
+    def transition(self, image: Image.Image, name: str) -> Image.Image:
+        """What the translator of that name makes of a picture: its size, at most 512 pixels, aligned with it."""
         image = fit(image)
         batch = to_batch([image], (image.height, image.width))
         pixels = self.translators[name](batch)[0].clamp(0, 1).mul(255).round().byte()
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-
-    def _bridge(self, visible: Image.Image, transition: Image.Image, known: Picture | None) -> Bridge:
-        # Transition images pass through the infrared side of the model, as in training.
-        v = self.model.encode([visible], modality="visible")[0]
-        t = self.model.encode([transition], modality="infrared")[0]
-        mates = [
-            row
-            for row, i in enumerate(self.rows[Modality.INFRARED])
-            if known and known.identity is not None and self.pictures[i].identity == known.identity
-        ]
-        infrared: Tensor | None = self.features[Modality.INFRARED][mates] if mates else None
-        return Bridge(
-            float(v @ t),
-            float((infrared @ v).mean()) if infrared is not None else None,
-            float((infrared @ t).mean()) if infrared is not None else None,
-        )
-
-    def _threshold(self) -> Threshold | None:
-        people = {modality: [self.pictures[i].identity for i in rows] for modality, rows in self.rows.items()}
-        if any(identity is None for identities in people.values() for identity in identities):
-            return None
-        same = np.equal.outer(np.array(people[Modality.VISIBLE]), np.array(people[Modality.INFRARED]))
-        if same.all() or not same.any():
-            return None
-        scores = (self.features[Modality.VISIBLE] @ self.features[Modality.INFRARED].T).numpy()
-        value = float(np.quantile(scores[~same], 1 - FALSE_MATCH_RATE))
-        return Threshold(value, FALSE_MATCH_RATE, float((scores[same] > value).mean()))
 
 
 def _correct(query: Picture | None, picture: Picture) -> bool | None:

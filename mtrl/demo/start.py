@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
 from mtrl import load_pretrained
+from mtrl.config import Modality
 from mtrl.demo.folder import read_gallery
 from mtrl.demo.service import DemoService
 from mtrl.translate import load_translator
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ASSETS = Path(__file__).parents[1] / "assets"
 TRANSLATORS = ("luminance", "spectral", "learned")
 
@@ -43,21 +47,43 @@ def card_folder(checkpoint: str | None) -> Path | None:
     return Path(checkpoint) if Path(checkpoint).is_dir() else None
 
 
+def is_public(host: str | None, share: bool, public: bool) -> bool:
+    """Whether others can reach the page: it listens beyond this machine, is shared, runs in a Space, or is said to."""
+    address = host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    shared = share or os.environ.get("GRADIO_SHARE", "").lower() == "true"
+    return public or shared or "SPACE_ID" in os.environ or address not in LOOPBACK
+
+
 def serve(
-    checkpoint: str | None, gallery: str | None, host: str | None, port: int | None, share: bool
+    checkpoint: str | None,
+    galleries: Sequence[str],
+    host: str | None,
+    port: int | None,
+    share: bool,
+    public: bool = False,
 ) -> int:
-    """Serves the page until interrupted."""
-    read_gallery(gallery_folder(gallery))  # a wrong folder is told at once
+    """Serves the page until interrupted. The first of `galleries` with both spectra, or the shipped one, is the home
+    of the examples; the others can be chosen."""
+    folders = [gallery_folder(gallery) for gallery in galleries]
+    complete = [
+        folder for folder in folders if len({p.modality for p in read_gallery(folder)}) == len(Modality)
+    ]
+    home = complete[0] if complete else gallery_folder(None)
     torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # one core is busy importing gradio
     with ThreadPoolExecutor(1) as pool:  # gradio takes seconds to import; the gallery is encoded meanwhile
         module = pool.submit(importlib.import_module, "mtrl.demo.page")
-        service = open_service(checkpoint, gallery)
+        service = open_service(checkpoint, str(home))
         try:
             page_module = module.result()
         except ModuleNotFoundError as error:
             raise ImportError(f'the page needs gradio: pip install "mtrl[demo]" ({error})') from error
     # Visitors are served side by side, one picture each: more threads per picture would wait for one another.
     torch.set_num_threads(1)
-    page = page_module.build_page(service, card_folder(checkpoint))
+    page = page_module.build_page(
+        service,
+        card_folder(checkpoint),
+        is_public(host, share, public),
+        [*folders, gallery_folder(None)],
+    )
     page_module.launch(page, server_name=host, server_port=port, share=share)
     return 0

@@ -1,4 +1,4 @@
-"""The Transition tab: what a translator makes of a visible picture, beside the true infrared view."""
+"""The Transition tab: what every translator makes of a visible picture, and how near infrared that brings it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from PIL import Image
 
 from mtrl.config import Modality
 from mtrl.demo import cards, endpoints
+from mtrl.demo.bridge import measure
 from mtrl.demo.models import Models
 from mtrl.demo.parts import PRIVATE, Tab, answer_uploads, ask, html, picture_input, publish, spread
+from mtrl.demo.pictures import read_query
 from mtrl.demo.service import DemoService
+from mtrl.demo.style import FOLLOW
+from mtrl.demo.transition_view import SCRIPT, comparison
 
 EXAMPLES = 12
 
@@ -29,32 +33,42 @@ def build(models: Models, chosen: gr.State) -> Tab:
                 clicks=True,
                 elem_id="transition-examples",
             )
-            translator = gr.Radio(
-                list(service.translators), value=service.translator, label="Translator", elem_id="translator"
-            )
         with gr.Column(scale=8, min_width=290):
-            trio = html(_trio(service, first, service.translator), follow=True, elem_id="trio")
+            answer = gr.HTML(
+                compare(service, first),
+                elem_id="trio",
+                js_on_load=SCRIPT + FOLLOW,
+                apply_default_css=False,
+            )
 
-    def respond(image: str | None, translator: str, source: str) -> str:
-        return _trio(ask(lambda: models.service(source)), image, translator)
+    def respond(image: str | None, source: str) -> str:
+        return compare(ask(lambda: models.service(source)), image)
 
-    def picked(translator: str, source: str, event: gr.EventData) -> tuple[str, str]:
+    def picked(source: str, event: gr.EventData) -> tuple[str, str]:
         service = ask(lambda: models.service(source))
         picture = ask(lambda: service.open(service.picture(str(event.picture))))
-        return publish(picture, image), _trio(service, picture, translator)
+        return publish(picture, image), compare(service, picture)
 
-    inputs = [image, translator, chosen]
-    answer_uploads(image, respond, inputs, trio)
-    gr.on([translator.input, chosen.change], respond, inputs, trio, **PRIVATE)
-    picks.click(picked, [translator, chosen], [image, trio], **PRIVATE)
+    inputs = [image, chosen]
+    answer_uploads(image, respond, inputs, answer)
+    chosen.change(respond, inputs, answer, **PRIVATE)
+    picks.click(picked, chosen, [image, answer], **PRIVATE)
+    translator = gr.Radio(
+        list(service.translators), value=service.translator, label="Translator", visible=False
+    )
     endpoints.add_translate(service, [image, translator])
     return Tab(picks=picks, endpoints=("translate",))
 
 
-def _trio(service: DemoService, image: Image.Image | str | None, translator: str) -> str:
+def compare(service: DemoService, image: Image.Image | str | None) -> str:
+    """The tab's answer: every translator on one picture, or what is wrong with the picture."""
     if image is None:
         return cards.empty("Choose an example or add a visible picture of a person.")
     try:
-        return cards.translation(service.translate(image, translator), translator)
+        picture, _ = read_query(image)
+        results = {name: service.translate(picture, name) for name in service.translators}
+        transitions = {name: result.transition for name, result in results.items()}
+        bridge = measure(service, picture, transitions, results[service.translator].known)
+        return comparison(results, bridge, service.translator)
     except (ValueError, OSError) as problem:
         return cards.error(str(problem))

@@ -1,0 +1,54 @@
+"""Small JPEGs of gallery pictures, made once and served under addresses of their own, so that an answer holds
+addresses instead of pictures and a browser loads each picture once."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from pathlib import Path
+
+from mtrl.demo.folder import Picture
+from mtrl.images import read_image
+
+FOLDER = "pictures"
+SIZE = (160, 320)
+SMALL_FILE = 40_000
+KEPT = 4096
+
+_paths: dict[str, Path] = {}  # of the pictures that were shown; no other file can be asked for
+
+
+def address(picture: Picture) -> str:
+    """The address of a picture's thumbnail, relative to the page's; "" if its file is gone."""
+    try:
+        state = picture.path.stat()
+    except OSError:
+        return ""
+    text = f"{picture.path.resolve()}\n{state.st_mtime_ns}\n{state.st_size}"
+    key = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    _paths[key] = picture.path
+    return f"{FOLDER}/{key}.jpg"
+
+
+def jpeg(key: str) -> bytes | None:
+    """The thumbnail that `address` gave as FOLDER/key.jpg; None for a key that it did not give, or a lost file."""
+    path = _paths.get(key)
+    if path is None:
+        return None
+    try:
+        return _encode(key, path)
+    except (ValueError, OSError):
+        return None
+
+
+@functools.lru_cache(KEPT)
+def _encode(key: str, path: Path) -> bytes:
+    """A small web file as it is, anything else no larger than it is shown. `key` changes with the file."""
+    if path.suffix.lower() in (".jpg", ".jpeg") and path.stat().st_size <= SMALL_FILE:
+        return path.read_bytes()
+    picture = read_image(path)
+    picture.thumbnail(SIZE)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
