@@ -56,7 +56,7 @@ const show = (index) => {
 };
 const go = () => { if (at >= 0) trigger('click', {picture: spots[at].node.dataset.picture}); };
 const nearest = (event, reach) => {
-  const box = one('.m-map svg').getBoundingClientRect(), scale = 640 / box.width;
+  const box = one('.m-plane > svg').getBoundingClientRect(), scale = 640 / box.width;
   const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
   let best = -1, least = (reach * scale) ** 2;
   spots.forEach((s, n) => {
@@ -67,7 +67,7 @@ const nearest = (event, reach) => {
 };
 element.addEventListener('pointerdown', (event) => { touched = event.pointerType !== 'mouse'; });
 element.addEventListener('pointermove', (event) => {
-  if (event.pointerType !== 'mouse' || !event.target.closest('.m-map svg')) return;
+  if (event.pointerType !== 'mouse' || !event.target.closest('.m-plane > svg')) return;
   const index = nearest(event, 14);
   if (index >= 0 && index !== at) show(index);
 });
@@ -80,7 +80,7 @@ element.addEventListener('click', (event) => {
     fade();
   } else if (event.target.closest('.m-go')) go();
   else if (event.target.closest('.m-only')) { person = at < 0 || person ? '' : spots[at].person; fade(); }
-  else if (event.target.closest('.m-map svg')) {
+  else if (event.target.closest('.m-plane > svg')) {
     const index = nearest(event, touched ? 26 : 14);
     if (index >= 0) { show(index); focusable(index); if (!touched) go(); }
   }
