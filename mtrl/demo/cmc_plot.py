@@ -115,7 +115,7 @@ def curve(scores: Sequence[Score]) -> str:
     for rank in SHOWN_RANKS:
         parts.append(_text(place(rank, 0)[0], HEIGHT - BOTTOM + 16, str(rank), "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 3, "right picture within rank", "middle"))
-    for n, score in reversed(list(enumerate(scores))):
+    for n, score in enumerate(scores):
         points = [place(k, float(score.metrics.cmc[k - 1])) for k in range(1, SHOWN_RANKS[-1] + 1)]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(

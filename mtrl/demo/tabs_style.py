@@ -56,7 +56,8 @@ div.m-tile.m-none { display: flex; align-items: center; cursor: default; border:
 .m-band { width: 22px; height: 12px; border-radius: 3px; background: var(--line); }
 @media (max-width: 640px) {
   .m-compare { flex-direction: column; align-items: stretch; gap: 16px; } .m-slide { margin: 0 auto; }
-  .m-tiles { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 6px; }
+  .m-tiles { grid-template-columns: repeat(auto-fit, minmax(68px, 1fr)); gap: 4px; }
+  .m-tile { padding: 2px; font-size: 12.5px; }
   .m-lane { grid-template-columns: 84px minmax(0, 1fr) 38px; gap: 8px; padding: 5px 2px; }
 }
 """
@@ -67,7 +68,9 @@ EXPLORE = """
 .m-key { appearance: none; display: inline-flex; align-items: center; gap: 6px; border: 1px solid var(--line);
   background: var(--card); color: var(--ink); border-radius: 20px; padding: 4px 12px;
   font-size: 13.5px; cursor: pointer; }
-.m-key svg { width: 14px; height: 14px; fill: var(--mute); } .m-key small { color: var(--mute); }
+.m-key svg { width: 14px; height: 14px; fill: var(--mute); }
+.m-key circle { fill: none; stroke: var(--mute); stroke-width: 2.4; }
+.m-key small { color: var(--mute); }
 .m-key[aria-pressed="false"] { opacity: .5; text-decoration: line-through; }
 .m-keys label { margin-left: auto; font-size: 13.5px; display: inline-flex; gap: 6px; align-items: center; }
 .m-keys select { background: var(--card); color: var(--ink); border: 1px solid var(--line); border-radius: 8px;
