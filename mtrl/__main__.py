@@ -12,8 +12,9 @@ from mtrl.cli import arguments, run
 COMMANDS = {
     "synth": "draw the synthetic data set; contact sheets, exports, the demo gallery",
     "translate": "turn visible images into transition images",
-    "index": "encode a folder of images into a gallery",
-    "search": "search a gallery with a query image",
+    "index": "encode images into a gallery: files, faiss or Milvus",
+    "search": "search a gallery with query images",
+    "export": "write a model as ONNX",
     "verify": "check a downloaded data set",
     "push": "publish a checkpoint on the Hugging Face Hub",
     "encode": "write the features of images to a file",

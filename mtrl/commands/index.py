@@ -1,4 +1,4 @@
-"""`python -m mtrl index FOLDER --output DIR`: a searchable gallery of a folder of images."""
+"""`python -m mtrl index PHOTOS --output X`: a searchable gallery; more images for it; images out of it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,49 @@ import argparse
 from pathlib import Path
 
 from mtrl import Gallery, load_pretrained
-from mtrl.commands.options import add_model_options, find_images
+from mtrl.commands.options import add_model_options
+from mtrl.commands.photos import read_photos
+from mtrl.demo.folder import remember_source
+from mtrl.retrieval.store import COLLECTION, KINDS, create_store, open_store
+from mtrl.retrieval.where import Where
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.description = (
-        "Embeds every image of a folder and saves a gallery that `search` and the page can read."
+        "Embeds images and saves a gallery that `search` can read. With --add to an existing one, where images of "
+        "the same name are replaced; with --delete-name or --delete-identity it takes images out first."
     )
     parser.add_argument(
-        "folder", metavar="FOLDER", type=Path, help="folder of images, searched to its depths"
+        "photos",
+        metavar="PHOTOS",
+        type=Path,
+        nargs="?",
+        help="folder of images, searched to its depths, or a .csv with the columns path, identity, camera, time",
     )
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, required=True, help="folder to write the gallery to"
+        "--output",
+        metavar="X",
+        required=True,
+        help="folder of the gallery, or a Milvus server's http(s) address",
+    )
+    parser.add_argument(
+        "--store",
+        choices=KINDS,
+        default="exact",
+        help="exact search (default), approximate search with faiss, or a Milvus database; read from X with --add",
+    )
+    parser.add_argument(
+        "--collection", default=COLLECTION, help=f"name within Milvus (default: {COLLECTION})"
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="add to the gallery at X instead of writing it anew"
+    )
+    parser.add_argument(
+        "--delete-name", metavar="NAME", nargs="+", default=[], help="take these images out of X"
+    )
+    parser.add_argument(
+        "--delete-identity", metavar="ID", nargs="+", default=[], help="take these people out of X"
     )
     add_model_options(parser, modality="infrared")
     parser.add_argument(
@@ -28,22 +58,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='"folder": an image\'s identity is the name of the folder it lies in (default: none)',
     )
     parser.add_argument(
+        "--times",
+        choices=("none", "file"),
+        default="none",
+        help="\"file\": an image's time is its file's modification time (default: none)",
+    )
+    parser.add_argument(
+        "--half", action="store_true", help="store features in float16: half the space (not in Milvus)"
+    )
+    parser.add_argument(
         "--skip-unreadable", action="store_true", help="leave out damaged images instead of stopping"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Builds and saves. Raises ValueError or OSError for wrong input."""
-    paths, skipped = find_images([args.folder], args.skip_unreadable)
-    model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
-    gallery = Gallery.build(
-        model,
-        paths,
-        args.modality,
-        identities=[path.parent.name for path in paths] if args.identities == "folder" else None,
-        names=[path.relative_to(args.folder).as_posix() for path in paths],
-        batch_size=args.batch_size,
-    )
-    gallery.save(args.output)
-    print(f"{len(gallery)} images, {model.dim} dimensions, written to {args.output}" + skipped)
+    """Deletes, then adds or builds. Raises ValueError or OSError for wrong input."""
+    removal = args.delete_name or args.delete_identity
+    if not args.photos and not removal:
+        raise ValueError("give PHOTOS to index, or --delete-name or --delete-identity")
+    if removal and args.photos and not args.add:
+        raise ValueError(
+            "deleting and writing anew together make no sense; use --add to add images after deleting"
+        )
+    if removal:
+        _delete(args)
+    if args.photos:
+        _index(args)
     return 0
+
+
+def _delete(args: argparse.Namespace) -> None:
+    store = open_store(args.output, args.collection)
+    try:
+        count = sum(
+            store.delete(where)
+            for where in (Where(names=args.delete_name), Where(identities=args.delete_identity))
+            if where
+        )
+        print(f"{count} images deleted, {len(store)} left in {args.output}")
+    finally:
+        store.close()
+
+
+def _index(args: argparse.Namespace) -> None:
+    photos, skipped = read_photos(args.photos, args.identities, args.times, args.skip_unreadable)
+    model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
+    store = open_store(args.output, args.collection) if args.add else None
+    try:
+        if store is not None:
+            store.check_model(model)
+        entries = Gallery.build(
+            model,
+            photos.paths,
+            args.modality,
+            photos.identities,
+            photos.cameras,
+            photos.names,
+            args.batch_size,
+            photos.times,
+        )
+        entries = entries.half() if args.half else entries
+        if store is None:
+            store = create_store(args.store, args.output, entries, args.collection)
+        else:
+            store.put(entries)
+        total = f"; {len(store)} in all" if args.add else ""
+        if Path(args.output).is_dir():
+            remember_source(Path(args.output), args.photos if args.photos.is_dir() else args.photos.parent)
+        print(f"{len(entries)} images, {model.dim} dimensions, written to {args.output}" + total + skipped)
+    finally:
+        if store is not None:
+            store.close()

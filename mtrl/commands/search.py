@@ -7,8 +7,10 @@ import dataclasses
 import json
 from pathlib import Path
 
-from mtrl import Gallery, Match, load_pretrained
+from mtrl import Match, load_pretrained
 from mtrl.commands.options import add_model_options
+from mtrl.retrieval.store import COLLECTION, open_store
+from mtrl.retrieval.where import Where, format_time, parse_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,20 +18,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Ranks the images of a gallery by their likeness to each query (cosine, highest first)."
     )
-    parser.add_argument("index", metavar="INDEX", type=Path, help="folder that `index` wrote")
+    parser.add_argument(
+        "index", metavar="INDEX", help="folder that `index` wrote, or a Milvus server's http(s) address"
+    )
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="query images")
     add_model_options(parser, modality="visible")
     parser.add_argument("--k", type=int, default=10, help="results per query (default: 10)")
+    parser.add_argument(
+        "--collection", default=COLLECTION, help=f"name within Milvus (default: {COLLECTION})"
+    )
+    only = parser.add_argument_group("search only images of ...")
+    only.add_argument("--camera", metavar="N", type=int, nargs="+", default=[], help="one of these cameras")
+    only.add_argument("--identity", metavar="ID", nargs="+", default=[], help="one of these people")
+    only.add_argument(
+        "--after", metavar="TIME", type=parse_time, help="this time on, as 2026-11-20T18:30 (UTC)"
+    )
+    only.add_argument(
+        "--before", metavar="TIME", type=parse_time, help="before this time, as 2026-11-20T19:30+01:00"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def main(args: argparse.Namespace) -> int:
     """Searches and prints. Raises ValueError or OSError for wrong input."""
-    gallery = Gallery.load(args.index)
-    model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
-    gallery.check_model(model)
-    features = model.encode(args.images, args.modality, args.batch_size)
-    answers = [(path, gallery.matches(row, args.k)) for path, row in zip(args.images, features, strict=True)]
+    where = Where(identities=args.identity, cameras=args.camera, after=args.after, before=args.before)
+    store = open_store(args.index, args.collection)
+    try:
+        model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
+        store.check_model(model)
+        features = model.encode(args.images, args.modality, args.batch_size)
+        answers = list(zip(args.images, store.find(features, args.k, where), strict=True))
+    finally:
+        store.close()
     if args.json:
         found = [
             {"query": str(q), "matches": [dataclasses.asdict(m) for m in matches]} for q, matches in answers
@@ -38,11 +58,12 @@ def main(args: argparse.Namespace) -> int:
         return 0
     for query, matches in answers:
         print(query)
-        print("\n".join(_row(match) for match in matches))
+        print("\n".join(map(_row, matches)) if matches else "      nothing fits")
     return 0
 
 
 def _row(match: Match) -> str:
     identity = "" if match.identity is None else f"  identity {match.identity}"
     camera = "" if match.camera is None else f"  camera {match.camera}"
-    return f"{match.rank:4d}  {match.score:6.3f}  {match.name}{identity}{camera}"
+    time = "" if match.time is None else f"  {format_time(match.time)}"
+    return f"{match.rank:4d}  {match.score:6.3f}  {match.name}{identity}{camera}{time}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -134,7 +134,7 @@ class Gallery:
         identities, cameras or times.
         """
         self.check_fits(other)
-        labels = {}
+        labels: dict[str, Any] = {}
         for field in LABELS:
             own, new = getattr(self, field), getattr(other, field)
             if (own is None) != (new is None):
@@ -146,7 +146,7 @@ class Gallery:
     def select(self, rows: Sequence[int]) -> Gallery:
         """A new gallery of some rows, in the order given."""
         rows = [int(row) for row in rows]
-        labels = {}
+        labels: dict[str, Any] = {}
         for field in ("names", *LABELS):
             values = getattr(self, field)
             labels[field] = None if values is None else tuple(values[row] for row in rows)

@@ -1,0 +1,261 @@
+"""A gallery in a Milvus database (optional): embedded in this process, its files in a folder, or on a server.
+
+One collection holds one gallery. It remembers the model, modality and length of its features; names are its keys.
+The embedded engine logs every change before it answers, so that what `put` or `delete` finished survives a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mtrl.config import Modality
+from mtrl.retrieval.checks import check_same_model, checked_queries
+from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.store import COLLECTION, check_names
+from mtrl.retrieval.where import Where
+
+if TYPE_CHECKING:
+    from mtrl.model import MTRL
+
+FILES = "milvus.db"
+RECORD = "mtrl"
+FORMAT = "mtrl-milvus-1"
+TOKEN = "MILVUS_TOKEN"
+MAX_TEXT = 1024
+_BATCH = 1000
+_FIELDS = ["name", "identity", "camera", "time"]
+
+
+def is_milvus(target: str | Path) -> bool:
+    """Is this the address of a server, or a folder with an embedded database?"""
+    return _is_address(target) or (Path(target) / FILES).exists()
+
+
+class MilvusStore:
+    """An existing collection. `target`: folder of the embedded database, or a server's http(s) address, whose token
+    is read from the environment variable MILVUS_TOKEN.
+
+    Raises FileNotFoundError where there is none, ValueError for a collection of something else, ImportError without
+    pymilvus, OSError for a server that cannot be reached or a database that another process has open.
+    """
+
+    def __init__(self, target: str | Path, collection: str = COLLECTION) -> None:
+        self.target, self.collection = target, collection
+        if not is_milvus(target):
+            raise FileNotFoundError(
+                f"{target} holds no Milvus database; make one with `index --store milvus`"
+            )
+        self._client = _connect(target)
+        try:
+            record = _record(self._client, collection, target)
+            self.model = str(record["model"])
+            self.modality = Modality.parse(str(record["modality"]))
+            self.dim = int(record["dim"])
+            self._client.load_collection(collection)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(cls, target: str | Path, entries: Gallery, collection: str = COLLECTION) -> MilvusStore:
+        """A new collection with these entries. Raises ValueError where one of that name exists."""
+        check_names(entries)
+        _check_texts(entries)
+        if not _is_address(target):
+            Path(target).mkdir(parents=True, exist_ok=True)
+        client = _connect(target)
+        try:
+            if client.has_collection(collection):
+                raise ValueError(
+                    f"{target} has a collection {collection!r} already; add to it, or choose another name"
+                )
+            _create(client, collection, entries, embedded=not _is_address(target))
+        finally:
+            client.close()
+        store = cls(target, collection)
+        store.put(entries)
+        return store
+
+    def __len__(self) -> int:
+        rows = self._client.query(self.collection, filter="", output_fields=["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    def check_model(self, model: MTRL) -> None:
+        check_same_model(self.model, model.fingerprint())
+
+    def put(self, entries: Gallery) -> None:
+        check_names(entries)
+        _check_texts(entries)
+        check_same_model(self.model, entries.model)
+        if entries.features.shape[1] != self.dim:
+            raise ValueError(
+                f"the new features have {entries.features.shape[1]} dimensions, the database's {self.dim}; "
+                "both must come from the same model"
+            )
+        if entries.modality != self.modality:
+            raise ValueError(f"the database is {self.modality.name.lower()}, the new images are not")
+        for start in range(0, len(entries), _BATCH):
+            rows = range(start, min(start + _BATCH, len(entries)))
+            self._client.upsert(self.collection, [_row(entries, row) for row in rows])
+        self._client.flush(self.collection)
+
+    def delete(self, where: Where) -> int:
+        if not where:
+            raise ValueError("say which entries to delete: by name, identity, camera or time")
+        before = len(self)
+        self._client.delete(self.collection, filter=expression(where))
+        self._client.flush(self.collection)
+        return before - len(self)
+
+    def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
+        queries = checked_queries(features, self.dim, k)
+        if not len(self):
+            raise ValueError("the gallery is empty; add images to it first")
+        if not len(queries):
+            return []
+        found = self._client.search(
+            self.collection,
+            data=list(queries.numpy()),
+            limit=k,
+            filter=expression(where or Where()),
+            output_fields=_FIELDS,
+        )
+        return [_matches(hits) for hits in found]
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def expression(where: Where) -> str:
+    """A Milvus filter. Its literals are numbers, and texts escaped by `_quoted`; nothing else of a value gets in."""
+    parts = []
+    for field, texts in (("name", where.names), ("identity", where.identities)):
+        if texts:
+            parts.append(f"{field} in [{', '.join(map(_quoted, texts))}]")
+    if where.cameras:
+        parts.append(f"camera in [{', '.join(str(int(camera)) for camera in where.cameras)}]")
+    if where.after is not None:
+        parts.append(f"time >= {_number(where.after)}")
+    if where.before is not None:
+        parts.append(f"time < {_number(where.before)}")
+    return " and ".join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{float(value):.6f}"  # microseconds; exponents are left out, which not every parser knows
+
+
+def _quoted(text: str) -> str:
+    _check_text(text)
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _check_text(text: str) -> None:
+    if len(text.encode("utf-8", "replace")) > MAX_TEXT or not text.isprintable():
+        raise ValueError(
+            f"names and identities in Milvus have at most {MAX_TEXT} bytes and no control characters: {text[:60]!r}"
+        )
+
+
+def _check_texts(entries: Gallery) -> None:
+    for text in entries.names:
+        _check_text(text)
+    for identity in entries.identities or ():
+        _check_text(str(identity))
+
+
+def _is_address(target: str | Path) -> bool:
+    return str(target).startswith(("http://", "https://"))
+
+
+def _connect(target: str | Path) -> Any:
+    try:
+        from pymilvus import MilvusClient
+        from pymilvus.exceptions import MilvusException
+    except ImportError as error:
+        raise ImportError(
+            'this store needs Milvus: pip install "pymilvus[milvus-lite]>=3,<4" (or mtrl[milvus])'
+        ) from error
+    try:
+        if _is_address(target):
+            return MilvusClient(str(target), token=os.environ.get(TOKEN, ""))
+        return MilvusClient(str(Path(target) / FILES))
+    except (MilvusException, OSError, RuntimeError, ConnectionError) as error:
+        raise OSError(f"the Milvus database at {target} cannot be opened: {error}") from error
+
+
+def _create(client: Any, collection: str, entries: Gallery, embedded: bool) -> None:
+    from pymilvus import DataType
+
+    record = {
+        "format": FORMAT,
+        "model": entries.model,
+        "modality": entries.modality.name.lower(),
+        "dim": entries.features.shape[1],
+    }
+    # Servers keep a description; the embedded engine keeps properties only.
+    schema = client.create_schema(
+        auto_id=False, enable_dynamic_field=False, description=json.dumps({RECORD: record})
+    )
+    schema.add_field("name", DataType.VARCHAR, is_primary=True, max_length=MAX_TEXT)
+    schema.add_field("feature", DataType.FLOAT_VECTOR, dim=entries.features.shape[1])
+    schema.add_field("identity", DataType.VARCHAR, max_length=MAX_TEXT, nullable=True)
+    schema.add_field("camera", DataType.INT64, nullable=True)
+    schema.add_field("time", DataType.DOUBLE, nullable=True)
+    index = client.prepare_index_params()
+    index.add_index("feature", index_type="FLAT" if embedded else "AUTOINDEX", metric_type="COSINE")
+    client.create_collection(
+        collection,
+        schema=schema,
+        index_params=index,
+        properties={RECORD: json.dumps(record)},
+        consistency_level="Strong",
+    )
+
+
+def _record(client: Any, collection: str, target: str | Path) -> dict[str, Any]:
+    if not client.has_collection(collection):
+        known = ", ".join(client.list_collections()) or "none"
+        raise FileNotFoundError(f"{target} has no collection {collection!r}; there are: {known}")
+    about = client.describe_collection(collection)
+    try:
+        text = (about.get("properties") or {}).get(RECORD)
+        record = json.loads(text) if text else json.loads(about["description"])[RECORD]
+        if record["format"] == FORMAT and {"model", "modality", "dim"} <= record.keys():
+            return dict(record)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ValueError(f"the collection {collection!r} at {target} is no gallery of this library")
+
+
+def _row(entries: Gallery, row: int) -> dict[str, Any]:
+    return {
+        "name": entries.names[row],
+        "feature": entries.features[row].float().numpy(),
+        "identity": None if entries.identities is None else str(entries.identities[row]),
+        "camera": None if entries.cameras is None else entries.cameras[row],
+        "time": None if entries.times is None else entries.times[row],
+    }
+
+
+def _matches(hits: Sequence[Any]) -> list[Match]:
+    ranked = sorted(hits, key=lambda hit: (-hit["distance"], hit["entity"]["name"]))
+    return [
+        Match(
+            rank,
+            float(hit["distance"]),
+            -1,
+            hit["entity"]["name"],
+            hit["entity"].get("identity"),
+            hit["entity"].get("camera"),
+            hit["entity"].get("time"),
+        )
+        for rank, hit in enumerate(ranked, start=1)
+    ]

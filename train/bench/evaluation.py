@@ -1,0 +1,119 @@
+"""Metrics, whole test runs from cached features, re-ranking: ours beside loops over queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.benchmark import CASES, plain_loop
+from eval.protocols import Setting, Trial, make_trials
+from eval.score import Bank, distance_matrix, score_trials
+from mtrl.retrieval.ranking import rank_metrics
+from mtrl.retrieval.rerank import k_reciprocal
+from train.bench.rerank_loop import rerank_loop
+from train.bench.table import Line, Options, paired
+
+DIM = 512
+LOOP = "a loop over queries"
+
+
+def lines(options: Options) -> Iterator[Line]:
+    """One trial of each data set, all trials of two of them, and k-reciprocal re-ranking."""
+    shrink = 10 if options.quick else 1
+    for case in CASES:
+        yield _one_trial(case, shrink, options)
+    sysu = [Setting("sysu", mode=mode, shots=shots) for mode in ("all", "indoor") for shots in (1, 10)]
+    yield _whole("SYSU-MM01, 10 trials, 2 modes, 1 and 10 shots", _sysu_bank(shrink), sysu, options)
+    llcm = [Setting("llcm", direction=direction) for direction in ("ir2vis", "vis2ir")]
+    yield _whole("LLCM, 10 trials, both directions", _llcm_bank(shrink), llcm, options)
+    yield from _reranking(options)
+
+
+def _one_trial(case: tuple[Any, ...], shrink: int, options: Options) -> Line:
+    name, queries, gallery, identities, protocol, query_cameras, gallery_cameras = case
+    queries, gallery = queries // shrink, gallery // shrink
+    random = np.random.default_rng(0)
+    problem = (
+        random.random((queries, gallery), dtype=np.float32),
+        random.integers(0, identities, queries),
+        random.integers(0, identities, gallery),
+        random.choice(query_cameras, queries),
+        random.choice(gallery_cameras, gallery),
+        protocol,
+    )
+    apart = abs(rank_metrics(*problem).mean_ap - plain_loop(*problem))
+    ours, theirs = paired(lambda: _quiet(rank_metrics(*problem)), lambda: _quiet(plain_loop(*problem)),
+                          options.repeats)  # fmt: skip
+    what = f"{name}: {queries:,} x {gallery:,}, one trial"
+    return Line("evaluation", what, ours, theirs, LOOP, "s", False, f"mAP apart by {apart:.0e}")
+
+
+def _whole(what: str, bank: Bank, settings: Sequence[Setting], options: Options) -> Line:
+    """From cached features to the figures of every trial. The loop's turn is taken once: it is slow."""
+    runs = [(s, make_trials(bank.identities, bank.cameras, bank.modalities, s)) for s in settings]
+    ours, _ = paired(
+        lambda: _quiet([score_trials(bank, trials, s) for s, trials in runs]), None, options.repeats
+    )
+    theirs, _ = paired(lambda: _quiet([_trial_by_loop(bank, t, s) for s, trials in runs for t in trials]), None,
+                       1, warmup=0)  # fmt: skip
+    return Line("evaluation", what, ours, theirs, f"{LOOP}, once", "s", False, f"{DIM} dimensions")
+
+
+def _trial_by_loop(bank: Bank, trial: Trial, setting: Setting) -> float:
+    query, gallery = trial.query, trial.gallery
+    distances = distance_matrix(bank.features[query], bank.features[gallery])
+    return plain_loop(distances, bank.identities[query], bank.identities[gallery], bank.cameras[query],
+                      bank.cameras[gallery], setting.protocol)  # fmt: skip
+
+
+def _reranking(options: Options) -> Iterator[Line]:
+    """The loop runs on a smaller problem, where it takes seconds."""
+    for total, compared in ((400 if options.quick else 800, True), (1000 if options.quick else 5007, False)):
+        random = np.random.default_rng(0)
+        people = random.standard_normal((max(8, total // 52), DIM))
+        features = people[random.integers(0, len(people), total)] + random.standard_normal((total, DIM))
+        distances = np.maximum(distance_matrix(features.astype(np.float32), features.astype(np.float32)), 0)
+        queries = round(total * 3803 / 5007)
+        note = f"{queries} queries, {total - queries} gallery images"
+        if compared:
+            apart = np.abs(k_reciprocal(distances, queries) - rerank_loop(distances, queries)).max()
+            note += f"; apart by {apart:.0e}"
+        ours, theirs = paired(
+            lambda d=distances, q=queries: _quiet(k_reciprocal(d, q)),  # type: ignore[misc]
+            (lambda d=distances, q=queries: _quiet(rerank_loop(d, q))) if compared else None,  # type: ignore[misc]
+            min(options.repeats, 3),
+        )
+        yield Line("evaluation", f"k-reciprocal re-ranking, {total:,} images", ours, theirs,
+                   "a loop over images" if compared else "", "s", False, note)  # fmt: skip
+
+
+def _quiet(result: Any) -> None:
+    """Drops a result, so that a task reports its time."""
+
+
+def _sysu_bank(shrink: int) -> Bank:
+    """As many images as SYSU-MM01's test set has: 96 people, 3803 queries, 301 places of gallery images."""
+    visible = [(person, camera) for camera in (1, 2) for person in range(56)]
+    visible += [(person, camera) for camera in (4, 5) for person in range(95)][:-1]
+    pairs = [pair for pair in visible for _ in range(22 if shrink == 1 else 10)]
+    infrared = [(row % 96, 3 + 3 * (row % 2)) for row in range(3803 // shrink)]
+    return _bank(pairs, infrared)
+
+
+def _llcm_bank(shrink: int) -> Bank:
+    """As many images as LLCM's test set has: 351 people, 8680 visible and 7166 infrared images."""
+    visible = [(row % 351, 1 + (row // 351) % 6) for row in range(8680 // shrink)]
+    infrared = [(row % 351, 1 + (row // 351) % 5) for row in range(7166 // shrink)]
+    return _bank(visible, infrared)
+
+
+def _bank(visible: Sequence[tuple[int, int]], infrared: Sequence[tuple[int, int]]) -> Bank:
+    labels: NDArray[np.int64] = np.array([*visible, *infrared], dtype=np.int64)
+    random = np.random.default_rng(0)
+    people = random.standard_normal((labels[:, 0].max() + 1, DIM), dtype=np.float32)
+    features = people[labels[:, 0]] + 2 * random.standard_normal((len(labels), DIM), dtype=np.float32)
+    modalities = np.repeat(np.array([0, 1], dtype=np.uint8), [len(visible), len(infrared)])
+    return Bank(features, labels[:, 0], labels[:, 1], modalities, np.arange(len(labels)))
