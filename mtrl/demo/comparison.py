@@ -66,5 +66,5 @@ def overlay(image: Image.Image, evidence: Tensor) -> Image.Image:
     )
     weight = np.asarray(grid, dtype=np.float32)[..., None] / 255
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    mixed = pixels * (0.35 + 0.65 * weight) * (1 - 0.3 * weight) + 0.3 * weight * LIGHT
+    mixed = pixels * (0.45 + 0.55 * weight) * (1 - 0.35 * weight) + 0.35 * weight * LIGHT
     return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))

@@ -96,7 +96,8 @@ figcaption small { display: block; font-weight: 400; color: var(--mute); font-si
 .m-layers img + img { transition: opacity .2s; }
 .m-dialog:has(.m-switch input:not(:checked)) .m-layers img + img { opacity: 0; }
 .m-switch { display: flex; align-items: center; gap: 8px; font-size: 14px; color: var(--ink); cursor: pointer; }
-.m-switch input { width: 18px; height: 18px; accent-color: var(--tra); margin: 0; }
+.m-switch input { width: 18px; height: 18px; accent-color: var(--tra); margin: 0; appearance: auto !important;
+  background: none !important; }
 .m-actions { margin-top: 14px !important; }
 .m-main { border: 0; border-radius: 10px; padding: 9px 16px; font-size: 15px; font-weight: 700; cursor: pointer;
   background: var(--go); color: #fff; width: 100%; }
@@ -106,7 +107,7 @@ figcaption small { display: block; font-weight: 400; color: var(--mute); font-si
 
 .m-note { margin-top: 14px !important; }
 .m-note a { color: var(--tra); text-decoration: underline; }
-.m-spread { margin-top: 10px !important; } .m-spread svg { display: block; width: 100%; height: auto; }
+.m-spread { margin-top: 10px !important; } .m-spread svg { display: block; width: 100%; height: auto; overflow: visible; }
 
 .m-none { justify-content: center; text-align: center; color: var(--mute); font-size: 13px; border-radius: 10px; }
 .m-num { font-variant-numeric: tabular-nums; font-weight: 700; text-align: right; }
@@ -132,7 +133,7 @@ footer[aria-label] > *:not(button):not(a) { display: none !important; }
 button.selected { color: var(--tra) !important; }
 @media (max-width: 1100px) { .m-hits { grid-template-columns: repeat(4, minmax(0, 1fr)); } }
 @media (max-width: 640px) {
-  .m-spread text { font-size: 23px; }
+  .m-spread text { font-size: 23px; } .m-spread { margin-top: 18px !important; }
   .gradio-container > .main { padding: 0 12px 20px !important; }
   .m-head { padding: 16px 2px 8px; } .m-head h1 { font-size: 22px; }
   .m-answer { padding: 12px; border-radius: 12px; }
