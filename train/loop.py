@@ -22,9 +22,10 @@ from mtrl.checkpoint import write_atomically
 from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sampler import IdentitySampler
+from mtrl.data.transition_cache import transition_images
 from mtrl.losses.total import LossWeights, total_loss
 from mtrl.model import MTRL, Features
-from mtrl.translate import load_translator
+from mtrl.translate import Learned, load_translator
 from train.compile import CompiledForward, worth_compiling
 from train.distributed import PeerLostError, World, peers, with_sync_bn
 from train.log import RunLog, draw_curves, environment
@@ -74,9 +75,11 @@ class Trainer:
         if translator is not None:
             # One that draws at random gives every step fresh transition images; nothing of it is trained.
             translator.train(not translator.deterministic).requires_grad_(False)
-        self.pipeline = BatchPipeline(
-            data.train, rows, self.sampler, translator, self.device, settings.seed, settings.pad, self.world
-        )
+        kept = None
+        if isinstance(translator, Learned):  # run once over the set; the others cost less than reading
+            kept = transition_images(data.train, translator, self.device, settings.cache_dir, self.world.main)
+        how = (self.sampler, translator, self.device, settings.seed, settings.pad, self.world)
+        self.pipeline = BatchPipeline(data.train, rows, *how, kept=kept)
         self.weights = loss_weights(settings)
         self.progress: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "best": -1.0, "best_step": 0}
 

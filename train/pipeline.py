@@ -59,12 +59,18 @@ class BatchPipeline:
         pad: int = 0,
         world: World | None = None,
         resident: bool | None = None,
+        kept: NDArray[np.uint8] | None = None,
     ) -> None:
-        """`pad` is that of the augmentation; `world` says whose identities to deal; `resident` None: if they fit."""
+        """`pad` is that of the augmentation; `world` says whose identities to deal; `resident` None: if they fit.
+
+        kept: what the translator makes of the set's visible images, in their order, so that it need not run again.
+        """
         self.images = images
         self.rows = rows
         self.sampler = sampler
         self.translator = translator
+        self.kept = kept
+        self.kept_row = np.cumsum(images.modalities == int(Modality.VISIBLE)) - 1
         self.device = device
         self.seed = seed
         self.pad = pad
@@ -143,7 +149,12 @@ class BatchPipeline:
         self._cut(padded, in_visible, plan.visible, slots[0])
         self._cut(padded, in_infrared, plan.infrared, slots[2])
         transition = None
-        if self.translator is not None:
+        if self.kept is not None:
+            transition = slots[1]
+            pixels = torch.from_numpy(self.kept[self.kept_row[self.rows[batch.visible]]]).permute(0, 3, 1, 2)
+            everything = torch.arange(len(pixels))
+            self._cut(pad_columns(pixels, self.pad).to(self.device), everything, plan.visible, transition)
+        elif self.translator is not None:
             if not self.translator.deterministic:
                 self.translator.reseed(seed)
             with torch.no_grad():

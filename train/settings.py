@@ -66,7 +66,9 @@ class TrainSettings:
     precision: str = option("auto", "arithmetic of the forward pass", ("auto", "bf16", "fp32"))
 
     method: str = option("mtrl", "which terms are added to the baseline", tuple(METHODS))
-    translator: str = option("luminance", 'transition images: "luminance", "spectral", a folder or a Hub id')
+    translator: str = option(
+        "luminance", 'transition images: "luminance", "spectral", "learned", a folder or a Hub id'
+    )
     transition: bool = option(True, "show the transition images to the network")
     mtc: float = option(1.5, "weight of the modality-transition contrastive loss")
     center: float = option(0.5, "weight of the centre loss")

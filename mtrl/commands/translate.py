@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mtrl.images import read_image
-from mtrl.translate import TRANSLATORS, Translator, load_translator
+from mtrl.translate import NAMES, Translator, load_translator
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "target", metavar="OUT", type=Path, help="a file for a picture, a folder for a folder"
     )
     parser.add_argument(
-        "--translator", default="luminance", help=f"{', '.join(TRANSLATORS)} (default: luminance)"
+        "--translator",
+        default="luminance",
+        help=f"{', '.join(NAMES)}, a folder or a Hub id (default: luminance)",
     )
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     parser.add_argument(
