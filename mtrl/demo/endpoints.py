@@ -23,15 +23,12 @@ def add_retrieve(service: DemoService, galleries: Galleries, inputs: list[Any]) 
 
         Args:
             image: picture of one person, upright, from head to feet.
-            direction: "auto", "visible to infrared" or "infrared to visible": what the picture is, and what is
-                searched.
+            direction: what the picture is and what is searched; "auto" looks at the picture's colours.
             k: number of results, 1 to 50.
             gallery: name of one of the page's galleries; empty for its first.
 
         Returns:
-            The ranked pictures, each with the address of a small JPEG relative to the page's, and a caption; and an
-            object with the modality of the query, the number of pictures searched, the threshold that 1 % of the
-            pairs of different people pass, the ranked matches and hints.
+            Ranked pictures with addresses relative to the page's, and an object with the matches and their scores.
         """
         result, searched = ask(lambda: _search(image, direction, int(k), gallery))
         pictures = [
