@@ -107,7 +107,8 @@ figcaption small { display: block; font-weight: 400; color: var(--mute); font-si
 
 .m-note { margin-top: 14px !important; }
 .m-note a { color: var(--tra); text-decoration: underline; }
-.m-spread { margin-top: 10px !important; } .m-spread svg { display: block; width: 100%; height: auto; overflow: visible; }
+.m-spread { margin-top: 10px !important; }
+.m-spread svg { display: block; width: 100%; height: auto; overflow: visible; }
 
 .m-none { justify-content: center; text-align: center; color: var(--mute); font-size: 13px; border-radius: 10px; }
 .m-num { font-variant-numeric: tabular-nums; font-weight: 700; text-align: right; }
