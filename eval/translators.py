@@ -32,6 +32,7 @@ from mtrl.translate.learned import luminance
 
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 COLUMNS = ("alignment", "likeness", "frechet", "psnr", "ssim")
+RANDOM = ", random"
 _TITLES = ("alignment", "infrared-likeness", "Fréchet distance", "PSNR (dB)", "SSIM")
 
 
@@ -96,7 +97,8 @@ def main(argv: Sequence[str]) -> int:
     if settings.markdown:
         write_atomically(Path(settings.markdown), text.encode())
     if settings.sheet:
-        write_sheet(Path(settings.sheet), sample.visible, outputs, sample.truth)
+        shown = {Path(name).name: grey for name, grey in outputs.items() if not name.endswith(RANDOM)}
+        write_sheet(Path(settings.sheet), sample.visible, shown, sample.truth)
     return 0
 
 
@@ -157,7 +159,7 @@ def translate_all(
         yield name, _translate(translator, visible, device)
         if not translator.deterministic:
             translator.train().reseed(seed)
-            yield f"{name}, random", _translate(translator, visible, device)
+            yield name + RANDOM, _translate(translator, visible, device)
 
 
 def _translate(translator: Translator, visible: Tensor, device: torch.device) -> Tensor:

@@ -87,15 +87,15 @@ def test_frechet_distance_of_gaussians() -> None:
     one = base * torch.tensor([1.0, 2.0, 0.5]) + torch.tensor([0.0, 1.0, -1.0])
     two = base * torch.tensor([3.0, 0.2, 0.5]) + torch.tensor([0.5, 1.0, 1.0])
     expected = 0.25 + 4 + (1 - 3) ** 2 + (2 - 0.2) ** 2
-    assert frechet_distance(one, two) == pytest.approx(expected, abs=1e-8)
-    assert frechet_distance(two, one) == pytest.approx(expected, abs=1e-8)
-    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-8)
+    assert frechet_distance(one, two) == pytest.approx(expected, abs=1e-6)
+    assert frechet_distance(two, one) == pytest.approx(expected, abs=1e-6)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
     matrix = torch.tensor([[1.0, 0.3, 0.0], [0.2, 1.0, 0.5], [0.0, 0.0, 0.7]], dtype=torch.float64)
     mixed = base @ matrix.T
     cross = torch.linalg.eigvals(torch.cov(mixed.T) @ torch.cov(two.T)).real.sqrt().sum()
     trace = torch.cov(mixed.T).trace() + torch.cov(two.T).trace()
     gap = (mixed.mean(dim=0) - two.mean(dim=0)).square().sum()
-    assert frechet_distance(mixed, two) == pytest.approx(float(gap + trace - 2 * cross), abs=1e-8)
+    assert frechet_distance(mixed, two) == pytest.approx(float(gap + trace - 2 * cross), abs=1e-6)
     with pytest.raises(ValueError, match="two images"):
         frechet_distance(one[:1], two)
 
@@ -112,13 +112,13 @@ def test_the_classifier_tells_grain_not_colour() -> None:
 
     visible, infrared = pictures(48, 0.0, 3), pictures(48, 0.15, 1)
     state = torch.get_rng_state()
-    network = train_classifier(visible, infrared, seed=0, steps=40, batch=16)
+    network = train_classifier(visible, infrared, seed=0, steps=80, batch=16)
     assert torch.equal(state, torch.get_rng_state())
     smooth, features = judge(network, pictures(24, 0.0, 1)[:, :1].float() / 255)
     grainy, _ = judge(network, pictures(24, 0.15, 1)[:, :1].float() / 255)
     assert smooth.mean() < 0.3 and grainy.mean() > 0.7
     assert features.shape == (24, 64)
-    again = train_classifier(visible, infrared, seed=0, steps=40, batch=16)
+    again = train_classifier(visible, infrared, seed=0, steps=80, batch=16)
     assert all(
         torch.equal(a, b)
         for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True)

@@ -109,7 +109,8 @@ class TranslatorTrainer:
                 range(start, self.steps_per_epoch), self.batches.epoch(epoch, start), strict=False
             ):
                 stop.check()
-                parts = self._step(batch)
+                rate = self._learning_rate()
+                parts = self._step(batch, rate)
                 images += len(batch.visible)
                 self.progress["step"] += 1
                 self.progress["batch"] += 1
@@ -118,9 +119,8 @@ class TranslatorTrainer:
                 if step % settings.log_every == 0 or step == last:
                     values = {f"loss_{name}": float(value) for name, value in parts.items()}
                     self._check_finite(values, step)
-                    rate = images / (perf_counter() - since)
+                    more = {"learning_rate": rate, "images_per_second": images / (perf_counter() - since)}
                     since, images = perf_counter(), 0
-                    more = {"learning_rate": self._learning_rate(), "images_per_second": rate}
                     log.write("train", step, {"epoch": epoch + 1, **values, **more})
                     bar.set_postfix_str(" ".join(f"{n[5:]} {v:.2f}" for n, v in values.items()))
             stop.check()
@@ -130,10 +130,10 @@ class TranslatorTrainer:
         share = self.progress["step"] / (self.settings.epochs * self.steps_per_epoch)
         return self.settings.lr * min(1.0, 2 * (1 - share))
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
+    def _step(self, batch: Batch, rate: float) -> dict[str, Tensor]:
         """One step of the generator with its projections, then one of the discriminator."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = rate
         discriminator = self.networks.discriminator
         discriminator.requires_grad_(False)
         fake, parts = self._generator_terms(batch)

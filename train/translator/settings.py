@@ -51,9 +51,9 @@ class TranslatorSettings:
     blocks: int = option(4, "residual blocks at stride 8")
 
     paired: bool = option(False, "learn from true infrared views of the same instant (synthetic data only)")
-    adversarial: float = option(1.0, "weight of the adversarial loss")
+    adversarial: float = option(2.0, "weight of the adversarial loss")
     contrast: float = option(0.5, "weight of the patch contrast")
-    structure: float = option(1.0, "weight of the structure term")
+    structure: float = option(0.5, "weight of the structure term")
     identity: float = option(5.0, "weight of the identity term on real infrared images")
     truth: float = option(20.0, "weight of the distance to the true infrared image, with --paired")
     samples: int = option(64, "places per image and stage in the patch contrast")
@@ -61,7 +61,7 @@ class TranslatorSettings:
     epochs: int = option(20, "passes over the visible images")
     batch_size: int = option(16, "visible images per step, and as many infrared ones")
     batches: int = option(0, "most steps per epoch; 0 for one pass over the visible images")
-    lr: float = option(3e-4, "learning rate of Adam; constant, then falling to zero over the second half")
+    lr: float = option(4e-4, "learning rate of Adam; constant, then falling to zero over the second half")
     ema: float = option(0.995, "decay of the moving average of the weights that is kept")
     pad: int = option(10, "pixels of padding before the random crop")
     flip: float = option(0.5, "probability of a horizontal flip")
@@ -111,7 +111,7 @@ class TranslatorSettings:
 # Starting points by data set and size; any flag or YAML entry overrides them.
 PRESETS: dict[str, dict[str, Any]] = {
     "synthetic-tiny": {"image_size": (64, 32), "pad": 2, "hold_out": 6, "width": 8, "deep": 32, "blocks": 1},
-    "synthetic-small": {"image_size": (128, 64), "pad": 4, "hold_out": 60, "epochs": 6},
+    "synthetic-small": {"image_size": (128, 64), "pad": 4, "hold_out": 60, "epochs": 3},
     "synthetic-large": {"image_size": (256, 128), "pad": 8, "hold_out": 200},
 }
 
