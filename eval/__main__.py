@@ -99,12 +99,21 @@ def _dispatch(arguments: list[str]) -> int:
         from eval.translators import main as translators_main
 
         return translators_main(arguments[1:])
+    if arguments[:1] == ["cost"]:
+        from eval.cost import main as cost_main
+
+        return cost_main(arguments[1:])
+    if arguments[:1] == ["insight"]:
+        from eval.insight import main as insight_main
+
+        return insight_main(arguments[1:])
     parser = argparse.ArgumentParser(
         "python -m eval",
         description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
         "deviation over the gallery draws.",
         epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
-        '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators.',
+        '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
+        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned.',
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))
 

@@ -98,7 +98,8 @@ def _git(*arguments: str) -> str:
 
 
 def draw_curves(folder: Path) -> Path:
-    """Writes `curves.png`: named loss terms and learning rate by step, mAP of the held-out identities by step.
+    """Writes `curves.png`: named loss terms and learning rate by step, mAP and modality gap of the held-out
+    identities by step.
 
     Raises FileNotFoundError if the folder has no records.
     """
@@ -118,7 +119,11 @@ def draw_curves(folder: Path) -> Path:
     panels = [
         ("Loss terms", {n: v for n, v in series["train"].items() if n.startswith("loss_")}),
         ("Learning rate", {n: v for n, v in series["train"].items() if n == "learning_rate"}),
-        ("Held-out identities", dict(series["eval"])),
+        ("Held-out identities", {n: v for n, v in series["eval"].items() if n != "modality_gap"}),
+        (
+            "Modality gap of held-out identities",
+            {n: v for n, v in series["eval"].items() if n == "modality_gap"},
+        ),
     ]
     panels = [(title, lines) for title, lines in panels if lines]
     figure, axes = pyplot.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.8), squeeze=False)

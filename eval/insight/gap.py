@@ -1,0 +1,53 @@
+"""The modality gap of the held-out identities over a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from eval.figures import _figure, _save
+
+
+def draw_gap_curve(run: Path, path: Path) -> Path | None:
+    """Modality gap and mAP by epoch from a run folder's `metrics.jsonl`; None where no gap is recorded."""
+    points = gap_records(run)
+    if not points:
+        return None
+    epochs = [point["epoch"] for point in points]
+    figure = _figure(7.4, 3.6)
+    axes = figure.add_subplot()
+    axes.plot(epochs, [point["gap"] for point in points], color="#5b3a9e", marker="o", markersize=4)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("modality gap (lower is better)", color="#5b3a9e")
+    axes.grid(color="#d8dee4", linewidth=0.6)
+    other = axes.twinx()
+    other.plot(epochs, [100 * point["map"] for point in points], color="#1a7f37", marker="s", markersize=4)
+    other.set_ylabel("mAP of both directions (%)", color="#1a7f37")
+    axes.set_title("Held-out training identities", fontsize=11)
+    return _save(figure, path)
+
+
+def gap_records(run: Path) -> list[dict[str, float]]:
+    """{"epoch", "gap", "map"} of each evaluation of a run; steps become epochs by the training records."""
+    file = run / "metrics.jsonl"
+    records: list[dict[str, Any]] = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # cut off by a crash
+    trained = [record for record in records if record.get("kind") == "train" and record.get("epoch")]
+    if not trained:
+        return []
+    per_epoch = trained[-1]["step"] / trained[-1]["epoch"]
+    return [
+        {
+            "epoch": record["step"] / per_epoch,
+            "gap": record["modality_gap"],
+            "map": (record["map_ir2vis"] + record["map_vis2ir"]) / 2,
+        }
+        for record in records
+        if record.get("kind") == "eval" and math.isfinite(record.get("modality_gap", math.nan))
+    ]

@@ -1,0 +1,69 @@
+"""The people that the pictures show: drawn by a seed, not picked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtrl.config import Modality
+from mtrl.data.imageset import ImageSet
+from mtrl.model import MTRL
+from mtrl.translate import Translator
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class People:
+    """P identities with K visible images, their transitions and K infrared images each, sorted by identity.
+
+    visible, transition, infrared  float32 [P*K, 3, H, W] in [0, 1]
+    identities                     int64 [P*K], the same for all three
+    """
+
+    visible: Tensor
+    transition: Tensor
+    infrared: Tensor
+    identities: NDArray[np.int64]
+
+    def encode(self, model: MTRL) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit embeddings float32 [P*K, D] of visible, transition and infrared; transitions count as infrared, as
+        in training."""
+        return (
+            model.encode(self.visible, modality="visible"),
+            model.encode(self.transition, modality="infrared"),
+            model.encode(self.infrared, modality="infrared"),
+        )
+
+
+def choose(images: ImageSet, translator: Translator, identities: int, count: int, seed: int) -> People:
+    """People with at least `count` images per modality, or as many as all have.
+
+    Raises ValueError when fewer than two people have images of both modalities.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = (Modality.VISIBLE, Modality.INFRARED)
+    rows = {
+        (identity, kind): np.flatnonzero((images.identities == identity) & (images.modalities == int(kind)))
+        for identity in np.unique(images.identities)
+        for kind in kinds
+    }
+    both = [i for i in np.unique(images.identities) if all(len(rows[i, kind]) for kind in kinds)]
+    enough = [i for i in both if all(len(rows[i, kind]) >= count for kind in kinds)]
+    count = (
+        count if len(enough) >= 2 else min(len(rows[i, kind]) for i in both for kind in kinds) if both else 0
+    )
+    usable = enough if len(enough) >= 2 else both
+    if len(usable) < 2:
+        raise ValueError("the test set has fewer than two people with images of both modalities")
+    chosen = sorted(rng.permutation(usable)[:identities])
+    drawn = [np.concatenate([rng.permutation(rows[i, kind])[:count] for i in chosen]) for kind in kinds]
+    visible, infrared = (
+        torch.from_numpy(np.ascontiguousarray(images.images[part])).permute(0, 3, 1, 2).float() / 255
+        for part in drawn
+    )
+    with torch.no_grad():
+        transition = translator(visible)
+    return People(visible, transition, infrared, np.repeat(np.array(chosen), count))
