@@ -149,7 +149,7 @@ def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
     store.close()
 
 
-def test_the_graph_finds_nearly_all(tmp_path: Path) -> None:
+def test_the_cells_give_nearly_all(tmp_path: Path) -> None:
     pytest.importorskip("faiss")
     random = torch.Generator().manual_seed(0)
     centres = normalize(torch.randn(150, 64, generator=random))

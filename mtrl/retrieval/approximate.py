@@ -1,5 +1,5 @@
-"""Approximate search with faiss (optional): a graph of neighbours (HNSW; Malkov and Yashunin, "Efficient and robust
-approximate nearest neighbor search using hierarchical navigable small world graphs", 2018) beside a gallery.
+"""Approximate search with faiss (optional): an inverted file of k-means cells (Jegou et al., "Product quantization
+for nearest neighbor search", 2011) beside a gallery. A query looks into the cells whose centres are nearest.
 
 The index holds the features in float16 and is derived from the gallery: where it is missing, damaged or of another
 state of the gallery, it is built anew. Filtered searches are exact, over the rows that fit.
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 RECORD = "faiss.json"
 INDEX = "faiss.index"
 FORMAT = "mtrl-faiss-1"
-NEIGHBOURS = 32  # edges of a point in the graph
-BUILD_WIDTH = 100  # candidates followed while it is built
-SEARCH_WIDTH = 128  # candidates followed in a search: more is slower and misses less
+MAX_CELLS = 4096
+PER_CELL = 64  # images of an average cell at least, and those that its centre is learnt from
+SEARCHED = 16  # a query looks into one cell of so many, and into 8 at least: more is slower and misses less
 _BLOCK_ROWS = 1 << 14
 
 
@@ -72,7 +72,7 @@ class ApproximateStore:
         replaced = len(grown) < len(self.gallery) + len(entries)
         grown.save(self.folder)
         self.gallery = grown
-        if replaced:  # a graph cannot forget points
+        if replaced:  # rows have moved
             self._rebuild()
         else:
             _append(self._index, entries.features)
@@ -97,9 +97,9 @@ class ApproximateStore:
         queries = checked_queries(features, self.gallery.features.shape[1], k)
         k = min(k, len(self.gallery))
         faiss = _faiss()
-        width = faiss.SearchParametersHNSW(efSearch=max(SEARCH_WIDTH, 2 * k))
+        width = faiss.SearchParametersIVF(nprobe=max(8, self._index.nlist // SEARCHED))
         found = torch.from_numpy(self._index.search(queries.numpy(), k, params=width)[1])
-        if bool((found < 0).any()):  # the graph was left before k were found
+        if bool((found < 0).any()):  # fewer than k in the cells
             return self.gallery.search(features, k)
         scores = torch.stack([self.gallery.features[rows].float() @ q for rows, q in zip(found, queries, strict=True)]
                              ) if len(queries) else torch.zeros(0, k)  # fmt: skip
@@ -110,16 +110,23 @@ class ApproximateStore:
         pass
 
     def _rebuild(self) -> None:
-        faiss = _faiss()
-        quantiser = faiss.ScalarQuantizer.QT_fp16
-        index = faiss.IndexHNSWSQ(
-            self.gallery.features.shape[1], quantiser, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT
-        )
-        index.hnsw.efConstruction = BUILD_WIDTH
-        index.is_trained = True  # float16 has nothing to learn
-        _append(index, self.gallery.features)
-        self._index = index
-        _write_index(self.folder, self.gallery, index)
+        self._index = _built(self.gallery.features)
+        _write_index(self.folder, self.gallery, self._index)
+
+
+def _built(features: Tensor) -> Any:
+    """A new index. k-means is seeded: the same features give the same cells."""
+    faiss = _faiss()
+    count, dim = features.shape
+    cells = max(1, min(MAX_CELLS, count // PER_CELL, round(4 * count**0.5)))
+    index = faiss.index_factory(dim, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index.cp.spherical = True
+    index.cp.niter = 10
+    if count:
+        rows = torch.randperm(count, generator=torch.Generator().manual_seed(0))[: cells * PER_CELL]
+        index.train(features[rows.sort().values].float().numpy())
+        _append(index, features)
+    return index
 
 
 def _faiss() -> Any:

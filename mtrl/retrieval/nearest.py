@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_BLOCK_ELEMENTS = 1 << 22  # scores, or converted feature values, held at once: 16 MiB in float32
+_BLOCK_ELEMENTS = 1 << 21  # scores, or feature values, handled at once: 8 MiB in float32, which caches hold
 _QUERIES = 256
 
 
@@ -24,15 +24,19 @@ def nearest(queries: Tensor, features: Tensor, k: int, rows: Tensor | None = Non
 
 
 def _search(queries: Tensor, features: Tensor, k: int, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-    step = max(1, _BLOCK_ELEMENTS // len(queries))
-    if rows is not None or features.dtype != torch.float32:
-        step = max(1, min(step, _BLOCK_ELEMENTS // max(1, features.shape[1])))  # a block is copied
+    dim = features.shape[1]
+    step = max(1, min(_BLOCK_ELEMENTS // len(queries), _BLOCK_ELEMENTS // max(1, dim)))
+    # Buffers are reused: fresh memory for every block costs as much as the multiplication for one query.
+    values32 = queries.new_empty(step, dim) if features.dtype != torch.float32 else None
+    product = queries.new_empty(len(queries), step)
     best = queries.new_full((len(queries), k), -torch.inf)
     places = torch.zeros(len(queries), k, dtype=torch.int64)
     for start in range(0, len(features) if rows is None else len(rows), step):
         part = slice(start, start + step)
         block = features[part] if rows is None else features[rows[part]]
-        scores = queries @ block.float().T
+        if values32 is not None:
+            block = values32[: len(block)].copy_(block)
+        scores = torch.mm(queries, block.T, out=product.resize_(len(queries), len(block)))
         # Later rows lose ties, so only queries with a better score in this block have anything to gain.
         gain = torch.nonzero(scores.amax(1) > best[:, -1]).flatten()
         if len(gain) == 0:

@@ -45,7 +45,7 @@ def _exact(gallery: Gallery, queries: Tensor, options: Options) -> Iterator[Line
         found = used.search(queries)[1]
         same = float((found[:, :, None] == wanted[:, None]).any(2).double().mean())
         bytes_used = used.features.numel() * used.features.element_size()
-        note = f"recall@10 {same:.4f}; {bytes_used / 1e9:.2f} GB and blocks of 16 MB"
+        note = f"recall@10 {same:.4f}; {bytes_used / 1e9:.2f} GB and blocks of 10 MB"
         for count in (1, len(queries)):
             asked = queries[:count]
             ours, theirs = paired(
