@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -220,3 +222,29 @@ def test_text_has_the_contrast_that_wcag_asks_for(scheme: str) -> None:
             assert contrast(gradio_colour(name, scheme), gradio_colour(ground, scheme)) >= 4.5, (name, ground)
     for shape in ("bar", "tra", "ok"):
         assert contrast(colours[shape], colours["soft"]) >= (3 if shape != "bar" else 1.5)
+
+
+@pytest.mark.slow
+def test_visitors_at_once_are_answered_and_what_they_sent_goes(
+    service: DemoService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    from mtrl.demo import load, page
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(page, "KEEP", (1, 6))
+    built = page.build_page(service)
+    _, url, _ = page.launch(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    try:
+        seconds = load.run(url, 3, 2, service.pictures, k=4)
+        assert len(seconds) == 6 and min(seconds) > 0
+        sent = [path for path in tmp_path.rglob("*.png") if path.stem in ("0", "1")]
+        assert sent
+        end = time.monotonic() + 30
+        while any(path.exists() for path in sent) and time.monotonic() < end:
+            time.sleep(0.3)
+        assert not any(path.exists() for path in sent)
+        with pytest.raises(OSError, match="failed"):
+            load.run(url, 1, 1, [dataclasses.replace(service.pictures[0], path=Path(__file__))])
+    finally:
+        built.close()

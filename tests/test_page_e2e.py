@@ -16,6 +16,7 @@ from PIL import Image
 
 pytest.importorskip("playwright")
 pytest.importorskip("gradio")
+cbook = pytest.importorskip("matplotlib.cbook")  # here, not while a thread of Gradio imports it too
 from playwright.sync_api import Page, expect
 
 CHROMIUM = os.environ.get("MTRL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -87,7 +88,6 @@ def shoot(tmp_path: Path) -> Callable[[Page, str], None]:
 
 
 def photograph() -> Path:
-    cbook = pytest.importorskip("matplotlib.cbook")
     return Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 
