@@ -16,9 +16,9 @@ from PIL import Image
 
 pytest.importorskip("playwright")
 pytest.importorskip("gradio")
-cbook = pytest.importorskip("matplotlib.cbook")  # here, not while a thread of Gradio imports it too
 from playwright.sync_api import Page, expect
 
+cbook = pytest.importorskip("matplotlib.cbook")  # here, not while a thread of Gradio imports it too
 CHROMIUM = os.environ.get("MTRL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 ASSETS = Path(__file__).resolve().parent.parent / "mtrl" / "assets"
 FLAGS = (
