@@ -123,7 +123,7 @@ def translate_pixels(
     return np.concatenate(parts)
 
 
-def _open_array(path: Path, shape: tuple[int, ...], fresh: bool) -> NDArray[np.uint8]:
+def _open_array(path: Path, shape: tuple[int, ...], fresh: bool) -> np.memmap:
     if not fresh:
         return np.lib.format.open_memmap(path, mode="r+")
     path.with_suffix(".json").unlink(missing_ok=True)
