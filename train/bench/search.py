@@ -85,7 +85,7 @@ def _features(count: int) -> tuple[Tensor, Tensor]:
     features = torch.empty(count, DIM)
     for start in range(0, count, _ROWS):
         rows = torch.arange(start, min(start + _ROWS, count))
-        features[rows] = _images(people[rows % len(people)], random)
+        features[rows] = _images(people[rows // PER_PERSON], random)
     chosen = torch.randint(min(len(people), 100), (QUERIES,), generator=random)
     return features, _images(people[chosen], random)
 
