@@ -40,12 +40,12 @@ def lines(options: Options) -> Iterator[Line]:
 
 def _exact(gallery: Gallery, queries: Tensor, options: Options) -> Iterator[Line]:
     size = f"{len(gallery):,} x {DIM}"
-    wanted = gallery.search(queries)[1]
+    wanted = (queries @ gallery.features.T).topk(10).indices  # not by our search, which is judged by it
     for kind, used in (("float32", gallery), ("float16 storage", gallery.half())):
         found = used.search(queries)[1]
         same = float((found[:, :, None] == wanted[:, None]).any(2).double().mean())
         bytes_used = used.features.numel() * used.features.element_size()
-        note = f"recall@10 {same:.4f}; {bytes_used / 1e9:.2f} GB and blocks of 10 MB"
+        note = f"recall@10 {same:.4f}; {bytes_used / 1e9:.2f} GB and buffers of at most 12 MB"
         for count in (1, len(queries)):
             asked = queries[:count]
             ours, theirs = paired(
