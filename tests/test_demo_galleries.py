@@ -101,6 +101,11 @@ def test_an_index_is_searched_with_the_embeddings_it_holds(service: DemoService,
     (index / SOURCES).unlink()
     lost = DemoService(service.model, index, service.translators)
     assert "file not found" in cards.answer(lost.retrieve(query), lost.pairs)
+    # Its people's names are anybody's text.
+    hit = result.hits[0]
+    named = dataclasses.replace(hit, picture=dataclasses.replace(hit.picture, identity="<i src=x>"))
+    html = cards.answer(dataclasses.replace(result, hits=[named]))
+    assert "<i src=x>" not in html and "person &lt;i src=x&gt;" in html
 
 
 def test_an_index_of_another_model_is_refused(service: DemoService, index: Path) -> None:

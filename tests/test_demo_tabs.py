@@ -326,12 +326,25 @@ def test_a_strangers_card_can_neither_run_nor_load_anything() -> None:
     assert card.results[0].metrics == {"mAP": 50.4}
 
 
+UNFOLDING = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]
+FIGURE = "model-index: [{results: [{dataset: {name: d}, metrics: [{name: %s, value: %s}]}]}]"
+
+
 @pytest.mark.parametrize(
-    "front", ["a: [", "- 1", "model-index: 3", "model-index: [1, {results: {}}]", "&a [*a]"]
+    "front",
+    [
+        *("a: [", "- 1", "model-index: 3", "model-index: [1, {results: {}}]", "&a [*a]"),
+        "\n".join([*UNFOLDING, FIGURE % ("*a59", "1")]),
+        *(FIGURE % ("mAP", value) for value in ("1" + "0" * 400, ".nan", ".inf", "true")),
+    ],
 )
 def test_malformed_front_matter_says_nothing(front: str) -> None:
     card = parse_card(f"---\n{front}\n---\n# Title")
     assert (card.body, card.results, card.license, card.drawn) == ("# Title", (), "", False)
+
+
+def test_a_card_of_opening_brackets_takes_no_time() -> None:
+    assert markdown_html("![" * 50_000) == f"<p>{'![' * 50_000}</p>"  # minutes, were each tried to the end
 
 
 def test_the_words_on_people_depend_on_gallery_and_model(service: DemoService, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def _hit(hit: Hit, threshold: float | None) -> str:
     }[hit.correct]
     label = f"rank {hit.rank}, score {hit.score:.2f}, {name_of(hit.picture)}" + (f", {said}" if said else "")
     small = (
-        name_of(hit.picture).replace(", ", "<br>")
+        escape(name_of(hit.picture)).replace(", ", "<br>")
         if hit.picture.identity is not None
         else escape(hit.picture.name)
     )

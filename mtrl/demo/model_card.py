@@ -10,6 +10,7 @@ from typing import Any
 
 MAX_FRONT = 50_000
 MAX_RESULTS = 20
+MAX_VALUE = 1e9  # of a figure; also leaves out what is no number or too long for one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,9 @@ def _front(text: str) -> dict[str, Any]:
     if len(text) > MAX_FRONT:
         return {}
     try:
+        # A few aliases of aliases would unfold to more than any memory holds; no card needs one.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+            return {}
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
@@ -72,7 +76,7 @@ def _results(index: Any) -> Iterator[Result]:
         figures = {
             str(metric.get("name") or metric.get("type")): float(metric["value"])
             for metric in metrics[:8]
-            if isinstance(metric.get("value"), (int, float)) and not isinstance(metric["value"], bool)
+            if type(metric.get("value")) in (int, float) and abs(metric["value"]) <= MAX_VALUE
         }
         if isinstance(name, str) and figures:
             yield Result(name, figures)
@@ -153,7 +157,7 @@ def _inline(text: str) -> str:
 
 def _emphasis(text: str) -> str:
     text = escape(text.replace("\\|", "|"))
-    text = re.sub(r"!\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"!\[([^\[\]]*)\]\([^()]*\)", r"\1", text)  # "[" and "(" end a try: quick on any text
     text = re.sub(
         r"\[([^\[\]]+)\]\((https?://[^\s()]+)\)",
         r'<a href="\2" rel="noopener noreferrer nofollow" target="_blank">\1</a>',
