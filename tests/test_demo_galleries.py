@@ -173,6 +173,18 @@ def test_thumbnails_are_small_and_no_other_file_can_be_asked_for(
     assert thumbnails.jpeg("0" * 24) is None and thumbnails.jpeg("../../etc/passwd") is None
     large.unlink()
     assert thumbnails.address(picture) == ""
+    exif = Image.Exif()
+    exif[0x010E] = "where it was taken"
+    for name, more in (
+        ("plain", {}),
+        ("tagged", {"exif": exif}),
+        ("noted", {"comment": b"where it was taken"}),
+    ):
+        path = tmp_path / f"{name}.jpg"
+        Image.new("RGB", (64, 128), (200, 60, 20)).save(path, **more)
+        key = thumbnails.address(picture.__class__(name, path, Modality.VISIBLE)).split("/")[1][:-4]
+        sent = thumbnails.jpeg(key)
+        assert sent is not None and b"where" not in sent and (sent == path.read_bytes()) is (not more)
 
 
 def test_uploads_go_with_the_last_visit_that_holds_them(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import re
 from pathlib import Path
 
 from mtrl.demo.folder import Picture
@@ -15,6 +16,8 @@ FOLDER = "pictures"
 SIZE = (160, 320)
 SMALL_FILE = 40_000
 KEPT = 4096
+# Segments of a JPEG that may say where and with what it was taken: EXIF, XMP, comments. Visitors get none of them.
+_REMARK = re.compile(rb"\xff[\xe1-\xef\xfe]")
 
 _paths: dict[str, Path] = {}  # of the pictures that were shown; no other file can be asked for
 
@@ -44,10 +47,12 @@ def jpeg(key: str) -> bytes | None:
 
 @functools.lru_cache(KEPT)
 def _encode(key: str, path: Path) -> bytes:
-    """A small web file as it is, anything else no larger than it is shown. `key` changes with the file."""
-    if path.suffix.lower() in (".jpg", ".jpeg") and path.stat().st_size <= SMALL_FILE:
-        return path.read_bytes()
+    """A small JPEG of nothing but pixels as it is, anything else made anew. `key` changes with the file."""
     picture = read_image(path)
+    if picture.width <= SIZE[0] and picture.height <= SIZE[1] and path.stat().st_size <= SMALL_FILE:
+        content = path.read_bytes()
+        if content.startswith(b"\xff\xd8") and not _REMARK.search(content.partition(b"\xff\xda")[0]):
+            return content
     picture.thumbnail(SIZE)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=88)
