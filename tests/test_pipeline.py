@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mtrl.data.augment import AugmentConfig, PairedAugment, crop, pad_columns
 from mtrl.data.imageset import ImageSet
+from mtrl.data.imagewise import Scale
 from mtrl.data.sampler import IdentitySampler
 from mtrl.translate import load_translator
 from train import compile as compiling
@@ -67,6 +68,23 @@ def test_held_and_mapped_images_give_the_same_batches(people: ImageSet, tmp_path
         assert torch.equal(held.images, read.images) and np.array_equal(held.rows, read.rows)
         assert held.modality.tolist() == [0] * 8 + [1] * 16
         assert held.images.min() >= 0 and held.images.max() <= 1 and held.images.std() > 0.1
+
+
+@pytest.mark.parametrize("channel", ["none", "exchange", "mix", "blend"])
+def test_image_by_image_equals_all_at_once(people: ImageSet, channel: str) -> None:
+    """Geometry, colours, boxes, normalisation and transition: the same draws, equal up to rounding."""
+    config = AugmentConfig(pad=3, erase_fill="random", channel=channel, brightness=0.4, contrast=0.3)
+    sampler = IdentitySampler(people.identities, people.modalities, 4, 2)
+    scale = Scale((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
+    both = []
+    for batched in (False, True):
+        translator = load_translator("luminance")
+        how = (people, np.arange(96), sampler, translator, CPU, 5, 3)
+        made = BatchPipeline(*how, resident=True, scale=scale, batched=batched)
+        both.append(list(made.epoch(0, PairedAugment(config))))
+    for one, many in zip(*both, strict=True):
+        assert one.images.shape == many.images.shape
+        assert (one.images - many.images).abs().max() < 1e-5
 
 
 def test_a_reader_that_fails_says_so_and_leaves_no_thread(people: ImageSet) -> None:

@@ -21,6 +21,7 @@ from eval.protocols import Setting
 from mtrl.checkpoint import write_atomically
 from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ReIDData
+from mtrl.data.imagewise import Scale
 from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transition_cache import transition_images
 from mtrl.losses.total import LossWeights, total_loss
@@ -79,7 +80,8 @@ class Trainer:
         if isinstance(translator, Learned):  # run once over the set; the others cost less than reading
             kept = transition_images(data.train, translator, self.device, settings.cache_dir, self.world.main)
         how = (self.sampler, translator, self.device, settings.seed, settings.pad, self.world)
-        self.pipeline = BatchPipeline(data.train, rows, *how, kept=kept)
+        scale = Scale(self.model.config.mean, self.model.config.std)
+        self.pipeline = BatchPipeline(data.train, rows, *how, kept=kept, scale=scale)
         self.weights = loss_weights(settings)
         self.progress: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "best": -1.0, "best_step": 0}
 
@@ -191,7 +193,7 @@ class Trainer:
             else float(position >= 0)
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            features = self.forward(self.model.normalise(batch.images), batch.modality)
+            features = self.forward(batch.images, batch.modality)
         features, layout = self.world.gather(features, batch.layout)
         loss, parts = total_loss(
             features, layout, self.weights, ramp=ramp, triplet_scale=0.0 if position < 0 else 1.0

@@ -1,11 +1,12 @@
-"""From rows of an image set to augmented, normalised batches on the device, all of a batch at once."""
+"""From rows of an image set to augmented, normalised batches: on a GPU all at once, on a CPU image by image."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.config import Modality
-from mtrl.data.augment import Geometry, PairedAugment, crop, pad_columns
+from mtrl.data.augment import Geometry, PairedAugment, Plan, crop, pad_columns
 from mtrl.data.imageset import ImageSet
+from mtrl.data.imagewise import Colours, Scale, cut, finish, pad_borders
 from mtrl.data.sampler import Batch, IdentitySampler
 from mtrl.losses.total import TriLayout
 from mtrl.translate import Translator
@@ -25,7 +27,7 @@ from train.distributed import World
 
 @dataclasses.dataclass(frozen=True)
 class TrainBatch:
-    """images float [V+T+I, 3, H, W], augmented, in [0, 1]; modality int64 [V+T+I]; layout says who is who."""
+    """images float [V+T+I, 3, H, W], augmented and scaled; modality int64 [V+T+I]; layout says who is who."""
 
     images: Tensor
     modality: Tensor
@@ -33,7 +35,8 @@ class TrainBatch:
     rows: NDArray[np.int64]
 
 
-# Padded uint8 images [N, 3, H, W + 2 pad] and where among them the visible and the infrared ones of a batch are.
+# Padded uint8 images and where among them the visible and the infrared ones of a batch are. On a CPU
+# [N, H + 2 pad, W + 2 pad, 3], as `mtrl.data.imagewise` wants them, else [N, 3, H, W + 2 pad].
 _Source: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 _AHEAD = 2  # batches that are read while one is trained on
@@ -60,10 +63,14 @@ class BatchPipeline:
         world: World | None = None,
         resident: bool | None = None,
         kept: NDArray[np.uint8] | None = None,
+        scale: Scale | None = None,
+        batched: bool | None = None,
     ) -> None:
         """`pad` is that of the augmentation; `world` says whose identities to deal; `resident` None: if they fit.
 
         kept: what the translator makes of the set's visible images, in their order, so that it need not run again.
+        scale: the model's normalisation; None leaves images in [0, 1]. batched: all images of a batch at once;
+        None: unless the device is a CPU.
         """
         self.images = images
         self.rows = rows
@@ -74,6 +81,8 @@ class BatchPipeline:
         self.device = device
         self.seed = seed
         self.pad = pad
+        self.scale = scale or Scale()
+        self.batched = device.type != "cpu" if batched is None else batched
         self.world = world or World()
         self.height, self.width = images.images.shape[1:3]
         if resident is None:
@@ -82,22 +91,30 @@ class BatchPipeline:
 
     def resident_bytes(self) -> int:
         """What the training images take as bytes, with their padding."""
-        return len(self.rows) * 3 * self.height * (self.width + 2 * self.pad)
+        return len(self.rows) * math.prod(self._padded_shape())
+
+    def _padded_shape(self) -> tuple[int, int, int]:
+        width = self.width + 2 * self.pad
+        return (3, self.height, width) if self.batched else (self.height + 2 * self.pad, width, 3)
 
     def _load(self) -> Tensor:
-        shape = (len(self.rows), 3, self.height, self.width + 2 * self.pad)
-        held = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        held = torch.empty((len(self.rows), *self._padded_shape()), dtype=torch.uint8, device=self.device)
         for start in range(0, len(self.rows), _CHUNK):
             part = self._read(np.arange(start, min(start + _CHUNK, len(self.rows))))
             held[start : start + len(part)] = part
         return held
 
     def _read(self, positions: NDArray[np.int64]) -> Tensor:
-        """uint8 [N, 3, H, W + 2 pad], on the device, of positions within `rows`."""
-        pixels = torch.from_numpy(self.images.images[self.rows[positions]]).permute(0, 3, 1, 2)
+        """Padded images, on the device, of positions within `rows`."""
+        return self._padded(self.images.images[self.rows[positions]])
+
+    def _padded(self, pixels: NDArray[np.uint8]) -> Tensor:
+        if not self.batched:
+            return torch.from_numpy(pad_borders(pixels, self.pad))
+        padded = pad_columns(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.pad)
         if self.device.type != "cuda":
-            return pad_columns(pixels, self.pad).to(self.device)
-        return pad_columns(pixels, self.pad).pin_memory().to(self.device, non_blocking=True)
+            return padded.to(self.device)
+        return padded.pin_memory().to(self.device, non_blocking=True)
 
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
         return map(self.world.share, self.sampler.epoch(epoch, start))
@@ -139,31 +156,20 @@ class BatchPipeline:
         return _mix(self.seed, epoch, number, *([self.world.rank] if self.world.rank else []))
 
     def _assemble(self, batch: Batch, source: _Source, augment: PairedAugment, seed: int) -> TrainBatch:
-        padded, in_visible, in_infrared = source
+        _, in_visible, in_infrared = source
         generator = torch.Generator().manual_seed(seed)
         shape = (3, self.height, self.width)
         plan = augment.draw((len(in_visible), *shape), (len(in_infrared), *shape), generator)
         counts = [len(in_visible), len(in_visible) if self.translator is not None else 0, len(in_infrared)]
-        images = torch.empty((sum(counts), *shape), device=self.device)
+        layout_in_memory = torch.contiguous_format if self.batched else torch.channels_last
+        images = torch.empty((sum(counts), *shape), device=self.device, memory_format=layout_in_memory)
         slots = images.split(counts)
-        self._cut(padded, in_visible, plan.visible, slots[0])
-        self._cut(padded, in_infrared, plan.infrared, slots[2])
-        transition = None
-        if self.kept is not None:
-            transition = slots[1]
-            pixels = torch.from_numpy(self.kept[self.kept_row[self.rows[batch.visible]]]).permute(0, 3, 1, 2)
-            everything = torch.arange(len(pixels))
-            self._cut(pad_columns(pixels, self.pad).to(self.device), everything, plan.visible, transition)
-        elif self.translator is not None:
-            if not self.translator.deterministic:
-                self.translator.reseed(seed)
-            with torch.no_grad():
-                transition = self.translator(slots[0])
-        for slot, made in zip(
-            slots, augment.colour_(slots[0], transition, slots[2], plan, generator), strict=True
-        ):
-            if made is not None and made.data_ptr() != slot.data_ptr():
-                slot.copy_(made)
+        if self.translator is not None and not self.translator.deterministic:
+            self.translator.reseed(seed)
+        if self.batched or augment.config.blur or augment.config.noise:
+            self._all_at_once(batch, source, augment, plan, generator, slots)
+        else:
+            self._one_by_one(batch, source, augment, plan, generator, slots)
         modality = torch.repeat_interleave(
             torch.tensor([Modality.VISIBLE, Modality.INFRARED, Modality.INFRARED]), torch.tensor(counts)
         )
@@ -172,9 +178,71 @@ class BatchPipeline:
         rows = self.rows[np.concatenate([batch.visible, batch.infrared])]
         return TrainBatch(images, modality.to(self.device), layout, rows)
 
+    def _all_at_once(
+        self, batch: Batch, source: _Source, augment: PairedAugment, plan: Plan,
+        generator: torch.Generator, slots: Sequence[Tensor],
+    ) -> None:  # fmt: skip
+        padded, in_visible, in_infrared = source
+        self._cut(padded, in_visible, plan.visible, slots[0])
+        self._cut(padded, in_infrared, plan.infrared, slots[2])
+        transition = None
+        if self.kept is not None:
+            transition = slots[1]
+            self._cut(self._kept(batch), torch.arange(len(transition)), plan.visible, transition)
+        elif self.translator is not None:
+            with torch.no_grad():
+                transition = self.translator(slots[0].contiguous())
+        for slot, made in zip(
+            slots, augment.colour_(slots[0], transition, slots[2], plan, generator), strict=True
+        ):
+            if made is not None and made.data_ptr() != slot.data_ptr():
+                slot.copy_(made)
+            slot.sub_(self._per_channel(self.scale.mean)).div_(self._per_channel(self.scale.std))
+
+    def _one_by_one(
+        self, batch: Batch, source: _Source, augment: PairedAugment, plan: Plan,
+        generator: torch.Generator, slots: Sequence[Tensor],
+    ) -> None:  # fmt: skip
+        """As `_all_at_once`, with the same draws; equal up to rounding."""
+        padded, in_visible, in_infrared = source
+        size = (self.height, self.width)
+        colours = Colours(
+            augment.draw_matrices(len(in_visible), generator),
+            augment.draw_levels(len(in_visible), generator)[0],
+        )
+        out = [slot.permute(0, 2, 3, 1) for slot in slots]
+        visible = cut(padded, in_visible, plan.visible, size)
+        finish(visible, 255, colours, plan.visible, self.scale, out[0])
+        colours = Colours(None, augment.draw_levels(len(in_infrared), generator)[0])
+        finish(cut(padded, in_infrared, plan.infrared, size), 255, colours, plan.infrared, self.scale, out[2])
+        if self.translator is None:
+            return
+        colours = Colours(None, augment.draw_levels(len(in_visible), generator)[0])
+        if self.kept is not None:
+            made: Iterable[Tensor] = cut(self._kept(batch), torch.arange(len(in_visible)), plan.visible, size)
+            finish(made, 255, colours, plan.visible, self.scale, out[1])
+            return
+        plain = torch.empty_like(slots[0], memory_format=torch.contiguous_format)
+        self._cut(padded, in_visible, plan.visible, plain)
+        with torch.no_grad():
+            made = self.translator(plain).permute(0, 2, 3, 1)
+        finish(made, 1, colours, plan.visible, self.scale, out[1])
+
+    def _kept(self, batch: Batch) -> Tensor:
+        assert self.kept is not None
+        return self._padded(self.kept[self.kept_row[self.rows[batch.visible]]])
+
+    def _per_channel(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, device=self.device).view(3, 1, 1)
+
     def _cut(self, padded: Tensor, positions: Tensor, geometry: Geometry, slot: Tensor) -> None:
         """Moved pixels, divided by 255, into their place in the batch."""
-        slot.copy_(crop(padded, self.width, positions, geometry)).div_(255)
+        if self.batched:
+            slot.copy_(crop(padded, self.width, positions, geometry)).div_(255)
+            return
+        for target, picture in zip(slot, cut(padded, positions, geometry, slot.shape[2:]), strict=True):
+            target.copy_(picture.permute(2, 0, 1))
+        slot.div_(255)
 
 
 def room(device: torch.device) -> int:

@@ -79,6 +79,7 @@ class Geometry:
     """Where each of B outputs is cut out, and what is erased in it. On the CPU, where it was drawn.
 
     rows      int64 [B,H], the source row of each row
+    top       int64 [B], the first source row, counted in images with `pad` more rows above and below
     left      int64 [B], the first source column, counted in images with `pad` more columns on either side
     mirrored  int64 [M], which outputs are mirrored
     boxes     one (output, top, left, height, width) per erased box
@@ -86,6 +87,7 @@ class Geometry:
     """
 
     rows: Tensor
+    top: Tensor
     left: Tensor
     mirrored: Tensor
     boxes: tuple[tuple[int, int, int, int, int], ...]
@@ -170,7 +172,7 @@ class PairedAugment:
             boxes = self._draw_boxes(count, height, width, generator)
             if self.config.erase_fill == "random":
                 fill = torch.rand(count, 3, generator=generator)
-        return Geometry(rows, shift[1], mirrored.nonzero().flatten(), boxes, fill)
+        return Geometry(rows, shift[0], shift[1], mirrored.nonzero().flatten(), boxes, fill)
 
     def _draw_boxes(
         self, count: int, height: int, width: int, generator: torch.Generator
@@ -196,24 +198,35 @@ class PairedAugment:
         table = torch.stack([torch.arange(count), top, left, tall, wide], dim=1).long()
         return tuple(tuple(box) for box in table[place[2] < self.config.erase].tolist())
 
-    def _channels(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The colour change of visible images: one 3 x 3 matrix per image."""
+    def draw_matrices(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """The colour change of visible images, float [count,3,3]; None if it is switched off."""
         if self.config.channel == "none":
-            return images
-        matrices = _channel_matrices(self.config.channel, len(images), generator)
-        applied = torch.rand(len(images), 1, 1, generator=generator) < self.config.channel_prob
-        return mix_channels(images, torch.where(applied, matrices, torch.eye(3)).to(images.device))
+            return None
+        matrices = _channel_matrices(self.config.channel, count, generator)
+        applied = torch.rand(count, 1, 1, generator=generator) < self.config.channel_prob
+        return torch.where(applied, matrices, torch.eye(3))
+
+    def draw_levels(self, count: int, generator: torch.Generator) -> tuple[Tensor | None, Tensor]:
+        """Brightness and contrast, float [2,count] or None if switched off; uniform [3,count] for blur and noise."""
+        draws = torch.rand(5, count, generator=generator)
+        if not (self.config.brightness or self.config.contrast):
+            return None, draws[2:]
+        reach = torch.tensor([[self.config.brightness], [self.config.contrast]])
+        return 1 + (2 * draws[:2] - 1) * reach, draws[2:]
+
+    def _channels(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        matrices = self.draw_matrices(len(images), generator)
+        return images if matrices is None else mix_channels(images, matrices.to(images.device))
 
     def _photometric(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        config, count = self.config, len(images)
-        draws = torch.rand(5, count, generator=generator)
-        if config.brightness > 0 or config.contrast > 0:
-            factors = 1 + (2 * draws[:2] - 1) * torch.tensor([[config.brightness], [config.contrast]])
-            images = jitter(images, *factors.to(images.device))
+        config = self.config
+        levels, draws = self.draw_levels(len(images), generator)
+        if levels is not None:
+            images = jitter(images, *levels.to(images.device))
         if config.blur > 0:
-            images = soft_blur(images, (draws[2] / 4 * (draws[3] < config.blur)).to(images.device))
+            images = soft_blur(images, (draws[0] / 4 * (draws[1] < config.blur)).to(images.device))
         if config.noise > 0:
-            images = grey_noise(images, (config.noise * draws[4]).to(images.device), draw_seed(generator))
+            images = grey_noise(images, (config.noise * draws[2]).to(images.device), draw_seed(generator))
         return images
 
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from mtrl.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
+from mtrl.config import IMAGENET_MEAN, IMAGENET_STD
 from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ImageSet
+from mtrl.data.imagewise import Scale
 from mtrl.data.sampler import IdentitySampler
-from mtrl.model import MTRL
 from train.bench.table import Line, Options, Task, paired
 from train.memory import keep_freed_memory
 from train.pipeline import BatchPipeline
@@ -86,14 +86,16 @@ def _mapped(images: ImageSet, path: Path) -> ImageSet:
 def _ours(images: ImageSet, config: AugmentConfig, device: torch.device, resident: bool) -> Task:
     sampler = IdentitySampler(images.identities, images.modalities, P, K)
     rows = np.arange(len(images))
-    pipeline = BatchPipeline(images, rows, sampler, None, device, 0, config.pad, resident=resident)
-    model = MTRL(ModelConfig(backbone="test_resnet")).to(device)
+    scale = Scale(IMAGENET_MEAN, IMAGENET_STD)
+    pipeline = BatchPipeline(
+        images, rows, sampler, None, device, 0, config.pad, resident=resident, scale=scale
+    )
     augment = PairedAugment(config)
     epoch = iter(range(10**9))
 
     def batches() -> Iterator[Tensor]:
         for batch in pipeline.epoch(next(epoch), augment):
-            yield model.normalise(batch.images)
+            yield batch.images
 
     return lambda: _rate(batches(), device)
 

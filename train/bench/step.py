@@ -103,7 +103,7 @@ class _Bench:
         def one() -> None:
             visible, infrared = batch.images.chunk(2)
             images = torch.cat([visible.contiguous(), infrared.contiguous()])
-            features = model(model.normalise(images), batch.modality)
+            features = model(images, batch.modality)
             assert features.logits is not None
             identity = F.cross_entropy(features.logits, batch.layout.identities)
             triplet = batch_hard_loop(features.pooled, batch.layout.identities)
@@ -150,7 +150,7 @@ def _use(bench: _Bench, trainer: Trainer, options: Options) -> str:
 
 
 def _forward_backward(model: MTRL, batch: TrainBatch) -> None:
-    features = model(model.normalise(batch.images), batch.modality)
+    features = model(batch.images, batch.modality)
     assert features.logits is not None
     (features.logits.sum() + features.embedding.sum()).backward()
     model.zero_grad(set_to_none=True)
