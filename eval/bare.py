@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from mtrl.backbone import _keep_last_stage_resolution
+from mtrl.backbone import keep_last_stage_resolution
 from mtrl.config import ModelConfig
 from mtrl.head import pool
 from mtrl.images import to_batch
@@ -28,7 +28,7 @@ class Bare(nn.Module):
             values["img_size"] = config.image_size
         self.body: Any = timm.create_model(config.backbone, num_classes=0, **values)
         if config.last_stride == 1 and isinstance(self.body, ResNet):
-            _keep_last_stage_resolution(self.body)  # sets strides, adds nothing
+            keep_last_stage_resolution(self.body)  # sets strides, adds nothing
         self.norm = nn.BatchNorm1d(self.body.num_features)
         self.mean: Tensor
         self.std: Tensor

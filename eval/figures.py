@@ -33,17 +33,17 @@ def write_figures(evaluations: Sequence[Evaluation], images: ImageSet, folder: P
     images is the set whose rows the evaluations' banks name. Raises OSError when the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [_save(draw_cmc(evaluations), folder / "cmc.png")]
+    paths = [save_figure(draw_cmc(evaluations), folder / "cmc.png")]
     for evaluation in evaluations:
         direction = evaluation.report.setting.direction
-        paths.append(_save(draw_strips(evaluation, images), folder / f"ranking-{direction}.png"))
-        paths.append(_save(draw_gap(evaluation), folder / f"modality-gap-{direction}.png"))
+        paths.append(save_figure(draw_strips(evaluation, images), folder / f"ranking-{direction}.png"))
+        paths.append(save_figure(draw_gap(evaluation), folder / f"modality-gap-{direction}.png"))
     return paths
 
 
 def draw_cmc(evaluations: Sequence[Evaluation]) -> Any:
     """A matplotlib figure: mean CMC up to rank 20, shaded by a standard deviation over the trials."""
-    figure = _figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
     for color, evaluation in zip(LINES, evaluations, strict=False):
         report = evaluation.report
@@ -77,7 +77,7 @@ def draw_strips(evaluation: Evaluation, images: ImageSet, seed: int = 0) -> Any:
     usable = np.flatnonzero(right.any(axis=1))
     chosen = np.sort(np.random.default_rng(seed).permutation(usable)[:STRIP_QUERIES])
     ranks = min(STRIP_RANKS, len(trial.gallery))
-    figure = _figure(1.02 * (ranks + 1) + 0.5, 2.15 * len(chosen) + 0.5)
+    figure = new_figure(1.02 * (ranks + 1) + 0.5, 2.15 * len(chosen) + 0.5)
     grid = figure.subplots(
         len(chosen),
         ranks + 2,
@@ -121,7 +121,7 @@ def draw_gap(evaluation: Evaluation, seed: int = 0) -> Any:
     ]
     distances = distance_matrix(bank.features[sides[0]], bank.features[sides[1]], report.distance)
     same = bank.identities[sides[0]][:, None] == bank.identities[sides[1]]
-    figure = _figure(6.4, 3.6)
+    figure = new_figure(6.4, 3.6)
     axes = figure.add_subplot()
     bins = np.linspace(float(distances.min()), float(distances.max()), 61)
     for mask, color, name in ((same, RIGHT, "same person"), (~same, WRONG, "different people")):
@@ -159,7 +159,7 @@ def _what(evaluation: Evaluation) -> str:
     )
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     """A figure outside pyplot's global state, drawn without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -169,6 +169,6 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
     figure.savefig(path, bbox_inches="tight", facecolor="white")
     return path

@@ -53,7 +53,7 @@ class Backbone(nn.Module):
             if isinstance(getattr(self.body, name, None), nn.Module):
                 setattr(self.body, name, nn.Identity())
         if config.last_stride == 1 and isinstance(self.body, ResNet):
-            _keep_last_stage_resolution(self.body)
+            keep_last_stage_resolution(self.body)
         self.stems: nn.ModuleList | None = None
         if config.stem == "dual":
             stem = _take_stem(self.body, config.backbone)
@@ -160,7 +160,7 @@ def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
     )
 
 
-def _keep_last_stage_resolution(resnet: ResNet) -> None:
+def keep_last_stage_resolution(resnet: ResNet) -> None:
     """Stride 1 in the last stage's first block, by setting strides only: weights keep their meaning.
 
     timm's `output_stride=16` looks alike but dilates the later blocks, which changes what trained weights

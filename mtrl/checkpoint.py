@@ -287,12 +287,16 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig, pa
 def _expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     from mtrl.model import MTRL
 
+    odd = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError)
     try:
-        with torch.device("meta"):
-            model = MTRL(config)
-    except ValueError:  # the configuration is bad, or this timm computes with real values while it builds
-        with torch.random.fork_rng(devices=[]):
-            model = MTRL(config)
+        try:
+            with torch.device("meta"):
+                model = MTRL(config)
+        except ValueError:  # the configuration is bad, or this timm computes with real values while it builds
+            with torch.random.fork_rng(devices=[]):
+                model = MTRL(config)
+    except odd as error:  # what timm makes of arguments that nobody has tried
+        raise ValueError(f"it describes no model that can be built: {error}") from error
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 

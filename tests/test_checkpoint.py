@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -310,6 +311,12 @@ def test_hostile_configurations_are_refused(folder: Path, text: str) -> None:
         save_file(tensors, folder / "model.safetensors", metadata={"mtrl": text})
         with pytest.raises(ValueError, match=r"model\.safetensors|config\.json"):
             load_pretrained(folder)
+
+
+def test_arguments_that_timm_stumbles_over_are_refused(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, backbone="resnet18", backbone_args={"layers": []}, stem="shared")
+    with pytest.raises(ValueError, match="no model that can be built"):
+        checkpoint._check_shapes({}, config, tmp_path / "model.safetensors")
 
 
 def test_the_header_is_compared_before_memory_is_taken(folder: Path) -> None:

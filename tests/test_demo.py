@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import subprocess
@@ -212,6 +213,10 @@ def test_results_can_be_taken_away_as_a_table(service: DemoService, gallery: Pat
     assert kind == "data:text/csv;" and [row["rank"] for row in rows] == ["1", "2", "3"]
     assert [row["name"] for row in rows] == [hit.picture.name for hit in result.hits]
     assert [row["correct"] for row in rows] == [str(hit.correct) for hit in result.hits]
+    formula = dataclasses.replace(result.hits[0].picture, name="=1+1", identity="@x")
+    hits = [dataclasses.replace(result.hits[0], picture=formula)]
+    content = cards.table(dataclasses.replace(result, hits=hits)).partition("base64,")[2]
+    assert f"1,{hits[0].score:.6f},'=1+1,'@x," in base64.b64decode(content).decode()
 
 
 @pytest.mark.slow

@@ -358,7 +358,7 @@ def test_strips_show_skipped_images_to_nobody(model, images, tmp_path, monkeypat
     from eval import figures
 
     shown = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: path)
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: path)
     monkeypatch.setattr(figures, "_picture", lambda axes, images, row, *_: shown.append(int(row)))
     evaluation = evaluate_settings(model, images, [Setting(trials=1)])[0]
     write_figures([evaluation], images, tmp_path)

@@ -66,6 +66,16 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def run_settings(run: Path) -> Path:
+    """The settings file of a run folder. Raises FileNotFoundError for a folder that is no run."""
+    path = run / "settings.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run} is no run folder: it has no settings.yaml; give the --output of a training"
+        )
+    return path
+
+
 def environment() -> dict[str, Any]:
     """What a stranger needs to repeat the run: versions, machine, git state and the command."""
     return {

@@ -26,7 +26,7 @@ from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
 from mtrl.hub import PLACEHOLDER, reserve, upload_folder
 from train.data import load
-from train.log import read_records
+from train.log import read_records, run_settings
 from train.loop import DIRECTIONS
 from train.settings import TrainSettings
 
@@ -84,7 +84,8 @@ def _repo_id(settings: TrainSettings) -> str:
 
 def publish(run: Path, output: Path, dtype: str, name: str) -> None:
     """Raises FileNotFoundError for a folder that is no run."""
-    settings = merge(TrainSettings, read_yaml(run / "settings.yaml"), source=str(run / "settings.yaml"))
+    path = run_settings(run)
+    settings = merge(TrainSettings, read_yaml(path), source=str(path))
     data = load(settings, ("test",))
     save_checkpoint(load_pretrained(run), output, dtype=dtype)
     model = load_pretrained(output)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from eval.figures import RIGHT, WRONG, _figure, _save
+from eval.figures import RIGHT, WRONG, new_figure, save_figure
 from eval.insight.people import People
 from mtrl.evidence import evidence_maps
 from mtrl.model import MTRL
@@ -20,7 +20,7 @@ def draw_evidence(model: MTRL, people: People, path: Path) -> Path:
     visible, _, infrared = people.encode(model)
     scores = (infrared @ visible.T).numpy()
     persons = np.unique(people.identities)
-    figure = _figure(8.6, 2.0 * len(persons) + 0.5)
+    figure = new_figure(8.6, 2.0 * len(persons) + 0.5)
     grid = figure.subplots(
         len(persons),
         9,
@@ -44,7 +44,7 @@ def draw_evidence(model: MTRL, people: People, path: Path) -> Path:
         figure.text(
             place, 1 - 0.3 / (2.0 * len(persons) + 0.5), f"query and {text}", ha="center", fontsize=11
         )
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _pair(

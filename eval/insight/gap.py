@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from eval.figures import _figure, _save
+from eval.figures import new_figure, save_figure
 
 
 def draw_gap_curve(run: Path, path: Path) -> Path | None:
@@ -16,7 +16,7 @@ def draw_gap_curve(run: Path, path: Path) -> Path | None:
     if not points:
         return None
     epochs = [point["epoch"] for point in points]
-    figure = _figure(7.4, 3.6)
+    figure = new_figure(7.4, 3.6)
     axes = figure.add_subplot()
     axes.plot(epochs, [point["gap"] for point in points], color="#5b3a9e", marker="o", markersize=4)
     axes.set_xlabel("epoch")
@@ -26,7 +26,7 @@ def draw_gap_curve(run: Path, path: Path) -> Path | None:
     other.plot(epochs, [100 * point["map"] for point in points], color="#1a7f37", marker="s", markersize=4)
     other.set_ylabel("mAP of both directions (%)", color="#1a7f37")
     axes.set_title("Held-out training identities", fontsize=11)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def gap_records(run: Path) -> list[dict[str, float]]:

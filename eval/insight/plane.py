@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.figures import _figure, _save
+from eval.figures import new_figure, save_figure
 from eval.insight.people import People
 from mtrl.embedding_map import project_2d
 from mtrl.model import MTRL
@@ -19,7 +19,7 @@ MARKS = {"visible": "o", "transition": "D", "infrared": "^"}
 
 def draw_planes(before: MTRL, after: MTRL, people: People, path: Path, seed: int = 0) -> Path:
     """Both networks' embeddings of the same images by t-SNE: a colour per person, a shape per kind of image."""
-    figure = _figure(9.4, 5.0)
+    figure = new_figure(9.4, 5.0)
     axes = figure.subplots(1, 2)
     for panel, model, title in zip(axes, (before, after), ("before training", "after training"), strict=True):
         features = people.encode(model)
@@ -46,7 +46,7 @@ def draw_planes(before: MTRL, after: MTRL, people: People, path: Path, seed: int
         title=f"{count} test people, one colour each",
     )
     figure.subplots_adjust(left=0.01, right=0.99, top=0.9, bottom=0.15, wspace=0.03)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _scatter(panel: Any, place: Tensor, people: People, features: tuple[Tensor, ...], title: str) -> None:

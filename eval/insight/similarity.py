@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.figures import _figure, _save
+from eval.figures import new_figure, save_figure
 from eval.insight.people import People
 from mtrl.losses import modality_query_regularization
 from mtrl.model import MTRL
@@ -18,7 +18,7 @@ def draw_similarity(model: MTRL, people: People, path: Path) -> Path:
     first, second = (visible @ infrared.T).numpy(), (transition @ infrared.T).numpy()
     difference = second - first
     loss = float(modality_query_regularization(visible, transition, infrared))
-    figure = _figure(10.2, 3.7)
+    figure = new_figure(10.2, 3.7)
     axes = figure.subplots(1, 3)
     low, high = float(min(first.min(), second.min())), float(max(first.max(), second.max()))
     span = max(float(np.abs(difference).max()), 1e-6)
@@ -46,4 +46,4 @@ def draw_similarity(model: MTRL, people: People, path: Path) -> Path:
         f"Cosine similarities of {count} test people; L_mqr of this batch {loss:.4f}", fontsize=12
     )
     figure.tight_layout()
-    return _save(figure, path)
+    return save_figure(figure, path)

@@ -82,16 +82,34 @@ def answer(
 
 
 def table(result: Retrieval) -> str:
-    """The ranked pictures as a CSV file in a link: rank, score, name, identity, camera, correct."""
+    """The ranked pictures as a CSV file in a link: rank, score, name, identity, camera, correct.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(["rank", "score", "name", "identity", "camera", "correct"])
     for hit in result.hits:
         picture = hit.picture
         writer.writerow(
-            [hit.rank, f"{hit.score:.6f}", picture.name, picture.identity, picture.camera, hit.correct]
+            [
+                hit.rank,
+                f"{hit.score:.6f}",
+                _plain(picture.name),
+                _plain(picture.identity),
+                picture.camera,
+                hit.correct,
+            ]
         )
     return "data:text/csv;base64," + base64.b64encode(buffer.getvalue().encode()).decode("ascii")
+
+
+def _plain(value: object) -> object:
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
 
 
 def summary(result: Retrieval) -> str:

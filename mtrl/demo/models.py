@@ -220,6 +220,8 @@ def check_cost(model: MTRL, pictures: int) -> None:
         started = time.perf_counter()
         model.encode(torch.zeros(1, 3, height, width))
         seconds = (time.perf_counter() - started) * pictures
+    except (ArithmeticError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"this model cannot encode a picture: {error}") from error
     finally:
         for hook in hooks:
             hook.remove()

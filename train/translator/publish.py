@@ -17,7 +17,7 @@ from mtrl.cli import merge, read_yaml
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
 from mtrl.translate.files import read_translator, save_translator
-from train.log import read_records
+from train.log import read_records, run_settings
 from train.translator.settings import TranslatorSettings
 
 SIMPLE = ("luminance", "spectral")
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--name", default="MTRL translator", help="title of the card")
     parser.add_argument("--minutes", type=float, default=None, help="how long the run took, for the card")
     arguments = parser.parse_args(argv)
-    path = arguments.run / "settings.yaml"
+    path = run_settings(arguments.run)
     settings = merge(TranslatorSettings, read_yaml(path), source=str(path))
     translator = read_translator(arguments.run)
     save_translator(translator, arguments.output, dtype=arguments.dtype)
