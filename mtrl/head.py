@@ -10,7 +10,7 @@ _EPS = 1e-6
 
 def gem(x: Tensor, dim: tuple[int, ...]) -> Tensor:
     """Generalised mean over `dim` with the fixed power 3: (mean of x^3)^(1/3), x clamped to at least 1e-6."""
-    return x.clamp(min=_EPS).pow(GEM_POWER).mean(dim).pow(1 / GEM_POWER)
+    return x.clamp(min=_EPS).pow_(GEM_POWER).mean(dim).pow(1 / GEM_POWER)
 
 
 class BNNeck(nn.Module):

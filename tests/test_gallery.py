@@ -53,12 +53,12 @@ def test_search_equals_a_loop(count: int, queries: int, k: int, levels: int, blo
     axes = np.eye(4, dtype=np.float32)[rng.integers(0, levels, count)]
     gallery = Gallery(torch.from_numpy(axes), tuple(map(str, range(count))))
     points = rng.integers(1, 3, (queries, 4)).astype(np.float32)
-    whole = module._BLOCK_ELEMENTS
-    module._BLOCK_ELEMENTS = block
+    whole = module._BLOCK_ELEMENTS, module._VALUE_ELEMENTS
+    module._BLOCK_ELEMENTS, module._VALUE_ELEMENTS = block, min(block, 8)  # the products of a block in parts
     try:
         scores, rows = gallery.search(torch.from_numpy(points), k)
     finally:
-        module._BLOCK_ELEMENTS = whole
+        module._BLOCK_ELEMENTS, module._VALUE_ELEMENTS = whole
     assert scores.shape == rows.shape == (queries, min(k, count))
     assert scores.dtype == torch.float32 and rows.dtype == torch.int64
     for query in range(queries):

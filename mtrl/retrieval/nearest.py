@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_BLOCK_ELEMENTS = 1 << 21  # scores, or feature values, handled at once: 8 MiB in float32, which caches hold
+_BLOCK_ELEMENTS = 1 << 21  # scores looked through at once: 8 MiB in float32, which caches hold
+_VALUE_ELEMENTS = 1 << 20  # feature values multiplied at once: 4 MiB
 _QUERIES = 256
 
 
@@ -24,24 +25,28 @@ def nearest(queries: Tensor, features: Tensor, k: int, rows: Tensor | None = Non
 
 
 def _search(queries: Tensor, features: Tensor, k: int, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-    dim = features.shape[1]
-    step = max(1, min(_BLOCK_ELEMENTS // len(queries), _BLOCK_ELEMENTS // max(1, dim)))
+    count = len(features) if rows is None else len(rows)
+    step = min(count, max(1, _BLOCK_ELEMENTS // len(queries)))
     # Buffers are reused: fresh memory for every block costs as much as the multiplication for one query.
-    values32 = queries.new_empty(step, dim) if features.dtype != torch.float32 else None
     product = queries.new_empty(len(queries), step)
+    rows_at_once = min(step, max(1, _VALUE_ELEMENTS // max(1, features.shape[1])))
+    buffer = queries.new_empty(rows_at_once, features.shape[1])
     best = queries.new_full((len(queries), k), -torch.inf)
     places = torch.zeros(len(queries), k, dtype=torch.int64)
-    for start in range(0, len(features) if rows is None else len(rows), step):
-        part = slice(start, start + step)
-        block = features[part] if rows is None else features[rows[part]]
-        if values32 is not None:
-            block = values32[: len(block)].copy_(block)
-        scores = torch.mm(queries, block.T, out=product.resize_(len(queries), len(block)))
+    for start in range(0, count, step):
+        scores = product[:, : min(step, count - start)]
+        for first in range(0, scores.shape[1], len(buffer)):
+            columns = scores[:, first : first + len(buffer)]
+            part = slice(start + first, start + first + columns.shape[1])
+            # Copied even where no conversion is needed: a copy reads memory with all threads, the product of one
+            # query with a single one. From a cache that is quick: the two take less than the product from memory.
+            block = buffer[: columns.shape[1]].copy_(features[part] if rows is None else features[rows[part]])
+            torch.mm(queries, block.T, out=columns)
         # Later rows lose ties, so only queries with a better score in this block have anything to gain.
         gain = torch.nonzero(scores.amax(1) > best[:, -1]).flatten()
         if len(gain) == 0:
             continue
-        values, columns = _top(scores if len(gain) == len(scores) else scores[gain], min(k, len(block)))
+        values, columns = _top(scores if len(gain) == len(scores) else scores[gain], min(k, scores.shape[1]))
         columns = start + columns if rows is None else rows[start + columns]
         values, order = torch.cat([best[gain], values], 1).sort(dim=1, descending=True, stable=True)
         best[gain] = values[:, :k]
