@@ -97,7 +97,7 @@ def test_another_model_takes_the_place_of_the_shipped_one(tmp_path: Path) -> Non
     root, folder = small_clone(tmp_path / "clone"), tmp_path / "run"
     torch.manual_seed(0)
     MTRL(ModelConfig("test_resnet", (64, 32))).save_pretrained(folder, card="# Mine\n")
-    (folder / "settings.yaml").write_text("data_root: /home/ann\n")
+    (folder / "settings.yaml").write_text("data_root: /photos/ann\n")
     files = space_files(folder, root)
     model = {name: path for name, path in files.items() if name.startswith("mtrl/assets/model/")}
     assert model == {
