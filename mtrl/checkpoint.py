@@ -109,8 +109,13 @@ def save_checkpoint(
     text = json.dumps(
         {"format": FORMAT, **config, "sha256": tensor_digest(tensors)}, indent=1, allow_nan=False
     )
+    write_files(folder, tensors, text, card)
+
+
+def write_files(folder: Path, tensors: Mapping[str, Tensor], text: str, card: str | None) -> None:
+    """Weights, card and, last, the config: `text`, which the weights' header repeats. Each file whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt", "mtrl": text}))
+    write_atomically(folder / WEIGHTS, save(dict(tensors), metadata={"format": "pt", "mtrl": text}))
     if card is not None:
         write_atomically(folder / CARD, card.encode())
     write_atomically(folder / CONFIG, (text + "\n").encode())

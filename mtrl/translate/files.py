@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from mtrl.checkpoint import (
     damaged,
@@ -19,9 +18,9 @@ from mtrl.checkpoint import (
     read_limited,
     stored,
     tensor_digest,
-    write_atomically,
+    write_files,
 )
-from mtrl.hub import CARD, CONFIG, WEIGHTS
+from mtrl.hub import CONFIG, WEIGHTS
 
 from .learned import Learned, LearnedConfig
 
@@ -45,11 +44,7 @@ def save_translator(
     tensors = {name: stored(name, value, kind) for name, value in translator.state_dict().items()}
     values = dataclasses.asdict(translator.config)
     text = json.dumps({"format": FORMAT, **values, "sha256": tensor_digest(tensors)}, indent=1)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt", "mtrl": text}))
-    if card is not None:
-        write_atomically(folder / CARD, card.encode())
-    write_atomically(folder / CONFIG, (text + "\n").encode())
+    write_files(folder, tensors, text, card)
 
 
 def read_translator(folder: str | Path) -> Learned:
