@@ -13,6 +13,7 @@ from PIL import Image
 from mtrl.config import Modality
 from mtrl.data import load_data
 from mtrl.data.synthetic import SIZES, Difficulty, dataset, draw_person, load, load_part, render, truth
+from mtrl.data.synthetic.cache import new_images, read_images
 from mtrl.data.synthetic.export import export
 from mtrl.data.synthetic.sheet import contact_sheet, write_gallery
 
@@ -112,6 +113,18 @@ def test_two_processes_at_once(tmp_path):
     with multiprocessing.get_context("fork").Pool(2) as pool:
         sums = pool.map(_load_one, [tmp_path, tmp_path])
     assert sums[0] == sums[1] == _load_one(tmp_path)
+
+
+def test_whoever_draws_second_leaves_the_first_ones_folder(tmp_path):
+    folder, pictures = tmp_path / "part", np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+    with new_images(folder, pictures.shape) as late:
+        with new_images(folder, pictures.shape) as early:
+            early[:] = pictures
+        first = folder.stat().st_ino
+        late[:] = pictures
+    assert folder.stat().st_ino == first  # never away, not even for a moment
+    np.testing.assert_array_equal(read_images(folder, pictures.shape), pictures)
+    assert [path.name for path in tmp_path.iterdir()] == ["part"]
 
 
 def test_truth_rows_match_the_visible_rows(tiny, cache):

@@ -13,19 +13,19 @@ import json
 import os
 import shutil
 import struct
-import sys
 import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
+
+from mtrl.data.lock import only_one
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Decoder: TypeAlias = Callable[[Path, tuple[int, int]], Pixels]
@@ -84,7 +84,9 @@ def open_or_make(store: Store, decode: Decoder, what: str) -> tuple[Pixels, dict
     if opened is None:
         try:
             store.folder.mkdir(parents=True, exist_ok=True)
-            with _only_one(store.path("lock"), what) as alone:
+            with only_one(
+                store.path("lock"), f"another process is decoding these {what}; waiting for it"
+            ) as alone:
                 opened = _open(store, decode, complain=True) or _make(store, decode, what, alone)
         except OSError as error:
             raise _advice(error, store) from error
@@ -252,29 +254,6 @@ def _header(shape: tuple[int, ...]) -> bytes:
     """The head of an .npy file, always `_HEADER` bytes, so that it can be written when the rows are known."""
     text = repr({"descr": "|u1", "fortran_order": False, "shape": shape}).encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER - 10) + text.ljust(_HEADER - 11) + b"\n"
-
-
-@contextmanager
-def _only_one(path: Path, what: str) -> Iterator[bool]:
-    """Waits until no other process makes this cache. The system drops the lock of a process that died.
-
-    Yields False where files cannot be locked: then each process works for itself, under its own file name.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield False
-        return
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another process is decoding these {what}; waiting for it", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            yield False
-            return
-        yield True
 
 
 def _advice(error: OSError, store: Store) -> OSError:

@@ -13,8 +13,7 @@ import shutil
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from mtrl.checkpoint import write_atomically
 from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
+from mtrl.data.lock import only_one
 from mtrl.data.synthetic.cache import cache_root
 from mtrl.translate import Translator
 from mtrl.translate.files import fingerprint
@@ -55,7 +55,7 @@ def transition_images(
     folder = cache_root(cache_dir) / "transitions"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{cache_key(images, translator)}.npy"
-    with _only_one(path.with_suffix(".lock")):
+    with only_one(path.with_suffix(".lock")):
         blocks = _sound_blocks(path, shape)
         total = -(-len(rows) // BLOCK)
         if len(blocks) < total:
@@ -159,16 +159,3 @@ def _sound_blocks(path: Path, shape: Sequence[int]) -> list[int]:
         warnings.warn(f"{path} is damaged and is made again", stacklevel=3)
         return []
     return blocks
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Waits until no other process makes this array, where files can be locked."""
-    with path.open("ab") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except (ImportError, OSError):
-            pass
-        yield

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.data.lock import only_one
+
 _IMAGES, _INDEX, _FORMAT = "images.npy", "index.json", 1
 _WHOLE, _BLOCK = 512 * 2**20, 2**20
 
@@ -69,13 +71,15 @@ def new_images(folder: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint
             "sha256": _checksum(work / _IMAGES),
         }
         (work / _INDEX).write_text(json.dumps(index), encoding="utf-8")
-        _swap(work, folder)
+        with only_one(folder.parent):
+            if read_images(folder, shape) is None:  # whoever comes second with the same content gives way
+                _swap(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def _swap(work: Path, folder: Path) -> None:
-    """Puts the finished folder in place. Whoever comes second with the same content gives way."""
+    """Puts the finished folder in the place of nothing, or of a damaged one."""
     for _ in range(3):
         try:
             work.rename(folder)
