@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl import cli
 from mtrl.retrieval.ranking import rank_metrics
 
 # name, queries, gallery images, identities, protocol, query cameras, gallery cameras
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         "--repeats", type=int, default=5, help="runs of each (default: 5; the loop at most 3)"
     )
     parser.add_argument("--no-loop", action="store_true", help="leave out the slow loop")
-    arguments = parser.parse_args(argv)
+    arguments = cli.arguments(parser, argv)
     if arguments.repeats < 1:
         parser.error("--repeats must be at least 1")
     print(

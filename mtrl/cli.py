@@ -90,6 +90,7 @@ def arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
     first.add_argument("--config", default=None)
     config = first.parse_known_args(argv)[0].config
     actions = {action.dest: action for action in parser._actions if action.option_strings}
+    del actions["config"], actions["help"]
     for key, value in (read_yaml(config) if config else {}).items():
         action = actions.get(str(key).replace("-", "_"))
         if action is None:

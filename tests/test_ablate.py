@@ -261,7 +261,8 @@ def test_finished_runs_are_kept_and_a_stopped_one_goes_on(
 def test_a_published_run_carries_its_own_figures(tmp_path: Path, data: ReIDData) -> None:
     compare(tmp_path)
     output = tmp_path / "published"
-    assert publish.main([str(tmp_path / "mtrl-seed1"), "--output", str(output), "--name", "Test"]) == 0
+    (tmp_path / "publish.yaml").write_text(f"name: Test\noutput: {output}\n")
+    assert publish.main([str(tmp_path / "mtrl-seed1"), "--config", str(tmp_path / "publish.yaml")]) == 0
     model = load_pretrained(output)
     card = (output / "README.md").read_text()
     for direction in ("ir2vis", "vis2ir"):

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from eval.report import Report
-from mtrl import MTRL, load_pretrained
+from mtrl import MTRL, cli, load_pretrained
 from mtrl.card import CardFacts, Result, model_card
 from mtrl.checkpoint import save_checkpoint, write_atomically
 from mtrl.cli import merge, read_yaml
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--revision", help="branch to upload to, made if need be (default: main)")
     parser.add_argument("--tag", help="name of the uploaded version")
-    arguments = parser.parse_args(argv)
+    arguments = cli.arguments(parser, argv)
     output = arguments.output or arguments.run / "published"
     if arguments.push:
         reserve(arguments.push, private=arguments.private or None)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.translators import TranslatorEvalSettings, markdown, measure
+from mtrl import cli
 from mtrl.cli import merge, read_yaml
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float16")
     parser.add_argument("--name", default="MTRL translator", help="title of the card")
     parser.add_argument("--minutes", type=float, default=None, help="how long the run took, for the card")
-    arguments = parser.parse_args(argv)
+    arguments = cli.arguments(parser, argv)
     path = run_settings(arguments.run)
     settings = merge(TranslatorSettings, read_yaml(path), source=str(path))
     translator = read_translator(arguments.run)
