@@ -9,28 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mtrl.allowance import Allowance
 from mtrl.config import ModelConfig
 from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS, advice_on_copy, download
+from mtrl.untrusted import FLOATS, check_finite, inside, open_tensors, outline
+from mtrl.untrusted import damaged as damaged
+from mtrl.untrusted import parse_object as parse_object
+from mtrl.untrusted import read_limited as read_limited
+from mtrl.writing import write_atomically as write_atomically
 
 if TYPE_CHECKING:
     from mtrl.model import MTRL
 
 FORMAT = "mtrl-1"
 SHIPPED = Path(__file__).parent / "assets" / "model"
-_MAX_JSON_BYTES = 1_000_000
 _MAX_ARGUMENT = 8192
 _MAX_BLOCKS = 256
+_COUNTS = ("I64",)
 CLASSIFIER = "neck.classifier.weight"
 
 
@@ -133,17 +136,14 @@ def read_checkpoint(folder: str | Path) -> MTRL:
     if missing:
         raise FileNotFoundError(f"{folder} is no checkpoint: it lacks {' and '.join(missing)}")
     config, _ = _parse_config(read_limited(folder / CONFIG), str(folder / CONFIG))
-    path = folder / WEIGHTS
-    try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            digest = _check_record(file.metadata() or {}, config, path)
-            _check_shapes(shapes, config, path)
-            tensors = {name: file.get_tensor(name) for name in shapes}
-    except SafetensorError as error:
-        raise ValueError(damaged(path, error)) from error
+    path = inside(folder / WEIGHTS)
+    with open_tensors(path) as file:
+        digest = _check_record(file.metadata() or {}, config, path)
+        _check_tensors(outline(file), config, path)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if tensor_digest(tensors) != digest:
         raise ValueError(damaged(path, "its checksum differs"))
+    check_finite(tensors, path)
     # Building draws random weights; the caller's random state is none of its business.
     with torch.random.fork_rng(devices=[]):
         model = MTRL(config)
@@ -151,24 +151,6 @@ def read_checkpoint(folder: str | Path) -> MTRL:
         {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}, strict=True
     )
     return model.eval()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside `path`, flushes to the disk and renames: `path` is the old file or the new one, never
-    half.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
@@ -203,17 +185,6 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_limited(path: Path) -> str:
-    """The text of a small file. Raises ValueError for a large one."""
-    with path.open("rb") as file:
-        content = file.read(_MAX_JSON_BYTES + 1)
-    if len(content) > _MAX_JSON_BYTES:
-        raise ValueError(
-            f"{path} is larger than {_MAX_JSON_BYTES // 1000} kB; it is no configuration of a model"
-        )
-    return content.decode("utf-8", errors="replace")
-
-
 def _parse_config(text: str, where: str) -> tuple[ModelConfig, str]:
     """(model settings, checksum) from JSON that may come from anywhere. Raises ValueError."""
     values = parse_object(text, where, FORMAT)
@@ -226,22 +197,6 @@ def _parse_config(text: str, where: str) -> tuple[ModelConfig, str]:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return config, checksum
-
-
-def parse_object(text: str, where: str, form: str) -> dict[str, Any]:
-    """A JSON object that may come from anywhere and must say "format": `form`, less that entry. Raises ValueError."""
-    try:
-        values = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is not valid JSON ({error}); download or train it again") from error
-    if not isinstance(values, dict) or values.get("format") != form:
-        raise ValueError(f'{where} was not written by this library: it does not say "format": "{form}"')
-    values.pop("format")
-    return values
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
 
 
 def _check_arguments(value: Any, depth: int, limit: int = _MAX_ARGUMENT) -> None:
@@ -270,47 +225,40 @@ def _check_record(metadata: Mapping[str, str], config: ModelConfig, path: Path) 
     return checksum
 
 
-def _check_shapes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig, path: Path) -> None:
-    """Compares the file's header with the model's tensors before either takes memory."""
+def _check_tensors(found: Mapping[str, tuple[str, tuple[int, ...]]], config: ModelConfig, path: Path) -> None:
+    """Compares the file's header, as `outline` gives it, with the model's tensors before either takes memory."""
     try:
-        expected = _expected_shapes(config)
+        expected = _expected_tensors(config, {name: shape for name, (_, shape) in found.items()})
     except ValueError as error:
         raise ValueError(f"{path.with_name(CONFIG)}: {error}") from error
     for word, names in (
-        ("lacks", expected.keys() - shapes.keys()),
-        ("has unknown", shapes.keys() - expected.keys()),
+        ("lacks", expected.keys() - found.keys()),
+        ("has unknown", found.keys() - expected.keys()),
     ):
         if names:
             raise ValueError(
                 f"{path} {word} {len(names)} tensors, first {min(names)}; it is not this model's file"
             )
-    for name, shape in expected.items():
-        if shapes[name] != shape:
-            raise ValueError(f"{path}: {name} is {list(shapes[name])}, but {CONFIG} describes {list(shape)}")
+    for name, value in expected.items():
+        kind, shape = found[name]
+        if shape != tuple(value.shape):
+            raise ValueError(f"{path}: {name} is {list(shape)}, but {CONFIG} describes {list(value.shape)}")
+        if kind not in (FLOATS if value.is_floating_point() else _COUNTS):
+            raise ValueError(f"{path}: {name} is of type {kind}, in which no such tensor is stored")
 
 
-def _expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def _expected_tensors(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The tensors of a model, mostly without content; building may take no more than `shapes` would."""
     from mtrl.model import MTRL
 
     odd = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError)
     try:
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), Allowance(shapes, sized=False):
                 model = MTRL(config)
         except ValueError:  # the configuration is bad, or this timm computes with real values while it builds
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), Allowance(shapes, sized=True):
                 model = MTRL(config)
     except odd as error:  # what timm makes of arguments that nobody has tried
         raise ValueError(f"it describes no model that can be built: {error}") from error
-    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
-
-
-def damaged(path: Path, error: object) -> str:
-    """What to tell about a weights file that cannot be read."""
-    with path.open("rb") as file:
-        start = file.read(64)
-    if start.startswith(b"version https://git-lfs"):
-        return f"{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"
-    if start.lstrip().startswith(b"<"):
-        return f"{path} is a web page, not the weights; download the file itself"
-    return f"{path} is damaged ({error}); download it again or train it again"
+    return model.state_dict()

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mtrl.untrusted import read_limited
+
 Settings = TypeVar("Settings")
 
 
@@ -129,11 +131,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """A mapping from a YAML file, read without constructing objects. Raises ValueError for anything else."""
     import yaml
 
-    text = Path(path).read_text(encoding="utf-8")
+    text = read_limited(Path(path))
     try:
+        # An alias repeats what it names: a few lines of them would print as gigabytes.
+        if "&" in text and any(
+            isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)
+        ):
+            raise ValueError(f"{path} has aliases (*name); write the values out")
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid YAML: {str(error) or 'nested too deeply'}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -60,23 +60,25 @@ class ModelConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _require(isinstance(self.backbone, str) and self.backbone != "", "backbone must name a timm model")
         _require(
-            len(self.image_size) == 2
-            and all(isinstance(n, int) and 16 <= n <= 2048 for n in self.image_size),
+            len(self.image_size) == 2 and all(type(n) is int and 16 <= n <= 2048 for n in self.image_size),
             f"image_size must be (height, width) with 16 to 2048 pixels each, not {self.image_size}",
         )
         _require(len(self.mean) == 3 and len(self.std) == 3, "mean and std must have three values each")
         numbers = (*self.mean, *self.std)
         _require(
-            all(isinstance(value, (int, float)) and abs(value) < 1e6 for value in numbers),
+            all(isinstance(v, (int, float)) and type(v) is not bool and abs(v) < 1e6 for v in numbers),
             f"mean and std must be finite numbers, not {numbers}",
         )
-        _require(all(value > 0 for value in self.std), f"std must be positive, not {self.std}")
+        _require(all(value >= 1e-6 for value in self.std), f"std must be positive, not {self.std}")
         _require(self.stem in STEMS, f"stem must be one of {STEMS}, not {self.stem!r}")
         _require(self.pooling in POOLINGS, f"pooling must be one of {POOLINGS}, not {self.pooling!r}")
-        _require(self.last_stride in (1, 2), f"last_stride must be 1 or 2, not {self.last_stride!r}")
+        _require(
+            type(self.last_stride) is int and self.last_stride in (1, 2),
+            f"last_stride must be 1 or 2, not {self.last_stride!r}",
+        )
         _require(isinstance(self.backbone_args, dict), "backbone_args must be a mapping")
         _require(
-            isinstance(self.num_identities, int) and 0 <= self.num_identities <= 10_000_000,
+            type(self.num_identities) is int and 0 <= self.num_identities <= 10_000_000,
             f"num_identities must be a count, not {self.num_identities!r}",
         )
 

@@ -316,7 +316,7 @@ def test_hostile_configurations_are_refused(folder: Path, text: str) -> None:
 def test_arguments_that_timm_stumbles_over_are_refused(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, backbone="resnet18", backbone_args={"layers": []}, stem="shared")
     with pytest.raises(ValueError, match="no model that can be built"):
-        checkpoint._check_shapes({}, config, tmp_path / "model.safetensors")
+        checkpoint._check_tensors({}, config, tmp_path / "model.safetensors")
 
 
 def test_the_header_is_compared_before_memory_is_taken(folder: Path) -> None:

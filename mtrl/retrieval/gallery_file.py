@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mtrl.checkpoint import tensor_digest, write_atomically
+from mtrl.checkpoint import tensor_digest
+from mtrl.untrusted import FLOATS, open_tensors, outline, parse_json, read_limited
+from mtrl.writing import write_atomically
 
 FORMAT = "mtrl-gallery-1"
 TABLE = "gallery.json"
 _SHA256 = re.compile("[0-9a-f]{64}")
+# Labels of an image take less than ten times its features; a table above this is none of these features.
+_SPARE_BYTES, _PER_BYTE = 4_000_000, 10
 
 
 def write_gallery(folder: Path, features: Tensor, labels: Mapping[str, Any]) -> None:
@@ -50,13 +53,20 @@ def read_gallery(folder: Path) -> tuple[Tensor, dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} lacks {path.name}; build the gallery again")
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); build the gallery again") from error
-    if tensors.keys() != {"features"} or tensor_digest(tensors) != table["sha256"]:
+        with open_tensors(path) as file:
+            found = outline(file)
+            if found.keys() != {"features"} or not _are_rows(*found["features"], len(table["names"])):
+                raise ValueError(f"{path} does not hold the features of {len(table['names'])} images")
+            tensors = {"features": file.get_tensor("features")}
+    except ValueError as error:
+        raise ValueError(f"{error}; build the gallery again") from error
+    if tensor_digest(tensors) != table["sha256"]:
         raise ValueError(f"{path} is damaged (its checksum differs); build the gallery again")
     return tensors["features"], table
+
+
+def _are_rows(kind: str, shape: tuple[int, ...], count: int) -> bool:
+    return kind in FLOATS and len(shape) == 2 and shape[0] == count
 
 
 def _features_file(folder: Path, digest: str) -> Path:
@@ -64,9 +74,10 @@ def _features_file(folder: Path, digest: str) -> Path:
 
 
 def _read_table(path: Path) -> dict[str, Any]:
+    features = sum(file.stat().st_size for file in path.parent.glob("features-*.safetensors"))
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        table = parse_json(read_limited(path, _SPARE_BYTES + _PER_BYTE * features))
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); build the gallery again") from error
     if not isinstance(table, dict) or table.get("format") != FORMAT:
         raise ValueError(f'{path} is no gallery of this library: it does not say "format": "{FORMAT}"')

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from mtrl.checkpoint import (
+from mtrl.checkpoint import parse_dtype, stored, tensor_digest, write_files
+from mtrl.hub import CONFIG, WEIGHTS
+from mtrl.untrusted import (
+    FLOATS,
+    check_finite,
     damaged,
-    parse_dtype,
+    inside,
+    open_tensors,
+    outline,
     parse_object,
     read_limited,
-    stored,
-    tensor_digest,
-    write_files,
 )
-from mtrl.hub import CONFIG, WEIGHTS
 
 from .learned import Learned, LearnedConfig
 
@@ -57,21 +58,20 @@ def read_translator(folder: str | Path) -> Learned:
     if missing:
         raise FileNotFoundError(f"{folder} is no translator: it lacks {' and '.join(missing)}")
     config, _ = _parse(read_limited(folder / CONFIG), str(folder / CONFIG))
-    path = folder / WEIGHTS
+    path = inside(folder / WEIGHTS)
     with torch.device("meta"):
         expected = {name: tuple(value.shape) for name, value in Learned(config).state_dict().items()}
-    try:
-        with safe_open(path, framework="pt") as file:
-            digest = _check_record(file.metadata() or {}, config, path)
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            if shapes != expected:
-                wrong = min(n for n in shapes.keys() | expected.keys() if shapes.get(n) != expected.get(n))
-                raise ValueError(f"{path} does not hold the tensors that {CONFIG} describes; see {wrong}")
-            tensors = {name: file.get_tensor(name) for name in shapes}
-    except SafetensorError as error:
-        raise ValueError(damaged(path, error)) from error
+    with open_tensors(path) as file:
+        digest = _check_record(file.metadata() or {}, config, path)
+        found = outline(file)
+        shapes = {name: shape for name, (kind, shape) in found.items() if kind in FLOATS}
+        if shapes != expected:
+            wrong = min(n for n in found.keys() | expected.keys() if shapes.get(n) != expected.get(n))
+            raise ValueError(f"{path} does not hold the tensors that {CONFIG} describes; see {wrong}")
+        tensors = {name: file.get_tensor(name) for name in shapes}
     if tensor_digest(tensors) != digest:
         raise ValueError(damaged(path, "its checksum differs"))
+    check_finite(tensors, path)
     with torch.random.fork_rng(devices=[]):  # building draws weights; the caller's random state stays
         translator = Learned(config)
     translator.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=True)
