@@ -14,22 +14,28 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 
 import gradio as gr
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from mtrl.demo import about_tab, endpoints, explore_tab, model_tab, retrieve_tab, thumbnails, transition_tab
+from mtrl.demo.connections import patient
 from mtrl.demo.galleries import Galleries
+from mtrl.demo.gate import Gate, House, Limits, Visits
+from mtrl.demo.housekeeping import Housekeeping
 from mtrl.demo.models import Models
 from mtrl.demo.parts import PRIVATE, html
+from mtrl.demo.receive import Receiver
 from mtrl.demo.service import DemoService
 from mtrl.demo.style import CSS
 from mtrl.demo.tabs_style import TABS_CSS
-from mtrl.demo.uploads import UPLOADS
+from mtrl.demo.uploads import UPLOADS, private_folder
 
-MAX_UPLOAD = "20mb"
+LIMITS = Limits()
 WAITING = 64  # requests in the queue; more are refused
 KEEP = (60, 1800)  # seconds: how often old files are deleted, and how old that is
+SESSIONS = 500  # visitors whose choices are remembered; of more, those who came first are forgotten
 TABS = ("retrieve", "transition", "explore", "model", "about")
 HEADER = """<header class="m-scope m-head"><div><h1>Find the same person by day and by night</h1>
 <p>MTRL compares visible and infrared pictures of people with one small network. It was trained with transition
@@ -48,9 +54,9 @@ def build_page(
     search. A `public` page, one that strangers can reach, opens no other folder of this machine."""
     models = Models(service, checkpoint, public)
     shelf = Galleries(service, galleries, public)
+    private_folder()
     with gr.Blocks(
         title="MTRL: visible-infrared person re-identification",
-        delete_cache=KEEP,
         analytics_enabled=False,
     ) as page:
         chosen = gr.State("")  # the source of the model that this visitor works with
@@ -70,7 +76,7 @@ def build_page(
                 about_tab.build(models, chosen)
         plane.click(lambda: gr.Tabs(selected="retrieve"), None, tabs, **PRIVATE)
         endpoints.add_encode(service)
-        page.load(_asked_tab, None, tabs, queue=False, api_visibility="private", show_progress="hidden")
+        page.load(_asked_tab, None, tabs, api_visibility="private", show_progress="hidden")
         page.unload(_forget)
     page.queue(default_concurrency_limit=os.cpu_count() or 2, max_size=WAITING)
     return page
@@ -118,20 +124,41 @@ def look() -> gr.themes.Base:
     )
 
 
-def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
-    """Starts the server with the page's look, without traffic to anywhere else. `options` go to gradio's launch.
+def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, str, str]:
+    """Starts the server with the page's look, without traffic to anywhere else, behind its gate. A page that is not
+    `public` answers to this machine's names only. `options` go to gradio's launch.
 
     Programs that speak MCP are answered too where its package is installed.
     """
-    return page.launch(
+    folder, visits = Path(page.GRADIO_CACHE), Visits()
+    receiver = Receiver(folder, LIMITS.picture, LIMITS.uploads, LIMITS.stored)
+    names = frozenset(fn.api_name for fn in page.fns.values() if isinstance(fn.api_name, str))
+    house = House(folder, names, frozenset(page.fns), public, LIMITS, visits)
+    wait = not options.pop("prevent_thread_lock", False)
+    started: tuple[Any, str, str] = page.launch(
         theme=look(),
         css=CSS + TABS_CSS,
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
-        max_file_size=MAX_UPLOAD,
-        app_kwargs={"routes": [Route(f"/{thumbnails.FOLDER}/{{key}}.jpg", _show_picture)]},
+        max_file_size=LIMITS.picture,
+        state_session_capacity=SESSIONS,
+        app_kwargs={
+            "routes": [
+                Route(f"/{thumbnails.FOLDER}/{{key}}.jpg", _show_picture),
+                Route("/gradio_api/upload", receiver.upload, methods=["POST"]),
+                Route("/gradio_api/upload_progress", receiver.progress),
+            ],
+            "middleware": [Middleware(Gate, house=house)],
+            "lifespan": Housekeeping(page, receiver, visits, *KEEP).lifespan,
+        },
         mcp_server=importlib.util.find_spec("mcp") is not None,
+        prevent_thread_lock=True,
         **options,
     )
+    # Read for every connection, so this holds from the first visitor on.
+    page.server.config.http_protocol_class = patient(page.server.config.http_protocol_class, LIMITS)
+    if wait:
+        page.block_thread()
+    return started

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
 import json
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -19,7 +15,7 @@ from mtrl.demo import cards
 from mtrl.demo.folder import Picture
 from mtrl.demo.pictures import WORKING_PIXELS, fit
 from mtrl.demo.style import ADDRESS, FOLLOW, PICK, RESTORE
-from mtrl.demo.uploads import UPLOADS
+from mtrl.demo.uploads import UPLOADS, place
 from mtrl.images import read_image
 
 Answer = TypeVar("Answer")
@@ -88,19 +84,12 @@ def picture_input(
     return image
 
 
-def publish(image: Image.Image, component: Component) -> str:
-    """The path of a PNG where gradio serves a component's files, deleted with the visit's other files.
-
-    Gradio names files by their content and rewrites them in place, under the eyes of another visitor who is
-    loading the same picture; this one is put there in one step.
-    """
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    folder = Path(component.GRADIO_CACHE) / hashlib.sha256(buffer.getvalue()).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f"{uuid.uuid4().hex}.part"
-    staging.write_bytes(buffer.getvalue())
-    return str(staging.replace(folder / "picture.png"))
+def publish(image: Image.Image, component: Component, visit: str | None = None) -> str:
+    """The path of a PNG where gradio serves a component's files, deleted with the visit's other files."""
+    path = place(component.GRADIO_CACHE, "picture.png")
+    image.save(path, "PNG", compress_level=1)
+    UPLOADS.add(visit, str(path))
+    return str(path)
 
 
 def given(image: str | None) -> str:
@@ -129,8 +118,7 @@ def answer_uploads(image: gr.Image, respond: Any, inputs: list[Any], output: gr.
             picture = read_image(path, what="The file")
         except (ValueError, OSError) as problem:
             return None, cards.error(str(problem))
-        shown = publish(fit(picture, WORKING_PIXELS), image)
-        UPLOADS.add(request.session_hash, shown)
+        shown = publish(fit(picture, WORKING_PIXELS), image, request.session_hash)
         return shown, respond(picture, *rest)
 
     image.input(arrived, inputs, [image, output], **PRIVATE)

@@ -76,14 +76,14 @@ def build(models: Models, galleries: Galleries, chosen: gr.State, sources: Seque
         return _answer(service, image, direction, int(k), rate)
 
     def picked(
-        k: float, rate: str, gallery: str | None, source: str, event: gr.EventData
+        k: float, rate: str, gallery: str | None, source: str, request: gr.Request, event: gr.EventData
     ) -> tuple[str, str, str]:
         # An example lies in the page's own gallery, a result in the one that was searched.
         searched = chosen_service(source, gallery)
         picture = ask(lambda: _picture(str(event.picture), searched, service))
         # A click on a result continues in the other direction, whatever was chosen for the picture before it.
         answered = _answer(searched, picture, AUTO, int(k), rate)
-        return publish(picture, image), AUTO, answered
+        return publish(picture, image, request.session_hash), AUTO, answered
 
     def compared(
         image: str | None, direction: str, rate: str, gallery: str | None, source: str, event: gr.EventData

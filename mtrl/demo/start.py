@@ -79,11 +79,12 @@ def serve(
             raise ImportError(f'the page needs gradio: pip install "mtrl[demo]" ({error})') from error
     # Visitors are served side by side, one picture each: more threads per picture would wait for one another.
     torch.set_num_threads(1)
+    public = is_public(host, share, public)
     page = page_module.build_page(
         service,
         card_folder(checkpoint),
-        is_public(host, share, public),
+        public,
         [*folders, gallery_folder(None)],
     )
-    page_module.launch(page, server_name=host, server_port=port, share=share)
+    page_module.launch(page, public, server_name=host, server_port=port, share=share)
     return 0

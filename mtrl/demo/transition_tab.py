@@ -44,10 +44,10 @@ def build(models: Models, chosen: gr.State) -> Tab:
     def respond(image: str | None, source: str) -> str:
         return compare(ask(lambda: models.service(source)), image)
 
-    def picked(source: str, event: gr.EventData) -> tuple[str, str]:
+    def picked(source: str, request: gr.Request, event: gr.EventData) -> tuple[str, str]:
         service = ask(lambda: models.service(source))
         picture = ask(lambda: service.open(service.picture(str(event.picture))))
-        return publish(picture, image), compare(service, picture)
+        return publish(picture, image, request.session_hash), compare(service, picture)
 
     inputs = [image, chosen]
     answer_uploads(image, respond, inputs, answer)

@@ -1,14 +1,98 @@
-"""Files that visitors sent: deleted when the visit ends."""
+"""Files that visitors sent: in a folder of this page alone, deleted when the visit ends or their time is over."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
+import re
+import secrets
+import shutil
+import tempfile
 import threading
+import time
+from collections.abc import Collection
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders of killed pages stay until its owner deletes them
+    fcntl = None  # type: ignore[assignment]
+
+VARIABLE = "GRADIO_TEMP_DIR"  # where Gradio keeps files; read whenever a page is built or asked
+_PREFIX = "mtrl-page-"
+_TOKEN = re.compile(r"[0-9a-f]{64}")
+_held: dict[Path, int | None] = {}  # this process's folders, and the locks on them
+
+
+def private_folder() -> Path:
+    """The folder for the files of this process's pages, which no other user of the machine can read.
+
+    It is made inside GRADIO_TEMP_DIR, else the system's temporary folder, named to Gradio, and deleted when the
+    process ends. What a process that was killed has left there is deleted by the next one.
+    """
+    named = Path(os.environ.get(VARIABLE) or tempfile.gettempdir())
+    if named in _held:
+        return named
+    named.mkdir(parents=True, exist_ok=True)
+    for old in named.glob(f"{_PREFIX}*"):
+        _delete_abandoned(old)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=named)).resolve()
+    _held[folder] = _hold(folder)
+    os.environ[VARIABLE] = str(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _hold(folder: Path) -> int | None:
+    """An open lock on a folder, which the system drops when the process ends; None where nothing can be locked.
+    Raises OSError if another process holds it."""
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _delete_abandoned(folder: Path) -> None:
+    """Deletes a page's folder that no living process holds."""
+    with contextlib.suppress(OSError):
+        handle = _hold(folder)
+        if handle is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(handle)
+
+
+def place(folder: Path | str, name: str) -> Path:
+    """A path for a file of that name in a folder of its own, whose name cannot be guessed.
+
+    Whoever knows the path can read the file, so it is not made from the content, which others may have too.
+    """
+    own = Path(folder) / secrets.token_hex(32)
+    own.mkdir(mode=0o700)
+    return own / name
+
+
+def is_ours(path: str, folder: Path) -> bool:
+    """Whether that is a file that lies in `folder` as `place` and Gradio put files there; no link, no way around."""
+    if not path.isprintable() or "\\" in path:
+        return False
+    file = Path(path)
+    right = file.parent.parent == folder and _TOKEN.fullmatch(file.parent.name) and str(file) == path
+    return (
+        bool(right)
+        and not file.name.startswith(".")
+        and file.is_file()
+        and Path(os.path.realpath(file)) == file
+    )
 
 
 class Uploads:
-    """Which visit holds which files. Files have their content's name, so two visits may hold the same one."""
+    """Which visit holds which files."""
 
     def __init__(self) -> None:
         self._visits: dict[str, set[Path]] = {}
@@ -25,8 +109,40 @@ class Uploads:
         with self._guard:
             mine = self._visits.pop(visit or "", set())
             for path in mine - set().union(*self._visits.values()):
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                delete(path)
+
+    def forget_lost(self) -> None:
+        """Drops the notes of files that are gone."""
+        with self._guard:
+            for visit, paths in list(self._visits.items()):
+                paths -= {path for path in paths if not path.exists()}
+                if not paths:
+                    del self._visits[visit]
+
+
+def delete(path: Path) -> None:
+    """Deletes a file and the folder that it was alone in."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+
+
+def sweep(folder: Path, age: float, keep: Collection[Path] = ()) -> tuple[set[Path], int]:
+    """Deletes what is older than `age` seconds, but for `keep`. Returns the files that are left and their bytes."""
+    now, left, size = time.time(), set(), 0
+    for parent, _, names in os.walk(folder, topdown=False):  # goes on where others delete at the same time
+        for path in (Path(parent, name) for name in names):
+            with contextlib.suppress(OSError):
+                state = path.lstat()
+                if now - state.st_mtime > age and path not in keep:
+                    delete(path)
+                else:
+                    left.add(path)
+                    size += state.st_size
+        with contextlib.suppress(OSError):
+            if Path(parent) != folder and now - Path(parent).lstat().st_mtime > age:
+                Path(parent).rmdir()  # only where it is empty
+    return left, size
 
 
 UPLOADS = Uploads()
