@@ -186,7 +186,7 @@ def slow_k_reciprocal(distances, num_queries, k1, k2, weight):
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([(20, 6, 0.3), (6, 3, 0.3), (5, 1, 0.0), (3, 2, 1.0)]))
+@given(st.integers(0, 10_000), st.sampled_from([(20, 6, 0.3), (6, 3, 0.3), (5, 1, 0.0), (3, 2, 0.5)]))
 def test_rerank_equals_the_definition(seed, parameters):
     rng = np.random.default_rng(seed)
     people = rng.integers(0, 6, 36)

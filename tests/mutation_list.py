@@ -1,0 +1,284 @@
+"""Deliberate mistakes: (file, text that occurs there once, what stands there instead, the tests that must notice)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutation:
+    """One change of the source; `tests` are pytest arguments, run until the first failure."""
+
+    path: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.old.strip()} -> {self.new.strip()}"
+
+
+def changes(path: str, tests: tuple[str, ...], *pairs: tuple[str, str]) -> tuple[Mutation, ...]:
+    return tuple(Mutation(path, old, new, tests) for old, new in pairs)
+
+
+LOSSES = ("tests/test_losses.py", "tests/test_properties_losses.py")
+TOTAL = ("tests/test_losses_total.py",)
+RANKING = ("tests/test_ranking.py", "tests/test_properties_retrieval.py")
+PROTOCOLS = ("tests/test_protocols.py", "tests/test_properties_protocols.py")
+SAMPLER = ("tests/test_sampler.py", "tests/test_properties_protocols.py")
+SEARCH = ("tests/test_gallery.py::test_search_equals_a_loop", "tests/test_properties_retrieval.py")
+RERANK = ("tests/test_properties_retrieval.py", "tests/test_eval.py::test_rerank_equals_the_definition")
+AUGMENT = ("tests/test_augment.py",)
+TRANSLATE = ("tests/test_properties_translators.py", "tests/test_translate.py")
+OBJECTIVE = ("tests/test_translator_train.py",)
+MEASURES = ("tests/test_translator_measures.py",)
+
+MUTATIONS: tuple[Mutation, ...] = (
+    *changes(
+        "mtrl/losses/distances.py",
+        LOSSES,
+        (
+            "+ _contrast_rows(similarity.T, positive.T, candidates.T)",
+            "+ _contrast_rows(similarity, positive, candidates)",
+        ),
+        ("-total / positive.sum(dim=1).clamp(min=1)", "-total"),
+        ("similarity.masked_fill(~candidates, floor).logsumexp", "similarity.logsumexp"),
+        ("/ valid.sum().clamp(min=1)", "/ max(1, len(valid))"),
+        (
+            "distance.masked_fill(~positive, -torch.inf).amax(dim=1)",
+            "distance.masked_fill(~positive, torch.inf).amin(dim=1)",
+        ),
+        (
+            "distance.masked_fill(~negative, torch.inf).amin(dim=1)",
+            "distance.masked_fill(~negative, -torch.inf).amax(dim=1)",
+        ),
+        ("torch.relu(margin + farthest - nearest)", "torch.relu(farthest - nearest)"),
+        ("positive.any(dim=1) & negative.any(dim=1)", "negative.any(dim=1)"),
+        ("F.normalize(full(x), dim=1, eps=SMALLEST_NORM)", "full(x)"),
+        ("x if x.dtype == torch.float64 else x.float()", "x"),
+    ),
+    *changes("mtrl/losses/identity.py", LOSSES, ("label_smoothing=smoothing", "label_smoothing=0.0")),
+    *changes(
+        "mtrl/losses/direct.py",
+        LOSSES,
+        ("unit_rows(infrared).T / temperature", "unit_rows(infrared).T * temperature"),
+        ("candidates=torch.ones_like(same)", "candidates=~same"),
+    ),
+    *changes(
+        "mtrl/losses/modality_center.py",
+        LOSSES,
+        ("_norms(center_t - center_r)", "_norms(center_v - center_r)"),
+        ("has_v * has_r * _norms", "has_v * _norms"),
+        ("torch.relu(margin + chain - nearest)", "torch.relu(margin - nearest)"),
+        (".masked_fill(same, torch.inf)", ".masked_fill(torch.eye(len(same), dtype=torch.bool), torch.inf)"),
+        ("/ (2 * has_v + has_r)[:, None]", "/ 3"),
+        ("weight = 1 / same.sum(dim=1).to(v.dtype)", "weight = torch.ones_like(chain)"),
+    ),
+    *changes(
+        "mtrl/losses/modality_query.py",
+        LOSSES,
+        ("unit_rows(transition).detach()", "unit_rows(transition)"),
+        ("t @ r.T.detach()", "t @ r.T"),
+        ("(log_p.exp() * (log_p - log_q))", "(log_q.exp() * (log_q - log_p))"),
+        ("+ _divergence(teacher.T, student.T)", "+ _divergence(teacher, student)"),
+        ("r.T.detach() / temperature", "r.T.detach()"),
+    ),
+    *changes(
+        "mtrl/losses/modality_transition.py",
+        LOSSES,
+        ('if hop1 == "instance" else same_visible', 'if hop1 == "pixel" else same_visible'),
+        ("hop(v, t, own, ~same_visible)", "hop(v, t, own, ~own)"),
+        ("hop(t, r, same_infrared, ~same_infrared)", "hop(v, r, same_infrared, ~same_infrared)"),
+        ("loss + direct_weight * direct_contrastive(", "loss + direct_contrastive("),
+        ("positive, positive | negative)", "positive, negative)"),
+    ),
+    *changes(
+        "mtrl/losses/triplet.py",
+        LOSSES,
+        ("F.softplus(farness - nearness)", "F.relu(farness - nearness)"),
+        (
+            "_softmax_average(distance, -distance, ~positive)",
+            "_softmax_average(distance, distance, ~positive)",
+        ),
+        ("score.masked_fill(~mask, torch.finfo(score.dtype).min)", "score * mask"),  # a common mistake
+        ("(~positive).any(dim=1))", "positive.any(dim=1))"),
+    ),
+    *changes(
+        "mtrl/losses/total.py",
+        TOTAL,
+        ("scale.get(name, ramp)", "scale.get(name, 1.0)"),
+        ('"triplet": triplet_scale}', '"triplet": 1.0}'),
+        ("temperature=weights.query_temperature", "temperature=weights.temperature"),
+        ("else unit_rows(features.embedding)", "else features.embedding"),
+    ),
+    *changes(
+        "mtrl/head.py",
+        ("tests/test_model.py::test_gem_is_finite_and_between_mean_and_maximum",),
+        (".pow(1 / GEM_POWER)", ".pow(1 / 2)"),
+        ("x.clamp(min=_EPS)", "x"),
+    ),
+    *changes(
+        "mtrl/retrieval/ranking.py",
+        RANKING,
+        ("np.add.reduceat(order / ranks, begin)", "np.add.reduceat(1 / ranks, begin)"),
+        ("count / ranks[begin + count - 1]", "1 / ranks[begin + count - 1]"),
+        ("first[hit] = ranks[begin]", "first[hit] = ranks[begin + count - 1]"),
+        ("before = distances < nearest[:, None]", "before = distances <= nearest[:, None]"),
+        ("before[tied] = stable < first[tied, None]", "before[tied] = stable <= first[tied, None]"),
+        ("np.cumsum(hits) / valid", "np.cumsum(hits) / len(first)"),
+        ("float(np.nanmean(ap))", "float(np.nansum(ap) / num_queries)"),
+        ('"regdb": "image"', '"regdb": "identity"'),
+        ("again = slot[rows] >= 0", "again = slot[rows] > 0"),
+        ("else (distances, dropped)", "else (distances,)"),
+    ),
+    *changes(
+        "mtrl/retrieval/labels.py",
+        RANKING,
+        ("np.where(cameras == 3, 2, cameras)", "np.where(cameras == 6, 2, cameras)"),
+        (
+            "self.query_code[part, None] == self.gallery_code",
+            "self.query_code[part, None] != self.gallery_code",
+        ),
+        ('protocol == "llcm",', 'protocol == "sysu",'),
+        ('if protocol != "regdb":', 'if protocol == "sysu":'),
+    ),
+    *changes(
+        "mtrl/retrieval/rerank.py",
+        RERANK,
+        ("3 * overlap >= 2 * half_size", "3 * overlap > 2 * half_size"),
+        ("(1 - weight) * jaccard + weight * scaled", "weight * jaccard + (1 - weight) * scaled"),
+        ("1 - common / (2 - common)", "1 - common"),
+        ("np.exp(-scaled[part])", "np.exp(scaled[part])"),
+        ("round(k1 / 2) + 1", "k1 // 2 + 1"),
+    ),
+    *changes(
+        "mtrl/retrieval/nearest.py",
+        SEARCH,
+        ("scores.amax(1) > best[:, -1]", "scores.amax(1) > best[:, 0]"),
+        ("start + columns if rows is None", "columns if rows is None"),
+        ("values[:, -1:]).sum(1) > k)", "values[:, -1:]).sum(1) > k + 1)"),
+    ),
+    *changes(
+        "eval/score.py",
+        ("tests/test_eval.py::test_modality_gap_by_loops", "tests/test_eval.py::test_distances_by_loops"),
+        ("1 - _unit(query) @ _unit(gallery).T", "_unit(query) @ _unit(gallery).T"),
+        ("enumerate((same, ~same))", "enumerate((~same, same))"),
+    ),
+    *changes(
+        "eval/protocols.py",
+        PROTOCOLS,
+        ("INDOOR_CAMERAS = (1, 2)", "INDOOR_CAMERAS = (1, 4)"),
+        (
+            'query, gallery = (infrared, visible) if setting.direction == "ir2vis"',
+            'query, gallery = (infrared, visible) if setting.direction != "ir2vis"',
+        ),
+        ("query[subsets[query] != 2]", "query[subsets[query] != 1]"),
+        ("generator = random.Random(trial)", "generator = random.Random(0)"),
+        ("for key in sorted(groups):", "for key in sorted(groups, key=lambda key: key[::-1]):"),
+        ("generator.sample(rows, min(shots, len(rows)))", "rows[:shots]"),
+        (
+            "for camera, identity in sorted((camera, identity) for identity, camera in groups):",
+            "for identity, camera in sorted(groups):",
+        ),
+        ("permutation[trial, :shots] - 1", "permutation[0, :shots] - 1"),
+        ("[Trial(draw, query) for draw in draws]", "[Trial(query[:1], draw) for draw in draws]"),
+        ("np.lexsort((cameras[rows], identities[rows]))", "np.lexsort((identities[rows], cameras[rows]))"),
+    ),
+    *changes(
+        "mtrl/data/sampler.py",
+        SAMPLER,
+        ("people.deal(self.num_identities)", "rng.permutation(len(self.classes))[: self.num_identities]"),
+        ("[fresh[~repeated], fresh[repeated]]", "[fresh[repeated], fresh[~repeated]]"),
+        ("default_rng([self.seed, epoch])", "default_rng(self.seed)"),
+        ("default_rng([self.seed, epoch])", "default_rng(epoch)"),
+        ("if index >= start:", "if index > start:"),
+        ("np.resize(self._rng.permutation(self._cards), count)", "self._rng.choice(self._cards, count)"),
+        ("round(sum(map(len, self._visible))", "round(sum(map(len, self._infrared))"),
+    ),
+    *changes(
+        "train/distributed.py",
+        (
+            "tests/test_distributed.py::test_identities_are_shared_without_overlap",
+            "tests/test_properties_protocols.py",
+        ),
+        (
+            "own = slice(self.rank * length, (self.rank + 1) * length)",
+            "own = slice(self.rank, None, self.size)",
+        ),
+    ),
+    *changes(
+        "mtrl/data/sysu_mm01.py",
+        ("tests/test_datasets.py::test_sysu",),
+        ("INFRARED_CAMERAS = (3, 6)", "INFRARED_CAMERAS = (6,)"),
+    ),
+    *changes(
+        "mtrl/data/regdb.py",
+        ("tests/test_datasets.py::test_regdb_trials",),
+        ("{Modality.VISIBLE: 1, Modality.INFRARED: 2}", "{Modality.VISIBLE: 2, Modality.INFRARED: 1}"),
+        ("_{trial}.txt", "_1.txt"),
+    ),
+    *changes(
+        "mtrl/data/llcm.py",
+        ("tests/test_datasets.py::test_llcm", "tests/test_datasets.py::test_camera_of_an_llcm_name"),
+        ("Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}", "Modality.INFRARED: tuple(range(1, 10))}"),
+        (r'r"c(\d{1,3})"', r'r"cam(\d{1,3})"'),
+    ),
+    *changes(
+        "mtrl/translate/photometric.py",
+        (*TRANSLATE, *AUGMENT),
+        ("(0.299, 0.587, 0.114)", "(0.299, 0.114, 0.587)"),
+        ("torch.lerp(mean, images, spread)", "torch.lerp(images, mean, spread)"),
+        ("(before + after) / 2, 2 * share)", "(before + after) / 2, share)"),
+        ("columns[j] * images[:, j : j + 1]", "columns[j] * images[:, :1]"),
+        ("shape = (len(images), 1, *images.shape[2:])", "shape = (len(images), 3, *images.shape[2:])"),
+    ),
+    *changes(
+        "mtrl/translate/luminance.py",
+        TRANSLATE,
+        ("LUMA[1] * green + LUMA[2] * blue", "LUMA[2] * green + LUMA[1] * blue"),
+    ),
+    *changes(
+        "mtrl/translate/spectral.py",
+        TRANSLATE,
+        ("(0.5, 0.35, 0.15)", "(0.15, 0.35, 0.5)"),
+        ("grey * grey * (3 - 2 * grey)", "grey * grey * (2 - grey)"),
+        ("low + (high - low) * draws[0]", "high"),
+        ("raw / raw.sum(dim=1, keepdim=True)", "raw"),
+        ("NOISE * draws[3]", "3 * NOISE * draws[3]"),
+        ("BLUR * draws[2]", "BLUR"),
+    ),
+    *changes(
+        "mtrl/translate/learned.py",
+        ("tests/test_translator_files.py",),
+        ("luminance(images) + self.head(x)", "self.head(x)"),
+        ("reversed(features[: len(self.down)])", "reversed(features[1 : len(self.down) + 1])"),
+    ),
+    *changes(
+        "train/translator/objective/adversarial.py",
+        OBJECTIVE,
+        ("(translated - 1).square()", "(translated + 1).square()"),
+        ("(infrared - 1).square()", "infrared.square()"),
+    ),
+    *changes("train/translator/objective/identity.py", OBJECTIVE, (".abs().mean()", ".square().mean()")),
+    *changes(
+        "train/translator/objective/patch_contrast.py",
+        OBJECTIVE,
+        ("source.detach()", "source"),
+        (".transpose(1, 2)) / temperature", ".transpose(1, 2))"),
+    ),
+    *changes(
+        "train/translator/objective/structure.py",
+        OBJECTIVE,
+        ("gx * hx + gy * hy + floor", "gx * hx - gy * hy + floor"),
+        ("1 - product.square()", "1 - product"),
+    ),
+    *changes(
+        "eval/translation/similarity.py",
+        MEASURES,
+        ("(2 * both + C2)", "(both + C2)"),
+        ("-10 * torch.log10", "-20 * torch.log10"),
+    ),
+    *changes("eval/translation/frechet.py", MEASURES, ("- 2 * cross)", "- cross)")),
+    *changes("eval/translation/alignment.py", MEASURES, ("x - x.mean(dim=1, keepdim=True)", "x")),
+)
