@@ -11,20 +11,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
+
+from mtrl.picture_file import check_size, opened, pixels_of
 
 ImageSource: TypeAlias = "Image.Image | str | Path | NDArray[np.generic]"
 
-MAX_PIXELS = 64_000_000
-MAX_ASPECT = 50
-# Decoders that run inside this process; formats that start other programs (EPS) or follow links are left out.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 # Above this many pixels a resize works on uint8 (error below 1/255) so that memory stays a few times the
 # picture.
 _RESIZE_IN_UINT8 = 4_000_000
 _LARGE = 8_000_000
 _DECODERS = 4
+_VALUES_AT_ONCE = 1 << 20
 _ORIENTATION_TAG = 274
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,7 +49,8 @@ def read_image(source: ImageSource, what: str = "") -> Image.Image:
     name = what or _name_of(source)
     try:
         if isinstance(source, (str, Path)):
-            return _read_file(Path(source), name)
+            with opened(Path(source), name) as image:
+                return _to_rgb(image, name)
         if isinstance(source, np.ndarray):
             return _to_rgb(_from_array(source, name), name)
         if isinstance(source, Image.Image):
@@ -79,6 +79,7 @@ def to_batch(images: Sequence[ImageSource] | Tensor, size: tuple[int, int]) -> T
     A picture and its uint8 tensor give the same result. Raises as `read_image`, and ValueError for a tensor
     of another shape or type, or with values that are not finite or outside [0,1].
     """
+    check_list(images)
     if isinstance(images, Tensor):
         return _resize(_checked(images), size)
     if len(images) == 0:
@@ -92,8 +93,7 @@ def iter_batches(
     """`to_batch` in parts of `batch_size`. While one part is used, the files of the next are decoded by
     threads, so
     that memory does not grow with the number of images."""
-    if isinstance(images, (str, Path)):
-        raise ValueError("images must be a list of images, not one path; wrap it in a list")
+    check_list(images)
     if isinstance(images, Tensor):
         for start in range(0, len(images), batch_size):
             yield to_batch(images[start : start + batch_size], size)
@@ -114,13 +114,25 @@ def iter_batches(
                 future.cancel()
 
 
+def check_list(images: object) -> None:
+    """Raises ValueError for what is neither an image tensor nor a list of images."""
+    if isinstance(images, Tensor):
+        return
+    one = isinstance(images, (str, Path, Image.Image)) or (isinstance(images, np.ndarray) and images.ndim < 4)
+    if one or not (hasattr(images, "__len__") and hasattr(images, "__getitem__")) or isinstance(images, dict):
+        what = "one image" if one else type(images).__name__
+        raise ValueError(
+            f"images must be a list of images or a tensor [N,3,H,W], not {what}; wrap it in a list"
+        )
+
+
 def _decode(pool: ThreadPoolExecutor, source: ImageSource, size: tuple[int, int], row: int) -> Future[Tensor]:
     """One picture for `iter_batches`: ordinary files by a thread, everything else at once.
 
     A PIL picture is loaded in place and may stand in the list twice. Very large files come one by one, since
     each thread keeps the memory that its largest picture took.
     """
-    if isinstance(source, (str, Path)) and _pixels(source) <= _LARGE:
+    if isinstance(source, (str, Path)) and pixels_of(source) <= _LARGE:
         return pool.submit(_read_resized, source, size, row)
     done: Future[Tensor] = Future()
     done.set_result(_read_resized(source, size, row))
@@ -134,46 +146,15 @@ def _read_resized(source: ImageSource, size: tuple[int, int], row: int) -> Tenso
     return _resize(pixels.permute(2, 0, 1).unsqueeze(0), size)
 
 
-def _pixels(path: str | Path) -> int:
-    """Pixels of a file by its header; 0 for what `read_image` will refuse."""
-    try:
-        with Image.open(path, formats=_formats()) as image:
-            return image.width * image.height
-    except Exception:
-        return 0
-
-
-def _read_file(path: Path, name: str) -> Image.Image:
-    if path.is_dir():
-        raise IsADirectoryError(f"{name} is a folder, not an image")
-    try:
-        opened = Image.open(path, formats=_formats())
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"{name} is not an image that can be read; use PNG, JPEG, WebP, BMP or TIFF"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(
-            f"{name} is larger than {MAX_PIXELS / 1e6:.0f} million pixels; scale it down"
-        ) from error
-    with opened as image:
-        return _to_rgb(image, name)
-
-
-def _formats() -> list[str]:
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
-
-
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    _check_size(image.size, name)
+    check_size(image.size, name)
     image.load()
-    _check_size(image.size, name)
+    check_size(image.size, name)
     orientation = _orientation(image)
     if image.mode.startswith(("I", "F")):
         rgb = Image.fromarray(_to_uint8(np.asarray(image), name)).convert("RGB")
     elif image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        with_alpha = image.convert("RGBA")
+        with_alpha = image if image.mode == "RGBA" else image.convert("RGBA")
         rgb = Image.new("RGB", image.size, "white")
         rgb.paste(with_alpha, mask=with_alpha.getchannel("A"))
     else:
@@ -196,20 +177,29 @@ def _orientation(image: Image.Image) -> int:
 
 def _to_uint8(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     """Integer or float grey values [H,W] -> uint8, keeping 8-bit data as they are and stretching everything
-    else.
+    else. What is not finite becomes the darkest value.
     """
-    grey = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
-    finite = np.isfinite(grey)
-    if not finite.all():
-        if not finite.any():
-            raise ValueError(f"{name} has no finite value")
-        grey = np.where(finite, grey, grey[finite].min())
-    low, high = float(grey.min()), float(grey.max())
-    if low >= 0 and high <= 1 and values.dtype.kind == "f":
-        grey = grey * 255
-    elif low < 0 or high > 255:
-        grey = (grey - low) * (255 / (high - low)) if high > low else np.full_like(grey, 128)
-    return np.rint(grey).astype(np.uint8)
+    wide = np.float32 if values.dtype.itemsize <= 2 else np.float64
+    step = max(1, _VALUES_AT_ONCE // values.shape[1])
+    parts = [slice(top, top + step) for top in range(0, len(values), step)]
+    limits = [(part.min(), part.max()) for rows in parts if (part := _finite(values[rows])).size]
+    if not limits:
+        raise ValueError(f"{name} has no finite value")
+    low, high = (wide(value) for value in (min(a for a, _ in limits), max(b for _, b in limits)))
+    result = np.empty(values.shape, np.uint8)
+    for rows in parts:  # a whole picture of wide numbers may be gigabytes
+        grey = values[rows].astype(wide)
+        grey = np.where(np.isfinite(grey), grey, low)
+        if low >= 0 and high <= 1 and values.dtype.kind == "f":
+            grey = grey * 255
+        elif low < 0 or high > 255:
+            grey = (grey - low) * (255 / (high - low)) if high > low else np.full_like(grey, 128)
+        result[rows] = np.rint(grey)
+    return result
+
+
+def _finite(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    return values[np.isfinite(values)] if values.dtype.kind == "f" else values
 
 
 def _from_array(array: NDArray[np.generic], name: str) -> Image.Image:
@@ -219,22 +209,8 @@ def _from_array(array: NDArray[np.generic], name: str) -> Image.Image:
         raise ValueError(
             f"{name} must be a uint8 array [H,W], [H,W,3] or [H,W,4], not {array.dtype} {array.shape}"
         )
-    _check_size((array.shape[1], array.shape[0]), name)
+    check_size((array.shape[1], array.shape[0]), name)
     return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _check_size(size: tuple[int, int], name: str) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise ValueError(f"{name} has no pixels ({width} x {height})")
-    if width * height > MAX_PIXELS:
-        raise ValueError(
-            f"{name} is {width} x {height} pixels, more than {MAX_PIXELS / 1e6:.0f} million; scale it down"
-        )
-    if max(size) > MAX_ASPECT * min(size):
-        raise ValueError(
-            f"{name} is {width} x {height} pixels: more than {MAX_ASPECT}:1 is no picture of a person"
-        )
 
 
 def _name_of(source: object) -> str:
@@ -244,6 +220,8 @@ def _name_of(source: object) -> str:
 
 
 def _checked(images: Tensor) -> Tensor:
+    if images.layout != torch.strided or images.is_quantized or images.device.type == "meta":
+        raise ValueError("an image tensor must be dense and hold plain numbers")
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
         raise ValueError(f"an image tensor must be [N,3,H,W] with pixels, not {list(images.shape)}")
     if images.dtype == torch.uint8:

@@ -22,7 +22,7 @@ from mtrl.checkpoint import CLASSIFIER, save_checkpoint, tensor_digest
 from mtrl.config import Modality, ModelConfig
 from mtrl.head import BNNeck
 from mtrl.hub import upload_folder
-from mtrl.images import ImageSource, iter_batches, to_batch
+from mtrl.images import ImageSource, check_list, iter_batches, to_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +96,7 @@ class MTRL(nn.Module):
         kind = Modality.parse(modality)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        check_list(images)
         result = torch.empty(len(images), self.dim)
         start = 0
         with evaluating(self), torch.inference_mode():

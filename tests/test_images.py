@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mtrl.images import MAX_PIXELS, read_image, to_batch
+from mtrl.images import read_image, to_batch
+from mtrl.picture_file import MAX_PIXELS
 
 RNG = np.random.default_rng(0)
 PHOTO = Image.fromarray(RNG.integers(0, 256, (60, 40, 3), dtype=np.uint8)).resize((200, 300))
@@ -223,7 +224,7 @@ def encoded(kind: str) -> bytes:
     return buffer.getvalue()
 
 
-FILES = {kind: encoded(kind) for kind in ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000")}
+FILES = {kind: encoded(kind) for kind in ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "AVIF")}
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

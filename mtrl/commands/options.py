@@ -17,7 +17,6 @@ SUFFIXES = (
     ".tif",
     ".tiff",
     ".gif",
-    ".jp2",
     ".avif",
     ".ppm",
     ".pgm",

@@ -1,0 +1,118 @@
+"""Opening a picture file that may be anybody's: what a few bytes can make a decoder do is bounded beforehand."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 64_000_000
+MAX_ASPECT = 50
+MAX_SCANS = 100  # of a JPEG; progressive ones of cameras and programs have about ten
+# Decoders that run inside this process. Left out are formats that start other programs (EPS) or follow links, and
+# JPEG 2000: a file of 300 bytes can announce tiles and components that take its decoder gigabytes.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "AVIF")
+# Bytes times the parts they come in, before the picture begins. Decoders join the parts of metadata one by one,
+# which takes time with the square of their number: 38 s for 20 MB.
+_METADATA_WORK = 10_000_000_000
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # stuffed zeros, restarts and padding are none
+
+# Decoders describe in several lines what they repair; a data set of such pictures would bury everything else.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+@contextmanager
+def opened(path: Path, name: str) -> Iterator[Image.Image]:
+    """A picture whose pixels are not decoded yet, and whose size and number of passes are sane.
+
+    Raises ValueError for anything else, OSError for what cannot be read or is no file; other errors are the decoders'.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{name} is a folder, not an image")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise OSError(f"{name} is no ordinary file; save the image to one")
+    with _Bounded(io.FileIO(path)) as file, _open(file, name) as image:
+        check_size(image.size, name)
+        if image.format in ("JPEG", "MPO") and _scans(path.read_bytes()) > MAX_SCANS:
+            raise ValueError(
+                f"{name} is drawn in more than {MAX_SCANS} passes; save it again as a plain JPEG"
+            )
+        yield image
+
+
+def pixels_of(path: str | Path) -> int:
+    """Pixels of a file by its header; 0 for what `opened` refuses."""
+    try:
+        with _Bounded(io.FileIO(path)) as file, _open(file, "") as image:
+            return image.width * image.height
+    except Exception:  # decoders of damaged files raise errors of many kinds
+        return 0
+
+
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Raises ValueError for a (width, height) that no picture of a person has."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise ValueError(f"{name} has no pixels ({width} x {height})")
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{name} is {width} x {height} pixels, more than {MAX_PIXELS / 1e6:.0f} million; scale it down"
+        )
+    if max(size) > MAX_ASPECT * min(size):
+        raise ValueError(
+            f"{name} is {width} x {height} pixels: more than {MAX_ASPECT}:1 is no picture of a person"
+        )
+
+
+class _Bounded(io.BufferedReader):
+    """A file that ends the opening of a picture whose metadata comes in too many parts."""
+
+    opening = True
+    _done = 0
+    _work = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        if self.opening:
+            self._done += len(content)
+            self._work += self._done
+            if self._work > _METADATA_WORK:
+                raise ValueError("its metadata is in too many parts; save the picture again without it")
+        return content
+
+
+def _open(file: _Bounded, name: str) -> Image.Image:
+    Image.init()
+    try:
+        image = Image.open(file, formats=[kind for kind in FORMATS if kind in Image.OPEN])
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{name} is not an image that can be read; use PNG, JPEG, WebP, BMP or TIFF"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{name} is larger than {MAX_PIXELS / 1e6:.0f} million pixels; scale it down"
+        ) from error
+    file.opening = False
+    return image
+
+
+def _scans(content: bytes) -> int:
+    """Passes over the picture that a JPEG asks for, up to its end marker; counting stops at too many.
+
+    Each pass costs the time of the whole picture, and need not be longer than a few bytes.
+    """
+    scans, place = 0, 2
+    while scans <= MAX_SCANS and (marker := _MARKER.search(content, place)):
+        kind, place = marker[0][1], marker.end()
+        if kind == 0xD9:
+            break
+        scans += kind == 0xDA
+        if kind not in (0x01, 0xD8):  # all others say how long they are
+            place += int.from_bytes(content[place : place + 2], "big")
+    return scans
