@@ -31,7 +31,14 @@ SEARCH = ("tests/test_gallery.py::test_search_equals_a_loop", "tests/test_proper
 RERANK = ("tests/test_properties_retrieval.py", "tests/test_eval.py::test_rerank_equals_the_definition")
 AUGMENT = ("tests/test_augment.py",)
 TRANSLATE = ("tests/test_properties_translators.py", "tests/test_translate.py")
-OBJECTIVE = ("tests/test_translator_train.py",)
+OBJECTIVE = tuple(
+    f"tests/test_translator_train.py::test_{name}"
+    for name in (
+        "adversarial_and_identity_equal_loops",
+        "patch_contrast_equals_a_loop_and_teaches_one_side",
+        "structure_equals_a_loop",
+    )
+)
 MEASURES = ("tests/test_translator_measures.py",)
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -250,7 +257,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *changes(
         "mtrl/translate/learned.py",
-        ("tests/test_translator_files.py",),
+        (
+            "tests/test_translator_files.py::test_an_untrained_network_is_luminance_and_the_default_has_one_to_three_million_weights",
+            "tests/test_translator_files.py::test_any_size_keeps_shape_type_and_range",
+        ),
         ("luminance(images) + self.head(x)", "self.head(x)"),
         ("reversed(features[: len(self.down)])", "reversed(features[1 : len(self.down) + 1])"),
     ),

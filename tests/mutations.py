@@ -76,7 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             verdict, seconds, by = _try(tree, mutation)
             bad += verdict != "killed"
             print(f"{verdict:<9}{seconds:5.1f} s  {mutation}  {by}", flush=True)
-    gc.unfreeze()
     seconds = time.monotonic() - began
     print(f"{len(chosen) - bad} of {len(chosen)} killed, in {seconds:.0f} s")
     return 1 if bad or not chosen else 0
@@ -121,6 +120,7 @@ def _test(tree: Path, tests: Sequence[str], log: Path) -> None:
     import hypothesis
     import pytest
 
+    gc.freeze()  # pytest collects garbage often; what was imported before need not be looked through each time
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1), os.dup2(out, 2)
     os.chdir(tree)
@@ -161,7 +161,6 @@ def _import_once() -> None:
 
     assert all((hypothesis.strategies, numpy, pytest, scipy.stats, timm))
     torch.set_num_threads(1)  # threads do not survive a fork
-    gc.freeze()  # pytest collects garbage often; what stands here already need not be looked through each time
 
 
 if __name__ == "__main__":
