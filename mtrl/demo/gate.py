@@ -13,7 +13,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,6 +40,7 @@ _HEARTBEAT = "/gradio_api/heartbeat/"
 _AGENTS = "/gradio_api/mcp"
 _WRITE = re.compile(r"/gradio_api/(upload|queue/join|cancel|reset)/?")
 _CALL = re.compile(r"/gradio_api/call/(?:v2/)?(\w+)(?:/([0-9a-f]{32}))?/?", re.ASCII)
+_NAMED = "/gradio_api/call/v2/"  # parameters by name
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _DRAINED = 4  # times the limit that is read of what is too large, so that the answer is seen
 
@@ -88,11 +89,11 @@ class Visits:
 
 @dataclasses.dataclass(frozen=True)
 class House:
-    """What the gate knows of the page: its folder of files, the names of its endpoints, its number of events (by
-    their ids), whether strangers may come, and who is there."""
+    """What the gate knows of the page: its folder of files, its endpoints with their parameters (and whether one
+    may be left out), the ids of its events, whether strangers may come, and who is there."""
 
     folder: Path
-    endpoints: frozenset[str]
+    endpoints: Mapping[str, Mapping[str, bool]]
     events: frozenset[int]
     public: bool
     limits: Limits
@@ -216,6 +217,11 @@ class Gate:
             value.get("fn_index") not in self._house.events or not isinstance(value.get("session_hash"), str)
         ):
             raise HTTPException(400, "The page has no such event.")
+        call = _CALL.fullmatch(path)
+        if call and path.startswith(_NAMED):
+            known = self._house.endpoints[call[1]]
+            if not {name for name, optional in known.items() if not optional} <= value.keys() <= known.keys():
+                raise HTTPException(400, f"The parameters of {call[1]} are {', '.join(known)}.")
         for name, text in _texts(value):
             if name == "path" and not agents and not is_ours(text, self._house.folder):
                 raise HTTPException(
@@ -245,9 +251,9 @@ def _texts(value: Any) -> Iterator[tuple[str, str]]:
 def _check_local(headers: Headers, method: str) -> None:
     """A page for this machine only answers to this machine's names, and takes nothing that another site's page
     sends, although it runs in a browser of this machine."""
-    host = urlsplit(f"//{headers.get('host', '')}")
     origin = headers.get("origin")
     with contextlib.suppress(ValueError):
+        host = urlsplit(f"//{headers.get('host', '')}")
         if host.hostname in _LOCAL and (
             origin is None or method in ("GET", "HEAD") or urlsplit(origin).hostname in _LOCAL
         ):

@@ -65,7 +65,7 @@ class Housekeeping:
         now, clock = datetime.now(), time.monotonic()
         for session, state in list(holder.session_data.items()):
             idle = (now - holder.time_last_used.get(session, now)).total_seconds()
-            fetched = session in self._visits.over
+            fetched = session in self._visits.over or not queue.pending_event_ids_session.get(session)
             patience = CHOICE if any(state.state_data.values()) else 0.0 if fetched else GRACE
             if not self._here(session, queue) and idle >= patience:
                 holder.session_data.pop(session, None)

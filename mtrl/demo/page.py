@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mtrl.demo.uploads import UPLOADS, VARIABLE, private_folder
+
+os.environ[VARIABLE] = str(private_folder())  # some parts of Gradio look only when they are imported
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 # Gradio sums up all events so far after each of them, for a dashboard that this page does not have.
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
@@ -30,7 +33,6 @@ from mtrl.demo.receive import Receiver
 from mtrl.demo.service import DemoService
 from mtrl.demo.style import CSS
 from mtrl.demo.tabs_style import TABS_CSS
-from mtrl.demo.uploads import UPLOADS, private_folder
 
 LIMITS = Limits()
 WAITING = 64  # requests in the queue; more are refused
@@ -132,8 +134,13 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
     """
     folder, visits = Path(page.GRADIO_CACHE), Visits()
     receiver = Receiver(folder, LIMITS.picture, LIMITS.uploads, LIMITS.stored)
-    names = frozenset(fn.api_name for fn in page.fns.values() if isinstance(fn.api_name, str))
-    house = House(folder, names, frozenset(page.fns), public, LIMITS, visits)
+    endpoints = {
+        name.strip("/"): {
+            p["parameter_name"]: bool(p["parameter_has_default"]) for p in endpoint["parameters"]
+        }
+        for name, endpoint in page.get_api_info()["named_endpoints"].items()
+    }
+    house = House(folder, endpoints, frozenset(page.fns), public, LIMITS, visits)
     wait = not options.pop("prevent_thread_lock", False)
     started: tuple[Any, str, str] = page.launch(
         theme=look(),

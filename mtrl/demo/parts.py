@@ -13,7 +13,7 @@ from PIL import Image
 
 from mtrl.demo import cards
 from mtrl.demo.folder import Picture
-from mtrl.demo.pictures import WORKING_PIXELS, fit
+from mtrl.demo.pictures import WORKING_PIXELS, fit, in_turn
 from mtrl.demo.style import ADDRESS, FOLLOW, PICK, RESTORE
 from mtrl.demo.uploads import UPLOADS, place
 from mtrl.images import read_image
@@ -115,7 +115,8 @@ def answer_uploads(image: gr.Image, respond: Any, inputs: list[Any], output: gr.
             return gr.skip(), respond(None, *rest)
         UPLOADS.add(request.session_hash, path)
         try:
-            picture = read_image(path, what="The file")
+            with in_turn(path):
+                picture = read_image(path, what="The file")
         except (ValueError, OSError) as problem:
             return None, cards.error(str(problem))
         shown = publish(fit(picture, WORKING_PIXELS), image, request.session_hash)

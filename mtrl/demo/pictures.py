@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,20 +15,36 @@ from PIL import Image
 from mtrl.config import Modality
 from mtrl.demo.folder import Picture
 from mtrl.images import read_image
+from mtrl.picture_file import pixels_of
 
 DISPLAY_PIXELS = 512
 WORKING_PIXELS = 1024
+LARGE = 8_000_000  # pixels; of such pictures one at a time is decoded, as each takes up to half a gigabyte
+_alone = threading.Lock()
 
 
 def read_query(
     image: Image.Image | str | Path, what: str = "the picture"
 ) -> tuple[Image.Image, tuple[int, int]]:
     """The picture, no larger than any model needs, and its own (width, height)."""
-    picture = read_image(image, what=what)
-    size = picture.size
-    if max(size) > WORKING_PIXELS:
-        picture.thumbnail((WORKING_PIXELS, WORKING_PIXELS), Image.Resampling.BOX, reducing_gap=2.0)
-    return picture, size
+    with in_turn(image):
+        picture = read_image(image, what=what)
+        size = picture.size
+        if max(size) > WORKING_PIXELS:
+            picture.thumbnail((WORKING_PIXELS, WORKING_PIXELS), Image.Resampling.BOX, reducing_gap=2.0)
+        return picture, size
+
+
+def in_turn(image: Image.Image | str | Path) -> AbstractContextManager[Any]:
+    """Waits while another large picture is decoded, if this is one."""
+    return _alone if _is_large(image) else contextlib.nullcontext()
+
+
+def _is_large(image: Image.Image | str | Path) -> bool:
+    """By its header; false for what cannot be read, which is refused with words later."""
+    if isinstance(image, Image.Image):
+        return image.width * image.height > LARGE
+    return pixels_of(Path(image)) > LARGE
 
 
 def digest(image: Image.Image) -> bytes:
