@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mtrl.data import imagewise
 from mtrl.data.augment import AugmentConfig, PairedAugment, crop, pad_columns
 from mtrl.data.imageset import ImageSet
 from mtrl.data.imagewise import Scale
@@ -51,7 +52,8 @@ def test_crop_by_hand(dtype: torch.dtype) -> None:
             for x in range(5):
                 at = 4 - x if number in geometry.mirrored.tolist() else x
                 column = min(max(int(geometry.left[number]) - CONFIG.pad + at, 0), 4)
-                expected = images[position, :, int(geometry.rows[number, y]), column]
+                row = min(max(int(geometry.top[number]) - CONFIG.pad + y, 0), 5)
+                expected = images[position, :, row, column]
                 assert torch.equal(found[number, :, y, x], expected)
 
 
@@ -70,10 +72,14 @@ def test_held_and_mapped_images_give_the_same_batches(people: ImageSet, tmp_path
         assert held.images.min() >= 0 and held.images.max() <= 1 and held.images.std() > 0.1
 
 
+@pytest.mark.parametrize("group", [1, 3 * 12 * 8 * 3, 2**18])
 @pytest.mark.parametrize("channel", ["none", "exchange", "mix", "blend"])
-def test_image_by_image_equals_all_at_once(people: ImageSet, channel: str) -> None:
+def test_a_few_at_a_time_equals_all_at_once(
+    people: ImageSet, channel: str, group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Geometry, colours, boxes, normalisation and transition: the same draws, equal up to rounding."""
-    config = AugmentConfig(pad=3, erase_fill="random", channel=channel, brightness=0.4, contrast=0.3)
+    monkeypatch.setattr(imagewise, "_GROUP", group)
+    config = AugmentConfig(pad=3, erase_fill="random", channel=channel, brightness=0.4, contrast=1.0)
     sampler = IdentitySampler(people.identities, people.modalities, 4, 2)
     scale = Scale((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
     both = []
@@ -85,6 +91,15 @@ def test_image_by_image_equals_all_at_once(people: ImageSet, channel: str) -> No
     for one, many in zip(*both, strict=True):
         assert one.images.shape == many.images.shape
         assert (one.images - many.images).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("pad", [0, 2])
+def test_borders_are_repeated(people: ImageSet, pad: int) -> None:
+    rows = [7, 3, 3]
+    edges = [(0, 0), (pad, pad), (pad, pad), (0, 0)]
+    assert np.array_equal(
+        imagewise.pad_borders(people.images, rows, pad), np.pad(people.images[rows], edges, "edge")
+    )
 
 
 def test_a_reader_that_fails_says_so_and_leaves_no_thread(people: ImageSet) -> None:

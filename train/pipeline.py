@@ -1,4 +1,4 @@
-"""From rows of an image set to augmented, normalised batches: on a GPU all at once, on a CPU image by image."""
+"""From rows of an image set to augmented, normalised batches: on a GPU all at once, on a CPU a few at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from mtrl.config import Modality
 from mtrl.data.augment import Geometry, PairedAugment, Plan, crop, pad_columns
 from mtrl.data.imageset import ImageSet
-from mtrl.data.imagewise import Colours, Scale, cut, finish, pad_borders
+from mtrl.data.imagewise import Colours, Pictures, Scale, cut, finish, pad_borders
 from mtrl.data.sampler import Batch, IdentitySampler
 from mtrl.losses.total import TriLayout
 from mtrl.translate import Translator
@@ -106,12 +106,12 @@ class BatchPipeline:
 
     def _read(self, positions: NDArray[np.int64]) -> Tensor:
         """Padded images, on the device, of positions within `rows`."""
-        return self._padded(self.images.images[self.rows[positions]])
+        return self._padded(self.images.images, self.rows[positions])
 
-    def _padded(self, pixels: NDArray[np.uint8]) -> Tensor:
+    def _padded(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
         if not self.batched:
-            return torch.from_numpy(pad_borders(pixels, self.pad))
-        padded = pad_columns(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.pad)
+            return torch.from_numpy(pad_borders(images, rows.tolist(), self.pad))
+        padded = pad_columns(torch.from_numpy(images[rows]).permute(0, 3, 1, 2), self.pad)
         if self.device.type != "cuda":
             return padded.to(self.device)
         return padded.pin_memory().to(self.device, non_blocking=True)
@@ -169,14 +169,12 @@ class BatchPipeline:
         if self.batched or augment.config.blur or augment.config.noise:
             self._all_at_once(batch, source, augment, plan, generator, slots)
         else:
-            self._one_by_one(batch, source, augment, plan, generator, slots)
-        modality = torch.repeat_interleave(
-            torch.tensor([Modality.VISIBLE, Modality.INFRARED, Modality.INFRARED]), torch.tensor(counts)
-        )
+            self._a_few_at_a_time(batch, source, augment, plan, generator, slots)
+        kinds = np.repeat([int(Modality.VISIBLE), int(Modality.INFRARED)], [counts[0], counts[1] + counts[2]])
         labels = torch.from_numpy(batch.identities).to(self.device)
         layout = TriLayout(counts[0], counts[1], counts[2], labels.repeat(3 if counts[1] else 2))
         rows = self.rows[np.concatenate([batch.visible, batch.infrared])]
-        return TrainBatch(images, modality.to(self.device), layout, rows)
+        return TrainBatch(images, torch.from_numpy(kinds).to(self.device), layout, rows)
 
     def _all_at_once(
         self, batch: Batch, source: _Source, augment: PairedAugment, plan: Plan,
@@ -199,38 +197,41 @@ class BatchPipeline:
                 slot.copy_(made)
             slot.sub_(self._per_channel(self.scale.mean)).div_(self._per_channel(self.scale.std))
 
-    def _one_by_one(
+    def _a_few_at_a_time(
         self, batch: Batch, source: _Source, augment: PairedAugment, plan: Plan,
         generator: torch.Generator, slots: Sequence[Tensor],
     ) -> None:  # fmt: skip
         """As `_all_at_once`, with the same draws; equal up to rounding."""
         padded, in_visible, in_infrared = source
         size = (self.height, self.width)
-        colours = Colours(
-            augment.draw_matrices(len(in_visible), generator),
-            augment.draw_levels(len(in_visible), generator)[0],
-        )
         out = [slot.permute(0, 2, 3, 1) for slot in slots]
+        matrices = augment.draw_matrices(len(in_visible), generator)
+        colours = Colours(matrices, augment.draw_levels(len(in_visible), generator)[0])
         visible = cut(padded, in_visible, plan.visible, size)
         finish(visible, 255, colours, plan.visible, self.scale, out[0])
         colours = Colours(None, augment.draw_levels(len(in_infrared), generator)[0])
-        finish(cut(padded, in_infrared, plan.infrared, size), 255, colours, plan.infrared, self.scale, out[2])
+        infrared = cut(padded, in_infrared, plan.infrared, size)
+        finish(infrared, 255, colours, plan.infrared, self.scale, out[2])
         if self.translator is None:
             return
         colours = Colours(None, augment.draw_levels(len(in_visible), generator)[0])
         if self.kept is not None:
-            made: Iterable[Tensor] = cut(self._kept(batch), torch.arange(len(in_visible)), plan.visible, size)
+            made = cut(self._kept(batch), torch.arange(len(in_visible)), plan.visible, size)
             finish(made, 255, colours, plan.visible, self.scale, out[1])
             return
-        plain = torch.empty_like(slots[0], memory_format=torch.contiguous_format)
-        self._cut(padded, in_visible, plan.visible, plain)
+        finish(self._translate(visible, len(in_visible)), 1, colours, plan.visible, self.scale, out[1])
+
+    def _translate(self, visible: Pictures, count: int) -> Pictures:
+        """Transitions, in [0, 1], of images that are moved and not yet coloured."""
+        assert self.translator is not None
+        moved = visible(0, count).permute(0, 3, 1, 2)
         with torch.no_grad():
-            made = self.translator(plain).permute(0, 2, 3, 1)
-        finish(made, 1, colours, plan.visible, self.scale, out[1])
+            made = self.translator(moved.to(torch.float32, memory_format=torch.contiguous_format).div_(255))
+        return lambda start, stop: made[start:stop].permute(0, 2, 3, 1)
 
     def _kept(self, batch: Batch) -> Tensor:
         assert self.kept is not None
-        return self._padded(self.kept[self.kept_row[self.rows[batch.visible]]])
+        return self._padded(self.kept, self.kept_row[self.rows[batch.visible]])
 
     def _per_channel(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=self.device).view(3, 1, 1)
@@ -238,11 +239,10 @@ class BatchPipeline:
     def _cut(self, padded: Tensor, positions: Tensor, geometry: Geometry, slot: Tensor) -> None:
         """Moved pixels, divided by 255, into their place in the batch."""
         if self.batched:
-            slot.copy_(crop(padded, self.width, positions, geometry)).div_(255)
-            return
-        for target, picture in zip(slot, cut(padded, positions, geometry, slot.shape[2:]), strict=True):
-            target.copy_(picture.permute(2, 0, 1))
-        slot.div_(255)
+            moved = crop(padded, self.width, positions, geometry)
+        else:
+            moved = cut(padded, positions, geometry, slot.shape[2:])(0, len(slot)).permute(0, 3, 1, 2)
+        slot.copy_(moved).div_(255)
 
 
 def room(device: torch.device) -> int:

@@ -78,7 +78,6 @@ class AugmentConfig:
 class Geometry:
     """Where each of B outputs is cut out, and what is erased in it. On the CPU, where it was drawn.
 
-    rows      int64 [B,H], the source row of each row
     top       int64 [B], the first source row, counted in images with `pad` more rows above and below
     left      int64 [B], the first source column, counted in images with `pad` more columns on either side
     mirrored  int64 [M], which outputs are mirrored
@@ -86,7 +85,6 @@ class Geometry:
     fill      float [B,3], the colour of the boxes
     """
 
-    rows: Tensor
     top: Tensor
     left: Tensor
     mirrored: Tensor
@@ -165,14 +163,13 @@ class PairedAugment:
         pad = self.config.pad
         shift = torch.randint(0, 2 * pad + 1, (2, count), generator=generator)
         mirrored = torch.rand(count, generator=generator) < self.config.flip
-        rows = (torch.arange(height) + shift[0, :, None] - pad).clamp(0, height - 1)
         fill = torch.tensor(self.config.mean).expand(count, 3)
         boxes: tuple[tuple[int, int, int, int, int], ...] = ()
         if self.config.erase > 0:
             boxes = self._draw_boxes(count, height, width, generator)
             if self.config.erase_fill == "random":
                 fill = torch.rand(count, 3, generator=generator)
-        return Geometry(rows, shift[0], shift[1], mirrored.nonzero().flatten(), boxes, fill)
+        return Geometry(shift[0], shift[1], mirrored.nonzero().flatten(), boxes, fill)
 
     def _draw_boxes(
         self, count: int, height: int, width: int, generator: torch.Generator
@@ -271,7 +268,9 @@ def crop(padded: Tensor, width: int, positions: Tensor, geometry: Geometry) -> T
     # Every output row is a run of `width` values somewhere in memory: one gather of runs, no gather of pixels.
     runs = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
     planes = positions[:, None] * channels + torch.arange(channels)
-    starts = (planes[:, :, None] * height + geometry.rows[:, None, :]) * stride + geometry.left[:, None, None]
+    pad = (stride - width) // 2
+    rows = (torch.arange(height) + geometry.top[:, None] - pad).clamp(0, height - 1)
+    starts = (planes[:, :, None] * height + rows[:, None, :]) * stride + geometry.left[:, None, None]
     images = runs.index_select(0, starts.flatten().to(padded.device)).view(count, channels, height, width)
     for (
         number

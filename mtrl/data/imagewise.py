@@ -1,13 +1,15 @@
-"""Augmentation on a CPU, image by image: moved as bytes, then converted, coloured and normalised while in its cache.
+"""Augmentation on a CPU: images are moved as bytes, then converted, coloured and normalised, a few at a time.
 
-Pixels lie as [H, W, 3], so that a row is one run of bytes. What `mtrl.data.augment` does on whole batches, up to
-rounding, except blur and noise.
+A few, so that they stay in the processor's caches between one operation and the next, and yet are enough for all of
+its cores. Pixels lie as [H, W, 3], so that a row is one run of bytes. What `mtrl.data.augment` does on whole batches,
+up to rounding, except blur and noise.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.data.augment import Geometry
+
+# Makes the pictures [stop - start,H,W,3] of the places from start to stop in a batch.
+Pictures: TypeAlias = Callable[[int, int], Tensor]
+
+_GROUP = 2**18  # values that are worked on at a time: 1 MiB as float32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,70 +44,93 @@ class Scale:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
-def pad_borders(images: NDArray[np.uint8], pad: int) -> NDArray[np.uint8]:
-    """uint8 [N,H,W,3] -> [N,H + 2 pad,W + 2 pad,3], borders repeated: what `cut` cuts from."""
-    count, height, width, channels = images.shape
-    padded = np.empty((count, height + 2 * pad, width + 2 * pad, channels), np.uint8)
-    padded[:, pad : pad + height, pad : pad + width] = images
-    padded[:, pad : pad + height, :pad] = images[:, :, :1]
-    padded[:, pad : pad + height, pad + width :] = images[:, :, -1:]
+def pad_borders(images: NDArray[np.uint8], rows: Iterable[int], pad: int) -> NDArray[np.uint8]:
+    """The images uint8 [N,H,W,3] of some rows -> [R,H + 2 pad,W + 2 pad,3], borders repeated: what `cut` cuts from.
+
+    Each is read once and copied once, also out of a memory map.
+    """
+    _, height, width, channels = images.shape
+    rows = list(rows)
+    padded = np.empty((len(rows), height + 2 * pad, width + 2 * pad, channels), np.uint8)
+    whole = padded.view(f"V{channels}")[
+        ..., 0
+    ]  # a pixel as one thing: else every copy of a border is three bytes
+    for number, row in enumerate(rows):
+        padded[number, pad : pad + height, pad : pad + width] = images[row]
+    middle = whole[:, pad : pad + height]
+    middle[:, :, :pad] = middle[:, :, pad : pad + 1]
+    middle[:, :, pad + width :] = middle[:, :, pad + width - 1 : pad + width]
     padded[:, :pad] = padded[:, pad : pad + 1]
     padded[:, pad + height :] = padded[:, pad + height - 1 : pad + height]
     return padded
 
 
-def cut(padded: Tensor, positions: Tensor, geometry: Geometry, size: Sequence[int]) -> Iterator[Tensor]:
-    """uint8 [H,W,3] of each output in turn, moved and mirrored, from images that `pad_borders` made.
-
-    What is yielded is overwritten by the next one.
-    """
+def cut(padded: Tensor, positions: Tensor, geometry: Geometry, size: Sequence[int]) -> Pictures:
+    """uint8 pictures, moved and mirrored, cut out of images that `pad_borders` made."""
     height, width = size
-    scratch = torch.empty(height, width, 3, dtype=torch.uint8)
-    pixels, source = scratch.numpy(), padded.numpy()
+    source = padded.numpy()
     mirrored = set(geometry.mirrored.tolist())
-    places = zip(positions.tolist(), geometry.top.tolist(), geometry.left.tolist(), strict=True)
-    for number, (position, top, left) in enumerate(places):
-        pixels[:] = source[position, top : top + height, left : left + width]
-        if number in mirrored:  # torch mirrors channels-last bytes in vectors if it sees a batch
-            yield scratch.permute(2, 0, 1)[None].flip(3)[0].permute(1, 2, 0)
-        else:
-            yield scratch
+    places = list(zip(positions.tolist(), geometry.top.tolist(), geometry.left.tolist(), strict=True))
+
+    def pictures(start: int, stop: int) -> Tensor:
+        pixels = np.empty((stop - start, height, width, 3), np.uint8)
+        for place, (position, top, left) in enumerate(places[start:stop]):
+            pixels[place] = source[position, top : top + height, left : left + width]
+        turned = [place for place in range(stop - start) if start + place in mirrored]
+        if turned:  # torch mirrors bytes in vectors if they are a channels-last batch
+            images = torch.from_numpy(np.stack([pixels[place] for place in turned])).permute(0, 3, 1, 2)
+            for place, flipped in zip(turned, images.flip(3).permute(0, 2, 3, 1).numpy(), strict=True):
+                pixels[place] = flipped
+        return torch.from_numpy(pixels)
+
+    return pictures
 
 
 def finish(
-    pictures: Iterable[Tensor],
-    white: float,
-    colours: Colours,
-    geometry: Geometry | None,
-    scale: Scale,
-    out: Tensor,
+    pictures: Pictures, white: float, colours: Colours, geometry: Geometry, scale: Scale, out: Tensor
 ) -> None:
-    """Colours, then erased boxes, then `scale`, into `out`, float32 [B,H,W,3]; each image is written as a whole.
+    """Colours, then erased boxes, then `scale`, into `out`, float32 [B,H,W,3], written as a whole.
 
-    pictures  [H,W,3], uint8 or float32, of each image; 0 is black and `white` is white
-    geometry  whose boxes are erased; None for none
+    pictures  uint8 or float32; 0 is black and `white` is white
+    geometry  whose boxes are erased
     """
-    width = out.shape[2]
+    count, height, width, _ = out.shape
     mean, std = np.array(scale.mean), np.array(scale.std)
-    factor, shift = _row(1 / white / std, width), _row(-mean / std, width)
-    boxes = {} if geometry is None else {box[0]: box[1:] for box in geometry.boxes}
+    factor, shift = _rows(1 / white / std, width), _rows(-mean / std, width)
     mixing = _mixing(colours.matrices)
-    levels = None if colours.levels is None else colours.levels.T.tolist()
-    for number, (target, picture) in enumerate(zip(out.unbind(), pictures, strict=True)):
-        flat = target.view(-1, 3 * width)
-        pixels = flat.copy_(picture.reshape(flat.shape))
-        if number in mixing:
-            pixels = _mix(flat, mixing[number])
-        if levels is not None:
-            bright, spread = levels[number]
-            lift = bright * (1 - spread) * float(pixels.mean())
-            pixels.mul_(bright * spread).add_(lift).clamp_(0, white)
-        torch.addcmul(shift, pixels, factor, out=flat)
-        if number in boxes:
-            assert geometry is not None
-            top, left, tall, wide = boxes[number]
-            colour = (geometry.fill[number].double().numpy() - mean) / std
-            flat[top : top + tall, 3 * left : 3 * (left + wide)] = _row(colour, wide)
+    lines = out.view(count, height, 3 * width)
+    group = max(1, _GROUP // (height * 3 * width))
+    scratch = torch.empty(min(group, count), height, 3 * width)
+    for start in range(0, count, group):
+        stop = min(start + group, count)
+        pixels = scratch[: stop - start]
+        pixels.copy_(pictures(start, stop).reshape(pixels.shape))
+        for number in range(start, stop):
+            if number in mixing:
+                pixels[number - start] = _mix(pixels[number - start], mixing[number])
+        if colours.levels is None:
+            torch.addcmul(shift, pixels, factor, out=lines[start:stop])
+        else:
+            gain, lift = _jitter_(pixels, colours.levels[:, start:stop], white)
+            torch.addcmul(shift + lift * factor, pixels, gain * factor, out=lines[start:stop])
+    fill = _rows((geometry.fill.double().numpy() - mean) / std, width)
+    for number, top, left, tall, wide in geometry.boxes:
+        lines[number, top : top + tall, 3 * left : 3 * (left + wide)] = fill[number, : 3 * wide]
+
+
+def _jitter_(pixels: Tensor, levels: Tensor, white: float) -> tuple[Tensor, Tensor]:
+    """Brightness and contrast are gain x pixels + lift; returns both, [B,1,1].
+
+    Cuts the pixels, in place, so that this lies between 0 and `white`.
+    """
+    bright, spread = levels
+    gain = (bright * spread).clamp(min=1e-6)
+    lift = bright * (1 - spread) * pixels.flatten(1).mean(dim=1)
+    low, high = -lift / gain, (white - lift) / gain
+    for picture, least, most in zip(pixels, low.tolist(), high.tolist(), strict=True):
+        if least > 0 or most < white:
+            picture.clamp_(least, most)
+    return gain[:, None, None], lift[:, None, None]
 
 
 def _mixing(matrices: Tensor | None) -> dict[int, Tensor]:
@@ -120,6 +150,6 @@ def _mix(flat: Tensor, matrix: Tensor) -> Tensor:
     return (flat.view(-1, 3) @ matrix.T).view(flat.shape)
 
 
-def _row(colour: NDArray[np.float64], width: int) -> Tensor:
-    """R, G, B repeated: float32 [3 width]."""
-    return torch.from_numpy(np.tile(colour.astype(np.float32), width))
+def _rows(colours: NDArray[np.float64], width: int) -> Tensor:
+    """[...,3] -> float32 [...,3 width]: R, G, B repeated."""
+    return torch.from_numpy(np.tile(colours.astype(np.float32), width))
