@@ -44,7 +44,10 @@ def project() -> dict[str, list[str]]:
 
 
 GROUPS = project()
-DIRECT = {Requirement(line).name: Requirement(line) for lines in GROUPS.values() for line in lines}
+# The first group that names a package says how old it may be; an extra may ask for a newer one.
+DIRECT: dict[str, Requirement] = {}
+for _line in [line for lines in GROUPS.values() for line in lines]:
+    DIRECT.setdefault(Requirement(_line).name, Requirement(_line))
 
 
 def table() -> dict[str, list[str]]:
