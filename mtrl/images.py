@@ -55,16 +55,15 @@ def read_image(source: ImageSource, what: str = "") -> Image.Image:
             return _to_rgb(_from_array(source, name), name)
         if isinstance(source, Image.Image):
             return _to_rgb(source, name)
-    except (ValueError, OSError) as error:
-        if name in str(error):
+    # Decoders of damaged files raise SyntaxError, struct.error, KeyError and others too.
+    except Exception as error:
+        if isinstance(error, (ValueError, OSError)) and name in str(error):
             raise
-        kind = type(error) if type(error) in (FileNotFoundError, PermissionError, IsADirectoryError) else None
-        raise (kind or (OSError if isinstance(error, OSError) else ValueError))(f"{name}: {error}") from error
-    except (
-        Exception
-    ) as error:  # decoders of damaged files raise SyntaxError, struct.error, KeyError and others
-        raise ValueError(
-            f"{name} is damaged or not a supported image ({type(error).__name__}: {error})"
+        if isinstance(error, OSError) and error.errno:  # the system's, which knows the path only
+            raise type(error)(f"{name} cannot be read: {error.strerror}") from error
+        reason = str(error) if isinstance(error, (ValueError, OSError)) else type(error).__name__
+        raise (OSError if isinstance(error, OSError) else ValueError)(
+            f"{name} is damaged or no supported image ({reason}); get it again or leave it out"
         ) from error
     raise ValueError(
         f"{name} is no image: expected a path, a PIL image or a uint8 array, not {type(source).__name__}"
@@ -88,11 +87,13 @@ def to_batch(images: Sequence[ImageSource] | Tensor, size: tuple[int, int]) -> T
 
 
 def iter_batches(
-    images: Sequence[ImageSource] | Tensor, size: tuple[int, int], batch_size: int
+    images: Sequence[ImageSource] | Tensor, size: tuple[int, int], batch_size: int, *, ahead: bool = True
 ) -> Iterator[Tensor]:
-    """`to_batch` in parts of `batch_size`. While one part is used, the files of the next are decoded by
-    threads, so
-    that memory does not grow with the number of images."""
+    """`to_batch` in parts of `batch_size`, so that memory does not grow with the number of images.
+
+    Threads decode the files of one part together; with `ahead` while the part before it is used, which pays where
+    that leaves processor cores free.
+    """
     check_list(images)
     if isinstance(images, Tensor):
         for start in range(0, len(images), batch_size):
@@ -104,19 +105,22 @@ def iter_batches(
             rows = range(start, min(start + batch_size, len(images)))
             return [_decode(pool, images[row], size, row) for row in rows]
 
-        ahead = submit(0)
+        coming = submit(0)
         try:
             for start in range(0, len(images), batch_size):
-                current, ahead = ahead, submit(start + batch_size)
+                current, coming = coming, submit(start + batch_size) if ahead else []
                 yield torch.cat([future.result() for future in current])
+                coming = coming if ahead else submit(start + batch_size)
         finally:
-            for future in ahead:
+            for future in coming:
                 future.cancel()
 
 
 def check_list(images: object) -> None:
     """Raises ValueError for what is neither an image tensor nor a list of images."""
     if isinstance(images, Tensor):
+        if images.layout != torch.strided or images.is_quantized or images.is_meta:
+            raise ValueError("an image tensor must be dense and hold plain numbers")
         return
     one = isinstance(images, (str, Path, Image.Image)) or (isinstance(images, np.ndarray) and images.ndim < 4)
     if one or not (hasattr(images, "__len__") and hasattr(images, "__getitem__")) or isinstance(images, dict):
@@ -220,8 +224,6 @@ def _name_of(source: object) -> str:
 
 
 def _checked(images: Tensor) -> Tensor:
-    if images.layout != torch.strided or images.is_quantized or images.device.type == "meta":
-        raise ValueError("an image tensor must be dense and hold plain numbers")
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
         raise ValueError(f"an image tensor must be [N,3,H,W] with pixels, not {list(images.shape)}")
     if images.dtype == torch.uint8:

@@ -82,7 +82,7 @@ class _Bounded(io.BufferedReader):
             self._done += len(content)
             self._work += self._done
             if self._work > _METADATA_WORK:
-                raise ValueError("its metadata is in too many parts; save the picture again without it")
+                raise ValueError("its metadata comes in too many parts")
         return content
 
 

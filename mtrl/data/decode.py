@@ -69,7 +69,10 @@ def image_set(pixels: Pixels, samples: Sequence[Sample], on_bad: str = "error") 
         text += "; ..." if len(bad) > 5 else ""
         if on_bad == "error":
             kind = FileNotFoundError if "does not exist" in bad[0][1] else ValueError
-            raise kind(f"{text}. python -m mtrl verify --full finds all of them; get them again")
+            raise kind(
+                f"{text}. python -m mtrl verify --full finds all of them; get them again, "
+                "or leave them out with --on-bad skip"
+            )
         warnings.warn(f"{text}; they are left out", stacklevel=2)
     used = [sample for sample in samples if sample.path not in pixels.bad]
     rows = np.array([pixels.rows[sample.path] for sample in used], dtype=np.int64)
