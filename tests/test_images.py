@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mtrl import images
 from mtrl.images import read_image, to_batch
 from mtrl.picture_file import MAX_PIXELS
 
@@ -247,3 +248,25 @@ def test_mutated_files_give_a_picture_or_one_clear_error(
             assert read_image(path).mode == "RGB"
         except (ValueError, OSError) as error:
             assert "mutated.img" in str(error)
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_batches_of_files_are_those_of_one_piece(
+    ahead: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And without `ahead` no file is touched before its batch is asked for."""
+    paths = [tmp_path / f"{row}.png" for row in range(7)]
+    for row, path in enumerate(paths):
+        Image.new("RGB", (10 + row, 20), (30 * row, 90, 200)).save(path)
+    whole, read = to_batch(paths, (8, 4)), images._read_resized
+    begun: list[int] = []
+
+    def watched(source: Path, size: tuple[int, int], row: int) -> torch.Tensor:
+        begun.append(row)
+        return read(source, size, row)
+
+    monkeypatch.setattr(images, "_read_resized", watched)
+    parts = images.iter_batches(paths, (8, 4), 3, ahead=ahead)
+    first = next(parts)
+    assert ahead or sorted(begun) == [0, 1, 2]
+    assert torch.equal(torch.cat([first, *parts]), whole) and sorted(begun) == list(range(7))
