@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 _NAMES = ["empty", "empty_strided", "zeros", "ones", "full", "eye", "arange", "linspace", "logspace"]
 _MAKERS = frozenset(getattr(torch, name) for name in [*_NAMES, "rand", "randn", "randint", "normal"])
-_SPARE_TENSORS, _SPARE_BYTES = 1000, 1 << 25  # small tables that a network computes while it is built
+_SPARE_TENSORS, _SPARE_BYTES = 300, 1 << 25  # small tables that a network computes while it is built
 
 
 class Allowance(TorchFunctionMode):

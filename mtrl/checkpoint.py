@@ -24,6 +24,7 @@ from mtrl.untrusted import FLOATS, check_finite, inside, open_tensors, outline
 from mtrl.untrusted import damaged as damaged
 from mtrl.untrusted import parse_object as parse_object
 from mtrl.untrusted import read_limited as read_limited
+from mtrl.writing import make_folder
 from mtrl.writing import write_atomically as write_atomically
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def save_checkpoint(
 
 def write_files(folder: Path, tensors: Mapping[str, Tensor], text: str, card: str | None) -> None:
     """Weights, card and, last, the config: `text`, which the weights' header repeats. Each file whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomically(folder / WEIGHTS, save(dict(tensors), metadata={"format": "pt", "mtrl": text}))
     if card is not None:
         write_atomically(folder / CARD, card.encode())

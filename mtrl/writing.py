@@ -36,6 +36,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     flush_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """A folder and those above it, where missing. Raises OSError with what to do."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explained(error, folder) from error
+
+
 def flush_folder(folder: Path) -> None:
     """Puts the names in a folder on the disk, where the system can (not on Windows, nor on some network disks)."""
     with contextlib.suppress(OSError):

@@ -210,9 +210,9 @@ def test_only_the_side_whose_turn_it_is_moves() -> None:
     seen: list[dict[str, Tensor]] = []
     real = trainer._descend
 
-    def watched(loss: Tensor) -> None:
+    def watched(loss: Tensor, *more: object) -> None:
         seen.append({n: v.clone() for n, v in trainer.networks.state_dict().items()})
-        real(loss)
+        real(loss, *more)
 
     trainer._descend = watched  # type: ignore[method-assign]
     trainer._step(batch, 1e-3)
@@ -246,7 +246,7 @@ def test_impossible_settings_are_refused(change: dict[str, object], message: str
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "structure_loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
-    with pytest.raises(ValueError, match=r"not finite at step 1 \(loss_structure"):
+    with pytest.raises(ValueError, match=r"not finite in epoch 1 at step 1: .*structure.*images: "):
         TranslatorTrainer(settings(tmp_path), people()).run()
 
 

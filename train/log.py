@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import platform
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mtrl.checkpoint import write_atomically
+from mtrl.writing import explained, write_atomically
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 
@@ -21,26 +24,45 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 class RunLog:
     """Appends records to `metrics.jsonl` and to TensorBoard.
 
-    On resume, records of steps after `step` are dropped: the run writes them again.
+    On resume, records of steps after `step` are dropped, and without `evaluated` an evaluation at `step` itself: the
+    run writes them again.
     """
 
-    def __init__(self, folder: Path, step: int = 0) -> None:
+    def __init__(self, folder: Path, step: int = 0, evaluated: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "metrics.jsonl"
-        kept = [record for record in read_records(self.path) if record["step"] <= step]
+        kept = [
+            record
+            for record in read_records(self.path)
+            if record["step"] < step or (record["step"] == step and (evaluated or record["kind"] != "eval"))
+        ]
         write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
         self.board = _tensorboard(folder / "tensorboard", step)
 
     def write(self, kind: str, step: int, values: dict[str, float]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        self.note(kind, step, values)
         if self.board is not None:
             for name, value in values.items():
                 self.board.add_scalar(f"{kind}/{name}", value, step)
 
+    def note(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """A record of any JSON values, which TensorBoard does not get. Raises OSError when it cannot be written."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        except OSError as error:
+            raise explained(error, self.path) from error
+
+    def flush(self) -> None:
+        """Puts the records on the disk: before a state that continues behind them."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+
     def close(self) -> None:
+        """Never raises: it runs beside the error that ends a run, and the JSON lines hold the same values."""
         if self.board is not None:
-            self.board.close()
+            with contextlib.suppress(Exception):
+                self.board.close()
 
 
 def _tensorboard(folder: Path, step: int) -> Any:
@@ -56,12 +78,12 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
+        if isinstance(record, dict) and isinstance(record.get("step"), int) and "kind" in record:
             records.append(record)
     return records
 

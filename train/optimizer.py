@@ -26,10 +26,19 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Op
         }
         for (part, decayed), parameters in groups.items()
     ]
+    device = next(model.parameters()).device.type
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(described, lr=settings.lr, momentum=0.9, nesterov=True)
+        # On a GPU `StepGuard` needs a fused one.
+        fused = device == "cuda"
+        sgd = torch.optim.SGD(described, lr=settings.lr, momentum=0.9, nesterov=True, fused=fused)
+        for parameter in model.parameters():
+            if (
+                parameter.requires_grad
+            ):  # as after a first step on zeros, which a guarded first step can leave out
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     # One pass over each parameter instead of a dozen, where torch has it.
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    fused = device in ("cpu", "cuda")
     return torch.optim.AdamW(described, lr=settings.lr, fused=fused)
 
 

@@ -18,6 +18,8 @@ from mtrl.data.augment import CHANNEL_MODES
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 SIZES = ("tiny", "small", "large")
 COMPILE = ("auto", "on", "off")
+_OF_DATA = ("dataset", "size", "data_seed", "trial", "train_ids", "hold_out", "image_size")
+FIXED = (*_OF_DATA, "seed", "identities", "instances", "batches")
 
 # The added terms of a method. A baseline sees visible and infrared images only ("A") or the transition images
 # too, as plain augmentation ("A'"); the direct controls carry the total weight of MTRL's own terms on one
@@ -114,6 +116,9 @@ class TrainSettings:
     jitter: float = option(0.0, "strength of brightness and contrast jitter, all images")
     noise: float = option(0.0, "largest standard deviation of grey noise, all images")
 
+    on_nonfinite: str = option(
+        "stop", "a loss or gradient that is not finite: stop, or leave its batch out", ("stop", "skip")
+    )
     hold_out: int = option(0, "training identities kept for model selection, never trained on")
     eval_every: int = option(1, "epochs between evaluations on the held-out identities; 0 for none")
     log_every: int = option(20, "steps between log records")
@@ -140,6 +145,19 @@ class TrainSettings:
         regdb = self.dataset == "regdb"
         name = self.output or f"runs/{self.dataset}-{self.method}-seed{self.seed}" + "-trial{trial}" * regdb
         return name.replace("{trial}", self.trial) if regdb else name
+
+    def fixed(self) -> dict[str, Any]:
+        """What must be the same when a run continues, since its batches are made of it; as JSON gives it back."""
+        values = {name: getattr(self, name) for name in FIXED}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def yaml(self) -> str:
+        """The settings as a file for --config."""
+        import yaml
+
+        values = dataclasses.asdict(self)
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return yaml.safe_dump(plain, sort_keys=False)
 
     def runs(self) -> list[TrainSettings]:
         """One run, or RegDB's ten. With `resume`, those of the ten that have not begun begin."""

@@ -21,12 +21,14 @@ class Batch:
     infrared view [B,1,H,W] in the same crop, or None. Float in [0, 1].
 
     draws  CPU generator for what else this step draws
+    rows   which images of the set these are, visible before infrared
     """
 
     visible: Tensor
     infrared: Tensor
     truth: Tensor | None
     draws: torch.Generator
+    rows: NDArray[np.int64]
 
 
 class Batches:
@@ -73,7 +75,7 @@ class Batches:
     def _batch(
         self, visible: NDArray[np.int64], infrared: NDArray[np.int64], draws: torch.Generator
     ) -> Batch:
-        truth = None
+        truth, rows = None, np.concatenate([visible, infrared])
         if self.truth is not None:
             truth = to_float(self.truth.images[self.truth_row[visible]], self.device)
         day, truth, night = self.augment(
@@ -82,7 +84,7 @@ class Batches:
             to_float(self.images.images[infrared], self.device),
             draws,
         )
-        return Batch(day, night[:, :1], None if truth is None else truth[:, :1], draws)
+        return Batch(day, night[:, :1], None if truth is None else truth[:, :1], draws, rows)
 
 
 def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -13,14 +13,16 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from mtrl.checkpoint import write_atomically
 from mtrl.data.augment import AugmentConfig
 from mtrl.data.imageset import ImageSet
 from mtrl.device import pick_device
+from mtrl.hub import CONFIG, WEIGHTS
 from mtrl.translate.files import save_translator
 from mtrl.translate.learned import STRIDE, Learned, luminance
+from mtrl.writing import make_folder, remove_partial, write_atomically
+from train.build import pick_precision
+from train.guard import Refused, Seen, StepGuard
 from train.log import RunLog, draw_curves, environment
-from train.loop import NonFiniteLossError, pick_precision
 from train.state import load_state, save_state
 from train.stop import StopRequest
 from train.translator.batches import Batch, Batches, split_last
@@ -58,7 +60,12 @@ class TranslatorTrainer:
         update = get_ema_multi_avg_fn(settings.ema)
         self.average = AveragedModel(self.networks.generator, multi_avg_fn=update)
         # One optimiser for both sides: a step moves only what has a gradient.
-        self.optimizer = torch.optim.Adam(self.networks.parameters(), settings.lr, BETAS)
+        fused = self.device.type == "cuda"  # which `StepGuard` needs there
+        self.optimizer = torch.optim.Adam(self.networks.parameters(), settings.lr, BETAS, fused=fused)
+        advice = (
+            f"The last saved state stands in {self.folder / 'last'}; try a lower --lr or --precision fp32"
+        )
+        self.guard = StepGuard(self.networks, self.optimizer, advice=advice)
         self.progress: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0}
 
     def run(self) -> dict[str, Any]:
@@ -73,9 +80,7 @@ class TranslatorTrainer:
                     self._save()
                     self._sheet(epoch)
         except KeyboardInterrupt:
-            self._save()
-            again = f"python -m train translator --config {self.folder / 'settings.yaml'} --resume"
-            tqdm.write(f"stopped at step {self.progress['step']}; continue with: {again}", file=sys.stderr)
+            self._save_stopped(log)
             raise
         finally:
             log.close()
@@ -89,15 +94,19 @@ class TranslatorTrainer:
     def _open_folder(self) -> None:
         state = self.folder / "last" / "state.safetensors"
         if self.settings.resume:
-            self.progress = load_state(state, self.networks, self.optimizer, self.average)
+            run = self.settings.fixed()
+            self.progress = load_state(state, self.networks, self.optimizer, self.average, run)
+            for folder in (self.folder, state.parent):
+                remove_partial(folder, (state.name, WEIGHTS, CONFIG, "metrics.jsonl"))
             return
         if state.exists():
             raise ValueError(
                 f"{self.folder} already holds a run: add --resume to continue it, or choose another --output"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
         write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
+        self._save_state()  # what cannot be written shows now, and --resume works from here on
 
     def _train_epoch(self, epoch: int, log: RunLog, stop: StopRequest) -> None:
         settings, start = self.settings, self.progress["batch"]
@@ -112,18 +121,28 @@ class TranslatorTrainer:
                 rate = self._learning_rate()
                 parts = self._step(batch, rate)
                 images += len(batch.visible)
-                self.progress["step"] += 1
-                self.progress["batch"] += 1
                 bar.update()
                 step = self.progress["step"]
-                if step % settings.log_every == 0 or step == last:
+                logs = step % settings.log_every == 0 or step == last
+                if logs or not self.guard.gated:
+                    self._look(log)
+                if logs:
                     values = {f"loss_{name}": float(value) for name, value in parts.items()}
-                    self._check_finite(values, step)
                     more = {"learning_rate": rate, "images_per_second": images / (perf_counter() - since)}
                     since, images = perf_counter(), 0
                     log.write("train", step, {"epoch": epoch + 1, **values, **more})
                     bar.set_postfix_str(" ".join(f"{n[5:]} {v:.2f}" for n, v in values.items()))
             stop.check()
+            self._look(log)
+
+    def _look(self, log: RunLog) -> None:
+        """Raises NonFiniteLossError if a step since the last look was refused."""
+
+        def report(refused: Refused) -> None:
+            facts = {"epoch": refused.epoch, "terms": refused.terms, "images": refused.images}
+            log.note("refused", refused.step, facts)
+
+        self.guard.look(report)
 
     def _learning_rate(self) -> float:
         """Constant over the first half of the run, then linear to zero."""
@@ -134,16 +153,23 @@ class TranslatorTrainer:
         """One step of the generator with its projections, then one of the discriminator."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        names, rows = self.images.names, batch.rows
+        now = self.progress
+        seen = Seen(now["epoch"] + 1, now["step"] + 1, lambda: [names[row] for row in rows])
         discriminator = self.networks.discriminator
+        self.guard.begin()
         discriminator.requires_grad_(False)
         fake, parts = self._generator_terms(batch)
-        self._descend(sum(self._weight(name) * value for name, value in parts.items()))
+        loss = sum((self._weight(name) * value for name, value in parts.items()), torch.zeros(()))
+        self._descend(loss, parts, seen)
         discriminator.requires_grad_(True)
         with self._autocast():
             verdicts = discriminator(torch.cat([batch.infrared, fake.detach()]))
         loss = discriminator_loss(*verdicts.chunk(2))
-        self._descend(loss)
+        self._descend(loss, {"discriminator": loss}, seen)
         self.average.update_parameters(self.networks.generator)
+        self.progress |= {"step": now["step"] + 1, "batch": now["batch"] + 1}
+        self.guard.end()
         return {name: value.detach() for name, value in parts.items()} | {"discriminator": loss.detach()}
 
     def _autocast(self) -> torch.autocast:
@@ -152,10 +178,10 @@ class TranslatorTrainer:
     def _weight(self, name: str) -> float:
         return float(getattr(self.settings, name))
 
-    def _descend(self, loss: Any) -> None:
+    def _descend(self, loss: Tensor, terms: dict[str, Tensor], seen: Seen) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimizer.step()
+        self.guard.descend(terms, seen)
 
     def _generator_terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The translated images [B,1,H,W], and each term whose weight is not zero."""
@@ -192,18 +218,28 @@ class TranslatorTrainer:
                 source = networks.projection(networks.stages(visible[:, :, :height, :width]), places)
             return networks.projection(output, places), source
 
-    def _check_finite(self, values: dict[str, float], step: int) -> None:
-        bad = [name for name, value in values.items() if not torch.isfinite(torch.tensor(value))]
-        if bad:
-            raise NonFiniteLossError(
-                f"the loss is not finite at step {step} ({', '.join(bad)}); the state before this epoch stands in "
-                f"{self.folder / 'last'}; try a lower --lr or --precision fp32"
-            )
-
     def _save(self) -> None:
         save_translator(self.generator(), self.folder)
+        self._save_state()
+
+    def _save_state(self) -> None:
         state = self.folder / "last" / "state.safetensors"
-        save_state(state, self.networks, self.optimizer, self.average, self.progress)
+        run = self.settings.fixed()
+        save_state(state, self.networks, self.optimizer, self.average, self.progress, run)
+
+    def _save_stopped(self, log: RunLog) -> None:
+        """Saves after an interruption, unless that cut a step of the optimiser: then the state before stays."""
+        whole = self.guard.recover()
+        if whole:
+            self._look(log)
+            self._save()
+        reached = (
+            f"at step {self.progress['step']}"
+            if whole
+            else "inside a step, so the state saved before it counts"
+        )
+        again = f"python -m train translator --config {self.folder / 'settings.yaml'} --resume"
+        tqdm.write(f"stopped {reached}; continue with: {again}", file=sys.stderr)
 
     def _sheet(self, epoch: int) -> None:
         every, last = self.settings.sheet_every, epoch + 1 == self.settings.epochs

@@ -102,6 +102,22 @@ class TranslatorSettings:
             {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}, sort_keys=False
         )
 
+    def fixed(self) -> dict[str, Any]:
+        """What must be the same when a run continues, since its batches are made of it; as JSON gives it back."""
+        names = (
+            "dataset",
+            "size",
+            "data_seed",
+            "trial",
+            "train_ids",
+            "image_size",
+            "paired",
+            "hold_out",
+            "seed",
+        )
+        values = {name: getattr(self, name) for name in (*names, "batch_size", "batches")}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
     def data(self) -> TrainSettings:
         """The same data as settings of `train.data.load`."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

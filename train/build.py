@@ -1,0 +1,61 @@
+"""What a run is made of, from its settings: initial weights, loss weights, augmentation, precision, seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mtrl.data.augment import AugmentConfig
+from mtrl.losses.total import LossWeights
+from mtrl.model import MTRL
+from train.settings import TrainSettings
+
+
+def loss_weights(settings: TrainSettings) -> LossWeights:
+    names = {field.name for field in dataclasses.fields(LossWeights)}
+    return LossWeights(**{n: v for n, v in dataclasses.asdict(settings).items() if n in names - {"identity"}})
+
+
+def augment_config(settings: TrainSettings, erase: bool) -> AugmentConfig:
+    low, high = settings.erase_area
+    return AugmentConfig(
+        pad=settings.pad,
+        flip=settings.flip,
+        erase=settings.erase if erase else 0.0,
+        erase_area=(low, high),
+        channel=settings.channel,
+        brightness=settings.jitter,
+        contrast=settings.jitter,
+        noise=settings.noise,
+    )
+
+
+def step_seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def seeded_model(settings: TrainSettings, num_identities: int) -> MTRL:
+    """A model whose initial weights follow from the seed alone; the process's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return MTRL(settings.model_config(num_identities), pretrained=settings.pretrained)
+
+
+def averaged(model: MTRL, decay: float) -> AveragedModel | None:
+    """A moving average of weights and buffers; None for a decay of 0."""
+    if not decay:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """`"auto"` is bf16 where the processor computes in it (CUDA, CPUs with AVX512-BF16 or AMX), else fp32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return "bf16" if device.type == "cpu" and probe is not None and probe() else "fp32"
