@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TextIO
 
 import pytest
 
@@ -87,6 +88,40 @@ def test_mtrl_bench_passes_on_and_says_so_where_there_is_nothing(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="clone"):
         mtrl_main(["bench"])
+
+
+def test_within_a_time_every_section_has_a_process_and_one_that_fails_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for the processes: `data` gives a line, `step` gives one and hangs, `scale` fails."""
+    line = Line("data", "something", 4.0, 2.0, "other", "images/s", True, at=("growth, by size", 3))
+    values = {"packages": {"torch": "9"}, "device_type": "cuda", "lines": [line.to_dict()]}
+
+    def process(words: list[str], timeout: float, stderr: TextIO, stdout: int) -> SimpleNamespace:
+        assert words[1:4] == ["-m", "train", "bench"] and words[5:7] == ["--repeats", "2"] and timeout <= 60
+        if words[4] == "scale":
+            stderr.write("a warning\nno memory left\n")
+            return SimpleNamespace(returncode=1)
+        Path(words[-1]).write_text(json.dumps(values))
+        if words[4] == "step":
+            raise subprocess.TimeoutExpired(words, timeout)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", process)
+    target = tmp_path / "all.json"
+    flags = ["data", "step", "scale", "--minutes", "1", "--repeats", "2", "--json", str(target)]
+    assert command.main(flags) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("2.00x") == 2 and "cuda" in shown
+    written = json.loads(target.read_text())
+    assert [one["what"] for one in written["lines"]] == ["something"] * 2 and written["packages"] == {
+        "torch": "9"
+    }
+    assert "step was stopped" in written["problems"][0] and "1 of its lines" in written["problems"][0]
+    assert "scale failed: no memory left" in written["problems"][1]
+    assert command.main(["scale", *flags[3:]]) == 1
+    with pytest.raises(ValueError, match="minutes"):
+        command.main(["--minutes", "-1"])
 
 
 @pytest.mark.slow

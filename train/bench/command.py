@@ -13,6 +13,7 @@ import torch
 from mtrl import cli
 from mtrl.checkpoint import write_atomically
 from mtrl.device import pick_device
+from train.bench.limited import run
 from train.bench.plot import draw
 from train.bench.table import Line, Options, header
 from train.log import environment, processor
@@ -33,9 +34,16 @@ def main(argv: Sequence[str]) -> int:
     arguments = cli.arguments(_parser(), argv)
     if arguments.repeats < 1:
         raise ValueError(f"--repeats must be at least 1, not {arguments.repeats}")
+    if arguments.minutes is not None:
+        return _within(arguments)
     options = Options(pick_device(arguments.device), arguments.repeats, arguments.quick)
     device = _device_name(options.device)
-    about = environment() | {"processor": processor(), "device": device, "quick": options.quick}
+    about = environment() | {
+        "processor": processor(),
+        "device": device,
+        "device_type": options.device.type,
+        "quick": options.quick,
+    }
     print(
         f"{device}; {torch.get_num_threads()} threads; torch {torch.__version__}; median of {options.repeats}"
     )
@@ -50,6 +58,24 @@ def main(argv: Sequence[str]) -> int:
     if arguments.plot:
         draw(done, Path(arguments.plot))
     return 0
+
+
+def _within(arguments: argparse.Namespace) -> int:
+    """Every section in a process of its own, all together in the given time; 1 if none gave a line."""
+    if not arguments.minutes > 0:
+        raise ValueError(f"--minutes must be above 0, not {arguments.minutes}")
+    flags = [
+        "--repeats",
+        str(arguments.repeats),
+        "--device",
+        arguments.device,
+        *["--quick"] * arguments.quick,
+    ]
+    target = Path(arguments.json) if arguments.json else None
+    results = run(arguments.sections or list(SECTIONS), flags, 60 * arguments.minutes, target)
+    if arguments.plot and any(line.at for line in results.lines):
+        draw(results.lines, Path(arguments.plot))
+    return 0 if results.lines else 1
 
 
 def _all_lines(sections: Sequence[str], options: Options) -> Iterator[Line]:
@@ -68,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each figure (default: 5)")
     parser.add_argument("--quick", action="store_true", help="small sizes: to see it run, not to quote")
     parser.add_argument("--device", default="auto", help='"auto", "cpu", "cuda", ... (default: auto)')
+    parser.add_argument("--minutes", type=float, help="stop after this time; each section has its share, "
+                        "in a process of its own, and the table comes at the end")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write figures, versions and device here")
     parser.add_argument(
         "--plot", metavar="FILE", help="draw the growth that the section scale measures, as PNG"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import islice, repeat
 from pathlib import Path
 from time import perf_counter
 
@@ -54,6 +55,8 @@ def _case(name: str, settings: TrainSettings, options: Options) -> Iterator[Line
         rates = paired(bench.task(full), bench.task(base), options.repeats)
         yield Line("step", f"{shown}, mtrl (V|T|I)", *rates, "baseline (V|I), ours", "images/s", True,
                    _use(bench, full, options))  # fmt: skip
+        rates = paired(bench.loop(base, moving=True), bench.loop(base, moving=False), options.repeats)
+        yield Line("step", f"{shown}, with its data", *rates, "the same steps on one batch", "images/s", True)
         if base.precision == "bf16":
             rates = paired(bench.task(base), bench.task(bench.trainer(precision="fp32")), options.repeats)
             yield Line("step", f"{shown}, bf16", *rates, "fp32", "images/s", True)
@@ -92,6 +95,28 @@ class _Bench:
             return _rate(lambda: trainer._step(batch, LATE), batch, trainer.device)
 
         return step
+
+    def loop(self, trainer: Trainer, moving: bool) -> Task:
+        """Several steps as training does them: with the batches of an epoch, or on one that is ready."""
+        count = 20 if trainer.device.type == "cuda" else 3
+        augment = PairedAugment(augment_config(trainer.settings, erase=True))
+        ready, epochs = self.batch(trainer), iter(range(10**9))
+
+        def batches() -> Iterator[TrainBatch]:
+            while True:
+                yield from trainer.pipeline.epoch(next(epochs), augment)
+
+        def steps() -> float:
+            source = batches() if moving else repeat(ready)
+            began, images = perf_counter(), 0
+            for batch in islice(source, count):
+                trainer._step(batch, LATE)
+                images += len(batch.images)
+            if trainer.device.type == "cuda":
+                torch.cuda.synchronize(trainer.device)
+            return images / (perf_counter() - began)
+
+        return steps
 
     def plain(self) -> Task:
         """The yardstick, written for this benchmark after what public two-stream code does in a step."""
