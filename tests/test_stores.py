@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, load_file
 from torch.nn.functional import normalize
 
 from mtrl import Gallery
@@ -160,13 +160,15 @@ def test_the_cells_give_nearly_all(tmp_path: Path) -> None:
     exact, found = gallery.search(queries, 10)[1], store.search(queries, 10)[1]  # type: ignore[attr-defined]
     recall = np.mean([len(set(a.tolist()) & set(b.tolist())) for a, b in zip(exact, found, strict=True)]) / 10
     assert recall >= 0.98
-    (tmp_path / "faiss.index").write_bytes(b"damaged")
-    again = open_store(str(tmp_path))
-    assert torch.equal(again.search(queries, 10)[1], found)  # type: ignore[attr-defined]
-    record = json.loads((tmp_path / "faiss.json").read_text())
-    gallery.select(range(100)).save(tmp_path)  # the index is now of another state
+    cells = (tmp_path / "faiss.safetensors").read_bytes()
+    for damaged in (b"damaged", cells[:-5], cells[:-5] + b"\xff" * 5):
+        (tmp_path / "faiss.safetensors").write_bytes(damaged)
+        again = open_store(str(tmp_path))
+        assert torch.equal(again.search(queries, 10)[1], found)  # type: ignore[attr-defined]
+        assert all(map(torch.equal, load_file(tmp_path / "faiss.safetensors").values(), load(cells).values()))
+    gallery.select(range(100)).save(tmp_path)  # the cells are now of another state
     assert len(open_store(str(tmp_path)).find(queries[:1], 200)[0]) == 100
-    assert json.loads((tmp_path / "faiss.json").read_text()) != record
+    assert len(load_file(tmp_path / "faiss.safetensors")["places"]) == 100
 
 
 def test_times() -> None:

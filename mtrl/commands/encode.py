@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     features = model.encode(paths, args.modality, args.batch_size)
     metadata = {
         "format": "pt",
-        "names": json.dumps([str(path) for path in paths], ensure_ascii=False),
+        "names": json.dumps([str(path) for path in paths]),
         "modality": args.modality,
         "model": model.fingerprint(),
     }

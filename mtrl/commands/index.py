@@ -9,6 +9,7 @@ from mtrl import Gallery, load_pretrained
 from mtrl.commands.options import add_model_options
 from mtrl.commands.photos import read_photos
 from mtrl.demo.folder import remember_source
+from mtrl.retrieval.address import shown
 from mtrl.retrieval.store import COLLECTION, KINDS, create_store, open_store
 from mtrl.retrieval.where import Where
 
@@ -95,7 +96,7 @@ def _delete(args: argparse.Namespace) -> None:
             for where in (Where(names=args.delete_name), Where(identities=args.delete_identity))
             if where
         )
-        print(f"{count} images deleted, {len(store)} left in {args.output}")
+        print(f"{count} images deleted, {len(store)} left in {shown(args.output)}")
     finally:
         store.close()
 
@@ -125,7 +126,11 @@ def _index(args: argparse.Namespace) -> None:
         total = f"; {len(store)} in all" if args.add else ""
         if Path(args.output).is_dir():
             remember_source(Path(args.output), args.photos if args.photos.is_dir() else args.photos.parent)
-        print(f"{len(entries)} images, {model.dim} dimensions, written to {args.output}" + total + skipped)
+        print(
+            f"{len(entries)} images, {model.dim} dimensions, written to {shown(args.output)}"
+            + total
+            + skipped
+        )
     finally:
         if store is not None:
             store.close()

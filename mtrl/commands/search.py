@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         found = [
             {"query": str(q), "matches": [dataclasses.asdict(m) for m in matches]} for q, matches in answers
         ]
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(found, indent=1))
         return 0
     for query, matches in answers:
         print(query)
@@ -63,7 +63,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _row(match: Match) -> str:
-    identity = "" if match.identity is None else f"  identity {match.identity}"
+    identity = "" if match.identity is None else f"  identity {_plain(str(match.identity))}"
     camera = "" if match.camera is None else f"  camera {match.camera}"
     time = "" if match.time is None else f"  {format_time(match.time)}"
-    return f"{match.rank:4d}  {match.score:6.3f}  {match.name}{identity}{camera}{time}"
+    return f"{match.rank:4d}  {match.score:6.3f}  {_plain(match.name)}{identity}{camera}{time}"
+
+
+def _plain(text: str) -> str:
+    """Names come from files and from strangers' galleries: what a terminal could take for a command is spelt out."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

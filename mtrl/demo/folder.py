@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hmac
 import json
+import os
+import secrets
+import warnings
 from pathlib import Path
 from typing import Any
 
-from mtrl.checkpoint import write_atomically
 from mtrl.config import Modality
+from mtrl.data.synthetic.cache import cache_root
 from mtrl.retrieval.gallery import Gallery
+from mtrl.untrusted import parse_json, read_limited
+from mtrl.writing import write_atomically
 
 MANIFEST = "manifest.json"
 INDEX = "gallery.json"
@@ -60,42 +67,81 @@ def is_index(folder: Path) -> bool:
 
 
 def remember_source(index: Path, folder: Path) -> None:
-    """Notes in an index that pictures of it lie in `folder`, so that the page can show them."""
-    folders = [str(folder.resolve()), *_sources(index)]
-    write_atomically(index / SOURCES, json.dumps(list(dict.fromkeys(folders))).encode())
+    """Notes in an index that pictures of it lie in `folder`, so that the page can show them.
+
+    The note carries a seal of this machine's user: an index from elsewhere cannot point at files here. Where no key for
+    seals can be kept, the page will not show the pictures; a warning says so.
+    """
+    folders = list(dict.fromkeys([str(folder.resolve()), *_sources(index)]))
+    try:
+        note = {"folders": folders, "seal": _seal(folders)}
+    except OSError as error:
+        warnings.warn(
+            f"the page will not show the pictures of {index}: {error}; set MTRL_CACHE", stacklevel=2
+        )
+        return
+    write_atomically(index / SOURCES, json.dumps(note).encode())
 
 
 def _sources(index: Path) -> list[str]:
+    """The folders noted by `remember_source` here; none where somebody else noted them."""
     path = index / SOURCES
     if not path.is_file():
         return []
     try:
-        folders = json.loads(path.read_text(encoding="utf-8"))
+        note = parse_json(read_limited(path))
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}; build the index again") from error
+        raise ValueError(f"{path} is damaged: {error}; build the index again") from error
+    folders, seal = (note.get("folders"), note.get("seal")) if isinstance(note, dict) else (None, None)
     if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
-        raise ValueError(f"{path} must hold a list of folders; build the index again")
-    return folders
+        return []
+    try:
+        return folders if isinstance(seal, str) and hmac.compare_digest(seal, _seal(folders)) else []
+    except (OSError, TypeError):
+        return []
+
+
+def _seal(folders: list[str]) -> str:
+    """A keyed digest of the folders. The key is made once, for this user, and never leaves the cache folder."""
+    path = cache_root(None) / "index.key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise OSError(f"{path} is damaged; delete it, and index the pictures again")
+    return hmac.new(key, json.dumps(folders).encode(), "sha256").hexdigest()
 
 
 def _from_index(folder: Path) -> list[Picture]:
     index = Gallery.load(folder)
     if not len(index):
         raise ValueError(f"the index {folder} holds no pictures")
-    roots = [Path(source) for source in _sources(folder)] or [folder]
+    roots = [Path(source) for source in _sources(folder)]
     identities = index.identities or (None,) * len(index)
     cameras = index.cameras or (None,) * len(index)
     return [
-        Picture(name, _first_there([root / name for root in roots]), index.modality, identity, camera)
+        Picture(name, _place(folder, roots, name), index.modality, identity, camera)
         for name, identity, camera in zip(index.names, identities, cameras, strict=True)
     ]
 
 
-def _first_there(paths: list[Path]) -> Path:
-    """Where one of several is a file; the first where none is."""
-    if len(paths) == 1:
-        return paths[0]
-    return next((path for path in paths if path.is_file()), paths[0])
+def _place(index: Path, roots: list[Path], name: str) -> Path:
+    """Where the picture of that name lies: below one of the roots, or in the index's own folder, links resolved.
+
+    A path that does not exist for a name that leads elsewhere: the index may be a stranger's.
+    """
+    inside = [
+        root / name for root in roots if ".." not in Path(name).parts and (root / name).is_relative_to(root)
+    ]
+    if len(inside) == 1:
+        return inside[0]
+    with contextlib.suppress(OSError, ValueError):
+        if (index / name).resolve().is_relative_to(index.resolve()):
+            inside.append(index / name)
+    return next((path for path in inside if path.is_file()), index / INDEX / "not in this index")
 
 
 def _from_manifest(manifest: Path) -> list[Picture]:

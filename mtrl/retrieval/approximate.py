@@ -1,33 +1,33 @@
 """Approximate search with faiss (optional): an inverted file of k-means cells (Jegou et al., "Product quantization
 for nearest neighbor search", 2011) beside a gallery. A query looks into the cells whose centres are nearest.
 
-The index holds the features in float16 and is derived from the gallery: where it is missing, damaged or of another
-state of the gallery, it is built anew. Filtered searches are exact, over the rows that fit.
+faiss's own file format is not used, since its reader believes what a file says: the centres and each image's cell are
+stored as safetensors, and the index (features in float16) is filled from them and the gallery when it is opened. Where
+they are missing, damaged or of another state of the gallery, they are made anew. Filtered searches are exact, over the
+rows that fit.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import dataclasses
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
-from mtrl.checkpoint import tensor_digest, write_atomically
+from mtrl.checkpoint import tensor_digest
 from mtrl.retrieval.checks import checked_queries
 from mtrl.retrieval.gallery import Gallery, Match
-from mtrl.retrieval.store import check_names, merged, without
+from mtrl.retrieval.store import CELLS, ExactStore
 from mtrl.retrieval.where import Where
+from mtrl.untrusted import open_tensors, outline
+from mtrl.writing import write_atomically
 
-if TYPE_CHECKING:
-    from mtrl.model import MTRL
-
-RECORD = "faiss.json"
-INDEX = "faiss.index"
-FORMAT = "mtrl-faiss-1"
+FORMAT = "mtrl-faiss-2"
 MAX_CELLS = 4096
 PER_CELL = 64  # images of an average cell at least, and those that its centre is learnt from
 SEARCHED = 16  # a query looks into one cell of so many, and into 8 at least: more is slower and misses less
@@ -35,69 +35,40 @@ _BLOCK_ROWS = 1 << 14
 
 
 def is_approximate(folder: str | Path) -> bool:
-    """Is there an index of this kind in the folder?"""
-    return (Path(folder) / RECORD).is_file()
+    """Are there cells of this kind in the folder?"""
+    return (Path(folder) / CELLS).is_file()
 
 
-class ApproximateStore:
-    """A folder with a gallery and a faiss index over it.
-
-    Raises ImportError without faiss, otherwise as `Gallery.load`.
-    """
+class ApproximateStore(ExactStore):
+    """A folder with a gallery and its cells. Raises ImportError without faiss, otherwise as `Gallery.load`."""
 
     def __init__(self, folder: str | Path) -> None:
         _faiss()
-        self.folder = Path(folder)
-        self.gallery = Gallery.load(self.folder)
-        self._index = _read_index(self.folder, self.gallery)
+        self._guard = threading.Lock()  # faiss must not search and add at once
+        self._cells: Cells | None = None
+        self._index: Any = None
+        super().__init__(folder)
         if self._index is None:
-            self._rebuild()
-
-    @classmethod
-    def create(cls, folder: str | Path, entries: Gallery) -> ApproximateStore:
-        """A folder with these entries and their index; a gallery that stood there is replaced."""
-        check_names(entries)
-        _faiss()
-        entries.save(folder)
-        return cls(folder)
-
-    def __len__(self) -> int:
-        return len(self.gallery)
-
-    def check_model(self, model: MTRL) -> None:
-        self.gallery.check_model(model)
-
-    def put(self, entries: Gallery) -> None:
-        grown = merged(self.gallery, entries)
-        replaced = len(grown) < len(self.gallery) + len(entries)
-        grown.save(self.folder)
-        self.gallery = grown
-        if replaced:  # rows have moved
-            self._rebuild()
-        else:
-            _append(self._index, entries.features)
-            _write_index(self.folder, self.gallery, self._index)
-
-    def delete(self, where: Where) -> int:
-        kept = without(self.gallery, where)
-        count = len(self.gallery) - len(kept)
-        if count:
-            kept.save(self.folder)
-            self.gallery = kept
-            self._rebuild()
-        return count
+            with self._changing():
+                self._load()  # another process may just have made them
+                if self._index is None:
+                    self._renew()
 
     def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
-        return self.gallery.describe(*self.search(features, k, where))
+        with self._guard:
+            return self.gallery.describe(*self._search(features, k, where))
 
     def search(self, features: Tensor, k: int = 10, where: Where | None = None) -> tuple[Tensor, Tensor]:
         """As `Gallery.search`; without a filter a few of the nearest may be missed. Scores are exact cosines."""
+        with self._guard:
+            return self._search(features, k, where)
+
+    def _search(self, features: Tensor, k: int, where: Where | None) -> tuple[Tensor, Tensor]:
         if where or not len(self.gallery):
             return self.gallery.search(features, k, where)
         queries = checked_queries(features, self.gallery.features.shape[1], k)
         k = min(k, len(self.gallery))
-        faiss = _faiss()
-        width = faiss.SearchParametersIVF(nprobe=max(8, self._index.nlist // SEARCHED))
+        width = _faiss().SearchParametersIVF(nprobe=max(8, self._index.nlist // SEARCHED))
         found = torch.from_numpy(self._index.search(queries.numpy(), k, params=width)[1])
         if bool((found < 0).any()):  # fewer than k in the cells
             return self.gallery.search(features, k)
@@ -106,27 +77,84 @@ class ApproximateStore:
         scores, order = scores.sort(dim=1, descending=True, stable=True)
         return scores, found.gather(1, order)
 
-    def close(self) -> None:
-        pass
+    def _load(self) -> None:
+        with self._guard:
+            super()._load()
+            self._cells = _read_cells(self.folder, self.gallery)
+            self._index = None if self._cells is None else _filled(self.gallery.features, self._cells)
 
-    def _rebuild(self) -> None:
-        self._index = _built(self.gallery.features)
-        _write_index(self.folder, self.gallery, self._index)
+    def _replace(self, gallery: Gallery) -> None:
+        with self._guard:
+            before = self.gallery
+            super()._replace(gallery)
+            new = gallery.features[len(before) :]
+            unmoved = len(before) > 0 and gallery.names[: len(before)] == before.names
+            if self._cells is not None and unmoved:
+                places = _nearest_cells(new, self._cells.centres)
+                self._cells = Cells(self._cells.centres, torch.cat([self._cells.places, places]))
+                _append(self._index, new, places)
+                _write_cells(self.folder, gallery, self._cells)
+            else:
+                self._renew()
+
+    def _renew(self) -> None:
+        self._cells = _learnt(self.gallery.features)
+        self._index = _filled(self.gallery.features, self._cells)
+        _write_cells(self.folder, self.gallery, self._cells)
 
 
-def _built(features: Tensor) -> Any:
-    """A new index. k-means is seeded: the same features give the same cells."""
-    faiss = _faiss()
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cells:
+    """centres float32 [C,D]; places int32 [N], the cell of each row of the gallery."""
+
+    centres: Tensor
+    places: Tensor
+
+
+def _learnt(features: Tensor) -> Cells:
+    """New cells. k-means is seeded: the same features give the same cells."""
     count, dim = features.shape
     cells = max(1, min(MAX_CELLS, count // PER_CELL, round(4 * count**0.5)))
-    index = faiss.index_factory(dim, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    if not count:
+        return Cells(torch.zeros(1, dim), torch.zeros(0, dtype=torch.int32))
+    rows = torch.randperm(count, generator=torch.Generator().manual_seed(0))[: cells * PER_CELL]
+    index = _empty(dim, cells)
     index.cp.spherical = True
     index.cp.niter = 10
-    if count:
-        rows = torch.randperm(count, generator=torch.Generator().manual_seed(0))[: cells * PER_CELL]
-        index.train(features[rows.sort().values].float().numpy())
-        _append(index, features)
+    index.train(features[rows.sort().values].float().numpy())
+    centres = torch.from_numpy(index.quantizer.reconstruct_n(0, cells))
+    return Cells(centres, _nearest_cells(features, centres))
+
+
+def _nearest_cells(features: Tensor, centres: Tensor) -> Tensor:
+    """int32 [N]: the centre with the greatest product, for each row."""
+    index = _faiss().IndexFlatIP(centres.shape[1])
+    index.add(centres.numpy())
+    found = [
+        index.search(block.float().numpy(), 1)[1][:, 0] for block in features.split(_BLOCK_ROWS) if len(block)
+    ]
+    return torch.from_numpy(np.concatenate(found or [np.zeros(0, np.int64)]).astype(np.int32))
+
+
+def _filled(features: Tensor, cells: Cells) -> Any:
+    index = _empty(features.shape[1], len(cells.centres))
+    index.quantizer.add(cells.centres.numpy())
+    index.is_trained = True  # by its centres; float16 has nothing to learn
+    _append(index, features, cells.places)
     return index
+
+
+def _append(index: Any, features: Tensor, places: Tensor) -> None:
+    pointer = _faiss().swig_ptr
+    for block, cells in zip(features.split(_BLOCK_ROWS), places.split(_BLOCK_ROWS), strict=True):
+        if len(block):
+            rows, numbers = np.ascontiguousarray(block.float().numpy()), cells.long().numpy()
+            index.add_core(len(rows), pointer(rows), None, pointer(numbers))
+
+
+def _empty(dim: int, cells: int) -> Any:
+    faiss = _faiss()
+    return faiss.index_factory(dim, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
 
 
 def _faiss() -> Any:
@@ -139,37 +167,36 @@ def _faiss() -> Any:
     return faiss
 
 
-def _append(index: Any, features: Tensor) -> None:
-    for block in features.split(_BLOCK_ROWS):
-        if len(block):
-            index.add(np.ascontiguousarray(block.float().numpy()))
-
-
-def _write_index(folder: Path, gallery: Gallery, index: Any) -> None:
-    """The index, then the record that says which gallery it is of: cut off in between, it is built anew."""
-    content = _faiss().serialize_index(index).tobytes()
+def _write_cells(folder: Path, gallery: Gallery, cells: Cells) -> None:
+    """The cells with the checksums of theirs and of the features they are of: cut off before, they are made anew."""
+    tensors = {"centres": cells.centres, "places": cells.places}
     record = {
         "format": FORMAT,
         "gallery": tensor_digest({"features": gallery.features}),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "cells": tensor_digest(tensors),
     }
-    write_atomically(folder / INDEX, content)
-    write_atomically(folder / RECORD, json.dumps(record).encode())
+    write_atomically(folder / CELLS, save(tensors, metadata=record))
 
 
-def _read_index(folder: Path, gallery: Gallery) -> Any:
-    """The stored index, or None when it is not there, damaged, or of another state of the gallery."""
+def _read_cells(folder: Path, gallery: Gallery) -> Cells | None:
+    """The stored cells, or None when they are not there, damaged, or of another state of the gallery."""
+    count, dim = gallery.features.shape
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        content = (folder / INDEX).read_bytes()
+        with open_tensors(folder / CELLS) as file:
+            shapes = outline(file)
+            centres = shapes.get("centres", ("", ()))[1]
+            right = {"centres": ("F32", (*centres[:1], dim)), "places": ("I32", (count,))}
+            if shapes != right or not 1 <= centres[0] <= MAX_CELLS:
+                return None
+            tensors = {name: file.get_tensor(name) for name in right}
+            record = file.metadata()
     except (OSError, ValueError):
         return None
     expected = {
         "format": FORMAT,
         "gallery": tensor_digest({"features": gallery.features}),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "cells": tensor_digest(tensors),
     }
-    # The checksum comes first: faiss itself believes what an index file says.
-    if record != expected:
-        return None
-    return _faiss().deserialize_index(np.frombuffer(content, dtype=np.uint8))
+    places = tensors["places"]
+    inside = not count or (int(places.min()) >= 0 and int(places.max()) < len(tensors["centres"]))
+    return Cells(**tensors) if record == expected and inside else None

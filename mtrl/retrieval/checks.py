@@ -15,8 +15,13 @@ _CHECKED_ROWS = 1 << 14
 
 
 def check_same_model(known: str, new: str) -> None:
-    """Raises ValueError for two fingerprints that are known and differ."""
-    if known and new and known != new:
+    """Raises ValueError for features that are not from the model with the fingerprint `known`; "" passes all."""
+    if known and not new:
+        raise ValueError(
+            "this gallery remembers its model, the new features name none; make them with Gallery.build, or pass "
+            "model=model.fingerprint() to Gallery"
+        )
+    if known and known != new:
         raise ValueError(
             "this gallery was made with another model, whose features cannot be compared; build it again"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -30,20 +31,43 @@ def write_gallery(folder: Path, features: Tensor, labels: Mapping[str, Any]) -> 
     digest = tensor_digest(tensors)
     folder.mkdir(parents=True, exist_ok=True)
     path = _features_file(folder, digest)
-    if not path.is_file():
-        write_atomically(path, save(tensors, metadata={"format": "pt"}))
+    # Also where such a file is there already: it may be the damaged one that is built again.
+    write_atomically(path, save(tensors, metadata={"format": "pt"}))
     table = {"format": FORMAT, "sha256": digest, **labels}
-    write_atomically(folder / TABLE, json.dumps(table, ensure_ascii=False).encode())
+    write_atomically(
+        folder / TABLE, json.dumps(table).encode()
+    )  # ASCII: a file's name need not be valid text
     for stale in folder.glob("features-*.safetensors"):
         if stale != path:
-            stale.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows keeps files that are mapped
+                stale.unlink()
 
 
 def read_gallery(folder: Path) -> tuple[Tensor, dict[str, Any]]:
     """(features, table) of a folder. The features are mapped into memory: the file is read where it is needed.
 
-    Raises FileNotFoundError when it is not there, ValueError when it is damaged.
+    A writer may replace both while they are read: then they are read again. Raises FileNotFoundError when the gallery
+    is not there, ValueError when it is damaged.
     """
+    while True:
+        before = table_state(folder)
+        try:
+            return _read(folder)
+        except (ValueError, OSError):
+            if table_state(folder) == before:
+                raise
+
+
+def table_state(folder: Path) -> tuple[int, ...]:
+    """Changes whenever a gallery is written; () where there is none."""
+    try:
+        state = (folder / TABLE).stat()
+    except OSError:
+        return ()
+    return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def _read(folder: Path) -> tuple[Tensor, dict[str, Any]]:
     if not (folder / TABLE).is_file():
         raise FileNotFoundError(
             f"{folder} is no gallery: it lacks {TABLE}; make one with `python -m mtrl index IMAGES --output DIR`"

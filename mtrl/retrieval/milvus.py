@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from mtrl.config import Modality
+from mtrl.retrieval.address import TOKEN, is_address, redacted, shown
 from mtrl.retrieval.checks import check_same_model, checked_queries
 from mtrl.retrieval.gallery import Gallery, Match
 from mtrl.retrieval.store import COLLECTION, check_names
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 FILES = "milvus.db"
 RECORD = "mtrl"
 FORMAT = "mtrl-milvus-1"
-TOKEN = "MILVUS_TOKEN"
 MAX_TEXT = 1024
 _BATCH = 1000
 _FIELDS = ["name", "identity", "camera", "time"]
@@ -34,7 +35,7 @@ _FIELDS = ["name", "identity", "camera", "time"]
 
 def is_milvus(target: str | Path) -> bool:
     """Is this the address of a server, or a folder with an embedded database?"""
-    return _is_address(target) or (Path(target) / FILES).exists()
+    return is_address(target) or (Path(target) / FILES).exists()
 
 
 class MilvusStore:
@@ -49,15 +50,16 @@ class MilvusStore:
         self.target, self.collection = target, collection
         if not is_milvus(target):
             raise FileNotFoundError(
-                f"{target} holds no Milvus database; make one with `index --store milvus`"
+                f"{shown(target)} holds no Milvus database; make one with `index --store milvus`"
             )
         self._client = _connect(target)
         try:
-            record = _record(self._client, collection, target)
-            self.model = str(record["model"])
-            self.modality = Modality.parse(str(record["modality"]))
-            self.dim = int(record["dim"])
-            self._client.load_collection(collection)
+            with _answering(target):
+                record = _record(self._client, collection, target)
+                self.model = str(record["model"])
+                self.modality = Modality.parse(str(record["modality"]))
+                self.dim = int(record["dim"])
+                self._client.load_collection(collection)
         except BaseException:
             self.close()
             raise
@@ -67,23 +69,29 @@ class MilvusStore:
         """A new collection with these entries. Raises ValueError where one of that name exists."""
         check_names(entries)
         _check_texts(entries)
-        if not _is_address(target):
+        if not is_address(target):
             Path(target).mkdir(parents=True, exist_ok=True)
         client = _connect(target)
         try:
-            if client.has_collection(collection):
-                raise ValueError(
-                    f"{target} has a collection {collection!r} already; add to it, or choose another name"
-                )
-            _create(client, collection, entries, embedded=not _is_address(target))
+            with _answering(target):
+                if client.has_collection(collection):
+                    raise ValueError(
+                        f"{shown(target)} has a collection {collection!r} already; add to it, or choose another name"
+                    )
+                _create(client, collection, entries, embedded=not is_address(target))
         finally:
             client.close()
         store = cls(target, collection)
-        store.put(entries)
+        try:
+            store.put(entries)
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def __len__(self) -> int:
-        rows = self._client.query(self.collection, filter="", output_fields=["count(*)"])
+        with _answering(self.target):
+            rows = self._client.query(self.collection, filter="", output_fields=["count(*)"])
         return int(rows[0]["count(*)"])
 
     def check_model(self, model: MTRL) -> None:
@@ -100,17 +108,19 @@ class MilvusStore:
             )
         if entries.modality != self.modality:
             raise ValueError(f"the database is {self.modality.name.lower()}, the new images are not")
-        for start in range(0, len(entries), _BATCH):
-            rows = range(start, min(start + _BATCH, len(entries)))
-            self._client.upsert(self.collection, [_row(entries, row) for row in rows])
-        self._client.flush(self.collection)
+        with _answering(self.target):
+            for start in range(0, len(entries), _BATCH):
+                rows = range(start, min(start + _BATCH, len(entries)))
+                self._client.upsert(self.collection, [_row(entries, row) for row in rows])
+            self._client.flush(self.collection)
 
     def delete(self, where: Where) -> int:
         if not where:
             raise ValueError("say which entries to delete: by name, identity, camera or time")
         before = len(self)
-        self._client.delete(self.collection, filter=expression(where))
-        self._client.flush(self.collection)
+        with _answering(self.target):
+            self._client.delete(self.collection, filter=expression(where))
+            self._client.flush(self.collection)
         return before - len(self)
 
     def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
@@ -119,13 +129,14 @@ class MilvusStore:
             raise ValueError("the gallery is empty; add images to it first")
         if not len(queries):
             return []
-        found = self._client.search(
-            self.collection,
-            data=list(queries.numpy()),
-            limit=k,
-            filter=expression(where or Where()),
-            output_fields=_FIELDS,
-        )
+        with _answering(self.target):
+            found = self._client.search(
+                self.collection,
+                data=list(queries.numpy()),
+                limit=k,
+                filter=expression(where or Where()),
+                output_fields=_FIELDS,
+            )
         return [_matches(hits) for hits in found]
 
     def close(self) -> None:
@@ -171,24 +182,40 @@ def _check_texts(entries: Gallery) -> None:
         _check_text(str(identity))
 
 
-def _is_address(target: str | Path) -> bool:
-    return str(target).startswith(("http://", "https://"))
-
-
 def _connect(target: str | Path) -> Any:
     try:
         from pymilvus import MilvusClient
-        from pymilvus.exceptions import MilvusException
+        from pymilvus.exceptions import ConnectionConfigException
     except ImportError as error:
         raise ImportError(
             'this store needs Milvus: pip install "pymilvus[milvus-lite]>=3,<4" (or mtrl[milvus])'
         ) from error
-    try:
-        if _is_address(target):
+    with _answering(target):
+        if is_address(target):
             return MilvusClient(str(target), token=os.environ.get(TOKEN, ""))
-        return MilvusClient(str(Path(target) / FILES))
-    except (MilvusException, OSError, RuntimeError, ConnectionError) as error:
-        raise OSError(f"the Milvus database at {target} cannot be opened: {error}") from error
+        try:
+            return MilvusClient(str(Path(target) / FILES))
+        except ConnectionConfigException as error:  # says nothing more
+            raise OSError(
+                f"the Milvus database at {target} cannot be opened: another process has it open, or it is damaged"
+            ) from error
+
+
+@contextmanager
+def _answering(target: str | Path) -> Iterator[None]:
+    """Errors of the database become OSError with its address, less any password in it."""
+    try:
+        yield
+    except (
+        Exception
+    ) as error:  # MilvusException, and whatever else the embedded engine meets in damaged files
+        said = redacted(str(error), target)
+        if isinstance(error, (ValueError, OSError)) and said == str(error):
+            raise
+        raise OSError(
+            f"the Milvus database at {shown(target)} does not answer as it should ({said}); is it reachable, and its "
+            "collection whole?"
+        ) from None  # the original error may hold the password
 
 
 def _create(client: Any, collection: str, entries: Gallery, embedded: bool) -> None:
@@ -223,7 +250,7 @@ def _create(client: Any, collection: str, entries: Gallery, embedded: bool) -> N
 def _record(client: Any, collection: str, target: str | Path) -> dict[str, Any]:
     if not client.has_collection(collection):
         known = ", ".join(client.list_collections()) or "none"
-        raise FileNotFoundError(f"{target} has no collection {collection!r}; there are: {known}")
+        raise FileNotFoundError(f"{shown(target)} has no collection {collection!r}; there are: {known}")
     about = client.describe_collection(collection)
     try:
         text = (about.get("properties") or {}).get(RECORD)
@@ -232,7 +259,7 @@ def _record(client: Any, collection: str, target: str | Path) -> dict[str, Any]:
             return dict(record)
     except (ValueError, KeyError, TypeError):
         pass
-    raise ValueError(f"the collection {collection!r} at {target} is no gallery of this library")
+    raise ValueError(f"the collection {collection!r} at {shown(target)} is no gallery of this library")
 
 
 def _row(entries: Gallery, row: int) -> dict[str, Any]:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from torch import Tensor
 
+from mtrl.data.lock import only_one
 from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.gallery_file import TABLE, table_state
 from mtrl.retrieval.where import Where
+from mtrl.writing import remove_partial
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from mtrl.model import MTRL
 
 KINDS = ("exact", "faiss", "milvus")
 COLLECTION = "mtrl"
+CELLS = "faiss.safetensors"  # of an approximate store; exact ones have none
+WAITING = "another process is changing this gallery; waiting for it"
 
 
 class Store(Protocol):
@@ -50,17 +59,24 @@ class Store(Protocol):
 
 
 class ExactStore:
-    """A folder with a gallery, searched exactly. Every change writes the folder anew, atomically."""
+    """A folder with a gallery, searched exactly. Every change writes the folder anew, atomically.
+
+    Changes of several processes take turns and add up. What is searched is the state at opening, or at the last
+    change made here.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.gallery = Gallery.load(self.folder)
+        self._load()
 
     @classmethod
-    def create(cls, folder: str | Path, entries: Gallery) -> ExactStore:
+    def create(cls, folder: str | Path, entries: Gallery) -> Self:
         """A folder with these entries; a gallery that stood there is replaced."""
         check_names(entries)
-        entries.save(folder)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with only_one(Path(folder), WAITING):
+            entries.save(folder)
+            (Path(folder) / CELLS).unlink(missing_ok=True)
         return cls(folder)
 
     def __len__(self) -> int:
@@ -70,22 +86,39 @@ class ExactStore:
         self.gallery.check_model(model)
 
     def put(self, entries: Gallery) -> None:
-        self.gallery = merged(self.gallery, entries)
-        self.gallery.save(self.folder)
+        with self._changing():
+            self._replace(merged(self.gallery, entries))
 
     def delete(self, where: Where) -> int:
-        kept = without(self.gallery, where)
-        count = len(self.gallery) - len(kept)
-        if count:
-            self.gallery = kept
-            kept.save(self.folder)
-        return count
+        with self._changing():
+            kept = without(self.gallery, where)
+            count = len(self.gallery) - len(kept)
+            if count:
+                self._replace(kept)
+            return count
 
     def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
         return self.gallery.find(features, k, where)
 
     def close(self) -> None:
         pass
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Nobody else changes the folder meanwhile; what others have changed before is read first."""
+        with only_one(self.folder, WAITING):
+            remove_partial(self.folder, [TABLE, "features-*", CELLS])
+            if table_state(self.folder) != self._seen:
+                self._load()
+            yield
+
+    def _load(self) -> None:
+        self._seen = table_state(self.folder)
+        self.gallery = Gallery.load(self.folder)
+
+    def _replace(self, gallery: Gallery) -> None:
+        gallery.save(self.folder)
+        self.gallery, self._seen = gallery, table_state(self.folder)
 
 
 def create_store(kind: str, target: str, entries: Gallery, collection: str = COLLECTION) -> Store:
