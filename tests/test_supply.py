@@ -19,10 +19,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPORTED_AS = {"PIL": "pillow", "yaml": "pyyaml", "faiss": "faiss-cpu"}
-WITH = {
-    "starlette": "gradio",
-    "python_multipart": "gradio",
-}  # imported, and required by the package beside it
+# Imported, and required by the package beside it.
+WITH = {"starlette": "gradio", "python_multipart": "gradio", "typing_extensions": "torch"}
 # Permissive, or file by file (MPL): none asks a program that uses the package to be under its licence.
 ALLOWED = re.compile(
     r"(3-clause )?bsd( license|-2-clause|-3-clause)?|0bsd|mit( license)?|mit-cmu|cmu license \(mit-cmu\)|zlib|isc"
