@@ -13,6 +13,7 @@ from safetensors.torch import load, load_file
 from torch.nn.functional import normalize
 
 from mtrl import Gallery
+from mtrl.checkpoint import tensor_digest
 from mtrl.retrieval.store import create_store, open_store
 from mtrl.retrieval.where import Where, format_time, parse_time
 
@@ -165,7 +166,7 @@ def test_the_cells_give_nearly_all(tmp_path: Path) -> None:
         (tmp_path / "faiss.safetensors").write_bytes(damaged)
         again = open_store(str(tmp_path))
         assert torch.equal(again.search(queries, 10)[1], found)  # type: ignore[attr-defined]
-        assert all(map(torch.equal, load_file(tmp_path / "faiss.safetensors").values(), load(cells).values()))
+        assert tensor_digest(load_file(tmp_path / "faiss.safetensors")) == tensor_digest(load(cells))
     gallery.select(range(100)).save(tmp_path)  # the cells are now of another state
     assert len(open_store(str(tmp_path)).find(queries[:1], 200)[0]) == 100
     assert len(load_file(tmp_path / "faiss.safetensors")["places"]) == 100
