@@ -65,9 +65,9 @@ def explained(error: OSError, path: Path) -> OSError:
     else:
         advice = "check the disk, or choose another folder"
     reason = error.strerror or str(error)
-    return type(error)(
-        error.errno, f"{path} cannot be written ({reason}); {advice}. What stood there is unchanged"
-    )
+    made = type(error)(f"{path} cannot be written ({reason}); {advice}. What stood there is unchanged")
+    made.errno = error.errno  # not as an argument, which would put "[Errno 28]" before the sentence
+    return made
 
 
 def remove_partial(folder: Path, names: Iterable[str]) -> None:
