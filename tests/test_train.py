@@ -152,7 +152,9 @@ def test_a_killed_process_leaves_what_resume_needs(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "--resume" in errors and "Traceback" not in errors
-    reached = json.loads(safe_open(run / "last" / "state.safetensors", "pt").metadata()["progress"])["step"]
+    reached = json.loads(safe_open(run / "last" / "state.safetensors", "pt").metadata()["facts"])["progress"][
+        "step"
+    ]
     assert reached > 0
     ended = subprocess.run(
         [*command[:5], "--epochs", "1", *flags[4:], "--resume"], cwd=root, capture_output=True
