@@ -243,8 +243,8 @@ def summarise(outcomes: list[Outcome], noise: list[str]) -> int:
     usual = statistics.median(outcome.memory for outcome in outcomes)
     print(f"slowest, all ways in together: {slow.number} ({slow.kind}), {slow.seconds:.2f} s")
     print(f"peak memory: {large.number} ({large.kind}), {large.memory:.0f} MB; median {usual:.0f} MB")
-    native = sum(line.startswith(("TIFF", "JPEG", "Missing", "LZW", "Zlib", "Pack")) for line in noise)
-    print(f"{len(noise)} lines on stderr, {native} of them libtiff's own")
+    native = sum(bool(re.match(r"[\w.]+: ", line)) for line in noise)
+    print(f"{len(noise)} lines on stderr in this part, {native} of them libtiff's own")
     print("\n".join(f"  {line[:160]}" for line in dict.fromkeys(noise)))
     failed = [outcome for outcome in outcomes if outcome.failures]
     for outcome in failed[:50]:

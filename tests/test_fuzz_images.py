@@ -43,8 +43,10 @@ def test_the_script_finds_nothing_and_prints_no_flood() -> None:
     arguments = [sys.executable, "-m", "tests.fuzz_images", "--count", "200", "--seed", "2"]
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.returncode == 0 and "0 failures" in done.stdout, done.stdout + done.stderr
-    lines = next(line for line in done.stdout.splitlines() if "lines on stderr" in line).split()
-    assert lines[0] == lines[4]  # libtiff writes some itself; nothing else does
+    said = done.stdout.replace(
+        "DecompressionBombWarning", ""
+    )  # Pillow's, once per size; the picture is refused
+    assert "Warning" not in said and "Traceback" not in said, said
 
 
 def test_metadata_in_very_many_parts_is_refused(tmp_path: Path) -> None:
