@@ -16,9 +16,18 @@ USES = """\
 For research on visible-infrared person re-identification: comparing methods, teaching, reproducing figures.
 
 **Not for** watching, tracking or identifying people without their knowledge, for decisions about a person (access,
-work, policing), or for inferring origin, health, belief or any other trait. An embedding of a person's image is
-biometric data: use it only with people who know of it and agree, or where a law that names this use allows it. A high
-score is a resemblance under this model, not a proof of identity. `docs/responsible-use.md` of the library says more."""
+work, credit, insurance, border, policing), for inferring origin, health, belief or any other trait, for images that
+were taken against somebody's terms, or as evidence: a high score is a resemblance under this model, not a proof of
+identity. An embedding of a person's image is biometric data: use it only with people who know of it and agree, or where
+a law that names this use allows it. `docs/responsible-use.md` of the library says more."""
+PRIVACY = """\
+- **In these files**: weights and settings. No image, name or embedding of the people it was trained on; but weights
+  remember something of their data, so those of real people's images are personal data too.
+- **While it embeds**: images are read and forgotten. Nothing is written, logged or sent anywhere.
+- **In a gallery that you save**: embeddings, names of files and, where you gave them, identities and cameras, until
+  you delete it. Deleting the images does not delete it. Set a term for both before you start.
+- **On the demo page** (`python app.py`): an uploaded picture is deleted when the visit ends, half an hour after it
+  came at the latest."""
 CITATION = f"""\
 The idea is that of the paper; the formulas are this project's own.
 
@@ -94,6 +103,7 @@ def model_card(config: ModelConfig, facts: CardFacts | None = None) -> str:
     if rows:
         sections.append("## Training\n\n" + "\n".join(rows))
     sections.append("## Intended use\n\n" + USES)
+    sections.append("## Privacy\n\n" + PRIVACY)
     sections.append("## Limits\n\n" + "\n".join(f"- {_line(limit)}" for limit in (*LIMITS, *facts.limits)))
     sections += closing_sections(facts.license)
     return "\n\n".join(sections) + "\n"

@@ -284,6 +284,9 @@ def test_files_of_the_server_cannot_be_named_as_pictures(
         assert server.ask("POST", "/gradio_api/call/v2/encode", json.dumps(body).encode())[0] == 400
     join = {"data": [file_data(str(image)), "auto"], "fn_index": 0, "session_hash": "x"}
     assert server.ask("POST", "/gradio_api/queue/join", json.dumps(join).encode())[0] == 400
+    for scheme in ("http", "HTTPS", "file", "ftp"):  # to programs that speak MCP
+        said = {"method": "tools/call", "params": {"arguments": {"image": f"{scheme}://{address[7:]}x.png"}}}
+        assert server.ask("POST", "/gradio_api/mcp/", json.dumps(said).encode())[0] == 400
     # An address beside a good path is not fetched, nor is one that is asked for as a file or through a proxy.
     status, said = server.call("encode", [{**file_data(mine), "url": f"{address}y.png"}, "visible"])
     assert status == 200 and "event: complete" in said
@@ -517,6 +520,35 @@ def test_sessions_of_programs_are_forgotten(server: Server) -> None:
     assert set(queue.pending_event_ids_session) <= {event, *before} and not queue.event_ids_to_events
     # An answer that was not fetched at once is still there.
     assert b"event: complete" in server.ask("GET", f"/gradio_api/call/encode/{event}")[1]
+
+
+_connected: list[Any] = []
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        _connected.append(arguments[1] if event == "socket.connect" else arguments[0])
+
+
+def test_nothing_is_logged_set_or_asked_elsewhere(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    sys.addaudithook(_note)
+    _connected.clear()
+    capfd.readouterr()
+    path = server.send("my-private-name.png", picture())
+    for name, rest in (
+        ("retrieve", ["auto", 3, None]),
+        ("translate", ["luminance"]),
+        ("encode", ["visible"]),
+    ):
+        assert "event: complete" in server.call(name, [file_data(path), *rest])[1]
+    server.call("retrieve", [file_data(server.send("my-private-text.png", b"no picture")), "auto", 3, None])
+    for address in ("/", "/config", f"/gradio_api/file={path}"):
+        status, _, headers = server.ask("GET", address)
+        assert status == 200 and "Set-Cookie" not in headers
+    said = "".join(capfd.readouterr())
+    assert "private" not in said and Path(path).parent.name not in said and "127.0.0.1" not in said
+    hosts = {str(address[0]) if isinstance(address, tuple) else str(address) for address in _connected}
+    assert hosts == {"127.0.0.1"}  # this test's own requests
 
 
 @pytest.fixture(scope="module")

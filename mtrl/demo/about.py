@@ -30,25 +30,30 @@ network and a list of cosines.</li>
 USE_LIMITS = """
 <ul>
 <li><b>Not for</b> watching, tracking or identifying people without their knowledge, one by one or in a crowd.</li>
-<li><b>Not for</b> decisions about a person (access, work, insurance, border, policing), nor as evidence: a high score
-is a resemblance under one model, no proof of identity.</li>
+<li><b>Not for</b> decisions about a person (access, work, credit, insurance, border, policing), nor as evidence: a high
+score is a resemblance under one model, no proof of identity.</li>
 <li><b>Not for</b> finding out origin, health, belief or any other trait of a person.</li>
+<li><b>Not for</b> pictures that were taken from the web, from cameras or from data sets against their terms.</li>
 <li><b>Embeddings of people are biometric data</b> in many jurisdictions. Search only with pictures whose people have
 consented, or for which a law gives you a basis.</li>
 </ul>
 """
 STORED = """
 <ul>
-<li><b>Your pictures</b> lie in a temporary folder of the server, serve your queries only, and are deleted when you
-close the page, after about half an hour at the latest.</li>
+<li><b>Your pictures</b> lie in a folder of the server that only this page can read, under names that nobody can guess.
+They serve your searches only and are deleted when you close the page, half an hour after they came at the latest.</li>
 <li><b>Embeddings</b> of your pictures are computed for the answer and not stored. The gallery's stay in memory while
 the page runs.</li>
 <li><b>A model that you choose</b> is loaded for your visit; the server keeps the last few in memory for everybody who
 names them again.</li>
-<li><b>Nothing else</b> is collected: no accounts, no analytics, no log of pictures or visitors. The page itself
-contacts no other server, except the Hugging Face Hub when you name a model there.</li>
+<li><b>Nothing else</b> is collected: no accounts, no cookies, no analytics, no log of pictures or visitors. The page
+itself contacts no other server, except the Hugging Face Hub when you name a model there.</li>
 </ul>
 """
+BESIDE_UPLOAD = """<p class="m-scope m-mute m-private">Your picture goes to the server of this page, serves your
+searches only and is deleted when you close the page, half an hour after it came at the latest. Use pictures of people
+who agree, or where a law allows it, never to watch or identify somebody.
+<a href="?tab=about" target="_blank" rel="noopener">What is not allowed, what is stored</a></p>"""
 ROUGH = (
     "Photographs of real people give a transition and a ranking, but expect rough guesses; for real use, train on "
     "licensed data of your own."

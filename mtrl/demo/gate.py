@@ -56,7 +56,7 @@ class Limits:
     stalled: float = 20.0
     head: float = 20.0
     connections: int = 500
-    uploads: int = 32
+    uploads: int = 64
     stored: int = 1 << 30
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.state_holder import SessionState
 
 from mtrl.demo.gate import Visits
 from mtrl.demo.receive import Receiver
@@ -29,6 +30,7 @@ class Housekeeping:
         self._page, self._receiver, self._visits = page, receiver, visits
         self._every, self._age = every, age
         self._unfetched: dict[str, float] = {}
+        self._emptied: set[str] = set()
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Any) -> AsyncIterator[None]:
@@ -67,10 +69,17 @@ class Housekeeping:
             idle = (now - holder.time_last_used.get(session, now)).total_seconds()
             fetched = session in self._visits.over or not queue.pending_event_ids_session.get(session)
             patience = CHOICE if any(state.state_data.values()) else 0.0 if fetched else GRACE
-            if not self._here(session, queue) and idle >= patience:
+            if self._here(session, queue):
+                self._emptied.discard(session)
+            elif idle >= patience:
                 holder.session_data.pop(session, None)
                 holder.time_last_used.pop(session, None)
+                self._emptied.discard(session)
                 self._unfetched[session] = clock - UNFETCHED * fetched
+            elif idle >= GRACE and session not in self._emptied:
+                # Gradio's notes hold what was shown, pictures too; of a page that is closed the choice is enough.
+                holder.session_data[session] = self._only_choices(state)
+                self._emptied.add(session)
         for session, since in list(self._unfetched.items()):
             if self._here(session, queue) or session in holder.session_data:
                 del self._unfetched[session]
@@ -79,6 +88,11 @@ class Housekeeping:
                 queue.pending_event_ids_session.pop(session, None)
                 del self._unfetched[session]
         self._visits.over.clear()
+
+    def _only_choices(self, state: SessionState) -> SessionState:
+        empty = SessionState(self._page)
+        empty.state_data = state.state_data
+        return empty
 
     def _here(self, session: str, queue: Any) -> bool:
         """Whether the session has its page open, or waits for an answer."""

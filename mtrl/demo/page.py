@@ -36,7 +36,7 @@ from mtrl.demo.tabs_style import TABS_CSS
 
 LIMITS = Limits()
 WAITING = 64  # requests in the queue; more are refused
-KEEP = (60, 1800)  # seconds: how often old files are deleted, and how old that is
+KEEP = (60, 1700)  # seconds: how often old files are deleted, and how old that is; within half an hour
 SESSIONS = 500  # visitors whose choices are remembered; of more, those who came first are forgotten
 TABS = ("retrieve", "transition", "explore", "model", "about")
 HEADER = """<header class="m-scope m-head"><div><h1>Find the same person by day and by night</h1>
@@ -151,6 +151,7 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
         ssr_mode=False,
         max_file_size=LIMITS.picture,
         state_session_capacity=SESSIONS,
+        max_threads=(os.cpu_count() or 2) + 4,  # some wait for a file or a model to come
         app_kwargs={
             "routes": [
                 Route(f"/{thumbnails.FOLDER}/{{key}}.jpg", _show_picture),

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mtrl.config import Modality
 from mtrl.demo import cards, endpoints
+from mtrl.demo.about import BESIDE_UPLOAD
 from mtrl.demo.comparison import comparison_html
 from mtrl.demo.folder import Picture
 from mtrl.demo.galleries import Galleries
@@ -32,6 +33,7 @@ def build(models: Models, galleries: Galleries, chosen: gr.State, sources: Seque
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
             image = picture_input("query", service.open(first), webcam=True)
+            html(BESIDE_UPLOAD)
             picks = html(
                 cards.thumbnails(
                     [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]

@@ -70,7 +70,9 @@ class Besieger:
         ]
 
     def act(self, bad: float) -> None:
-        """One good search, or with probability `bad` something else."""
+        """One good search, or with probability `bad` something else, on a new connection: an old one may have been
+        closed while this visitor did something else."""
+        self._connection.close()
         if self._choice.random() >= bad:
             self._good()
             return

@@ -29,6 +29,8 @@ CSS = """
 .m-chain i:nth-of-type(2) { background: linear-gradient(90deg, var(--tra), var(--inf)); }
 .m-v { color: var(--vis); } .m-t { color: var(--tra); } .m-i { color: var(--inf); }
 
+.m-private { font-size: 12.5px; line-height: 1.45; } .m-private a { color: var(--tra); text-decoration: underline; }
+
 .m-examples h3 { margin: 10px 0 6px !important; }
 .m-thumbs { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 6px; }
 .m-thumbs button, .m-hit button { appearance: none; padding: 0; border: 0; background: none; cursor: pointer;

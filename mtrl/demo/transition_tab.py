@@ -7,6 +7,7 @@ from PIL import Image
 
 from mtrl.config import Modality
 from mtrl.demo import cards, endpoints
+from mtrl.demo.about import BESIDE_UPLOAD
 from mtrl.demo.bridge import measure
 from mtrl.demo.models import Models
 from mtrl.demo.parts import PRIVATE, Tab, answer_uploads, ask, html, picture_input, publish, spread
@@ -28,6 +29,7 @@ def build(models: Models, chosen: gr.State) -> Tab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
             image = picture_input("visible", first)
+            html(BESIDE_UPLOAD)
             picks = html(
                 cards.thumbnails([("Visible examples", Modality.VISIBLE, examples)]),
                 clicks=True,
