@@ -105,21 +105,27 @@ class Trainer:
         now = self.progress
         log = RunLog(self.folder, now["step"], evaluated=now["batch"] == 0) if self.world.main else None
         try:
-            with peers(), StopRequest() as stop:
-                for epoch in range(self.progress["epoch"], self.settings.epochs):
-                    self._train_epoch(epoch, log, stop)
-                    self._evaluate(epoch, log)
-                    self.progress |= {"epoch": epoch + 1, "batch": 0}
-                    self._save(log)
-        except (KeyboardInterrupt, PeerLostError):
-            self._save_stopped(log)
-            raise
+            # Around the save too: where a process is lost, the launcher signals the others.
+            with StopRequest() as stop:
+                try:
+                    with peers():
+                        self._train(log, stop)
+                except (KeyboardInterrupt, PeerLostError):
+                    self._save_stopped(log)
+                    raise
         finally:
             if log is not None:
                 log.close()
         if self.world.main:
             draw_curves(self.folder)
         return self.progress
+
+    def _train(self, log: RunLog | None, stop: StopRequest) -> None:
+        for epoch in range(self.progress["epoch"], self.settings.epochs):
+            self._train_epoch(epoch, log, stop)
+            self._evaluate(epoch, log)
+            self.progress |= {"epoch": epoch + 1, "batch": 0}
+            self._save(log)
 
     def _open_folder(self) -> None:
         state = self.folder / "last" / "state.safetensors"
