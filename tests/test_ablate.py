@@ -20,6 +20,7 @@ from test_train import colour_people
 from eval.evaluate import evaluate
 from mtrl import load_pretrained
 from mtrl.data.imageset import ReIDData
+from mtrl.data.synthetic import load_part
 from train import ablate, ablation_jobs, publish
 from train.ablation_report import collect, gains, write_report
 from train.loop import Trainer
@@ -273,7 +274,10 @@ def test_a_published_run_carries_its_own_figures(tmp_path: Path, data: ReIDData)
         assert cells[4].split(" ")[0] == f"{100 * figures['map']:.1f}"
     assert "# Test" in card and "- Seed: 1" in card
     reference = load_file(output / "reference.safetensors")
+    drawn = load_part("test", "tiny", image_size=(128, 64), cache_dir=tmp_path, progress=False, people=(0, 2))
     for name in ("visible", "infrared"):
+        for picture in reference[name]:  # never of the run's own data
+            assert any(np.array_equal(picture.permute(1, 2, 0), image) for image in drawn.images)
         np.testing.assert_allclose(
             model.encode(reference[name], modality=name), reference[f"{name}_embeddings"], atol=1e-5
         )
