@@ -67,7 +67,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """When to kill: in the `count`-th `phase` of the process, at a share of what that usually takes."""
+    """When to kill: in the `count`-th `phase` of the process, at a share of its time, or of the pictures."""
 
     phase: str
     count: int
@@ -154,7 +154,7 @@ def _watch(tell: Callable[[str, int], object], moment: Moment | None) -> None:
         if moment and phase == moment.phase and phase != "save" and times[phase] == moment.count:
             tell("here", 0)
 
-    step, figures, save, drawn = Trainer._step, loop.held_out_figures, Trainer._save, dataset.new_images
+    step, figures, save, drawn = Trainer._step, loop.held_out_figures, Trainer._save, dataset._results
 
     def watched_step(self: Trainer, batch: Any, number: int) -> Any:
         here("step")
@@ -172,12 +172,14 @@ def _watch(tell: Callable[[str, int], object], moment: Moment | None) -> None:
             save(self, log)
         tell("saved", self.progress["step"])
 
-    def watched_images(*given: Any) -> Any:
-        here("cache")
-        return drawn(*given)
+    def watched_results(jobs: list[Any], workers: int) -> Iterator[Any]:
+        for number, pictures in enumerate(drawn(jobs, workers)):
+            if moment and number == int(moment.share * len(jobs)):
+                here("cache")
+            yield pictures
 
     Trainer._step, Trainer._save = watched_step, watched_save  # type: ignore[method-assign]
-    loop.held_out_figures, dataset.new_images = watched_figures, watched_images  # type: ignore[assignment]
+    loop.held_out_figures, dataset._results = watched_figures, watched_results  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
@@ -269,20 +271,17 @@ def moments(times: int, seed: int) -> list[list[Moment]]:
 
 def warm(times: int, seed: int, work: Path) -> None:
     shared = work / "cache"
-    typical: dict[str, float] = {"save": 0.0}
+    typical: dict[str, float] = {"save": 0.0, "cache": 0.05}
     for name in ("whole", "again"):
         begun = time.monotonic()
         run_whole(work / name, shared)
         if name == "whole":  # with the drawing of the data
-            typical["cache"] = time.monotonic() - begun
+            drawing = time.monotonic() - begun
     run = time.monotonic() - begun
     typical |= {"step": run / (EPOCHS * STEPS) / 2, "evaluation": run / EPOCHS / 2}
-    typical["cache"] -= run
     wanted = outcome(work / "whole")
     check_same(outcome(work / "again"), wanted)
-    print(
-        f"uninterrupted, twice the same bits; {run:.1f} s, data drawn in {typical['cache']:.1f} s", flush=True
-    )
+    print(f"uninterrupted, twice the same bits; {run:.1f} s, data drawn in {drawing - run:.1f} s", flush=True)
     lost, count = 0, 0
     for number, plan in enumerate(moments(times, seed)):
         folder, caches = work / f"killed-{number}", work / f"cache-{number}"
