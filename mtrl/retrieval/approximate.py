@@ -190,7 +190,7 @@ def _read_cells(folder: Path, gallery: Gallery) -> Cells | None:
                 return None
             tensors = {name: file.get_tensor(name) for name in right}
             record = file.metadata()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last is torch's, for a file that vanishes meanwhile
         return None
     expected = {
         "format": FORMAT,

@@ -82,7 +82,7 @@ def _read(folder: Path) -> tuple[Tensor, dict[str, Any]]:
             if found.keys() != {"features"} or not _are_rows(*found["features"], len(table["names"])):
                 raise ValueError(f"{path} does not hold the features of {len(table['names'])} images")
             tensors = {"features": file.get_tensor("features")}
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # torch's own, for a file that vanishes before it is mapped
         raise ValueError(f"{error}; build the gallery again") from error
     if tensor_digest(tensors) != table["sha256"]:
         raise ValueError(f"{path} is damaged (its checksum differs); build the gallery again")
@@ -98,7 +98,10 @@ def _features_file(folder: Path, digest: str) -> Path:
 
 
 def _read_table(path: Path) -> dict[str, Any]:
-    features = sum(file.stat().st_size for file in path.parent.glob("features-*.safetensors"))
+    features = 0
+    for file in path.parent.glob("features-*.safetensors"):
+        with contextlib.suppress(FileNotFoundError):  # a writer clears old ones away
+            features += file.stat().st_size
     try:
         table = parse_json(read_limited(path, _SPARE_BYTES + _PER_BYTE * features))
     except ValueError as error:
