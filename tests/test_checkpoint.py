@@ -326,7 +326,7 @@ def test_the_header_is_compared_before_memory_is_taken(folder: Path) -> None:
     (folder / "config.json").write_text(text)
     tensors = load_file(folder / "model.safetensors")
     save_file(tensors, folder / "model.safetensors", metadata={"mtrl": text})
-    with pytest.raises(ValueError, match="not this model's file"):
+    with pytest.raises(ValueError, match="larger than the tensors beside it"):
         load_pretrained(folder)
 
 

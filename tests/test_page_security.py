@@ -97,7 +97,8 @@ class Server:
         return connection
 
     def files(self) -> set[Path]:
-        return {path for path in self.folder.rglob("*") if path.is_file()}
+        # Folders vanish while this looks, which os.walk takes as it comes.
+        return {Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names}
 
 
 @contextlib.contextmanager
