@@ -124,6 +124,19 @@ def writer(target: str, kind: str) -> subprocess.Popen[str]:
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def test_indexes_that_a_kill_cut_are_made_anew(tmp_path: Path) -> None:
+    pytest.importorskip("milvus_lite")
+    target = str(tmp_path / "store")
+    create_store("milvus", target, rows(range(PART))).close()
+    assert not list((tmp_path / "store").glob("*.open"))
+    open_store(target)._client.close()  # type: ignore[attr-defined]  # as a process that ended without closing
+    indexes = list((tmp_path / "store").rglob("indexes/*idx"))
+    assert indexes
+    for file in indexes:
+        file.write_bytes(b"")
+    assert check_whole(target, PART) == PART
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["exact", "faiss", "milvus"])
 def test_kill_9_while_adding(kind: str, tmp_path: Path) -> None:

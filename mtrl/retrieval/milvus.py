@@ -53,13 +53,17 @@ class MilvusStore:
                 f"{shown(target)} holds no Milvus database; make one with `index --store milvus`"
             )
         self._client = _connect(target)
+        self._mark: Path | None = None
         try:
             with _answering(target):
                 record = _record(self._client, collection, target)
                 self.model = str(record["model"])
                 self.modality = Modality.parse(str(record["modality"]))
                 self.dim = int(record["dim"])
-                self._client.load_collection(collection)
+                if is_address(target):
+                    self._client.load_collection(collection)
+                else:
+                    self._mark = _opened(self._client, Path(target), collection)
         except BaseException:
             self.close()
             raise
@@ -141,6 +145,8 @@ class MilvusStore:
 
     def close(self) -> None:
         self._client.close()
+        if self._mark:
+            self._mark.unlink(missing_ok=True)
 
 
 def expression(where: Where) -> str:
@@ -216,6 +222,32 @@ def _answering(target: str | Path) -> Iterator[None]:
             f"the Milvus database at {shown(target)} does not answer as it should ({said}); is it reachable, and its "
             "collection whole?"
         ) from None  # the original error may hold the password
+
+
+def _opened(client: Any, folder: Path, collection: str) -> Path:
+    """Loads an embedded collection, which the caller has open and nobody else; returns the mark to remove at its end.
+
+    After a process that did not close it, indexes are derived anew and every row is written again: the engine writes
+    indexes in place and trusts what it finds, and rows that it recovers from its log are counted, but not found.
+    """
+    mark = folder / f"{collection}.open"
+    cut = mark.exists()
+    if cut:
+        for file in (folder / FILES / "collections" / collection).glob("partitions/*/indexes/*idx"):
+            file.unlink(missing_ok=True)
+    mark.touch()
+    client.load_collection(collection)
+    if cut:
+        names = []
+        pages = client.query_iterator(collection, batch_size=_BATCH, output_fields=["name"])
+        while page := pages.next():
+            names += [row["name"] for row in page]
+        pages.close()
+        names = list(dict.fromkeys(names))
+        for start in range(0, len(names), _BATCH):
+            client.upsert(collection, client.get(collection, ids=names[start : start + _BATCH]))
+        client.flush(collection)
+    return mark
 
 
 def _create(client: Any, collection: str, entries: Gallery, embedded: bool) -> None:
