@@ -112,7 +112,7 @@ try:
     store = open_store(sys.argv[1])
 except FileNotFoundError:
     store = create_store(sys.argv[3], sys.argv[1], rows(range(PART)))
-while len(store) < 5000:
+while len(store) < 1_000_000:  # until it is killed
     count = len(store)
     store.put(rows(range(count, count + PART)))
     print(count + PART, flush=True)
