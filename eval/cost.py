@@ -20,10 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eval.bare import Bare
 from mtrl import load_pretrained
-from mtrl.checkpoint import write_atomically
 from mtrl.cli import option, parse
 from mtrl.config import Modality
 from mtrl.model import MTRL, evaluating
+from mtrl.writing import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)

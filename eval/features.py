@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from mtrl.checkpoint import write_atomically
 from mtrl.data.imageset import ImageSet
 from mtrl.model import MTRL, evaluating
+from mtrl.writing import write_atomically
 
 FEATURES = ("after", "before")
 _HASHED_ROWS = 256

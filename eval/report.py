@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eval.protocols import Setting
 from eval.score import Scores
-from mtrl.checkpoint import write_atomically
+from mtrl.writing import write_atomically
 
 RANKS = (1, 5, 10, 20)
 Figures = dict[str, Any]  # {"map", "minp", "cmc": {"1", "5", "10", "20"}}, fractions

@@ -19,7 +19,6 @@ from eval.translation.frechet import frechet_distance
 from eval.translation.likeness import SpectrumClassifier, judge, train_classifier
 from eval.translation.sheet import write_sheet
 from eval.translation.similarity import psnr, ssim
-from mtrl.checkpoint import write_atomically
 from mtrl.cli import option, parse
 from mtrl.config import Modality
 from mtrl.data import load_data
@@ -29,6 +28,7 @@ from mtrl.data.synthetic.dataset import load_part
 from mtrl.device import pick_device
 from mtrl.translate import NAMES, Translator, load_translator
 from mtrl.translate.learned import luminance
+from mtrl.writing import write_atomically
 
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 COLUMNS = ("alignment", "likeness", "frechet", "psnr", "ssim")

@@ -20,12 +20,17 @@ from torch import Tensor
 from mtrl.allowance import Allowance
 from mtrl.config import ModelConfig
 from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS, advice_on_copy, download
-from mtrl.untrusted import FLOATS, check_finite, inside, open_tensors, outline
-from mtrl.untrusted import damaged as damaged
-from mtrl.untrusted import parse_object as parse_object
-from mtrl.untrusted import read_limited as read_limited
-from mtrl.writing import make_folder
-from mtrl.writing import write_atomically as write_atomically
+from mtrl.untrusted import (
+    FLOATS,
+    check_finite,
+    damaged,
+    inside,
+    open_tensors,
+    outline,
+    parse_object,
+    read_limited,
+)
+from mtrl.writing import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from mtrl.model import MTRL

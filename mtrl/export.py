@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtrl.checkpoint import write_atomically
 from mtrl.config import Modality
 from mtrl.model import MTRL
+from mtrl.writing import write_atomically
 
 INPUT, OUTPUT = "images", "embeddings"
 RECORD = "mtrl"

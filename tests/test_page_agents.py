@@ -9,30 +9,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from mtrl import MTRL
-from mtrl.config import ModelConfig
 from mtrl.demo.service import DemoService
-from mtrl.translate import load_translator
+from tests.test_page_security import draw
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> DemoService:
-    folder = tmp_path_factory.mktemp("people")
-    for number in range(4):
-        pixels = np.random.default_rng(number).integers(0, 255, (64, 32, 3), dtype=np.uint8)
-        for kind, mode in (("visible", "RGB"), ("infrared", "L")):
-            (folder / kind / f"p{number}").mkdir(parents=True)
-            Image.fromarray(pixels).convert(mode).save(folder / kind / f"p{number}" / "1.png")
-    torch.manual_seed(0)
-    config = ModelConfig("resnet10t", (64, 32), backbone_args={"channels": [8, 16, 16, 24]})
-    return DemoService(MTRL(config).eval(), folder, {"luminance": load_translator("luminance")})
+    return draw(tmp_path_factory.mktemp("people"))
 
 
 async def _ask(url: str, name: str, arguments: dict[str, Any]) -> tuple[dict[str, str], Any]:

@@ -25,6 +25,7 @@ from mtrl import cli, load_pretrained
 from mtrl.data.imageset import ReIDData
 from train import loop
 from train.__main__ import main
+from train.build import augment_config
 from train.guard import MOST_IN_A_ROW, NonFiniteLossError, Refused, Seen, StepGuard
 from train.log import read_records
 from train.loop import Trainer
@@ -355,7 +356,7 @@ def test_the_gate_of_a_gpu_does_what_looking_does(optimizer: str) -> None:
 def test_a_guarded_step_does_not_wait_for_the_gpu(tmp_path: Path, data: ReIDData) -> None:
     trainer = Trainer(settings(tmp_path / "run", device="cuda"), data)
     trainer.model.train()
-    augment = loop.PairedAugment(loop.augment_config(trainer.settings, erase=True))
+    augment = loop.PairedAugment(augment_config(trainer.settings, erase=True))
     batches = list(trainer.pipeline.epoch(0, augment))
     trainer._step(batches[0], 0)
     torch.cuda.set_sync_debug_mode("error")

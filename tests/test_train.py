@@ -23,9 +23,10 @@ from mtrl.config import ModelConfig
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.device import pick_device
 from train import loop
-from train.build import seeded_model
+from train.build import pick_precision, seeded_model
+from train.guard import NonFiniteLossError
 from train.log import RunLog, draw_curves, read_records
-from train.loop import NonFiniteLossError, Trainer, pick_precision
+from train.loop import Trainer
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.settings import METHODS, PRESETS, TrainSettings, parse
 from train.stop import StopRequest

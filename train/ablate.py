@@ -18,13 +18,14 @@ from typing import Any
 from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from mtrl import load_pretrained
-from mtrl.checkpoint import write_atomically
 from mtrl.cli import read_yaml
+from mtrl.writing import write_atomically
 from train.ablation_jobs import run_children
 from train.ablation_report import LABELS, Run, collect, seeds_found, write_report
 from train.data import load
-from train.loop import DIRECTIONS, Trainer
+from train.loop import Trainer
 from train.settings import METHODS, TrainSettings, parse
+from train.validate import DIRECTIONS
 
 PROGRAM = "python -m train ablate"
 # What may differ between two calls that mean the same run: where and how fast it is computed, what is written.

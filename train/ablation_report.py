@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from mtrl.checkpoint import write_atomically
+from mtrl.writing import write_atomically
 from train.settings import METHODS
 
 # The rows in the order of the report; A' sees the transition images as plain data, the others as the method says.

@@ -24,12 +24,9 @@ from mtrl.losses.total import total_loss
 from mtrl.model import MTRL, Features
 from mtrl.translate import Learned, load_translator
 from mtrl.writing import make_folder, remove_partial, write_atomically
-from train.build import augment_config as augment_config
-from train.build import averaged, loss_weights, seeded_model, step_seed
-from train.build import pick_precision as pick_precision
+from train.build import augment_config, averaged, loss_weights, pick_precision, seeded_model, step_seed
 from train.compile import CompiledForward, worth_compiling
 from train.distributed import PeerLostError, World, peers, with_sync_bn
-from train.guard import NonFiniteLossError as NonFiniteLossError
 from train.guard import Refused, Seen, StepGuard
 from train.log import RunLog, draw_curves, environment
 from train.memory import keep_freed_memory
@@ -37,8 +34,7 @@ from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.pipeline import BatchPipeline, TrainBatch
 from train.settings import TrainSettings
 from train.state import load_state, save_state
-from train.stop import StopRequest
-from train.validate import DIRECTIONS as DIRECTIONS
+from train.stop import StopRequest, say_stopped
 from train.validate import held_out_figures
 
 
@@ -284,10 +280,4 @@ class Trainer:
         if whole:
             self._look(log)
             self._save(log)
-        reached = (
-            f"at step {self.progress['step']}"
-            if whole
-            else "inside a step, so the state saved before it counts"
-        )
-        again = f"python -m train --config {self.folder / 'settings.yaml'} --resume"
-        tqdm.write(f"stopped {reached}; continue with: {again}", file=sys.stderr)
+        say_stopped("train", self.folder, self.progress["step"] if whole else None)

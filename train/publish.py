@@ -20,15 +20,16 @@ from eval.protocols import Setting
 from eval.report import Report
 from mtrl import MTRL, cli, load_pretrained
 from mtrl.card import CardFacts, Result, model_card
-from mtrl.checkpoint import save_checkpoint, write_atomically
+from mtrl.checkpoint import save_checkpoint
 from mtrl.cli import merge, read_yaml
 from mtrl.config import Modality
 from mtrl.data.synthetic import load_part
 from mtrl.hub import PLACEHOLDER, reserve, upload_folder
+from mtrl.writing import write_atomically
 from train.data import load
 from train.log import read_records, run_settings
-from train.loop import DIRECTIONS
 from train.settings import TrainSettings
+from train.validate import DIRECTIONS
 
 REFERENCES = 2  # images of each modality
 _DRAWS = (

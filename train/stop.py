@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
+
+from tqdm import tqdm
 
 
 class StopRequest:
@@ -40,3 +44,10 @@ class StopRequest:
         """Raises KeyboardInterrupt if a stop was asked for."""
         if self.asked:
             raise KeyboardInterrupt
+
+
+def say_stopped(command: str, folder: Path, step: int | None) -> None:
+    """Says where an interrupted run stands and how it goes on; step None: a step was cut, nothing was saved."""
+    reached = "inside a step, so the state saved before it counts" if step is None else f"at step {step}"
+    again = f"python -m {command} --config {folder / 'settings.yaml'} --resume"
+    tqdm.write(f"stopped {reached}; continue with: {again}", file=sys.stderr)

@@ -9,8 +9,8 @@ from pathlib import Path
 from safetensors.torch import save
 
 from mtrl import load_pretrained
-from mtrl.checkpoint import write_atomically
 from mtrl.commands.options import add_model_options, find_images
+from mtrl.writing import write_atomically
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mtrl.checkpoint import write_atomically
 from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
 from mtrl.data.lock import only_one
@@ -29,6 +28,7 @@ from mtrl.data.synthetic.cache import cache_root
 from mtrl.translate import Translator
 from mtrl.translate.files import fingerprint
 from mtrl.translate.learned import Learned
+from mtrl.writing import write_atomically
 
 BLOCK = 256
 BATCH = 32

@@ -190,7 +190,6 @@ class Gate:
         bounded = _bounded(receive, most, limits, too_much)
         if upload:
             return bounded
-        content = b""
         parts = []
         while True:
             message = await bounded()

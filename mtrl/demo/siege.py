@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from mtrl import cli
-from mtrl.checkpoint import write_atomically
 from mtrl.demo.folder import read_gallery
 from mtrl.demo.siege_visitors import Besieger, Tally
 from mtrl.demo.start import gallery_folder
+from mtrl.writing import write_atomically
 
 WARM = 0.25  # share of the time that counts as warming up
 LEAK = 0.05

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from mtrl import cli
-from mtrl.checkpoint import write_atomically
 from mtrl.device import pick_device
+from mtrl.writing import write_atomically
 from train.bench.limited import run
 from train.bench.plot import draw
 from train.bench.table import Line, Options, header

@@ -17,7 +17,8 @@ from eval.protocols import Setting, make_trials
 from eval.score import Bank, score_trials
 from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ImageSet, ReIDData
-from train.loop import Trainer, augment_config
+from train.build import augment_config
+from train.loop import Trainer
 from train.memory import keep_freed_memory
 from train.settings import parse
 

@@ -19,7 +19,8 @@ from mtrl.data.imageset import ReIDData
 from mtrl.model import MTRL
 from train.bench.data import random_people
 from train.bench.table import Line, Options, Task, paired
-from train.loop import Trainer, augment_config, pick_precision
+from train.build import augment_config, pick_precision
+from train.loop import Trainer
 from train.memory import keep_freed_memory
 from train.pipeline import TrainBatch
 from train.settings import METHODS, TrainSettings, parse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,7 +23,7 @@ from train.build import pick_precision
 from train.guard import Refused, Seen, StepGuard
 from train.log import RunLog, draw_curves, environment
 from train.state import load_state, save_state
-from train.stop import StopRequest
+from train.stop import StopRequest, say_stopped
 from train.translator.batches import Batch, Batches, split_last
 from train.translator.networks import Networks, draw_positions
 from train.translator.objective import (
@@ -233,13 +232,7 @@ class TranslatorTrainer:
         if whole:
             self._look(log)
             self._save()
-        reached = (
-            f"at step {self.progress['step']}"
-            if whole
-            else "inside a step, so the state saved before it counts"
-        )
-        again = f"python -m train translator --config {self.folder / 'settings.yaml'} --resume"
-        tqdm.write(f"stopped {reached}; continue with: {again}", file=sys.stderr)
+        say_stopped("train translator", self.folder, self.progress["step"] if whole else None)
 
     def _sheet(self, epoch: int) -> None:
         every, last = self.settings.sheet_every, epoch + 1 == self.settings.epochs
