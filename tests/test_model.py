@@ -215,8 +215,8 @@ def test_encode_is_preprocess_and_forward(model: MTRL) -> None:
     mean, std = torch.tensor(SMALL.mean).view(1, 3, 1, 1), torch.tensor(SMALL.std).view(1, 3, 1, 1)
     rows = []
     for image in images:
-        x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-        x = interpolate(x, SMALL.image_size, mode="bilinear", antialias=True)
+        x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        x = interpolate(x, SMALL.image_size, mode="bilinear", antialias=True).float() / 255
         rows.append(normalize(model((x - mean) / std).embedding)[0])
     wanted = torch.stack(rows).detach()
     features = model.encode(images, "visible", batch_size=3)
