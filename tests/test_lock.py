@@ -1,5 +1,7 @@
 import multiprocessing
 
+import pytest
+
 from mtrl.data.lock import only_one
 
 
@@ -26,6 +28,14 @@ def _hold(path, held, leave):
     with only_one(path):
         held.set()
         leave.wait()
+
+
+def test_a_held_lock_is_refused_where_nobody_waits(tmp_path):
+    refused = pytest.raises(BlockingIOError, match="somebody is here")
+    with only_one(tmp_path), refused, only_one(tmp_path, refusal="somebody is here"):
+        raise AssertionError
+    with only_one(tmp_path, refusal="somebody is here") as alone:
+        assert alone
 
 
 def test_a_dead_process_holds_nothing(tmp_path):

@@ -7,12 +7,14 @@ import errno
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -22,10 +24,11 @@ from torch import Tensor, nn
 
 import mtrl.writing as writing
 from mtrl import cli, load_pretrained
-from mtrl.data.imageset import ReIDData
+from mtrl.data.imageset import ImageSet, ReIDData
 from train import loop
 from train.__main__ import main
 from train.build import augment_config
+from train.claim import claimed
 from train.guard import MOST_IN_A_ROW, NonFiniteLossError, Refused, Seen, StepGuard
 from train.log import read_records
 from train.loop import Trainer
@@ -477,3 +480,43 @@ def test_partial_files_of_a_kill_are_swept_on_resume(stopped: Path, data: ReIDDa
 
 def test_the_choice_is_a_setting() -> None:
     assert TrainSettings().on_nonfinite == "stop"
+
+
+def test_a_second_training_in_a_run_folder_is_refused(tmp_path: Path, data: ReIDData) -> None:
+    run = tmp_path / "run"
+    with claimed(run, new=True), pytest.raises(BlockingIOError, match="another training is running"):
+        Trainer(settings(run, epochs=1, eval_every=0), data).run()
+    assert not list(run.iterdir())
+    Trainer(settings(run, epochs=1, eval_every=0), data).run()
+    before = (run / "last" / "state.safetensors").read_bytes()
+    with claimed(run, new=False), pytest.raises(BlockingIOError, match="another training is running"):
+        Trainer(settings(run, epochs=2, eval_every=0, resume=True), data).run()
+    assert (run / "last" / "state.safetensors").read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
+def test_a_data_cache_that_vanishes_in_a_run_changes_nothing(
+    tmp_path: Path, data: ReIDData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images are mapped, not in memory, and every file of the cache is gone after the first step."""
+    caches = tmp_path / "caches"
+    caches.mkdir()
+
+    def mapped(images: ImageSet, name: str) -> ImageSet:
+        np.save(caches / name, images.images)
+        return dataclasses.replace(images, images=np.load(caches / f"{name}.npy", mmap_mode="r"))
+
+    on_disk = dataclasses.replace(data, train=mapped(data.train, "train"), test=mapped(data.test, "test"))
+    Trainer(settings(tmp_path / "whole", epochs=2), data).run()
+    monkeypatch.setattr("train.pipeline.room", lambda device: 0)
+    trainer = Trainer(settings(tmp_path / "run", epochs=2, cache_dir=str(caches)), on_disk)
+    assert trainer.pipeline.resident is None
+    step = trainer._step
+
+    def vanishing(*given: Any) -> Any:
+        shutil.rmtree(caches, ignore_errors=True)
+        return step(*given)
+
+    monkeypatch.setattr(trainer, "_step", vanishing)
+    trainer.run()
+    assert not caches.exists() and same(tmp_path / "whole", tmp_path / "run")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,8 +24,9 @@ from mtrl.hub import CONFIG, WEIGHTS
 from mtrl.losses.total import total_loss
 from mtrl.model import MTRL, Features
 from mtrl.translate import Learned, load_translator
-from mtrl.writing import make_folder, remove_partial, write_atomically
+from mtrl.writing import remove_partial, write_atomically
 from train.build import augment_config, averaged, loss_weights, pick_precision, seeded_model, step_seed
+from train.claim import claimed
 from train.compile import CompiledForward, worth_compiling
 from train.distributed import PeerLostError, World, peers, with_sync_bn
 from train.guard import Refused, Seen, StepGuard
@@ -95,6 +97,10 @@ class Trainer:
 
     def run(self) -> dict[str, Any]:
         """Trains, or continues a run with `resume`. Returns the last progress. Ctrl-C saves before it is raised."""
+        with claimed(self.folder, new=not self.settings.resume) if self.world.main else nullcontext():
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         self._open_folder()
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -139,7 +145,6 @@ class Trainer:
             raise ValueError(
                 f"{self.folder} already holds a run: add --resume to continue it, or choose another --output"
             )
-        make_folder(self.folder)
         saved = dataclasses.replace(self.settings, output=str(self.folder), resume=False)
         write_atomically(self.folder / "settings.yaml", saved.yaml().encode())
         write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())

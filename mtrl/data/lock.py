@@ -10,11 +10,12 @@ from pathlib import Path
 
 
 @contextmanager
-def only_one(path: Path, waiting: str = "") -> Iterator[bool]:
+def only_one(path: Path, waiting: str = "", refusal: str = "") -> Iterator[bool]:
     """Waits until no other process holds `path`: a folder that exists, or a file, which is made where missing.
 
-    The system drops the lock of a process that died. `waiting` is printed when there is something to wait for. Yields
-    False where nothing can be locked (Windows, some network file systems): then the caller must do without.
+    The system drops the lock of a process that died. `waiting` is printed when there is something to wait for; with
+    `refusal` a BlockingIOError says it in place of waiting. Yields False where nothing can be locked (Windows, some
+    network file systems): then the caller must do without.
     """
     try:
         import fcntl
@@ -27,6 +28,8 @@ def only_one(path: Path, waiting: str = "") -> Iterator[bool]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if refusal:
+                raise BlockingIOError(refusal) from None
             if waiting:
                 print(waiting, file=sys.stderr)
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -15,6 +15,12 @@ For research: the transition images with which visible-infrared re-identificatio
 
 **Not for** passing off what it draws as what an infrared camera recorded, nor as a step in watching or identifying
 people without their knowledge. `docs/responsible-use.md` of the library says more."""
+PRIVACY = """\
+- **In these files**: weights and settings. No image or name of the people it was trained on; but weights remember
+  something of their data, so those of real people's images are personal data too.
+- **While it translates**: images are read and forgotten; nothing is logged or sent anywhere. What is written is the
+  translated image that you ask for.
+- **A translated image shows the same person**: it hides nobody, and what holds for the photograph holds for it."""
 LIMITS = (
     "It guesses. How a fabric looks in near infrared does not follow from its colour; what comes out is plausible, "
     "not measured. Never use it as evidence of what an infrared camera saw.",
@@ -70,6 +76,7 @@ def translator_card(translator: Learned, facts: TranslatorFacts) -> str:
     if facts.table:
         sections.append("## Measured\n\n" + facts.table.strip())
     sections.append("## Intended use\n\n" + USES)
+    sections.append("## Privacy\n\n" + PRIVACY)
     sections.append("## Limits\n\n" + "\n".join(f"- {limit}" for limit in (*LIMITS, *facts.limits)))
     sections += closing_sections(facts.license)
     return "\n\n".join(sections) + "\n"

@@ -18,8 +18,9 @@ from mtrl.device import pick_device
 from mtrl.hub import CONFIG, WEIGHTS
 from mtrl.translate.files import save_translator
 from mtrl.translate.learned import STRIDE, Learned, luminance
-from mtrl.writing import make_folder, remove_partial, write_atomically
+from mtrl.writing import remove_partial, write_atomically
 from train.build import pick_precision
+from train.claim import claimed
 from train.guard import Refused, Seen, StepGuard
 from train.log import RunLog, draw_curves, environment
 from train.state import load_state, save_state
@@ -69,6 +70,10 @@ class TranslatorTrainer:
 
     def run(self) -> dict[str, Any]:
         """Trains, or continues with `resume`. Returns the last progress. Ctrl-C saves before it is raised."""
+        with claimed(self.folder, new=not self.settings.resume):
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         self._open_folder()
         log = RunLog(self.folder, self.progress["step"])
         try:
@@ -102,7 +107,6 @@ class TranslatorTrainer:
             raise ValueError(
                 f"{self.folder} already holds a run: add --resume to continue it, or choose another --output"
             )
-        make_folder(self.folder)
         write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
         write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
         self._save_state()  # what cannot be written shows now, and --resume works from here on
