@@ -57,6 +57,19 @@ def _exact(gallery: Gallery, queries: Tensor, options: Options) -> Iterator[Line
             yield Line("search", what, 1e3 * ours / count, 1e3 * (theirs or 0) / count,
                        f"mm and topk of the whole, scores {4e-6 * len(gallery) * count:,.0f} MB", "ms/query",
                        False, note)  # fmt: skip
+    yield _mapped(gallery.half(), queries[:1], options)
+
+
+def _mapped(gallery: Gallery, query: Tensor, options: Options) -> Line:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps mapped files
+        gallery.save(folder)
+        opened = Gallery.load(folder)
+        ours, theirs = paired(
+            lambda: _run(opened.search, query), lambda: _run(gallery.search, query), options.repeats
+        )
+    what = f"top 10 of {len(gallery):,} x {DIM}, float16, mapped file, 1 at once"
+    return Line("search", what, 1e3 * ours, 1e3 * (theirs or 0), "the same features in memory", "ms/query", False,
+                "after the file was read once")  # fmt: skip
 
 
 def _stored(kind: str, gallery: Gallery, queries: Tensor, options: Options) -> Line:
