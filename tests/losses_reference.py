@@ -130,7 +130,7 @@ def divergence(p: Row, q: Row) -> float:
     return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
 
 
-def query(v, t, r, temperature) -> float:
+def query(v, t, r, temperature, y=None, yr=None) -> float:
     v, t, r = unit(v), unit(t), unit(r)
 
     def answer(question: Row, candidates: Rows) -> list[float]:
@@ -138,6 +138,17 @@ def query(v, t, r, temperature) -> float:
 
     if not v or not r:
         return 0.0
-    asked = mean([divergence(answer(t[i], r), answer(v[i], r)) for i in range(len(v))])
-    found = mean([divergence(answer(r[j], t), answer(r[j], v)) for j in range(len(r))])
+
+    def lesson(teacher: list[float], student: list[float], right: list[bool]) -> float:
+        """0 where labels are known and the teacher is not nearer to the truth."""
+        p, q = (sum(share for share, own in zip(x, right, strict=True) if own) for x in (teacher, student))
+        knows_better = p > q and len(set(right)) == 2  # else both give all or nothing
+        return divergence(teacher, student) if y is None or knows_better else 0.0
+
+    def right(label, labels) -> list[bool]:
+        return [label == other for other in labels]
+
+    known, sensed = (y, yr) if y is not None else ([0] * len(v), [0] * len(r))
+    asked = mean([lesson(answer(t[i], r), answer(v[i], r), right(known[i], sensed)) for i in range(len(v))])
+    found = mean([lesson(answer(r[j], t), answer(r[j], v), right(sensed[j], known)) for j in range(len(r))])
     return (asked + found) / 2

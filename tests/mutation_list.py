@@ -90,6 +90,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("(log_p.exp() * (log_p - log_q))", "(log_q.exp() * (log_q - log_p))"),
         ("+ _divergence(teacher.T, student.T)", "+ _divergence(teacher, student)"),
         ("r.T.detach() / temperature", "r.T.detach()"),
+        ("(more * same).sum(dim=1).gt(0)", "(more * same).sum(dim=1).lt(0)"),
+        (
+            "(more * same).sum(dim=1).gt(0) & (more * ~same).sum(dim=1).lt(0)",
+            "(more * same).sum(dim=1).gt(1)",
+        ),
+        ("as_gallery = None if same is None else same.T", "as_gallery = None"),
     ),
     *changes(
         "mtrl/losses/modality_transition.py",

@@ -34,7 +34,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "mtc_margin_identity": lambda *a: modality_transition_contrastive(*a, form="margin", hop1="identity"),
     "direct": lambda v, t, r, y, yr: direct_contrastive(v, r, y, yr),
     "center": modality_center,
-    "mqr": lambda v, t, r, y, yr: modality_query_regularization(v, t, r),
+    "mqr": modality_query_regularization,
+    "mqr_all": lambda v, t, r, y, yr: modality_query_regularization(v, t, r),
     "triplet": lambda v, t, r, y, yr: weighted_triplet(torch.cat([v, t, r]), torch.cat([y, y, yr])),
     "identity": lambda v, t, r, y, yr: identity_loss(torch.cat([v, r]), torch.cat([y, yr]) % D),
 }
@@ -46,7 +47,8 @@ REFERENCES: dict[str, Callable[..., float]] = {
     "mtc_margin_identity": lambda *a: slow.transition(*a, margin=0.3, hop1="identity"),
     "direct": lambda v, t, r, y, yr: slow.direct(v, r, y, yr, 0.1),
     "center": lambda v, t, r, y, yr: slow.center(v, t, r, y, yr, 0.3),
-    "mqr": lambda v, t, r, y, yr: slow.query(v, t, r, 0.1),
+    "mqr": lambda v, t, r, y, yr: slow.query(v, t, r, 0.1, y, yr),
+    "mqr_all": lambda v, t, r, y, yr: slow.query(v, t, r, 0.1),
     "triplet": lambda v, t, r, y, yr: slow.triplet([*v, *t, *r], [*y, *y, *yr]),
     "identity": lambda v, t, r, y, yr: slow.identity([*v, *r], [label % D for label in [*y, *yr]], 0.1),
 }
@@ -100,8 +102,8 @@ def test_equals_the_reference_on_any_batch(name: str, y: list[int], yr: list[int
 @every_loss
 def test_gradient_is_the_derivative(name: str) -> None:
     v, t, r, y, yr = make(*CORNERS["uneven"], seed=3)
-    inputs = [v.requires_grad_(), t.requires_grad_(name != "mqr"), r.requires_grad_()]
-    if name == "mqr":  # the teacher's share of r is a constant: its gradient has its own test below
+    inputs = [v.requires_grad_(), t.requires_grad_("mqr" not in name), r.requires_grad_()]
+    if "mqr" in name:  # the teacher's share of r is a constant: its gradient has its own test below
         r.requires_grad_(False)
     wanted = [x for x in inputs if x.requires_grad]
 
@@ -313,6 +315,30 @@ def test_query_term_is_zero_iff_both_answer_alike() -> None:
     assert modality_query_regularization(above, below, flat).item() == pytest.approx(0, abs=1e-12)
 
 
+def test_only_a_transition_that_knows_better_teaches() -> None:
+    """Two people, one image each: a transition nearer to the right infrared image teaches, a farther one does not."""
+    y = torch.tensor([0, 1])
+    r = torch.eye(2, dtype=torch.float64)
+    good, bad = (
+        torch.tensor([[1.0, 0.2], [0.2, 1.0]]).double(),
+        torch.tensor([[1.0, 0.8], [0.8, 1.0]]).double(),
+    )
+    assert (
+        modality_query_regularization(bad, good, r, y).item()
+        == modality_query_regularization(bad, good, r).item()
+    )
+    assert modality_query_regularization(bad, good, r).item() > 0.1
+    assert modality_query_regularization(good, bad, r).item() > 0.1
+    assert modality_query_regularization(good, bad, r, y).item() == 0
+    # One row of each kind: half of the queries' mean is left, of the gallery's side what its own rows say.
+    mixed, other = torch.stack([bad[0], good[1]]), torch.stack([good[0], bad[1]])
+    value = modality_query_regularization(mixed, other, r, y).item()
+    assert 0 < value < modality_query_regularization(mixed, other, r).item()
+    assert value == pytest.approx(
+        slow.query(mixed.tolist(), other.tolist(), r.tolist(), 0.1, [0, 1], [0, 1]), abs=1e-12
+    )
+
+
 def test_no_gradient_reaches_the_teacher() -> None:
     v, t, r, _, _ = make(*CORNERS["balanced"])
     for x in (v, t, r):
@@ -368,6 +394,11 @@ def test_smoothing_of_the_identity_loss() -> None:
         (lambda v, t, r, y, yr: modality_center(v, t[1:], r, y, yr), "aligned"),
         (lambda v, t, r, y, yr: modality_center(v, t, r[:, 1:], y, yr), "width"),
         (lambda v, t, r, y, yr: modality_query_regularization(v, t[1:], r), "aligned"),
+        (lambda v, t, r, y, yr: modality_query_regularization(v, t, r, y[1:], yr), "identities must be"),
+        (
+            lambda v, t, r, y, yr: modality_query_regularization(v, t, r, y, yr[1:]),
+            "infrared_identities must be",
+        ),
         (lambda v, t, r, y, yr: direct_contrastive(v, r, y.float(), yr), "integers"),
         (lambda v, t, r, y, yr: weighted_triplet(v[0], y), "N,D"),
         (lambda v, t, r, y, yr: weighted_triplet(v, yr), "identities"),

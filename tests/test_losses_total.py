@@ -55,17 +55,21 @@ def expected_parts(features: Rows, weights: LossWeights) -> dict[str, Tensor]:
         ),
         "mtc": modality_transition_contrastive(v, t, r, Y, temperature=0.2, hop1="identity"),
         "center": modality_center(v, t, r, Y, margin=0.4),
-        "mqr": modality_query_regularization(v, t, r, temperature=0.3),
+        "mqr": modality_query_regularization(
+            v, t, r, Y if weights.query_teacher == "better" else None, temperature=0.3
+        ),
         "direct": direct_contrastive(v, r, Y, temperature=0.2),
     }
 
 
 @pytest.mark.parametrize("feature", ["embedding", "pooled"])
 @pytest.mark.parametrize("triplet_feature", ["embedding", "pooled"])
-def test_weights_ramp_and_features(feature: str, triplet_feature: str) -> None:
+@pytest.mark.parametrize("teacher", ["better", "all"])
+def test_weights_ramp_and_features(feature: str, triplet_feature: str, teacher: str) -> None:
     weights = LossWeights(
         identity=0.5, triplet=2.0, mtc=3.0, center=5.0, mqr=7.0, direct=11.0, smoothing=0.2, temperature=0.2,
         query_temperature=0.3, margin=0.4, hop1="identity", feature=feature, triplet_feature=triplet_feature,
+        query_teacher=teacher,
     )  # fmt: skip
     features = rows(36)
     expected = expected_parts(features, weights)

@@ -138,6 +138,10 @@ def test_constants_enter_as_the_loops_say(
             modality_query_regularization(v, t, r, temperature=temperature),
             slow.query(*rows[:3], temperature),
         ),
+        "mqr, better teachers": (
+            modality_query_regularization(*case, temperature=temperature),
+            slow.query(*rows[:3], temperature, *rows[3:]),
+        ),
         "identity": (
             identity_loss(logits, targets, smoothing),
             slow.identity(logits.tolist(), targets.tolist(), smoothing),
@@ -195,7 +199,8 @@ def test_bounds(case: Case) -> None:
     assert value == 0 if alone else math.log1p(math.exp(-farthest)) <= value <= math.log1p(math.exp(farthest))
     assert modality_transition_contrastive(*case, form="margin", margin=0.3).item() <= 2.3
     assert modality_center(*case, margin=0.3).item() <= 4 + 4.3
-    assert modality_query_regularization(v, t, r, temperature=0.5).item() <= 2 * 2 / 0.5
+    value = modality_query_regularization(v, t, r, temperature=0.5).item()
+    assert modality_query_regularization(*case, temperature=0.5).item() <= value <= 2 * 2 / 0.5
     # Nothing scores better than the smoothed targets themselves; a constant added to the logits is nothing.
     logits, share = x[:, :3], 0.2
     target = torch.nn.functional.one_hot(people, 3).double() * (1 - share) + share / 3

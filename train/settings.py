@@ -78,6 +78,9 @@ class TrainSettings:
     direct: float = option(0.0, "weight of a direct visible-infrared contrast")
     temperature: float = option(0.1, "temperature of the contrastive terms")
     query_temperature: float = option(0.1, "temperature of the modality-query regularisation")
+    query_teacher: str = option(
+        "better", "transitions that teach there: those that know better, or all", ("better", "all")
+    )
     margin: float = option(0.3, "margin of the centre loss and of the margin form")
     hop1: str = option("instance", "positives of the visible-transition hop", ("instance", "identity"))
     mtc_form: str = option("infonce", "form of each hop", ("infonce", "margin"))

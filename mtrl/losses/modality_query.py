@@ -9,7 +9,9 @@
     v_i, t_i  unit features of visible image i and of its own transition     r_j  of infrared image j
 
 The transition is nearer to infrared, so it teaches: p^t and q^t are constants, and no gradient passes through
-them. No identity labels are needed.
+them. Not every transition knows better than its picture, though. With identities y a KL counts only where the teacher
+gives more to images of the right identity than the student does, sum_j [y_j = y_i] p^t_ij > sum_j [y_j = y_i] p^v_ij
+(q likewise); the means still go over all rows. Without identities every transition teaches.
 """
 
 from __future__ import annotations
@@ -17,17 +19,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .distances import check_features, check_temperature, no_autocast, unit_rows
+from .distances import check_features, check_labels, check_temperature, no_autocast, unit_rows
+
+QUERY_TEACHERS = ("better", "all")  # transitions that know better than their picture; all of them
 
 
 def modality_query_regularization(
-    visible: Tensor, transition: Tensor, infrared: Tensor, *, temperature: float = 0.1
+    visible: Tensor,
+    transition: Tensor,
+    infrared: Tensor,
+    identities: Tensor | None = None,
+    infrared_identities: Tensor | None = None,
+    *,
+    temperature: float = 0.1,
 ) -> Tensor:
     """Visible [N,D], their transitions [N,D] row by row, infrared [M,D] -> scalar.
 
-    Rows are normalised here. Zero iff visible and transition answer alike; hence 0 for identical features and
-    without visible or infrared images (and a side with a single candidate always answers alike).
-    Raises ValueError for other shapes.
+    identities           int64 [N] of the visible images: a transition teaches only where it knows better; None: always
+    infrared_identities  int64 [M]; None: the same as `identities`
+    Rows are normalised here. Zero iff visible and transition answer alike, with identities also where no transition
+    answers better; hence 0 for identical features and without visible or infrared images (and a side with a single
+    candidate always answers alike). Raises ValueError for other shapes.
     """
     check_features("visible", visible)
     check_features("transition", transition)
@@ -35,15 +47,30 @@ def modality_query_regularization(
     if visible.shape != transition.shape:
         raise ValueError("visible and transition must be aligned row by row")
     check_temperature(temperature)
+    same = None
+    if identities is not None:
+        infrared_identities = identities if infrared_identities is None else infrared_identities
+        check_labels("identities", identities, len(visible))
+        check_labels("infrared_identities", infrared_identities, len(infrared))
+        same = identities[:, None] == infrared_identities
     with no_autocast(visible):
         v, t, r = unit_rows(visible), unit_rows(transition).detach(), unit_rows(infrared)
         student, teacher = v @ r.T / temperature, t @ r.T.detach() / temperature
         if 0 in student.shape:
             return student.sum()
-        return (_divergence(teacher, student) + _divergence(teacher.T, student.T)) / 2
+        as_gallery = None if same is None else same.T
+        return (_divergence(teacher, student, same) + _divergence(teacher.T, student.T, as_gallery)) / 2
 
 
-def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
-    """Mean over rows of KL(softmax(teacher) || softmax(student)), from log-probabilities throughout."""
+def _divergence(teacher: Tensor, student: Tensor, same: Tensor | None) -> Tensor:
+    """Mean over rows of KL(softmax(teacher) || softmax(student)), from log-probabilities throughout.
+
+    A row is 0 where the teacher gives no more to its columns of the same identity.
+    """
     log_p, log_q = torch.log_softmax(teacher, dim=1), torch.log_softmax(student, dim=1)
-    return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
+    rows = (log_p.exp() * (log_p - log_q)).sum(dim=1)
+    if same is not None:
+        more = log_p.exp() - log_q.detach().exp()
+        # More to the right ones, less to the others: the same, but for rounding where one of the two is missing.
+        rows = rows * ((more * same).sum(dim=1).gt(0) & (more * ~same).sum(dim=1).lt(0))
+    return rows.mean()

@@ -18,7 +18,7 @@ from .direct import direct_contrastive
 from .distances import unit_rows
 from .identity import identity_loss
 from .modality_center import modality_center
-from .modality_query import modality_query_regularization
+from .modality_query import QUERY_TEACHERS, modality_query_regularization
 from .modality_transition import HOP1_FORMS, MTC_FORMS, modality_transition_contrastive
 from .triplet import weighted_triplet
 
@@ -39,6 +39,7 @@ class LossWeights:
     temperature             of the contrastive terms; query_temperature of the query regularisation
     margin                  of the centre term and of the margin form of L_mtc (unit features: at most 2)
     hop1                    "instance" | "identity"; mtc_form "infonce" | "margin"
+    query_teacher           "better" | "all": which transitions teach in the query regularisation
     feature                 what the added terms compare: "embedding" (after the neck) or "pooled" (before it)
     triplet_feature         "embedding", brought to unit length, or "pooled", raw, as AGW does
     """
@@ -55,6 +56,7 @@ class LossWeights:
     margin: float = 0.3
     hop1: str = "instance"
     mtc_form: str = "infonce"
+    query_teacher: str = "better"
     feature: str = "embedding"
     triplet_feature: str = "embedding"
 
@@ -70,6 +72,8 @@ class LossWeights:
         _require(0 <= self.smoothing < 1, "smoothing must be in [0, 1)", self, "smoothing")
         _require(self.hop1 in HOP1_FORMS, f"hop1 must be one of {HOP1_FORMS}", self, "hop1")
         _require(self.mtc_form in MTC_FORMS, f"mtc_form must be one of {MTC_FORMS}", self, "mtc_form")
+        chosen = f"query_teacher must be one of {QUERY_TEACHERS}"
+        _require(self.query_teacher in QUERY_TEACHERS, chosen, self, "query_teacher")
         for name in ("feature", "triplet_feature"):
             _require(getattr(self, name) in FEATURES, f"{name} must be one of {FEATURES}", self, name)
 
@@ -150,8 +154,9 @@ def total_loss(
             visible, transition, infrared, y_visible, y_infrared, margin=weights.margin
         )
     if weights.mqr > 0:
+        known = (y_visible, y_infrared) if weights.query_teacher == "better" else (None, None)
         parts["mqr"] = modality_query_regularization(
-            visible, transition, infrared, temperature=weights.query_temperature
+            visible, transition, infrared, *known, temperature=weights.query_temperature
         )
     if weights.direct > 0:
         parts["direct"] = direct_contrastive(
