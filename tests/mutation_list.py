@@ -88,7 +88,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("unit_rows(transition).detach()", "unit_rows(transition)"),
         ("t @ r.T.detach()", "t @ r.T"),
         ("(log_p.exp() * (log_p - log_q))", "(log_q.exp() * (log_q - log_p))"),
-        ("+ _divergence(teacher.T, student.T)", "+ _divergence(teacher, student)"),
+        ("+ _divergence(teacher.T, student.T, as_gallery)", "+ _divergence(teacher, student, same)"),
         ("r.T.detach() / temperature", "r.T.detach()"),
         ("(more * same).sum(dim=1).gt(0)", "(more * same).sum(dim=1).lt(0)"),
         (

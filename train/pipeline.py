@@ -224,10 +224,15 @@ class BatchPipeline:
     def _translate(self, visible: Pictures, count: int) -> Pictures:
         """Transitions, in [0, 1], of images that are moved and not yet coloured."""
         assert self.translator is not None
-        moved = visible(0, count).permute(0, 3, 1, 2)
+        moved = torch.empty(count, self.height, self.width, 3)
+        visible(0, moved)
         with torch.no_grad():
-            made = self.translator(moved.to(torch.float32, memory_format=torch.contiguous_format).div_(255))
-        return lambda start, stop: made[start:stop].permute(0, 2, 3, 1)
+            made = self.translator(moved.permute(0, 3, 1, 2).contiguous().div_(255)).permute(0, 2, 3, 1)
+
+        def write(first: int, out: Tensor) -> None:
+            out.copy_(made[first : first + len(out)])
+
+        return write
 
     def _kept(self, batch: Batch) -> Tensor:
         assert self.kept is not None
@@ -239,10 +244,10 @@ class BatchPipeline:
     def _cut(self, padded: Tensor, positions: Tensor, geometry: Geometry, slot: Tensor) -> None:
         """Moved pixels, divided by 255, into their place in the batch."""
         if self.batched:
-            moved = crop(padded, self.width, positions, geometry)
+            slot.copy_(crop(padded, self.width, positions, geometry))
         else:
-            moved = cut(padded, positions, geometry, slot.shape[2:])(0, len(slot)).permute(0, 3, 1, 2)
-        slot.copy_(moved).div_(255)
+            cut(padded, positions, geometry, slot.shape[2:])(0, slot.permute(0, 2, 3, 1))
+        slot.div_(255)
 
 
 def room(device: torch.device) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -178,22 +179,21 @@ class PairedAugment:
 
         Of several sizes drawn for each image the first that fits is taken; if none does, the last is cut.
         """
-        draws = torch.rand(2, count, ERASE_TRIES, generator=generator)
+        draws = torch.rand(2, count, ERASE_TRIES, generator=generator).numpy()
+        place = torch.rand(3, count, generator=generator).numpy()
         low, high = self.config.erase_area
-        area = (low + (high - low) * draws[0]) * height * width
+        area = (low + (high - low) * draws[0]) * (height * width)
         low, high = map(math.log, self.config.erase_aspect)
-        aspect = torch.exp(low + (high - low) * draws[1])
-        tall, wide = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+        aspect = np.exp(low + (high - low) * draws[1])
+        tall, wide = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
         fits = (tall <= height) & (wide <= width)
         fits[:, -1] = True
-        first = fits.int().argmax(dim=1, keepdim=True)
-        tall = tall.gather(1, first)[:, 0].clamp(1, height)
-        wide = wide.gather(1, first)[:, 0].clamp(1, width)
-        place = torch.rand(3, count, generator=generator)
-        top = (place[0] * (height - tall + 1)).floor()
-        left = (place[1] * (width - wide + 1)).floor()
-        table = torch.stack([torch.arange(count), top, left, tall, wide], dim=1).long()
-        return tuple(tuple(box) for box in table[place[2] < self.config.erase].tolist())
+        number, first = np.arange(count), fits.argmax(axis=1)
+        tall, wide = tall[number, first].clip(1, height), wide[number, first].clip(1, width)
+        top = np.floor(place[0] * (height - tall + 1))
+        left = np.floor(place[1] * (width - wide + 1))
+        table = np.stack([number, top, left, tall, wide], axis=1)[place[2] < self.config.erase]
+        return tuple(map(tuple, table.astype(np.int64).tolist()))
 
     def draw_matrices(self, count: int, generator: torch.Generator) -> Tensor | None:
         """The colour change of visible images, float [count,3,3]; None if it is switched off."""

@@ -1,4 +1,4 @@
-"""Augmentation on a CPU: images are moved as bytes, then converted, coloured and normalised, a few at a time.
+"""Augmentation on a CPU: images are cut out of bytes, converted, coloured and normalised, a few at a time.
 
 A few, so that they stay in the processor's caches between one operation and the next, and yet are enough for all of
 its cores. Pixels lie as [H, W, 3], so that a row is one run of bytes. What `mtrl.data.augment` does on whole batches,
@@ -8,7 +8,7 @@ up to rounding, except blur and noise.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -18,10 +18,10 @@ from torch import Tensor
 
 from mtrl.data.augment import Geometry
 
-# Makes the pictures [stop - start,H,W,3] of the places from start to stop in a batch.
-Pictures: TypeAlias = Callable[[int, int], Tensor]
+# Writes the pictures of a batch, from a number on, into float32 [n,H,W,3]: as many as it holds.
+Pictures: TypeAlias = Callable[[int, Tensor], None]
 
-_GROUP = 2**18  # values that are worked on at a time: 1 MiB as float32
+_GROUP = 2**19  # values that are worked on at a time: 2 MiB as float32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,20 +44,16 @@ class Scale:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
-def pad_borders(images: NDArray[np.uint8], rows: Iterable[int], pad: int) -> NDArray[np.uint8]:
+def pad_borders(images: NDArray[np.uint8], rows: Sequence[int], pad: int) -> NDArray[np.uint8]:
     """The images uint8 [N,H,W,3] of some rows -> [R,H + 2 pad,W + 2 pad,3], borders repeated: what `cut` cuts from.
 
-    Each is read once and copied once, also out of a memory map.
+    In few, large operations: a thread that does it then seldom asks for the interpreter, which it shares.
     """
     _, height, width, channels = images.shape
-    rows = list(rows)
     padded = np.empty((len(rows), height + 2 * pad, width + 2 * pad, channels), np.uint8)
-    whole = padded.view(f"V{channels}")[
-        ..., 0
-    ]  # a pixel as one thing: else every copy of a border is three bytes
-    for number, row in enumerate(rows):
-        padded[number, pad : pad + height, pad : pad + width] = images[row]
-    middle = whole[:, pad : pad + height]
+    padded[:, pad : pad + height, pad : pad + width] = images[rows]
+    # A pixel as one thing: else every copy of a border is three bytes.
+    middle = padded.view(f"V{channels}")[:, pad : pad + height, :, 0]
     middle[:, :, :pad] = middle[:, :, pad : pad + 1]
     middle[:, :, pad + width :] = middle[:, :, pad + width - 1 : pad + width]
     padded[:, :pad] = padded[:, pad : pad + 1]
@@ -66,24 +62,24 @@ def pad_borders(images: NDArray[np.uint8], rows: Iterable[int], pad: int) -> NDA
 
 
 def cut(padded: Tensor, positions: Tensor, geometry: Geometry, size: Sequence[int]) -> Pictures:
-    """uint8 pictures, moved and mirrored, cut out of images that `pad_borders` made."""
+    """Pictures of 0 to 255, moved and mirrored, cut out of contiguous uint8 images that `pad_borders` made."""
     height, width = size
-    source = padded.numpy()
+    per_image, per_row, _, _ = padded.stride()
     mirrored = set(geometry.mirrored.tolist())
-    places = list(zip(positions.tolist(), geometry.top.tolist(), geometry.left.tolist(), strict=True))
+    starts = positions * per_image + geometry.top * per_row + 3 * geometry.left
+    places = starts.tolist()
 
-    def pictures(start: int, stop: int) -> Tensor:
-        pixels = np.empty((stop - start, height, width, 3), np.uint8)
-        for place, (position, top, left) in enumerate(places[start:stop]):
-            pixels[place] = source[position, top : top + height, left : left + width]
-        turned = [place for place in range(stop - start) if start + place in mirrored]
-        if turned:  # torch mirrors bytes in vectors if they are a channels-last batch
-            images = torch.from_numpy(np.stack([pixels[place] for place in turned])).permute(0, 3, 1, 2)
-            for place, flipped in zip(turned, images.flip(3).permute(0, 2, 3, 1).numpy(), strict=True):
-                pixels[place] = flipped
-        return torch.from_numpy(pixels)
+    def write(first: int, out: Tensor) -> None:
+        lines = out.view(len(out), height, 3 * width)
+        for number, line in enumerate(lines, first):
+            place = places[number]
+            if number in mirrored:  # torch mirrors bytes in vectors if they are channels-last images
+                picture = padded.as_strided((1, 3, height, width), (per_image, 1, per_row, 3), place)
+                line.copy_(picture.flip(3).permute(0, 2, 3, 1).view(height, 3 * width))
+            else:
+                line.copy_(padded.as_strided((height, 3 * width), (per_row, 1), place))
 
-    return pictures
+    return write
 
 
 def finish(
@@ -91,46 +87,55 @@ def finish(
 ) -> None:
     """Colours, then erased boxes, then `scale`, into `out`, float32 [B,H,W,3], written as a whole.
 
-    pictures  uint8 or float32; 0 is black and `white` is white
+    pictures  0 is black and `white` is white
     geometry  whose boxes are erased
     """
     count, height, width, _ = out.shape
     mean, std = np.array(scale.mean), np.array(scale.std)
     factor, shift = _rows(1 / white / std, width), _rows(-mean / std, width)
     mixing = _mixing(colours.matrices)
+    levels = None if colours.levels is None else colours.levels.double().T.tolist()
     lines = out.view(count, height, 3 * width)
     group = max(1, _GROUP // (height * 3 * width))
     scratch = torch.empty(min(group, count), height, 3 * width)
     for start in range(0, count, group):
         stop = min(start + group, count)
         pixels = scratch[: stop - start]
-        pixels.copy_(pictures(start, stop).reshape(pixels.shape))
+        pictures(start, pixels.view(stop - start, height, width, 3))
         for number in range(start, stop):
             if number in mixing:
                 pixels[number - start] = _mix(pixels[number - start], mixing[number])
-        if colours.levels is None:
-            torch.addcmul(shift, pixels, factor, out=lines[start:stop])
-        else:
-            gain, lift = _jitter_(pixels, colours.levels[:, start:stop], white)
-            torch.addcmul(shift + lift * factor, pixels, gain * factor, out=lines[start:stop])
+        factors, shifts = factor, shift
+        if levels is not None:
+            gains, lifts = _jitter_(pixels, levels[start:stop], white)
+            factors, shifts = gains * factor, shift + lifts * factor
+        torch.addcmul(torch.from_numpy(shifts), pixels, torch.from_numpy(factors), out=lines[start:stop])
     fill = _rows((geometry.fill.double().numpy() - mean) / std, width)
+    painted = lines.numpy()
     for number, top, left, tall, wide in geometry.boxes:
-        lines[number, top : top + tall, 3 * left : 3 * (left + wide)] = fill[number, : 3 * wide]
+        painted[number, top : top + tall, 3 * left : 3 * (left + wide)] = fill[number, : 3 * wide]
 
 
-def _jitter_(pixels: Tensor, levels: Tensor, white: float) -> tuple[Tensor, Tensor]:
+def _jitter_(
+    pixels: Tensor, levels: Sequence[Sequence[float]], white: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Brightness and contrast are gain x pixels + lift; returns both, [B,1,1].
 
-    Cuts the pixels, in place, so that this lies between 0 and `white`.
+    Cuts the pixels, in place, so that this lies between 0 and `white`. In plain numbers: there are a few per picture.
     """
-    bright, spread = levels
-    gain = (bright * spread).clamp(min=1e-6)
-    lift = bright * (1 - spread) * pixels.flatten(1).mean(dim=1)
-    low, high = -lift / gain, (white - lift) / gain
-    for picture, least, most in zip(pixels, low.tolist(), high.tolist(), strict=True):
+    gains, lifts = [], []
+    for picture, (bright, spread), mean in zip(
+        pixels, levels, pixels.flatten(1).mean(dim=1).tolist(), strict=True
+    ):
+        gain = max(bright * spread, 1e-6)
+        lift = bright * (1 - spread) * mean
+        least, most = -lift / gain, (white - lift) / gain
         if least > 0 or most < white:
             picture.clamp_(least, most)
-    return gain[:, None, None], lift[:, None, None]
+        gains.append(gain)
+        lifts.append(lift)
+    shape = (len(gains), 1, 1)
+    return np.array(gains, np.float32).reshape(shape), np.array(lifts, np.float32).reshape(shape)
 
 
 def _mixing(matrices: Tensor | None) -> dict[int, Tensor]:
@@ -150,6 +155,6 @@ def _mix(flat: Tensor, matrix: Tensor) -> Tensor:
     return (flat.view(-1, 3) @ matrix.T).view(flat.shape)
 
 
-def _rows(colours: NDArray[np.float64], width: int) -> Tensor:
+def _rows(colours: NDArray[np.float64], width: int) -> NDArray[np.float32]:
     """[...,3] -> float32 [...,3 width]: R, G, B repeated."""
-    return torch.from_numpy(np.tile(colours.astype(np.float32), width))
+    return np.tile(colours.astype(np.float32), width)

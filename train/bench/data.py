@@ -139,6 +139,7 @@ def _loader(images: ImageSet, config: AugmentConfig, workers: int, device: torch
         shuffle=True,
         drop_last=True,
         num_workers=workers,
+        multiprocessing_context="spawn",  # a fork would leave this process with shared pages and slow ours
         persistent_workers=True,
         pin_memory=device.type == "cuda",
     )
