@@ -75,7 +75,7 @@ def cut(padded: Tensor, positions: Tensor, geometry: Geometry, size: Sequence[in
             place = places[number]
             if number in mirrored:  # torch mirrors bytes in vectors if they are channels-last images
                 picture = padded.as_strided((1, 3, height, width), (per_image, 1, per_row, 3), place)
-                line.copy_(picture.flip(3).permute(0, 2, 3, 1).view(height, 3 * width))
+                line.copy_(picture.flip(3).permute(0, 2, 3, 1).reshape(height, 3 * width))
             else:
                 line.copy_(padded.as_strided((height, 3 * width), (per_row, 1), place))
 
