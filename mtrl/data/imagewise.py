@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -150,9 +151,14 @@ def _mix(flat: Tensor, matrix: Tensor) -> Tensor:
     """Pixels of float [H,3W] under a colour matrix [3,3]; one channel copied to all is gathered, which is faster."""
     rows = matrix.tolist()
     if rows[0] == rows[1] == rows[2] and 1.0 in rows[0]:
-        columns = torch.arange(rows[0].index(1.0), flat.shape[1], 3).repeat_interleave(3)
-        return flat.index_select(1, columns)
+        return flat.index_select(1, _columns(rows[0].index(1.0), flat.shape[1]))
     return (flat.view(-1, 3) @ matrix.T).view(flat.shape)
+
+
+@cache
+def _columns(channel: int, values: int) -> Tensor:
+    """Where in a line of R, G, B, R, ... each of its values finds its pixel's channel, int64 [values]."""
+    return torch.arange(channel, values, 3).repeat_interleave(3)
 
 
 def _rows(colours: NDArray[np.float64], width: int) -> NDArray[np.float32]:
