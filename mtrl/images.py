@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -242,13 +243,11 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     if images.shape[0] == 0:
         return torch.zeros(0, 3, *size, device=images.device)
     if tuple(images.shape[2:]) != tuple(size):
+        resized = partial(F.interpolate, size=size, mode="bilinear", antialias=True, align_corners=False)
         if images.requires_grad:
-            return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False).clamp(
-                0, 1
-            )
+            return resized(images).clamp(0, 1)
         levels = images if images.dtype == torch.uint8 else images.mul(255).round_().byte()
         if levels.device.type != "cpu":  # where torch resizes floating point only
             levels = levels.float()
-        images = F.interpolate(levels, size, mode="bilinear", antialias=True, align_corners=False)
-        return images.float().round_().div_(255)
+        return resized(levels).float().round_().div_(255)
     return images.float().div_(255) if images.dtype == torch.uint8 else images.clamp(0, 1)

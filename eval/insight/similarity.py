@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from eval.figures import new_figure, save_figure
 from eval.insight.people import People
@@ -17,7 +18,8 @@ def draw_similarity(model: MTRL, people: People, path: Path) -> Path:
     visible, transition, infrared = people.encode(model)
     first, second = (visible @ infrared.T).numpy(), (transition @ infrared.T).numpy()
     difference = second - first
-    loss = float(modality_query_regularization(visible, transition, infrared))
+    identities = torch.from_numpy(people.identities)
+    loss = float(modality_query_regularization(visible, transition, infrared, identities))
     figure = new_figure(10.2, 3.7)
     axes = figure.subplots(1, 3)
     low, high = float(min(first.min(), second.min())), float(max(first.max(), second.max()))
