@@ -1,9 +1,17 @@
-"""The three stores give the same answers, keep what was put, and refuse what does not fit."""
+"""The three stores give the same answers, keep what was put, and refuse what does not fit.
+
+"server" is Milvus behind an address: Milvus Lite as a server of its own, or the one at MTRL_TEST_MILVUS.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +22,12 @@ from torch.nn.functional import normalize
 
 from mtrl import Gallery
 from mtrl.checkpoint import tensor_digest
+from mtrl.retrieval import milvus
 from mtrl.retrieval.store import create_store, open_store
 from mtrl.retrieval.where import Where, format_time, parse_time
 
-NEEDS = {"exact": "torch", "faiss": "faiss", "milvus": "milvus_lite"}
+NEEDS = {"exact": "torch", "faiss": "faiss", "milvus": "milvus_lite", "server": "milvus_lite"}
+NAMES = {"exact": "ExactStore", "faiss": "ApproximateStore", "milvus": "MilvusStore", "server": "MilvusStore"}
 START = parse_time("2026-11-20T18:00+01:00")
 
 
@@ -51,21 +61,42 @@ def expected(gallery: Gallery, queries: torch.Tensor, keep: object) -> list[list
     return result
 
 
-@pytest.mark.parametrize("kind", ["exact", "faiss", "milvus"])
-def test_a_store_lives(kind: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Milvus server."""
+    if address := os.environ.get("MTRL_TEST_MILVUS"):
+        yield address
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("server")
+    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    with socket.socket() as probe:
+        while probe.connect_ex(("127.0.0.1", port)) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(timeout=30)
+
+
+@pytest.mark.parametrize("kind", list(NEEDS))
+def test_a_store_lives(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     pytest.importorskip(NEEDS[kind])
-    target = str(tmp_path / "store")
+    target, collection = str(tmp_path / "store"), f"test_{uuid.uuid4().hex}"
+    if kind == "server":
+        kind, target = "milvus", request.getfixturevalue("server")
     queries = torch.randn(4, 16, generator=torch.Generator().manual_seed(9))
     everything = entries(range(100))
-    store = create_store(kind, target, entries(range(60)))
+    store = create_store(kind, target, entries(range(60)), collection)
     store.put(entries(range(50, 100)))  # ten of them again
     assert len(store) == 100
     store.close()
 
-    store = open_store(target)
-    assert (
-        type(store).__name__ == {"exact": "Exact", "faiss": "Approximate", "milvus": "Milvus"}[kind] + "Store"
-    )
+    store = open_store(target, collection)
+    assert type(store).__name__ == NAMES[kind]
     assert answers(store, queries) == expected(everything, queries, lambda row: True)
     where = Where(identities=("id1", "id2"), cameras=(0, 2), after=START + 600, before=START + 60 * 80)
     wanted = expected(
@@ -91,7 +122,7 @@ def test_a_store_lives(kind: str, tmp_path: Path) -> None:
     assert store.delete(Where(identities=("id3",))) == 14 and store.delete(Where(names=("p/0.png",))) == 1
     assert store.delete(Where(names=("nobody",))) == 0 and len(store) == 85
     store.close()
-    store = open_store(target)
+    store = open_store(target, collection)
     assert answers(store, queries) == expected(everything, queries, lambda row: row % 7 != 3 and row)
     store.close()
 
@@ -189,3 +220,19 @@ def test_times() -> None:
     ):
         with pytest.raises(ValueError, match=r"number|integer"):
             Where(**bad)  # type: ignore[arg-type]
+
+
+def test_an_old_server_is_told_from_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("milvus_lite")
+    bare = Gallery(normalize(torch.randn(2, 4)), ("a", "b"))
+    monkeypatch.setattr(milvus, "_may_be_bare", lambda about: False)
+    with pytest.raises(ValueError, match=r"older than Milvus 2\.5 .* use a newer server"):
+        create_store("milvus", str(tmp_path), bare)
+    full = Gallery(bare.features, bare.names, "infrared", ("1", "1"), (3, 6), "", (0.0, 1.0))
+    create_store("milvus", str(tmp_path), full).close()  # nothing of the refused one is in its way
+    monkeypatch.undo()
+    store = open_store(str(tmp_path))
+    assert len(store) == 2
+    store.put(bare)
+    assert [match.identity for match in store.find(bare.features[0], 2)[0]] == [None, None]
+    store.close()

@@ -56,7 +56,9 @@ class MilvusStore:
         self._mark: Path | None = None
         try:
             with _answering(target):
-                record = _record(self._client, collection, target)
+                about = _described(self._client, collection, target)
+                record = _record(about, collection, target)
+                self._bare = _may_be_bare(about)
                 self.model = str(record["model"])
                 self.modality = Modality.parse(str(record["modality"]))
                 self.dim = int(record["dim"])
@@ -88,7 +90,9 @@ class MilvusStore:
         store = cls(target, collection)
         try:
             store.put(entries)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ValueError):  # refused as a whole
+                store._client.drop_collection(collection)
             store.close()
             raise
         return store
@@ -112,6 +116,11 @@ class MilvusStore:
             )
         if entries.modality != self.modality:
             raise ValueError(f"the database is {self.modality.name.lower()}, the new images are not")
+        if not self._bare and None in (entries.identities, entries.cameras, entries.times):
+            raise ValueError(
+                f"the server at {shown(self.target)} is older than Milvus 2.5 and keeps no entry without identity, "
+                "camera and time: give all three with the images, or use a newer server"
+            )
         with _answering(self.target):
             for start in range(0, len(entries), _BATCH):
                 rows = range(start, min(start + _BATCH, len(entries)))
@@ -129,8 +138,6 @@ class MilvusStore:
 
     def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
         queries = checked_queries(features, self.dim, k)
-        if not len(self):
-            raise ValueError("the gallery is empty; add images to it first")
         if not len(queries):
             return []
         with _answering(self.target):
@@ -141,6 +148,8 @@ class MilvusStore:
                 filter=expression(where or Where()),
                 output_fields=_FIELDS,
             )
+        if not any(found) and not len(self):  # asked last: to count costs as much as to search
+            raise ValueError("the gallery is empty; add images to it first")
         return [_matches(hits) for hits in found]
 
     def close(self) -> None:
@@ -279,11 +288,19 @@ def _create(client: Any, collection: str, entries: Gallery, embedded: bool) -> N
     )
 
 
-def _record(client: Any, collection: str, target: str | Path) -> dict[str, Any]:
+def _described(client: Any, collection: str, target: str | Path) -> dict[str, Any]:
     if not client.has_collection(collection):
         known = ", ".join(client.list_collections()) or "none"
         raise FileNotFoundError(f"{shown(target)} has no collection {collection!r}; there are: {known}")
-    about = client.describe_collection(collection)
+    return dict(client.describe_collection(collection))
+
+
+def _may_be_bare(about: dict[str, Any]) -> bool:
+    """May an entry have no identity, camera or time? Servers before Milvus 2.5 know no missing values."""
+    return all(field.get("nullable") for field in about["fields"] if field["name"] in _FIELDS[1:])
+
+
+def _record(about: dict[str, Any], collection: str, target: str | Path) -> dict[str, Any]:
     try:
         text = (about.get("properties") or {}).get(RECORD)
         record = json.loads(text) if text else json.loads(about["description"])[RECORD]
