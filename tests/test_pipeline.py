@@ -93,13 +93,23 @@ def test_a_few_at_a_time_equals_all_at_once(
         assert (one.images - many.images).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("pad", [0, 2])
-def test_borders_are_repeated(people: ImageSet, pad: int) -> None:
-    rows = [7, 3, 3]
-    edges = [(0, 0), (pad, pad), (pad, pad), (0, 0)]
-    assert np.array_equal(
-        imagewise.pad_borders(people.images, rows, pad), np.pad(people.images[rows], edges, "edge")
-    )
+@pytest.mark.parametrize("pad", [0, 2, 11])
+def test_cut_repeats_borders(people: ImageSet, pad: int) -> None:
+    """Against NumPy's padding; the first and last image too, beside whose lines there is no memory."""
+    rows = torch.tensor([0, 95, 7, 95, 0, 3] * 20)
+    draw = PairedAugment(AugmentConfig(pad=pad, erase=0.0)).draw
+    geometry = draw((len(rows), 3, 12, 8), (0, 3, 12, 8), torch.Generator().manual_seed(pad)).visible
+    some = imagewise.cut(torch.from_numpy(people.images), rows, geometry, pad)
+    found = torch.cat([some(0, 50), some(50, 50), some(50, 120)])
+    wide = np.pad(people.images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], "edge")
+    for number, row in enumerate(rows.tolist()):
+        top, left = int(geometry.top[number]), int(geometry.left[number])
+        expected = wide[row, top : top + 12, left : left + 8]
+        if number in geometry.mirrored:
+            expected = expected[:, ::-1]
+        assert np.array_equal(found[number].numpy(), expected)
+    with pytest.raises(IndexError, match="rows 0 to 96 of 96 images"):
+        imagewise.cut(torch.from_numpy(people.images), torch.tensor([0, 96]), geometry, pad)
 
 
 def test_a_reader_that_fails_says_so_and_leaves_no_thread(people: ImageSet) -> None:

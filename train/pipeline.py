@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from torch import Tensor
 from mtrl.config import Modality
 from mtrl.data.augment import Geometry, PairedAugment, Plan, crop, pad_columns
 from mtrl.data.imageset import ImageSet
-from mtrl.data.imagewise import Colours, Pictures, Scale, cut, finish, pad_borders
+from mtrl.data.imagewise import Colours, Scale, cut, finish
 from mtrl.data.sampler import Batch, IdentitySampler
 from mtrl.losses.total import TriLayout
 from mtrl.translate import Translator
@@ -35,8 +36,8 @@ class TrainBatch:
     rows: NDArray[np.int64]
 
 
-# Padded uint8 images and where among them the visible and the infrared ones of a batch are. On a CPU
-# [N, H + 2 pad, W + 2 pad, 3], as `mtrl.data.imagewise` wants them, else [N, 3, H, W + 2 pad].
+# Uint8 images and where among them the visible and the infrared ones of a batch are: all at once from padded images
+# [N, 3, H, W + 2 pad], a few at a time from the data set's own [N, H, W, 3].
 _Source: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 _AHEAD = 2  # batches that are read while one is trained on
@@ -46,8 +47,8 @@ _CHUNK = 256  # images moved at once while the training set is loaded
 class BatchPipeline:
     """Draws P x K batches, cuts them out as bytes, and makes the transition image of each visible one.
 
-    The training images stay as bytes on the device (a GPU's memory, or the computer's) where they fit; else a
-    thread reads them from the memory map, some batches ahead.
+    A GPU holds the training images as bytes where they fit; else a thread reads them from the memory map, some batches
+    ahead. On a CPU they are cut out of the memory map, or array, where they lie.
     All randomness follows from (seed, epoch, index in the epoch), so a resumed run sees the same batches.
     """
 
@@ -66,8 +67,10 @@ class BatchPipeline:
         scale: Scale | None = None,
         batched: bool | None = None,
     ) -> None:
-        """`pad` is that of the augmentation; `world` says whose identities to deal; `resident` None: if they fit.
+        """`pad` is that of the augmentation; `world` says whose identities to deal.
 
+        resident: hold the images on the device; None: if they fit. Without effect where a batch is made a few images
+        at a time.
         kept: what the translator makes of the set's visible images, in their order, so that it need not run again.
         scale: the model's normalisation; None leaves images in [0, 1]. batched: all images of a batch at once;
         None: unless the device is a CPU.
@@ -85,17 +88,20 @@ class BatchPipeline:
         self.batched = device.type != "cpu" if batched is None else batched
         self.world = world or World()
         self.height, self.width = images.images.shape[1:3]
-        if resident is None:
+        self._here = None if self.batched else _readable(images.images)
+        self._kept_here = None if self.batched or kept is None else _readable(kept)
+        if self._here is not None:
+            resident = False
+        elif resident is None:
             resident = self.resident_bytes() <= room(device) // self.world.size
         self.resident = self._load() if resident else None
 
     def resident_bytes(self) -> int:
-        """What the training images take as bytes, with their padding."""
+        """What the training images take as bytes; on a GPU with their padding."""
         return len(self.rows) * math.prod(self._padded_shape())
 
     def _padded_shape(self) -> tuple[int, int, int]:
-        width = self.width + 2 * self.pad
-        return (3, self.height, width) if self.batched else (self.height + 2 * self.pad, width, 3)
+        return (3, self.height, self.width + (2 * self.pad if self.batched else 0))
 
     def _load(self) -> Tensor:
         held = torch.empty((len(self.rows), *self._padded_shape()), dtype=torch.uint8, device=self.device)
@@ -109,8 +115,6 @@ class BatchPipeline:
         return self._padded(self.images.images, self.rows[positions])
 
     def _padded(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
-        if not self.batched:
-            return torch.from_numpy(pad_borders(images, rows.tolist(), self.pad))
         padded = pad_columns(torch.from_numpy(images[rows]).permute(0, 3, 1, 2), self.pad)
         if self.device.type != "cuda":
             return padded.to(self.device)
@@ -120,12 +124,15 @@ class BatchPipeline:
         return map(self.world.share, self.sampler.epoch(epoch, start))
 
     def _sources(self, epoch: int, start: int) -> Iterator[tuple[Batch, _Source]]:
+        if self._here is not None:
+            for batch in self._shares(epoch, start):
+                visible, infrared = (self.rows[part] for part in (batch.visible, batch.infrared))
+                yield batch, (self._here, torch.from_numpy(visible), torch.from_numpy(infrared))
+            return
         if self.resident is not None:
             for batch in self._shares(epoch, start):
-                yield (
-                    batch,
-                    (self.resident, torch.from_numpy(batch.visible), torch.from_numpy(batch.infrared)),
-                )
+                visible, infrared = batch.visible, batch.infrared
+                yield batch, (self.resident, torch.from_numpy(visible), torch.from_numpy(infrared))
             return
         waiting: deque[Future[tuple[Batch, _Source]]] = deque()
         with ThreadPoolExecutor(1, "read-batches") as pool:
@@ -180,13 +187,13 @@ class BatchPipeline:
         self, batch: Batch, source: _Source, augment: PairedAugment, plan: Plan,
         generator: torch.Generator, slots: Sequence[Tensor],
     ) -> None:  # fmt: skip
-        padded, in_visible, in_infrared = source
-        self._cut(padded, in_visible, plan.visible, slots[0])
-        self._cut(padded, in_infrared, plan.infrared, slots[2])
+        images, in_visible, in_infrared = source
+        self._cut(images, in_visible, plan.visible, slots[0])
+        self._cut(images, in_infrared, plan.infrared, slots[2])
         transition = None
         if self.kept is not None:
             transition = slots[1]
-            self._cut(self._kept(batch), torch.arange(len(transition)), plan.visible, transition)
+            self._cut(*self._kept(batch), plan.visible, transition)
         elif self.translator is not None:
             with torch.no_grad():
                 transition = self.translator(slots[0].contiguous())
@@ -202,52 +209,55 @@ class BatchPipeline:
         generator: torch.Generator, slots: Sequence[Tensor],
     ) -> None:  # fmt: skip
         """As `_all_at_once`, with the same draws; equal up to rounding."""
-        padded, in_visible, in_infrared = source
-        size = (self.height, self.width)
+        images, in_visible, in_infrared = source
         out = [slot.permute(0, 2, 3, 1) for slot in slots]
+        visible = cut(images, in_visible, plan.visible, self.pad)
+        transition = None
+        if self.kept is None and self.translator is not None:
+            with torch.no_grad():
+                moved = visible(0, len(in_visible)).permute(0, 3, 1, 2)
+                transition = self.translator(moved.contiguous().float().div_(255)).permute(0, 2, 3, 1)
         matrices = augment.draw_matrices(len(in_visible), generator)
         colours = Colours(matrices, augment.draw_levels(len(in_visible), generator)[0])
-        visible = cut(padded, in_visible, plan.visible, size)
         finish(visible, 255, colours, plan.visible, self.scale, out[0])
         colours = Colours(None, augment.draw_levels(len(in_infrared), generator)[0])
-        infrared = cut(padded, in_infrared, plan.infrared, size)
+        infrared = cut(images, in_infrared, plan.infrared, self.pad)
         finish(infrared, 255, colours, plan.infrared, self.scale, out[2])
         if self.translator is None:
             return
         colours = Colours(None, augment.draw_levels(len(in_visible), generator)[0])
-        if self.kept is not None:
-            made = cut(self._kept(batch), torch.arange(len(in_visible)), plan.visible, size)
+        if transition is not None:
+            given = transition
+            finish(lambda a, b: given[a:b], 1, colours, plan.visible, self.scale, out[1])
+        else:
+            made = cut(*self._kept(batch), plan.visible, self.pad)
             finish(made, 255, colours, plan.visible, self.scale, out[1])
-            return
-        finish(self._translate(visible, len(in_visible)), 1, colours, plan.visible, self.scale, out[1])
 
-    def _translate(self, visible: Pictures, count: int) -> Pictures:
-        """Transitions, in [0, 1], of images that are moved and not yet coloured."""
-        assert self.translator is not None
-        moved = torch.empty(count, self.height, self.width, 3)
-        visible(0, moved)
-        with torch.no_grad():
-            made = self.translator(moved.permute(0, 3, 1, 2).contiguous().div_(255)).permute(0, 2, 3, 1)
-
-        def write(first: int, out: Tensor) -> None:
-            out.copy_(made[first : first + len(out)])
-
-        return write
-
-    def _kept(self, batch: Batch) -> Tensor:
+    def _kept(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images, and which of them are the transitions of a batch."""
         assert self.kept is not None
-        return self._padded(self.kept, self.kept_row[self.rows[batch.visible]])
+        rows = self.kept_row[self.rows[batch.visible]]
+        if self._kept_here is not None:
+            return self._kept_here, torch.from_numpy(rows)
+        return self._padded(self.kept, rows), torch.arange(len(rows))
 
     def _per_channel(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=self.device).view(3, 1, 1)
 
-    def _cut(self, padded: Tensor, positions: Tensor, geometry: Geometry, slot: Tensor) -> None:
+    def _cut(self, images: Tensor, rows: Tensor, geometry: Geometry, slot: Tensor) -> None:
         """Moved pixels, divided by 255, into their place in the batch."""
         if self.batched:
-            slot.copy_(crop(padded, self.width, positions, geometry))
+            slot.copy_(crop(images, self.width, rows, geometry))
         else:
-            cut(padded, positions, geometry, slot.shape[2:])(0, slot.permute(0, 2, 3, 1))
+            slot.copy_(cut(images, rows, geometry, self.pad)(0, len(rows)).permute(0, 3, 1, 2))
         slot.div_(255)
+
+
+def _readable(images: NDArray[np.uint8]) -> Tensor:
+    """The same memory as a tensor, which nobody writes to; a memory map stays one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(images))
 
 
 def room(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""Augmentation on a CPU: images are cut out of bytes, converted, coloured and normalised, a few at a time.
+"""Augmentation on a CPU: images are cut out of bytes, then converted, coloured and normalised, a few at a time.
 
 A few, so that they stay in the processor's caches between one operation and the next, and yet are enough for all of
 its cores. Pixels lie as [H, W, 3], so that a row is one run of bytes. What `mtrl.data.augment` does on whole batches,
@@ -8,21 +8,21 @@ up to rounding, except blur and noise.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.data.augment import Geometry
 
-# Writes the pictures of a batch, from a number on, into float32 [n,H,W,3]: as many as it holds.
-Pictures: TypeAlias = Callable[[int, Tensor], None]
+# Images number `start` to `stop` of a batch, of its caller's own: uint8 or float32 [stop - start,H,W,3].
+Pictures: TypeAlias = Callable[[int, int], Tensor]
 
-_GROUP = 2**19  # values that are worked on at a time: 2 MiB as float32
+_GROUP = 2**20  # values that are worked on at a time: 1 MiB as bytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,42 +45,54 @@ class Scale:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
-def pad_borders(images: NDArray[np.uint8], rows: Sequence[int], pad: int) -> NDArray[np.uint8]:
-    """The images uint8 [N,H,W,3] of some rows -> [R,H + 2 pad,W + 2 pad,3], borders repeated: what `cut` cuts from.
+def cut(images: Tensor, rows: Tensor, geometry: Geometry, pad: int) -> Pictures:
+    """Moved and mirrored images of bytes, borders repeated, cut out of contiguous uint8 [N,H,W,3] on the CPU.
 
-    In few, large operations: a thread that does it then seldom asks for the interpreter, which it shares.
+    rows  int64 [B], which images. `geometry` counts in images with `pad` more pixels on every side. Raises IndexError
+    for rows that are not there.
     """
     _, height, width, channels = images.shape
-    padded = np.empty((len(rows), height + 2 * pad, width + 2 * pad, channels), np.uint8)
-    padded[:, pad : pad + height, pad : pad + width] = images[rows]
-    # A pixel as one thing: else every copy of a border is three bytes.
-    middle = padded.view(f"V{channels}")[:, pad : pad + height, :, 0]
-    middle[:, :, :pad] = middle[:, :, pad : pad + 1]
-    middle[:, :, pad + width :] = middle[:, :, pad + width - 1 : pad + width]
-    padded[:, :pad] = padded[:, pad : pad + 1]
-    padded[:, pad + height :] = padded[:, pad + height - 1 : pad + height]
-    return padded
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(images):
+        raise IndexError(f"rows {int(rows.min())} to {int(rows.max())} of {len(images)} images")
+    across = (geometry.left - pad).clamp(1 - width, width - 1)
+    lines = (torch.arange(height) + geometry.top[:, None] - pad).clamp(0, height - 1)
+    # Every line is a run of bytes; one that is moved sideways begins or ends in a line beside it.
+    run, last = channels * width, images.numel() - channels * width
+    starts = channels * ((rows[:, None] * height + lines) * width + across[:, None])
+    outside = ((starts < 0) | (starts > last)).nonzero().tolist()  # lines of the first and of the last image
+    starts = starts.clamp(0, last)
+    shifts, mirrored = across.tolist(), _together(geometry.mirrored.tolist())
+
+    def some(start: int, stop: int) -> Tensor:
+        if start == stop:
+            return images.new_empty(0, height, width, channels)
+        runs = images.view(-1).as_strided((last + 1, run), (1, 1))
+        moved = runs.index_select(0, starts[start:stop].flatten()).view(stop - start, height, run)
+        pixels = moved.numpy().view(f"V{channels}")  # each as one thing
+        for number, line in outside:
+            if start <= number < stop:
+                pixels[number - start, line] = np.roll(pixels[number - start, line], -shifts[number])
+        for picture, by in zip(pixels, shifts[start:stop], strict=True):
+            if by < 0:
+                picture[:, :-by] = picture[:, -by : 1 - by]
+            elif by > 0:
+                picture[:, width - by :] = picture[:, width - by - 1 : width - by]
+        moved = moved.view(stop - start, height, width, channels)
+        planes = moved.permute(0, 3, 1, 2)  # torch mirrors bytes in vectors if they are channels-last images
+        for first, end in mirrored:
+            if max(first, start) < min(end, stop):
+                part = planes[max(first, start) - start : min(end, stop) - start]
+                part.copy_(part.flip(3))
+        return moved
+
+    return some
 
 
-def cut(padded: Tensor, positions: Tensor, geometry: Geometry, size: Sequence[int]) -> Pictures:
-    """Pictures of 0 to 255, moved and mirrored, cut out of contiguous uint8 images that `pad_borders` made."""
-    height, width = size
-    per_image, per_row, _, _ = padded.stride()
-    mirrored = set(geometry.mirrored.tolist())
-    starts = positions * per_image + geometry.top * per_row + 3 * geometry.left
-    places = starts.tolist()
-
-    def write(first: int, out: Tensor) -> None:
-        lines = out.view(len(out), height, 3 * width)
-        for number, line in enumerate(lines, first):
-            place = places[number]
-            if number in mirrored:  # torch mirrors bytes in vectors if they are channels-last images
-                picture = padded.as_strided((1, 3, height, width), (per_image, 1, per_row, 3), place)
-                line.copy_(picture.flip(3).permute(0, 2, 3, 1).reshape(height, 3 * width))
-            else:
-                line.copy_(padded.as_strided((height, 3 * width), (per_row, 1), place))
-
-    return write
+def _together(numbers: list[int]) -> list[tuple[int, int]]:
+    """Ascending numbers as ranges [first, end): what is done to neighbours at once costs less."""
+    breaks = [at for at in range(1, len(numbers)) if numbers[at] != numbers[at - 1] + 1]
+    edges = zip([0, *breaks], [*breaks, len(numbers)], strict=True)
+    return [(numbers[a], numbers[b - 1] + 1) for a, b in edges if a < b]
 
 
 def finish(
@@ -92,75 +104,67 @@ def finish(
     geometry  whose boxes are erased
     """
     count, height, width, _ = out.shape
-    mean, std = np.array(scale.mean), np.array(scale.std)
-    factor, shift = _rows(1 / white / std, width), _rows(-mean / std, width)
-    mixing = _mixing(colours.matrices)
-    levels = None if colours.levels is None else colours.levels.double().T.tolist()
+    factor, shift, black, bright = _scaled(scale, white, width)
+    matrices = None if colours.matrices is None else colours.matrices.tolist()
     lines = out.view(count, height, 3 * width)
     group = max(1, _GROUP // (height * 3 * width))
-    scratch = torch.empty(min(group, count), height, 3 * width)
+    scratch = torch.empty(min(group, count), height, width, 3)
     for start in range(0, count, group):
         stop = min(start + group, count)
-        pixels = scratch[: stop - start]
-        pictures(start, pixels.view(stop - start, height, width, 3))
-        for number in range(start, stop):
-            if number in mixing:
-                pixels[number - start] = _mix(pixels[number - start], mixing[number])
-        factors, shifts = factor, shift
-        if levels is not None:
-            gains, lifts = _jitter_(pixels, levels[start:stop], white)
-            factors, shifts = gains * factor, shift + lifts * factor
-        torch.addcmul(torch.from_numpy(shifts), pixels, torch.from_numpy(factors), out=lines[start:stop])
-    fill = _rows((geometry.fill.double().numpy() - mean) / std, width)
+        made = pictures(start, stop)
+        others = {} if matrices is None else _exchange_(made, matrices[start:stop])
+        few = scratch[: stop - start].copy_(made)
+        for number, matrix in others.items():
+            few[number] = _mix(few[number], torch.tensor(matrix))
+        pixels = few.view(stop - start, height, 3 * width)
+        if colours.levels is None:
+            torch.addcmul(shift, pixels, factor, out=lines[start:stop])
+            continue
+        gains, lifts = _jitter(pixels, colours.levels[:, start:stop])
+        torch.addcmul(shift + lifts * factor, pixels, gains * factor, out=pixels)
+        torch.clamp(pixels, black, bright, out=lines[start:stop])
+    fill = np.tile(((geometry.fill.double().numpy() - scale.mean) / scale.std).astype(np.float32), width)
     painted = lines.numpy()
     for number, top, left, tall, wide in geometry.boxes:
         painted[number, top : top + tall, 3 * left : 3 * (left + wide)] = fill[number, : 3 * wide]
 
 
-def _jitter_(
-    pixels: Tensor, levels: Sequence[Sequence[float]], white: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Brightness and contrast are gain x pixels + lift; returns both, [B,1,1].
-
-    Cuts the pixels, in place, so that this lies between 0 and `white`. In plain numbers: there are a few per picture.
-    """
-    gains, lifts = [], []
-    for picture, (bright, spread), mean in zip(
-        pixels, levels, pixels.flatten(1).mean(dim=1).tolist(), strict=True
-    ):
-        gain = max(bright * spread, 1e-6)
-        lift = bright * (1 - spread) * mean
-        least, most = -lift / gain, (white - lift) / gain
-        if least > 0 or most < white:
-            picture.clamp_(least, most)
-        gains.append(gain)
-        lifts.append(lift)
-    shape = (len(gains), 1, 1)
-    return np.array(gains, np.float32).reshape(shape), np.array(lifts, np.float32).reshape(shape)
-
-
-def _mixing(matrices: Tensor | None) -> dict[int, Tensor]:
-    """The matrices that change an image, by its number."""
-    if matrices is None:
-        return {}
-    changed = (matrices != torch.eye(3)).flatten(1).any(dim=1).nonzero().flatten().tolist()
-    return {number: matrices[number] for number in changed}
-
-
-def _mix(flat: Tensor, matrix: Tensor) -> Tensor:
-    """Pixels of float [H,3W] under a colour matrix [3,3]; one channel copied to all is gathered, which is faster."""
-    rows = matrix.tolist()
-    if rows[0] == rows[1] == rows[2] and 1.0 in rows[0]:
-        return flat.index_select(1, _columns(rows[0].index(1.0), flat.shape[1]))
-    return (flat.view(-1, 3) @ matrix.T).view(flat.shape)
-
-
 @cache
-def _columns(channel: int, values: int) -> Tensor:
-    """Where in a line of R, G, B, R, ... each of its values finds its pixel's channel, int64 [values]."""
-    return torch.arange(channel, values, 3).repeat_interleave(3)
+def _scaled(scale: Scale, white: float, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For a line of R, G, B, R, ...: the factor and shift that scale it, and what black and white become."""
+    mean, std = np.array(scale.mean), np.array(scale.std)
+    values = np.stack([1 / white / std, -mean / std, (0 - mean) / std, (1 - mean) / std])
+    factor, shift, black, bright = torch.from_numpy(np.tile(values, width)).float()
+    return factor, shift, black, bright
 
 
-def _rows(colours: NDArray[np.float64], width: int) -> NDArray[np.float32]:
-    """[...,3] -> float32 [...,3 width]: R, G, B repeated."""
-    return np.tile(colours.astype(np.float32), width)
+def _jitter(pixels: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Brightness and contrast are gain x pixels + lift; returns both, [B,1,1]. Levels [2,B]."""
+    brightness, contrast = levels
+    lifts = brightness * (1 - contrast) * pixels.flatten(1).mean(dim=1)
+    return (brightness * contrast)[:, None, None], lifts[:, None, None]
+
+
+def _exchange_(pictures: Tensor, matrices: list[list[list[float]]]) -> dict[int, list[list[float]]]:
+    """Copies one channel to all where a matrix says so, in place; returns the other matrices, by image.
+
+    Images of floats are left alone, and so are matrices that change nothing.
+    """
+    others = {}
+    for number, rows in enumerate(matrices):
+        if rows == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]:
+            continue
+        if rows[0] == rows[1] == rows[2] and 1 in rows[0] and pictures.dtype == torch.uint8:
+            pixels, chosen = pictures[number].view(-1, 3).numpy(), rows[0].index(1)
+            for channel in {0, 1, 2} - {chosen}:
+                pixels[:, channel] = pixels[:, chosen]
+        else:
+            others[number] = rows
+    return others
+
+
+def _mix(picture: Tensor, matrix: Tensor) -> Tensor:
+    """Pixels of float [H,W,3] under a colour matrix [3,3]: of several at once, since a product of threes is slow."""
+    several = math.gcd(picture.shape[1], 4)
+    wide = torch.block_diag(*[matrix.T] * several)
+    return (picture.view(-1, 3 * several) @ wide).view(picture.shape)

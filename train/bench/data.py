@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -36,32 +36,31 @@ def lines(options: Options) -> Iterator[Line]:
     """Images per second, until a normalised float32 batch is on the device."""
     if options.device.type == "cpu":
         keep_freed_memory()  # as training does; the loader's collation in this process gains from it too
-    sizes = [(128, 64)] if options.quick else [(288, 144), (128, 64)]
-    count = 256 if options.quick else 2048
+    for size in [(128, 64)] if options.quick else [(288, 144), (128, 64)]:
+        yield from _lines(size, options)
+
+
+def _lines(size: tuple[int, int], options: Options) -> Iterator[Line]:
     workers = max(
         1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    name = f"per-image PIL transforms, {workers} DataLoader workers"
-    for size in sizes:
-        images = random_people(count, size)
-        shown = f"{size[0]}x{size[1]}"
-        for config, what in ((PLAIN, "crop, flip, erase"), (COLOUR, "the same, channel exchange, jitter")):
-            loader = _loader(images, config, workers, options.device)
-            ours, theirs = paired(
-                _ours(images, config, options.device, resident=True), loader, options.repeats
-            )
-            yield Line("data", f"{what}, {shown}, in memory", ours, theirs, name, "images/s", True)
-        with tempfile.TemporaryDirectory() as folder:
-            mapped = _mapped(images, Path(folder) / "images.npy")
-            ours, theirs = paired(
-                _ours(mapped, PLAIN, options.device, resident=False),
-                _loader(images, PLAIN, workers, options.device),
-                options.repeats,
-            )
+    images = random_people(256 if options.quick else 2048, size)
+
+    def line(what: str, ours: Task, theirs: _Pairs, note: str = "") -> Line:
+        rates = paired(ours, _loader(theirs, workers, options.device), options.repeats)
+        name = f"per-image PIL transforms, {workers} DataLoader workers"
+        return Line("data", what.format(*size), *rates, name, "images/s", True, note)
+
+    for config, what in ((PLAIN, "crop, flip, erase"), (COLOUR, "the same, channel exchange, jitter")):
+        held = _ours(images, config, options.device, resident=True)
+        yield line(what + ", {}x{}, in memory", held, _Pairs(images, config))
+    with tempfile.TemporaryDirectory() as folder:
+        mapped = _ours(_mapped(images, Path(folder) / "images.npy"), PLAIN, options.device, resident=False)
         note = "ours reads a memory map, theirs memory"
-        yield Line(
-            "data", f"crop, flip, erase, {shown}, memory map", ours, theirs, name, "images/s", True, note
-        )
+        yield line("crop, flip, erase, {}x{}, memory map", mapped, _Pairs(images, PLAIN), note)
+        note = "ours reads a memory map, theirs JPEG files of that size"
+        files = _jpegs(images, Path(folder))
+        yield line("crop, flip, erase, {}x{}, from disk", mapped, _Pairs(images, PLAIN, files), note)
 
 
 def random_people(count: int, size: tuple[int, int], per_identity: int = 16) -> ImageSet:
@@ -83,6 +82,17 @@ def _mapped(images: ImageSet, path: Path) -> ImageSet:
     return dataclasses.replace(images, images=np.load(path, mmap_mode="r", allow_pickle=False))
 
 
+def _jpegs(images: ImageSet, folder: Path) -> list[Path]:
+    """As many JPEG files of the images' size; soft shapes, since noise takes a decoder longer than photographs."""
+    rng = np.random.default_rng(0)
+    height, width = images.images.shape[1:3]
+    paths = [folder / f"{row}.jpg" for row in range(len(images))]
+    for path in paths:
+        coarse = Image.fromarray(rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8))
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(path, quality=90)
+    return paths
+
+
 def _ours(images: ImageSet, config: AugmentConfig, device: torch.device, resident: bool) -> Task:
     sampler = IdentitySampler(images.identities, images.modalities, P, K)
     rows = np.arange(len(images))
@@ -97,16 +107,17 @@ def _ours(images: ImageSet, config: AugmentConfig, device: torch.device, residen
         for batch in pipeline.epoch(next(epoch), augment):
             yield batch.images
 
-    return lambda: _rate(batches(), device)
+    return lambda: _rate(batches, device)
 
 
 class _Pairs(Dataset[tuple[Tensor, Tensor]]):
-    """A visible and an infrared image per item, as two-stream code deals them."""
+    """A visible and an infrared image per item, as two-stream code deals them: held, or decoded at each access."""
 
-    def __init__(self, images: ImageSet, config: AugmentConfig) -> None:
+    def __init__(self, images: ImageSet, config: AugmentConfig, files: Sequence[Path] = ()) -> None:
         kinds = images.modalities
-        self.visible: NDArray[np.uint8] = images.images[kinds == 0]
-        self.infrared: NDArray[np.uint8] = images.images[kinds == 1]
+        source = np.array(files) if files else images.images
+        self.visible: NDArray[Any] = source[kinds == 0]
+        self.infrared: NDArray[Any] = source[kinds == 1]
         height, width = images.images.shape[1:3]
         first: list[Any] = [transforms.Pad(config.pad), transforms.RandomCrop((height, width))]
         first += [transforms.RandomHorizontalFlip(config.flip)]
@@ -122,7 +133,11 @@ class _Pairs(Dataset[tuple[Tensor, Tensor]]):
         return len(self.visible)
 
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-        return self.see(Image.fromarray(self.visible[item])), self.sense(Image.fromarray(self.infrared[item]))
+        return self.see(_picture(self.visible[item])), self.sense(_picture(self.infrared[item]))
+
+
+def _picture(source: NDArray[np.uint8] | Path) -> Image.Image:
+    return Image.open(source).convert("RGB") if isinstance(source, Path) else Image.fromarray(source)
 
 
 def _exchange(image: Tensor) -> Tensor:
@@ -131,10 +146,10 @@ def _exchange(image: Tensor) -> Tensor:
     return image[int(torch.randint(3, ()))].expand(3, -1, -1).clone()
 
 
-def _loader(images: ImageSet, config: AugmentConfig, workers: int, device: torch.device) -> Task:
+def _loader(pairs: _Pairs, workers: int, device: torch.device) -> Task:
     """An epoch of the loader. Its workers stay alive between epochs, and their start is not measured."""
     loader = DataLoader(
-        _Pairs(images, config),
+        pairs,
         batch_size=P * K,
         shuffle=True,
         drop_last=True,
@@ -148,12 +163,14 @@ def _loader(images: ImageSet, config: AugmentConfig, workers: int, device: torch
         for visible, infrared in loader:
             yield torch.cat([visible.to(device, non_blocking=True), infrared.to(device, non_blocking=True)])
 
-    return lambda: _rate(batches(), device)
+    return lambda: _rate(batches, device)
 
 
-def _rate(batches: Iterator[Tensor], device: torch.device) -> float:
-    began = perf_counter()
-    count = sum(len(batch) for batch in batches)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _rate(epoch: Callable[[], Iterator[Tensor]], device: torch.device) -> float:
+    """Images per second of as many whole epochs as fill a third of a second."""
+    began, count = perf_counter(), 0
+    while perf_counter() - began < 1 / 3:
+        count += sum(len(batch) for batch in epoch())
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
     return count / (perf_counter() - began)
