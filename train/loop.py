@@ -62,7 +62,6 @@ class Trainer:
         )
         self.steps_per_epoch = min(settings.batches or len(self.sampler), len(self.sampler))
         self.model = seeded_model(settings, len(self.sampler.classes)).to(self.device)
-        self.model = self.model.to(memory_format=torch.channels_last)
         if settings.sync_bn:
             self.model = with_sync_bn(self.model)
         self.forward = self._forward()
