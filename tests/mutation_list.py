@@ -30,6 +30,7 @@ SAMPLER = ("tests/test_sampler.py", "tests/test_properties_protocols.py")
 SEARCH = ("tests/test_gallery.py::test_search_equals_a_loop", "tests/test_properties_retrieval.py")
 RERANK = ("tests/test_properties_retrieval.py", "tests/test_eval.py::test_rerank_equals_the_definition")
 AUGMENT = ("tests/test_augment.py",)
+BATCHES = ("tests/test_pipeline.py",)
 TRANSLATE = ("tests/test_properties_translators.py", "tests/test_translate.py")
 OBJECTIVE = tuple(
     f"tests/test_translator_train.py::test_{name}"
@@ -208,6 +209,22 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("if index >= start:", "if index > start:"),
         ("np.resize(self._rng.permutation(self._cards), count)", "self._rng.choice(self._cards, count)"),
         ("round(sum(map(len, self._visible))", "round(sum(map(len, self._infrared))"),
+    ),
+    *changes(
+        "mtrl/data/imagewise.py",
+        BATCHES,
+        (
+            "((rows[:, None] * height + lines) * width + across[:, None])",
+            "((rows[:, None] * height + lines) * width)",
+        ),
+        ("-shifts[number])", "shifts[number])"),
+        ("picture[:, :-by] = picture[:, -by : 1 - by]", "picture[:, :-by] = picture[:, :1]"),
+        ("range(1, len(numbers))", "range(2, len(numbers))"),
+        ("max(first, start) - start :", "first - start :"),
+        ("brightness * (1 - contrast) *", "(1 - contrast) *"),
+        ("torch.clamp(pixels, black, bright, out", "torch.clamp(pixels, black, None, out"),
+        ("pixels[:, channel] = pixels[:, chosen]", "pixels[:, channel] = pixels[:, 0]"),
+        ("[matrix.T] * several", "[matrix] * several"),
     ),
     *changes(
         "train/distributed.py",

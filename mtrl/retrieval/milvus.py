@@ -19,6 +19,7 @@ from mtrl.config import Modality
 from mtrl.retrieval.address import TOKEN, is_address, redacted, shown
 from mtrl.retrieval.checks import check_same_model, checked_queries
 from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.milvus_filter import MAX_TEXT, check_texts, expression
 from mtrl.retrieval.store import COLLECTION, check_names
 from mtrl.retrieval.where import Where
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 FILES = "milvus.db"
 RECORD = "mtrl"
 FORMAT = "mtrl-milvus-1"
-MAX_TEXT = 1024
 _BATCH = 1000
 _FIELDS = ["name", "identity", "camera", "time"]
 
@@ -74,7 +74,7 @@ class MilvusStore:
     def create(cls, target: str | Path, entries: Gallery, collection: str = COLLECTION) -> MilvusStore:
         """A new collection with these entries. Raises ValueError where one of that name exists."""
         check_names(entries)
-        _check_texts(entries)
+        check_texts(entries)
         if not is_address(target):
             Path(target).mkdir(parents=True, exist_ok=True)
         client = _connect(target)
@@ -107,7 +107,7 @@ class MilvusStore:
 
     def put(self, entries: Gallery) -> None:
         check_names(entries)
-        _check_texts(entries)
+        check_texts(entries)
         check_same_model(self.model, entries.model)
         if entries.features.shape[1] != self.dim:
             raise ValueError(
@@ -156,45 +156,6 @@ class MilvusStore:
         self._client.close()
         if self._mark:
             self._mark.unlink(missing_ok=True)
-
-
-def expression(where: Where) -> str:
-    """A Milvus filter. Its literals are numbers, and texts escaped by `_quoted`; nothing else of a value gets in."""
-    parts = []
-    for field, texts in (("name", where.names), ("identity", where.identities)):
-        if texts:
-            parts.append(f"{field} in [{', '.join(map(_quoted, texts))}]")
-    if where.cameras:
-        parts.append(f"camera in [{', '.join(str(int(camera)) for camera in where.cameras)}]")
-    if where.after is not None:
-        parts.append(f"time >= {_number(where.after)}")
-    if where.before is not None:
-        parts.append(f"time < {_number(where.before)}")
-    return " and ".join(parts)
-
-
-def _number(value: float) -> str:
-    return f"{float(value):.6f}"  # microseconds; exponents are left out, which not every parser knows
-
-
-def _quoted(text: str) -> str:
-    _check_text(text)
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _check_text(text: str) -> None:
-    if len(text.encode("utf-8", "replace")) > MAX_TEXT or not text.isprintable():
-        raise ValueError(
-            f"names and identities in Milvus have at most {MAX_TEXT} bytes and no control characters: {text[:60]!r}"
-        )
-
-
-def _check_texts(entries: Gallery) -> None:
-    for text in entries.names:
-        _check_text(text)
-    for identity in entries.identities or ():
-        _check_text(str(identity))
 
 
 def _connect(target: str | Path) -> Any:

@@ -56,7 +56,7 @@ class TranslatorTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             networks = Networks(Learned(settings.network()))
-        self.networks = networks.to(self.device, memory_format=torch.channels_last)
+        self.networks = networks.to(self.device).to(memory_format=torch.channels_last)
         update = get_ema_multi_avg_fn(settings.ema)
         self.average = AveragedModel(self.networks.generator, multi_avg_fn=update)
         # One optimiser for both sides: a step moves only what has a gradient.
