@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,14 @@ def people() -> ImageSet:
     return random_people(96, (12, 8), per_identity=12)
 
 
-def pipeline(people: ImageSet, resident: bool, world: World | None = None) -> BatchPipeline:
+def pipeline(
+    people: ImageSet, resident: bool = True, world: World | None = None, batched: bool = True
+) -> BatchPipeline:
+    """With `batched` as on a GPU, where `resident` decides who reads; without, as on a CPU."""
     sampler = IdentitySampler(people.identities, people.modalities, 4, 2)
     translator = load_translator("spectral").train()
     return BatchPipeline(
-        people, np.arange(96), sampler, translator, CPU, 5, CONFIG.pad, world, resident=resident
+        people, np.arange(96), sampler, translator, CPU, 5, CONFIG.pad, world, resident, batched=batched
     )
 
 
@@ -57,12 +61,15 @@ def test_crop_by_hand(dtype: torch.dtype) -> None:
                 assert torch.equal(found[number, :, y, x], expected)
 
 
-def test_held_and_mapped_images_give_the_same_batches(people: ImageSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batched", [True, False])
+def test_held_and_mapped_images_give_the_same_batches(
+    people: ImageSet, tmp_path: Path, batched: bool
+) -> None:
     np.save(tmp_path / "images.npy", people.images)
     mapped = dataclasses.replace(people, images=np.load(tmp_path / "images.npy", mmap_mode="r"))
     augment = PairedAugment(CONFIG)
     both = [
-        list(pipeline(images, resident).epoch(1, augment, 2))
+        list(pipeline(images, resident, batched=batched).epoch(1, augment, 2))
         for images, resident in ((people, True), (mapped, False))
     ]
     assert len(both[0]) == len(both[1]) == 4
@@ -112,19 +119,24 @@ def test_cut_repeats_borders(people: ImageSet, pad: int) -> None:
         imagewise.cut(torch.from_numpy(people.images), torch.tensor([0, 96]), geometry, pad)
 
 
-def test_a_reader_that_fails_says_so_and_leaves_no_thread(people: ImageSet) -> None:
-    broken = pipeline(people, False)
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_reader_that_fails_says_so_and_leaves_no_thread(people: ImageSet, batched: bool) -> None:
+    broken = pipeline(people, False, batched=batched)
     broken.rows = broken.rows + 90
     with pytest.raises(IndexError):
         list(broken.epoch(0, PairedAugment(CONFIG)))
+    for thread in threading.enumerate():
+        if thread.name.startswith("read-batches"):
+            thread.join(10)
+            assert not thread.is_alive()
     with pytest.raises(ValueError, match="padded by 3"):
         next(broken.epoch(0, PairedAugment(dataclasses.replace(CONFIG, pad=1))))
 
 
 def test_processes_see_parts_of_the_same_batches(people: ImageSet) -> None:
     augment = PairedAugment(CONFIG)
-    whole = list(pipeline(people, True).epoch(0, augment))
-    parts = [list(pipeline(people, True, World(rank, 2)).epoch(0, augment)) for rank in range(2)]
+    whole = list(pipeline(people).epoch(0, augment))
+    parts = [list(pipeline(people, world=World(rank, 2)).epoch(0, augment)) for rank in range(2)]
     for batch, first, second in zip(whole, *parts, strict=True):
         assert sorted(batch.rows) == sorted([*first.rows, *second.rows])
         assert not set(first.layout.identities.tolist()) & set(second.layout.identities.tolist())

@@ -124,6 +124,10 @@ def test_a_store_lives(kind: str, tmp_path: Path, request: pytest.FixtureRequest
     store.close()
     store = open_store(target, collection)
     assert answers(store, queries) == expected(everything, queries, lambda row: row % 7 != 3 and row)
+    assert answers(store, queries, Where(names=("nobody",))) == [[]] * 4
+    assert store.delete(Where(after=START)) == 85 and len(store) == 0
+    with pytest.raises(ValueError, match="the gallery is empty"):
+        store.find(queries, 5)
     store.close()
 
 

@@ -132,8 +132,10 @@ def test_what_draws_at_random_is_not_kept(tmp_path: Path) -> None:
         transition_images(people(), Spectral(), CPU, tmp_path)
 
 
-@pytest.mark.parametrize("resident", [True, False])
-def test_training_reads_kept_images_where_it_would_translate(tmp_path: Path, resident: bool) -> None:
+@pytest.mark.parametrize(("batched", "resident"), [(True, True), (True, False), (False, None)])
+def test_training_reads_kept_images_where_it_would_translate(
+    tmp_path: Path, batched: bool, resident: bool | None
+) -> None:
     """Same crop and mirroring as the visible image; a translator that may not run proves that it does not."""
     images = people()
     rows = np.flatnonzero(images.identities > 1)  # rows of the set and of the pipeline differ
@@ -141,10 +143,10 @@ def test_training_reads_kept_images_where_it_would_translate(tmp_path: Path, res
     sampler = IdentitySampler(*labels, num_identities=2, num_instances=2, seed=0)
     kept = make(tmp_path, network())
     source = (sampler, Counting(limit=0), CPU, 0, 2)
-    pipeline = BatchPipeline(images, rows, *source, resident=resident, kept=kept)
+    pipeline = BatchPipeline(images, rows, *source, resident=resident, kept=kept, batched=batched)
     augment = PairedAugment(AugmentConfig(pad=2, flip=0.5, erase=0.0))
     double = dataclasses.replace(images, images=_with_kept(images, kept))
-    expected = BatchPipeline(double, rows, sampler, None, CPU, 0, 2, resident=resident)
+    expected = BatchPipeline(double, rows, sampler, None, CPU, 0, 2, resident=resident, batched=batched)
     for got, want in zip(pipeline.epoch(0, augment), expected.epoch(0, augment), strict=True):
         count = got.layout.visible
         assert torch.equal(got.images[count : 2 * count], want.images[:count])

@@ -124,15 +124,12 @@ class BatchPipeline:
         return map(self.world.share, self.sampler.epoch(epoch, start))
 
     def _sources(self, epoch: int, start: int) -> Iterator[tuple[Batch, _Source]]:
-        if self._here is not None:
+        at_hand = self.resident if self._here is None else self._here
+        if at_hand is not None:
+            place = np.arange(len(self.rows)) if self._here is None else self.rows
             for batch in self._shares(epoch, start):
-                visible, infrared = (self.rows[part] for part in (batch.visible, batch.infrared))
-                yield batch, (self._here, torch.from_numpy(visible), torch.from_numpy(infrared))
-            return
-        if self.resident is not None:
-            for batch in self._shares(epoch, start):
-                visible, infrared = batch.visible, batch.infrared
-                yield batch, (self.resident, torch.from_numpy(visible), torch.from_numpy(infrared))
+                visible, infrared = place[batch.visible], place[batch.infrared]
+                yield batch, (at_hand, torch.from_numpy(visible), torch.from_numpy(infrared))
             return
         waiting: deque[Future[tuple[Batch, _Source]]] = deque()
         with ThreadPoolExecutor(1, "read-batches") as pool:
