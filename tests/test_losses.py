@@ -315,6 +315,12 @@ def test_query_term_is_zero_iff_both_answer_alike() -> None:
     assert modality_query_regularization(above, below, flat).item() == pytest.approx(0, abs=1e-12)
 
 
+def test_query_term_needs_identities_of_both_sides() -> None:
+    v, t, r, y, _ = make(*CORNERS["balanced"])
+    with pytest.raises(ValueError, match="no identities to compare them with"):
+        modality_query_regularization(v, t, r, infrared_identities=y)
+
+
 def test_only_a_transition_that_knows_better_teaches() -> None:
     """Two people, one image each: a transition nearer to the right infrared image teaches, a farther one does not."""
     y = torch.tensor([0, 1])

@@ -39,7 +39,8 @@ def modality_query_regularization(
     infrared_identities  int64 [M]; None: the same as `identities`
     Rows are normalised here. Zero iff visible and transition answer alike, with identities also where no transition
     answers better; hence 0 for identical features and without visible or infrared images (and a side with a single
-    candidate always answers alike). Raises ValueError for other shapes.
+    candidate always answers alike). Raises ValueError for other shapes, or if
+    only the infrared identities are given.
     """
     check_features("visible", visible)
     check_features("transition", transition)
@@ -53,6 +54,8 @@ def modality_query_regularization(
         check_labels("identities", identities, len(visible))
         check_labels("infrared_identities", infrared_identities, len(infrared))
         same = identities[:, None] == infrared_identities
+    elif infrared_identities is not None:
+        raise ValueError("infrared_identities are given, but no identities to compare them with")
     with no_autocast(visible):
         v, t, r = unit_rows(visible), unit_rows(transition).detach(), unit_rows(infrared)
         student, teacher = v @ r.T / temperature, t @ r.T.detach() / temperature
