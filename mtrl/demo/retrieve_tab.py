@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
@@ -29,88 +30,104 @@ def build(models: Models, galleries: Galleries, chosen: gr.State, sources: Seque
     a picture in one of the `sources`, which lie on other tabs, searches with it too."""
     service = models.home.service
     examples = {m: _examples(service, m) for m in Modality}
-    first = (examples[Modality.VISIBLE] or examples[Modality.INFRARED])[0]
+    first = service.open((examples[Modality.VISIBLE] or examples[Modality.INFRARED])[0])
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
-            image = picture_input("query", service.open(first), webcam=True)
+            image = picture_input("query", first, webcam=True)
             html(BESIDE_UPLOAD)
-            picks = html(
-                cards.thumbnails(
-                    [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
-                ),
-                clicks=True,
-                elem_id="examples",
-                tab="retrieve",
-            )
-            direction = gr.Radio(
-                [AUTO, *DIRECTIONS],
-                value=AUTO,
-                label="Direction",
-                info="auto: a picture without colour is taken as infrared",
-                elem_id="direction",
-            )
+            shown = [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
+            picks = html(cards.thumbnails(shown), clicks=True, elem_id="examples", tab="retrieve")
+            direction = _direction_choice()
             with gr.Accordion("More options", open=False, elem_id="options"):
                 k = gr.Slider(1, 30, value=SHOWN, step=1, label="Results to show", elem_id="k")
-                rate = gr.Radio(
-                    list(RATES),
-                    value=USUAL_RATE,
-                    label="Threshold",
-                    info="how many pairs of different people may pass it",
-                    elem_id="rate",
-                )
+                rate = _rate_choice()
                 gallery = _gallery_choice(galleries)
         with gr.Column(scale=8, min_width=290):
-            answer = html(
-                _answer(service, service.open(first), AUTO, SHOWN), clicks=True, follow=True, elem_id="answer"
-            )
+            answer = html(_answer(service, first, AUTO, SHOWN), clicks=True, follow=True, elem_id="answer")
             beside = html("", clicks=True, elem_id="beside", script=DIALOG)
+    search = _Search(models, galleries, image)
+    inputs = [image, direction, k, rate, gallery, chosen]
+    answer_uploads(image, search.respond, inputs, answer)
+    changes = [direction.input, k.release, rate.input, gallery.input, chosen.change]
+    gr.on(changes, search.respond, inputs, answer, **PRIVATE)
+    for source in (picks, beside, *sources):
+        source.click(search.picked, [k, rate, gallery, chosen], [image, direction, answer], **PRIVATE)
+    answer.select(search.compared, [image, direction, rate, gallery, chosen], beside, **PRIVATE)
+    endpoints.add_retrieve(service, galleries, [image, direction, k, gallery])
+    return Tab(picks=picks, endpoints=("retrieve",))
 
-    def chosen_service(source: str, gallery: str | None) -> DemoService:
-        return ask(lambda: galleries.service(models.service(source), gallery))
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """What the tab's events call. `source` names the visitor's model, `gallery` what is searched."""
+
+    models: Models
+    galleries: Galleries
+    image: gr.Image
 
     def respond(
-        image: str | None, direction: str, k: float, rate: str, gallery: str | None, source: str
+        self, image: str | None, direction: str, k: float, rate: str, gallery: str | None, source: str
     ) -> str:
         try:
-            service = galleries.service(models.service(source), gallery)
+            service = self._service(source, gallery)
         except (ValueError, OSError) as problem:
             return cards.error(str(problem), "That gallery cannot be searched")
         return _answer(service, image, direction, int(k), rate)
 
     def picked(
-        k: float, rate: str, gallery: str | None, source: str, request: gr.Request, event: gr.EventData
+        self,
+        k: float,
+        rate: str,
+        gallery: str | None,
+        source: str,
+        request: gr.Request,
+        event: gr.EventData,
     ) -> tuple[str, str, str]:
         # An example lies in the page's own gallery, a result in the one that was searched.
-        searched = chosen_service(source, gallery)
-        picture = ask(lambda: _picture(str(event.picture), searched, service))
+        searched = ask(lambda: self._service(source, gallery))
+        picture = ask(lambda: _picture(str(event.picture), searched, self.models.home.service))
         # A click on a result continues in the other direction, whatever was chosen for the picture before it.
         answered = _answer(searched, picture, AUTO, int(k), rate)
-        return publish(picture, image, request.session_hash), AUTO, answered
+        return publish(picture, self.image, request.session_hash), AUTO, answered
 
     def compared(
-        image: str | None, direction: str, rate: str, gallery: str | None, source: str, event: gr.EventData
+        self,
+        image: str | None,
+        direction: str,
+        rate: str,
+        gallery: str | None,
+        source: str,
+        event: gr.EventData,
     ) -> str:
         if image is None:
             return ""
-        searched = chosen_service(source, gallery)
+        searched = ask(lambda: self._service(source, gallery))
         result = ask(lambda: searched.compare(image, str(event.picture), direction))
         threshold = searched.pairs.threshold(RATES[rate])
         return comparison_html(result, result.score > threshold.value if threshold else None)
 
-    inputs = [image, direction, k, rate, gallery, chosen]
-    answer_uploads(image, respond, inputs, answer)
-    gr.on(
-        [direction.input, k.release, rate.input, gallery.input, chosen.change],
-        respond,
-        inputs,
-        answer,
-        **PRIVATE,
+    def _service(self, source: str, gallery: str | None) -> DemoService:
+        return self.galleries.service(self.models.service(source), gallery)
+
+
+def _direction_choice() -> gr.Radio:
+    return gr.Radio(
+        [AUTO, *DIRECTIONS],
+        value=AUTO,
+        label="Direction",
+        info="auto: a picture without colour is taken as infrared",
+        elem_id="direction",
     )
-    for source in (picks, beside, *sources):
-        source.click(picked, [k, rate, gallery, chosen], [image, direction, answer], **PRIVATE)
-    answer.select(compared, [image, direction, rate, gallery, chosen], beside, **PRIVATE)
-    endpoints.add_retrieve(service, galleries, [image, direction, k, gallery])
-    return Tab(picks=picks, endpoints=("retrieve",))
+
+
+def _rate_choice() -> gr.Radio:
+    return gr.Radio(
+        list(RATES),
+        value=USUAL_RATE,
+        label="Threshold",
+        info="how many pairs of different people may pass it",
+        elem_id="rate",
+    )
 
 
 def _gallery_choice(galleries: Galleries) -> gr.Dropdown:
