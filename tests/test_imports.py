@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "eval": {"eval", "mtrl"},
     "mtrl": {"mtrl"},
 }
-HEAVY = ("gradio", "matplotlib", "scipy", "train", "eval", "tensorboard")
+HEAVY = ("gradio", "matplotlib", "scipy", "numba", "train", "eval", "tensorboard")
 
 
 def sources() -> list[Path]:

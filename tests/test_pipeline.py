@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mtrl.data import imagewise
-from mtrl.data.augment import AugmentConfig, PairedAugment, crop, pad_columns
+from mtrl.data.augment import AugmentConfig, Geometry, PairedAugment, crop, pad_columns
 from mtrl.data.imageset import ImageSet
-from mtrl.data.imagewise import Scale
 from mtrl.data.sampler import IdentitySampler
 from mtrl.translate import load_translator
 from train import compile as compiling
+from train import imagewise, imagewise_loops
 from train.bench.data import random_people
 from train.bench.step import batch_hard_loop
 from train.distributed import World
+from train.imagewise import Colours, Scale, render
 from train.pipeline import BatchPipeline
 
 CONFIG = AugmentConfig(pad=3, flip=0.5, erase=0.5, channel="mix", brightness=0.2, noise=0.1)
@@ -79,13 +81,13 @@ def test_held_and_mapped_images_give_the_same_batches(
         assert held.images.min() >= 0 and held.images.max() <= 1 and held.images.std() > 0.1
 
 
-@pytest.mark.parametrize("group", [1, 3 * 12 * 8 * 3, 2**18])
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("channel", ["none", "exchange", "mix", "blend"])
-def test_a_few_at_a_time_equals_all_at_once(
-    people: ImageSet, channel: str, group: int, monkeypatch: pytest.MonkeyPatch
+def test_one_by_one_equals_all_at_once(
+    people: ImageSet, channel: str, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Geometry, colours, boxes, normalisation and transition: the same draws, equal up to rounding."""
-    monkeypatch.setattr(imagewise, "_GROUP", group)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     config = AugmentConfig(pad=3, erase_fill="random", channel=channel, brightness=0.4, contrast=1.0)
     sampler = IdentitySampler(people.identities, people.modalities, 4, 2)
     scale = Scale((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
@@ -100,23 +102,79 @@ def test_a_few_at_a_time_equals_all_at_once(
         assert (one.images - many.images).abs().max() < 1e-5
 
 
+def geometry_of(count: int, pad: int, erase: float = 0.0) -> Geometry:
+    draw = PairedAugment(AugmentConfig(pad=pad, erase=erase)).draw
+    return draw((count, 3, 12, 8), (0, 3, 12, 8), torch.Generator().manual_seed(pad)).visible
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("pad", [0, 2, 11])
-def test_cut_repeats_borders(people: ImageSet, pad: int) -> None:
-    """Against NumPy's padding; the first and last image too, beside whose lines there is no memory."""
+def test_render_repeats_borders(people: ImageSet, pad: int, dtype: torch.dtype) -> None:
+    """Against NumPy's padding, farther than an image is wide too; colours that change nothing leave bytes exact."""
     rows = torch.tensor([0, 95, 7, 95, 0, 3] * 20)
-    draw = PairedAugment(AugmentConfig(pad=pad, erase=0.0)).draw
-    geometry = draw((len(rows), 3, 12, 8), (0, 3, 12, 8), torch.Generator().manual_seed(pad)).visible
-    some = imagewise.cut(torch.from_numpy(people.images), rows, geometry, pad)
-    found = torch.cat([some(0, 50), some(50, 50), some(50, 120)])
+    geometry = geometry_of(len(rows), pad)
+    found = torch.full((120, 12, 8, 3), torch.nan)
+    images = torch.from_numpy(people.images)
+    images = images if dtype == torch.uint8 else images.float() / 255
+    render(images, rows, geometry, pad, Colours(), Scale(), found)
     wide = np.pad(people.images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], "edge")
     for number, row in enumerate(rows.tolist()):
         top, left = int(geometry.top[number]), int(geometry.left[number])
         expected = wide[row, top : top + 12, left : left + 8]
         if number in geometry.mirrored:
             expected = expected[:, ::-1]
-        assert np.array_equal(found[number].numpy(), expected)
+        assert np.allclose(255 * found[number].numpy(), expected, rtol=0, atol=1e-4)
+
+
+def test_render_copies_a_channel_exactly_and_cuts_what_is_too_bright(people: ImageSet) -> None:
+    rows, images = torch.arange(6), torch.from_numpy(people.images)
+    green = torch.tensor([[0.0, 1.0, 0.0]] * 3).expand(6, 3, 3)
+    plain, copied, bright = torch.empty(3, 6, 12, 8, 3)
+    levels = torch.tensor([[2.0], [1.0]]).expand(2, 6)
+    for colours, out in ((None, None), plain), ((green, None), copied), ((None, levels), bright):
+        render(images, rows, geometry_of(6, 0), 0, Colours(*colours), Scale(), out)
+    assert torch.equal(copied, plain[..., 1:2].expand_as(copied))
+    assert torch.allclose(bright, (2 * plain).clamp(max=1)) and (bright == 1).any()
+
+
+def test_render_refuses_what_does_not_fit(people: ImageSet) -> None:
+    """The loops would write beside it."""
+    images, geometry, how = torch.from_numpy(people.images), geometry_of(2, 1), (1, Colours(), Scale())
+    rows, out = torch.tensor([0, 95]), torch.empty(2, 12, 8, 3)
+    render(images, rows[:0], geometry_of(0, 1), *how, out[:0])  # nothing to do
     with pytest.raises(IndexError, match="rows 0 to 96 of 96 images"):
-        imagewise.cut(torch.from_numpy(people.images), torch.tensor([0, 96]), geometry, pad)
+        render(images, torch.tensor([0, 96]), geometry, *how, out)
+    for wrong in (torch.empty(2, 12, 9, 3), out.double(), out.transpose(1, 2), torch.empty(2, 8, 12, 3)):
+        with pytest.raises(ValueError, match="go into float32"):
+            render(images, rows, geometry, *how, wrong)
+    with pytest.raises(ValueError, match="1 rows and 2 places for 2 images"):
+        render(images, rows[:1], geometry, *how, out)
+    for box in ((2, 0, 0, 1, 1), (0, 11, 0, 2, 1), (0, 0, 7, 1, 2), (0, -1, 0, 1, 1)):
+        with pytest.raises(ValueError, match="is not in 2 images 12x8"):
+            render(images, rows, dataclasses.replace(geometry, boxes=(box,)), *how, out)
+
+
+def test_without_numba_batches_are_made_all_at_once(
+    people: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imagewise.importlib.util, "find_spec", lambda name: None)
+    sampler = IdentitySampler(people.identities, people.modalities, 4, 2)
+    how = (people, np.arange(96), sampler, None, CPU, 5, CONFIG.pad)
+    with pytest.warns(UserWarning, match="pip install numba"):
+        without = BatchPipeline(*how)
+    expected = BatchPipeline(*how, batched=True).epoch(0, PairedAugment(CONFIG))
+    for made, batch in zip(without.epoch(0, PairedAugment(CONFIG)), expected, strict=True):
+        assert torch.equal(made.images, batch.images)
+
+
+def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(cache: bool = False, **how: Any) -> Callable[[Any], Any]:
+        if cache:
+            raise RuntimeError("no locator available")
+        return lambda function: (function, how)
+
+    monkeypatch.setattr(imagewise_loops, "njit", njit)
+    assert imagewise_loops._compiled(len) == (len, {"nogil": True, "error_model": "numpy"})
 
 
 @pytest.mark.parametrize("batched", [True, False])

@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ReIDData
-from mtrl.data.imagewise import Scale
 from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transition_cache import transition_images
 from mtrl.hub import CONFIG, WEIGHTS
@@ -30,6 +29,7 @@ from train.claim import claimed
 from train.compile import CompiledForward, worth_compiling
 from train.distributed import PeerLostError, World, peers, with_sync_bn
 from train.guard import Refused, Seen, StepGuard
+from train.imagewise import Scale
 from train.log import RunLog, draw_curves, environment
 from train.memory import keep_freed_memory
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate

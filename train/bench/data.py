@@ -21,9 +21,9 @@ from torchvision import transforms
 from mtrl.config import IMAGENET_MEAN, IMAGENET_STD
 from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ImageSet
-from mtrl.data.imagewise import Scale
 from mtrl.data.sampler import IdentitySampler
 from train.bench.table import Line, Options, Task, paired
+from train.imagewise import Scale
 from train.memory import keep_freed_memory
 from train.pipeline import BatchPipeline
 
