@@ -18,7 +18,7 @@ from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from mtrl.translate import load_translator
 from train import compile as compiling
-from train import imagewise, imagewise_loops
+from train import imagewise
 from train.bench.data import random_people
 from train.bench.step import batch_hard_loop
 from train.distributed import World
@@ -27,6 +27,8 @@ from train.pipeline import BatchPipeline
 
 CONFIG = AugmentConfig(pad=3, flip=0.5, erase=0.5, channel="mix", brightness=0.2, noise=0.1)
 CPU = torch.device("cpu")
+needs_numba = pytest.mark.skipif(not imagewise.available(), reason="numba is not installed")
+EITHER = [True, pytest.param(False, marks=needs_numba)]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_crop_by_hand(dtype: torch.dtype) -> None:
                 assert torch.equal(found[number, :, y, x], expected)
 
 
-@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("batched", EITHER)
 def test_held_and_mapped_images_give_the_same_batches(
     people: ImageSet, tmp_path: Path, batched: bool
 ) -> None:
@@ -81,6 +83,7 @@ def test_held_and_mapped_images_give_the_same_batches(
         assert held.images.min() >= 0 and held.images.max() <= 1 and held.images.std() > 0.1
 
 
+@needs_numba
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("channel", ["none", "exchange", "mix", "blend"])
 def test_one_by_one_equals_all_at_once(
@@ -107,6 +110,7 @@ def geometry_of(count: int, pad: int, erase: float = 0.0) -> Geometry:
     return draw((count, 3, 12, 8), (0, 3, 12, 8), torch.Generator().manual_seed(pad)).visible
 
 
+@needs_numba
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("pad", [0, 2, 11])
 def test_render_repeats_borders(people: ImageSet, pad: int, dtype: torch.dtype) -> None:
@@ -126,6 +130,7 @@ def test_render_repeats_borders(people: ImageSet, pad: int, dtype: torch.dtype) 
         assert np.allclose(255 * found[number].numpy(), expected, rtol=0, atol=1e-4)
 
 
+@needs_numba
 def test_render_copies_a_channel_exactly_and_cuts_what_is_too_bright(people: ImageSet) -> None:
     rows, images = torch.arange(6), torch.from_numpy(people.images)
     green = torch.tensor([[0.0, 1.0, 0.0]] * 3).expand(6, 3, 3)
@@ -137,6 +142,7 @@ def test_render_copies_a_channel_exactly_and_cuts_what_is_too_bright(people: Ima
     assert torch.allclose(bright, (2 * plain).clamp(max=1)) and (bright == 1).any()
 
 
+@needs_numba
 def test_render_refuses_what_does_not_fit(people: ImageSet) -> None:
     """The loops would write beside it."""
     images, geometry, how = torch.from_numpy(people.images), geometry_of(2, 1), (1, Colours(), Scale())
@@ -167,17 +173,20 @@ def test_without_numba_batches_are_made_all_at_once(
         assert torch.equal(made.images, batch.images)
 
 
+@needs_numba
 def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def njit(cache: bool = False, **how: Any) -> Callable[[Any], Any]:
         if cache:
             raise RuntimeError("no locator available")
         return lambda function: (function, how)
 
+    from train import imagewise_loops
+
     monkeypatch.setattr(imagewise_loops, "njit", njit)
     assert imagewise_loops._compiled(len) == (len, {"nogil": True, "error_model": "numpy"})
 
 
-@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("batched", EITHER)
 def test_a_reader_that_fails_says_so_and_leaves_no_thread(people: ImageSet, batched: bool) -> None:
     broken = pipeline(people, False, batched=batched)
     broken.rows = broken.rows + 90

@@ -18,9 +18,11 @@ from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transition_cache import cache_key, transition_images
 from mtrl.translate import Learned, Luminance, Spectral
 from mtrl.translate.learned import LearnedConfig
+from train import imagewise
 from train.pipeline import BatchPipeline
 
 CPU = torch.device("cpu")
+needs_numba = pytest.mark.skipif(not imagewise.available(), reason="numba is not installed")
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +134,9 @@ def test_what_draws_at_random_is_not_kept(tmp_path: Path) -> None:
         transition_images(people(), Spectral(), CPU, tmp_path)
 
 
-@pytest.mark.parametrize(("batched", "resident"), [(True, True), (True, False), (False, None)])
+@pytest.mark.parametrize(
+    ("batched", "resident"), [(True, True), (True, False), pytest.param(False, None, marks=needs_numba)]
+)
 def test_training_reads_kept_images_where_it_would_translate(
     tmp_path: Path, batched: bool, resident: bool | None
 ) -> None:
