@@ -174,8 +174,12 @@ def test_a_run_trains_every_part_and_resumes_bit_for_bit(
         return real(self, batch, rate)
 
     monkeypatch.setattr(TranslatorTrainer, "_step", interrupted)
+    before_signal = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored in a shell's background job
     with pytest.raises(KeyboardInterrupt):
         TranslatorTrainer(settings(tmp_path / "cut"), people()).run()
+    signal.signal(signal.SIGINT, before_signal)
     monkeypatch.undo()
     again = parse(["--config", str(tmp_path / "cut" / "settings.yaml"), "--resume"])
     resumed = TranslatorTrainer(again, people())
