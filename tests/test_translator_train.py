@@ -174,9 +174,8 @@ def test_a_run_trains_every_part_and_resumes_bit_for_bit(
         return real(self, batch, rate)
 
     monkeypatch.setattr(TranslatorTrainer, "_step", interrupted)
-    before_signal = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # ignored in a shell's background job
+    # A shell's background job ignores the signal.
+    before_signal = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         TranslatorTrainer(settings(tmp_path / "cut"), people()).run()
     signal.signal(signal.SIGINT, before_signal)
