@@ -28,7 +28,7 @@ from train.pipeline import BatchPipeline
 CONFIG = AugmentConfig(pad=3, flip=0.5, erase=0.5, channel="mix", brightness=0.2, noise=0.1)
 CPU = torch.device("cpu")
 needs_numba = pytest.mark.skipif(not imagewise.available(), reason="numba is not installed")
-EITHER = [True, pytest.param(False, marks=needs_numba)]
+BATCHED = [True, pytest.param(False, marks=needs_numba)]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_crop_by_hand(dtype: torch.dtype) -> None:
                 assert torch.equal(found[number, :, y, x], expected)
 
 
-@pytest.mark.parametrize("batched", EITHER)
+@pytest.mark.parametrize("batched", BATCHED)
 def test_held_and_mapped_images_give_the_same_batches(
     people: ImageSet, tmp_path: Path, batched: bool
 ) -> None:
@@ -105,8 +105,8 @@ def test_one_by_one_equals_all_at_once(
         assert (one.images - many.images).abs().max() < 1e-5
 
 
-def geometry_of(count: int, pad: int, erase: float = 0.0) -> Geometry:
-    draw = PairedAugment(AugmentConfig(pad=pad, erase=erase)).draw
+def geometry_of(count: int, pad: int) -> Geometry:
+    draw = PairedAugment(AugmentConfig(pad=pad, erase=0.0)).draw
     return draw((count, 3, 12, 8), (0, 3, 12, 8), torch.Generator().manual_seed(pad)).visible
 
 
@@ -114,7 +114,7 @@ def geometry_of(count: int, pad: int, erase: float = 0.0) -> Geometry:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("pad", [0, 2, 11])
 def test_render_repeats_borders(people: ImageSet, pad: int, dtype: torch.dtype) -> None:
-    """Against NumPy's padding, farther than an image is wide too; colours that change nothing leave bytes exact."""
+    """Against NumPy's padding, farther than an image is wide too."""
     rows = torch.tensor([0, 95, 7, 95, 0, 3] * 20)
     geometry = geometry_of(len(rows), pad)
     found = torch.full((120, 12, 8, 3), torch.nan)
@@ -186,7 +186,7 @@ def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.Monkey
     assert imagewise_loops._compiled(len) == (len, {"nogil": True, "error_model": "numpy"})
 
 
-@pytest.mark.parametrize("batched", EITHER)
+@pytest.mark.parametrize("batched", BATCHED)
 def test_a_reader_that_fails_says_so_and_leaves_no_thread(people: ImageSet, batched: bool) -> None:
     broken = pipeline(people, False, batched=batched)
     broken.rows = broken.rows + 90
