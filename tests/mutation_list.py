@@ -218,7 +218,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("geometry.top.numpy() - pad", "geometry.top.numpy()"),
         ("(1 - mean) / std] if limited", "(1 - mean) / std] if not limited"),
         ("(geometry.fill.numpy() - scale.mean)", "(geometry.fill.numpy())"),
-        ("len(rows) == len(geometry.top)", "len(geometry.top)"),
+        ("counts = [len(rows), ", "counts = ["),
     ),
     *changes(
         "train/imagewise_loops.py",
@@ -235,7 +235,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "matrix[channel, 0], matrix[channel, 1], matrix[channel, 2]",
             "matrix[0, channel], matrix[1, channel], matrix[2, channel]",
         ),
-        ("range(top, top + tall)", "range(top, tall)"),
+        ("out[number, top : top + tall]", "out[number, top:tall]"),
         ("if (matrix == np.eye(3)).all():", "if (matrix == matrix).all():"),
     ),
     *changes(

@@ -153,11 +153,22 @@ def test_render_refuses_what_does_not_fit(people: ImageSet) -> None:
     for wrong in (torch.empty(2, 12, 9, 3), out.double(), out.transpose(1, 2), torch.empty(2, 8, 12, 3)):
         with pytest.raises(ValueError, match="go into float32"):
             render(images, rows, geometry, *how, wrong)
-    with pytest.raises(ValueError, match="1 rows and 2 places for 2 images"):
+    with pytest.raises(ValueError, match=r"of \[1, 2, 2, 2\] images for 2"):
         render(images, rows[:1], geometry, *how, out)
-    for box in ((2, 0, 0, 1, 1), (0, 11, 0, 2, 1), (0, 0, 7, 1, 2), (0, -1, 0, 1, 1)):
-        with pytest.raises(ValueError, match="is not in 2 images 12x8"):
-            render(images, rows, dataclasses.replace(geometry, boxes=(box,)), *how, out)
+    for colours in (Colours(torch.eye(3)[None]), Colours(None, torch.ones(2, 1))):
+        with pytest.raises(ValueError, match=r"of \[2, 2, 2, 2, 1\] images for 2"):
+            render(images, rows, geometry, 1, colours, Scale(), out)
+
+
+@needs_numba
+def test_boxes_end_where_their_image_does(people: ImageSet) -> None:
+    geometry = dataclasses.replace(geometry_of(2, 0), boxes=((0, 10, 6, 5, 5), (1, 2, 3, 1, 2)))
+    expected, found = torch.empty(2, 2, 12, 8, 3)
+    for boxes, out in ((), expected), (geometry.boxes, found):
+        where = dataclasses.replace(geometry, boxes=boxes)
+        render(torch.from_numpy(people.images), torch.tensor([0, 95]), where, 0, Colours(), Scale(), out)
+    expected[0, 10:, 6:], expected[1, 2, 3:5] = geometry.fill
+    assert torch.equal(found, expected)
 
 
 def test_without_numba_batches_are_made_all_at_once(

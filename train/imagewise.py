@@ -60,7 +60,7 @@ def render(
     for rows that are not there.
     """
     count, _, width, channels = out.shape
-    _check(images, rows, geometry, out)
+    _check(images, rows, geometry, colours, out)
     if count == 0:
         return
     from train import imagewise_loops  # compiled code: only for who comes here
@@ -86,9 +86,9 @@ def render(
         other.result()
 
 
-def _check(images: Tensor, rows: Tensor, geometry: Geometry, out: Tensor) -> None:
+def _check(images: Tensor, rows: Tensor, geometry: Geometry, colours: Colours, out: Tensor) -> None:
     """The loops trust what they are given."""
-    count, height, width, channels = out.shape
+    count, channels = len(out), out.shape[3]
     fits = (
         images.shape[1:] == out.shape[1:] and channels == 3 and images.dtype in (torch.uint8, torch.float32)
     )
@@ -97,15 +97,13 @@ def _check(images: Tensor, rows: Tensor, geometry: Geometry, out: Tensor) -> Non
             "contiguous images [N,H,W,3] of uint8 or float32 go into float32 [B,H,W,3], "
             f"not {images.dtype} {list(images.shape)} into {out.dtype} {list(out.shape)}"
         )
-    if not len(rows) == len(geometry.top) == len(geometry.left) == len(geometry.fill) == count:
-        raise ValueError(f"{len(rows)} rows and {len(geometry.top)} places for {count} images")
+    counts = [len(rows), len(geometry.top), len(geometry.left), len(geometry.fill)]
+    counts += [] if colours.matrices is None else [len(colours.matrices)]
+    counts += [] if colours.levels is None else [colours.levels.shape[1]]
+    if set(counts) != {count}:
+        raise ValueError(f"rows, places and colours of {counts} images for {count}")
     if count and not 0 <= int(rows.min()) <= int(rows.max()) < len(images):
         raise IndexError(f"rows {int(rows.min())} to {int(rows.max())} of {len(images)} images")
-    for number, top, left, tall, wide in geometry.boxes:
-        if min(number, top, left) < 0 or number >= count or top + tall > height or left + wide > width:
-            raise ValueError(
-                f"box {(number, top, left, tall, wide)} is not in {count} images {height}x{width}"
-            )
 
 
 def _moves(geometry: Geometry, pad: int, width: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

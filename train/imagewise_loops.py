@@ -65,8 +65,8 @@ def render(
                 _mix(moved[y], matrix, mixed)
                 _scale(mixed_line, gain, lift, scale, out_lines[number, y])
         top, left, tall, wide = boxes[number]
-        for y in range(top, top + tall):
-            _repeat(fill[number], out[number, y, left : left + wide])
+        for line in out[number, top : top + tall]:  # a slice: nothing outside the image is written
+            _repeat(fill[number], line[left : left + wide])
 
 
 @_compiled

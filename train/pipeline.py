@@ -93,18 +93,14 @@ class BatchPipeline:
         if self._here is not None:
             resident = False
         elif resident is None:
-            resident = self.resident_bytes() <= room(device) // self.world.size
+            resident = math.prod(self._held_shape()) <= room(device) // self.world.size
         self.resident = self._load() if resident else None
 
-    def resident_bytes(self) -> int:
-        """What the training images take as bytes; on a GPU with their padding."""
-        return len(self.rows) * math.prod(self._padded_shape())
-
-    def _padded_shape(self) -> tuple[int, int, int]:
-        return (3, self.height, self.width + (2 * self.pad if self.batched else 0))
+    def _held_shape(self) -> tuple[int, ...]:
+        return (len(self.rows), 3, self.height, self.width + 2 * self.pad)
 
     def _load(self) -> Tensor:
-        held = torch.empty((len(self.rows), *self._padded_shape()), dtype=torch.uint8, device=self.device)
+        held = torch.empty(self._held_shape(), dtype=torch.uint8, device=self.device)
         for start in range(0, len(self.rows), _CHUNK):
             part = self._read(np.arange(start, min(start + _CHUNK, len(self.rows))))
             held[start : start + len(part)] = part

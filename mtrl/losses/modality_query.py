@@ -39,8 +39,8 @@ def modality_query_regularization(
     infrared_identities  int64 [M]; None: the same as `identities`
     Rows are normalised here. Zero iff visible and transition answer alike, with identities also where no transition
     answers better; hence 0 for identical features and without visible or infrared images (and a side with a single
-    candidate always answers alike). Raises ValueError for other shapes, or if
-    only the infrared identities are given.
+    candidate always answers alike). Raises ValueError for other shapes, or if only
+    the infrared identities are given.
     """
     check_features("visible", visible)
     check_features("transition", transition)

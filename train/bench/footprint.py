@@ -76,8 +76,10 @@ def train(folder: Path, device: str, quick: bool) -> str:
     augment = PairedAugment(dataclasses.replace(augment_config(settings, erase=True)))
     for step, batch in zip(range(STEPS), trainer.pipeline.epoch(0, augment), strict=False):
         trainer._step(batch, 10**6 + step)
-    held = "held on the device" if trainer.pipeline.resident is not None else "mapped, read as needed"
-    return f"{trainer.pipeline.resident_bytes() / 1e9:.1f} GB of images {held}"
+    held = trainer.pipeline.resident
+    if held is not None:
+        return f"{held.nbytes / 1e9:.1f} GB of images held on the device"
+    return f"{images.images.nbytes / 1e9:.1f} GB of images mapped, read as needed"
 
 
 def evaluate(shots: int) -> str:
