@@ -132,7 +132,7 @@ NOTES = [
     ("sysu", text, ("exp/test_id.txt", "7,8,9,10\n99"), "test_id.txt has more than one line"),
     ("sysu", empty, ("cam3",), "cam3 holds no images"),
     ("llcm", empty, ("test_vis/cam5",), "test_vis/cam5 holds no images"),
-    ("sysu", one_modality, (), "1 train identities have no infrared image: 2"),
+    ("sysu", one_modality, (), "1 train identities have no infrared image: 0002"),
     ("sysu", wide, (), "1 images are wider than high: cam1/0001/0001.jpg (60 x 30)"),
     ("sysu", wide, (), "1 images are smaller than 16 pixels: cam1/0001/0002.jpg (8 x 12)"),
     ("sysu", text, ("train_rgb_resized_img.npy", ""), "other programs' arrays"),

@@ -14,6 +14,8 @@ from typing import Any
 
 from mtrl.config import Modality
 from mtrl.data.synthetic.cache import cache_root
+from mtrl.files.text import read_text
+from mtrl.names import canonical, check_integer
 from mtrl.retrieval.gallery import Gallery
 from mtrl.untrusted import parse_json, read_limited
 from mtrl.writing import write_atomically
@@ -26,7 +28,10 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One picture of a gallery. `identity`, `camera` and `truth` (the aligned true infrared view) may be unknown."""
+    """One picture of a gallery. `identity`, `camera` and `truth` (the aligned true infrared view) may be unknown.
+
+    `identity` is the person's name as the gallery writes it, to be shown; `person` is compared.
+    """
 
     name: str
     path: Path
@@ -34,6 +39,11 @@ class Picture:
     identity: int | str | None = None
     camera: int | None = None
     truth: Path | None = None
+
+    @property
+    def person(self) -> str | None:
+        """Equal for two pictures of one person: identities are compared as text, as searches of a gallery do."""
+        return None if self.identity is None else canonical(str(self.identity))
 
 
 def read_gallery(folder: Path) -> list[Picture]:
@@ -145,8 +155,9 @@ def _place(index: Path, roots: list[Path], name: str) -> Path:
 
 
 def _from_manifest(manifest: Path) -> list[Picture]:
+    text = read_text(manifest)
     try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))
+        entries = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{manifest} is not valid JSON: {error}") from error
     if not isinstance(entries, list):
@@ -157,16 +168,20 @@ def _from_manifest(manifest: Path) -> list[Picture]:
 def _picture(entry: Any, manifest: Path) -> Picture:
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "modality" not in entry:
         raise ValueError(f'{manifest}: every entry needs "file" and "modality", not {str(entry)[:120]}')
-    for key in ("identity", "camera"):
-        if not isinstance(entry.get(key), (int, type(None))):
-            raise ValueError(f"{manifest}: {key} of {entry['file']} must be a whole number or null")
+    labels = {key: entry.get(key) for key in ("identity", "camera")}
+    for key, value in labels.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            check_integer(value, f"{manifest}: {key} of {entry['file']}")
+        elif value is not None and not (key == "identity" and isinstance(value, str) and value):
+            what = "a name, a whole number" if key == "identity" else "a whole number"
+            raise ValueError(f"{manifest}: {key} of {entry['file']} must be {what} or null")
     truth = entry.get("truth")
     return Picture(
         name=entry["file"],
         path=_inside(manifest.parent, entry["file"]),
         modality=Modality.parse(entry["modality"]),
-        identity=entry.get("identity"),
-        camera=entry.get("camera"),
+        identity=labels["identity"],
+        camera=labels["camera"],
         truth=_inside(manifest.parent, str(truth)) if truth else None,
     )
 
@@ -182,13 +197,12 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _from_folders(folder: Path) -> list[Picture]:
     pictures: list[Picture] = []
-    people: dict[str, int] = {}
     for modality in Modality:
         root = folder / modality.name.lower()
         for path in sorted(root.rglob("*")) if root.is_dir() else []:
             if path.suffix.lower() not in SUFFIXES:
                 continue
             parts = path.relative_to(root).parts
-            identity = people.setdefault(parts[0], len(people) + 1) if len(parts) > 1 else None
+            identity = parts[0] if len(parts) > 1 else None
             pictures.append(Picture(path.relative_to(folder).as_posix(), path, modality, identity))
     return pictures
