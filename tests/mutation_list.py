@@ -133,6 +133,30 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("x.clamp(min=_EPS)", "x"),
     ),
     *changes(
+        "mtrl/names.py",
+        ("tests/test_tables.py",),
+        ('else unicodedata.normalize("NFC", name)', "else name"),
+        ("number if number <= MAX_INTEGER else None", "number"),
+    ),
+    *changes(
+        "mtrl/files/table.py",
+        ("tests/test_tables.py",),
+        ("line = reader.line_num + 1", "line += 1"),
+        ("if len(parts) > 1 and set(parts) & set(wanted):", "if False:"),
+        ('return "" if text in MISSING else text', "return text"),
+    ),
+    *changes(
+        "mtrl/retrieval/store.py",
+        ("tests/test_tables.py",),
+        ("if canonical(name) not in new]", "if name not in new]"),
+    ),
+    *changes(
+        "mtrl/data/verify/files.py",
+        ("tests/test_verify.py",),
+        ("return upright_size(image)", "return image.size"),
+        ("and not turned:", "and True:"),
+    ),
+    *changes(
         "mtrl/retrieval/ranking.py",
         RANKING,
         ("np.add.reduceat(order / ranks, begin)", "np.add.reduceat(1 / ranks, begin)"),

@@ -137,20 +137,13 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> _Content:
             f"reading {path} needs pyarrow: python -m pip install pyarrow, or save the table as CSV"
         ) from None
     try:
-        with path.open(
-            "rb"
-        ) as file:  # given a path, pyarrow would take columns from the names of its folders
+        # Given a path, pyarrow would take columns from the names of its folders.
+        with path.open("rb") as file:
             table = parquet.ParquetFile(file).read()
         names = [str(name) for name in table.schema.names]
         used = [n for n, name in enumerate(names) if _column_name(name) in wanted]
         columns = [_texts(table.column(n).to_pylist(), f"{path}, column {names[n]}") for n in used]
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        NotImplementedError,
-    ) as error:  # pyarrow's own are these
+    except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:  # as pyarrow's are
         if isinstance(error, FileNotFoundError) or str(path) in str(error):
             raise
         raise ValueError(f"{path} is not a readable Parquet table: {error}") from error
@@ -168,6 +161,8 @@ def _texts(values: Sequence[Any], where: str) -> list[str]:
         if isinstance(value, (list, dict, tuple)):
             raise ValueError(f"{where}, row {row}: a cell must be one value, not {type(value).__name__}")
         texts.append(_text(value))
+        if "\0" in texts[-1]:
+            raise ValueError(f"{where}, row {row}: a text holds a zero byte")
     return texts
 
 

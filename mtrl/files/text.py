@@ -23,14 +23,13 @@ def read_text(path: Path) -> str:
         raise OSError(f"{path} is no ordinary file")
     content = path.read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
+    if encoding == "utf-8-sig" and b"\0" in content:  # UTF-16 without its mark, or no text at all
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise ValueError(f"{path}, line {line}: holds zero bytes; save it as a text file in UTF-8")
     try:
-        text = content.decode(encoding)
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
             f"{path}, line {line}: not a text file in UTF-8 ({error.reason}); save it with the encoding UTF-8"
         ) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(f"{path}, line {line}: holds zero bytes; save it as a text file in UTF-8")
-    return text
