@@ -134,7 +134,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *changes(
         "mtrl/names.py",
-        ("tests/test_tables.py",),
+        ("tests/test_names.py",),
         ('else unicodedata.normalize("NFC", name)', "else name"),
         ("number if number <= MAX_INTEGER else None", "number"),
     ),
@@ -147,7 +147,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *changes(
         "mtrl/retrieval/store.py",
-        ("tests/test_tables.py",),
+        ("tests/test_names.py",),
         ("if canonical(name) not in new]", "if name not in new]"),
     ),
     *changes(
@@ -288,7 +288,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "mtrl/data/llcm.py",
         ("tests/test_datasets.py::test_llcm", "tests/test_datasets.py::test_camera_of_an_llcm_name"),
         ("Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}", "Modality.INFRARED: tuple(range(1, 10))}"),
-        (r'r"c(\d{1,3})"', r'r"cam(\d{1,3})"'),
+        (r'r"c([0-9]{1,3})"', r'r"cam([0-9]{1,3})"'),
     ),
     *changes(
         "mtrl/translate/photometric.py",
