@@ -34,7 +34,10 @@ class RunLog:
         kept = [
             record
             for record in read_records(self.path)
-            if record["step"] < step or (record["step"] == step and (evaluated or record["kind"] != "eval"))
+            if record["kind"] != "end"
+            and (
+                record["step"] < step or (record["step"] == step and (evaluated or record["kind"] != "eval"))
+            )
         ]
         write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
         self.board = _tensorboard(folder / "tensorboard", step)

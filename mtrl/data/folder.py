@@ -43,12 +43,14 @@ def load(
     cache_dir: str | Path | None = None,
     parts: Collection[str] = ("train", "test"),
     on_bad: str = "error",
+    labels_only: bool = False,
 ) -> ReIDData:
     """The user's own data below `root`, or listed in the table `root` (CSV or Parquet).
 
     Query and gallery images together are the test set, evaluated as RegDB is: every query is compared with every
     gallery image of the other modality, and none is skipped, whatever its camera. In a table, images of the split
     "test" are both. The image of a person is found among images of the same identity name.
+    With `labels_only` no image is opened: pixels are zeros that take no memory.
 
     Raises FileNotFoundError or ValueError that says what is missing or wrong; ImportError for a Parquet table
     without a reader.
@@ -62,7 +64,8 @@ def load(
         if part in parts:
             if not samples[part]:
                 raise FileNotFoundError(f"{root} has no {what}; {LAYOUT_HELP}")
-            images[part] = load_images(base, samples[part], image_size, cache_dir, on_bad=on_bad, what=what)
+            how: dict[str, Any] = {"on_bad": on_bad, "what": what, "labels_only": labels_only}
+            images[part] = load_images(base, samples[part], image_size, cache_dir, **how)
     return ReIDData("folder", "regdb", images["train"], images["test"])
 
 
