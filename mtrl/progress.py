@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
 from typing import Generic, TextIO, TypeVar
 
 from tqdm import tqdm
 
-LINE_SECONDS = 15.0  # between two plain lines, whichever loop they are about
-_LAST_LINE = [float("-inf")]  # when the last plain line was written
+LINE_SECONDS = 10.0  # between two plain lines, whichever loop they are about
+_LAST_LINE: list[float] = []  # when the last plain line was written, or the first loop began
 
 Item = TypeVar("Item")
 
@@ -38,9 +38,11 @@ class Progress(Generic[Item]):
         keep: bool = True,
     ) -> None:
         self.items, self.title, self.unit = items, title, unit
-        self.total = len(items) if total is None and hasattr(items, "__len__") else total
+        self.total = len(items) if total is None and isinstance(items, Sized) else total
         self.done, self.show, self.note = initial, show, ""
         self.bar = None
+        if not _LAST_LINE:
+            _LAST_LINE.append(time.monotonic())
         if show and sys.stderr.isatty():
             self.bar = tqdm(
                 total=self.total,

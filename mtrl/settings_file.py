@@ -157,7 +157,11 @@ def _plain(node: yaml.Node) -> Any:
     if _is_null(node):
         return None
     text = str(node.value)
-    if node.style is not None or (node.tag == _PREFIX + "str" and not _NUMBER.fullmatch(text)):
+    if (
+        not isinstance(node, yaml.ScalarNode)
+        or node.style is not None
+        or (node.tag == _PREFIX + "str" and not _NUMBER.fullmatch(text))
+    ):
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

@@ -34,10 +34,7 @@ class RunLog:
         kept = [
             record
             for record in read_records(self.path)
-            if record["kind"] != "end"
-            and (
-                record["step"] < step or (record["step"] == step and (evaluated or record["kind"] != "eval"))
-            )
+            if record["step"] < step or (record["step"] == step and (evaluated or record["kind"] != "eval"))
         ]
         write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
         self.board = _tensorboard(folder / "tensorboard", step)
@@ -101,9 +98,10 @@ def run_settings(run: Path) -> Path:
     return path
 
 
-def environment() -> dict[str, Any]:
-    """What a stranger needs to repeat the run: versions, machine, git state and the command."""
+def environment(trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a stranger needs to repeat the run: versions, machine, git state and the command; `trained`: what was."""
     return {
+        **({} if trained is None else {"trained": trained}),
         "command": ["python", "-m", "train", *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -115,8 +115,6 @@ class Trainer:
                 except (KeyboardInterrupt, PeerLostError):
                     self._save_stopped(log)
                     raise
-            if log is not None:
-                log.note("end", now["step"], self.settings.record())
         finally:
             if log is not None:
                 log.close()
@@ -150,7 +148,10 @@ class Trainer:
         if not self.world.main:
             return
         write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
-        write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
+        write_atomically(
+            self.folder / "environment.json",
+            json.dumps(environment(self.settings.record()), indent=1).encode(),
+        )
         self._save()  # what cannot be written shows now, and --resume works from here on
 
     def _check_progress(self, state: Path) -> None:

@@ -96,7 +96,7 @@ def check_modalities(modalities: NDArray[np.uint8], what: str) -> None:
     """Raises ValueError unless there are images of both modalities."""
     for kind in Modality:
         if not (modalities == int(kind)).any():
-            raise ValueError(f"{what} have no {kind.name.lower()} one")
+            raise ValueError(f"{what} must be of both modalities: {kind.name.lower()} ones are missing")
 
 
 def split_last(images: ImageSet, held_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

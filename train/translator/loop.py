@@ -84,7 +84,6 @@ class TranslatorTrainer:
                     self.progress |= {"epoch": epoch + 1, "batch": 0}
                     self._save()
                     self._sheet(epoch)
-            log.note("end", self.progress["step"], self.settings.record())
         except KeyboardInterrupt:
             self._save_stopped(log)
             raise
@@ -110,7 +109,10 @@ class TranslatorTrainer:
                 write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
             return
         write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
-        write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
+        write_atomically(
+            self.folder / "environment.json",
+            json.dumps(environment(self.settings.record()), indent=1).encode(),
+        )
         self._save_state()  # what cannot be written shows now, and --resume works from here on
 
     def _train_epoch(self, epoch: int, log: RunLog, stop: StopRequest) -> None:
