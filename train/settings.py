@@ -97,7 +97,7 @@ class TrainSettings:
     optimizer: str = option("adamw", "optimiser", ("adamw", "sgd"))
     lr: float = option(3.5e-4, "peak learning rate of the head; the backbone's is lr x backbone_lr")
     backbone_lr: float = option(1.0, "factor of the backbone's learning rate")
-    weight_decay: float = option(5e-4, "weight decay (not on biases and norms)")
+    weight_decay: float = option(5e-4, "weight decay (not on biases, norms and tokens of position and class)")
     schedule: str = option("cosine", "learning rate after the warm-up", ("cosine", "step"))
     lr_warmup: float = option(1.0, "epochs of linear learning-rate warm-up")
     lr_steps: tuple[int, ...] = option((20, 50), "epochs at which the step schedule divides by ten")

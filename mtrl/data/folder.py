@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,14 @@ def load(
         raise ValueError(f"a folder of your own needs --data-root DIR: {LAYOUT_HELP}")
     base, rows = list_rows(Path(root).expanduser())
     samples = to_samples(rows)
+    common = shared_identities(rows)
+    if common:
+        names = ", ".join(common[:10]) + ", ..." * (len(common) > 10)
+        warnings.warn(
+            f"{len(common)} identities of {root} stand in training and in query or gallery: {names}; figures on people "
+            "seen in training are too good, unless these names mean different people",
+            stacklevel=2,
+        )
     images = {"train": empty_set(image_size), "test": empty_set(image_size)}
     for part, what in (("train", "training images"), ("test", "query and gallery images")):
         if part in parts:
@@ -67,6 +76,13 @@ def load(
             how: dict[str, Any] = {"on_bad": on_bad, "what": what, "labels_only": labels_only}
             images[part] = load_images(base, samples[part], image_size, cache_dir, **how)
     return ReIDData("folder", "regdb", images["train"], images["test"])
+
+
+def shared_identities(rows: Iterable[Row]) -> list[str]:
+    """Names of the identities that are trained on and tested on, sorted."""
+    rows = list(rows)
+    train, test = ({row.identity for row in rows if (row.split == "train") is part} for part in (True, False))
+    return sorted(train & test)
 
 
 def list_rows(root: Path) -> tuple[Path, list[Row]]:

@@ -50,6 +50,7 @@ def load(
     base = open_root(root, LAYOUT, "llcm")
     how: dict[str, Any] = {"on_bad": on_bad, "labels_only": labels_only}
     data = ReIDData("llcm", "llcm", empty_set(image_size), empty_set(image_size))
+    check_disjoint(base)
     if "train" in parts:
         samples = list_train(base)
         images = load_images(base, samples, image_size, cache_dir, what="training images", **how)
@@ -59,6 +60,15 @@ def load(
         images = load_images(base, samples, image_size, cache_dir, what="test images", **how)
         data = dataclasses.replace(data, test=images)
     return data
+
+
+def check_disjoint(root: Path) -> None:
+    """Raises ValueError for an identity of idx/test_id.txt that a training list has too, where they are there."""
+    tests, lists = root / "idx" / "test_id.txt", [root / "idx" / name for name in LISTS.values()]
+    train = {identity_folder(path) for source in lists if source.is_file() for path, _ in read_labels(source)}
+    common = sorted(train & set(read_ids(tests))) if tests.is_file() else []
+    if common:
+        raise ValueError(f"identity {common[0]} stands in the training lists and in {tests}")
 
 
 def list_train(root: Path) -> list[Sample]:

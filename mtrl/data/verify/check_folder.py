@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from mtrl.data.folder import LAYOUT_HELP, MODALITIES, SPLITS, TABLES, Row, list_rows, scan_tree, to_samples
+from mtrl.data.folder import (
+    LAYOUT_HELP,
+    MODALITIES,
+    SPLITS,
+    TABLES,
+    Row,
+    list_rows,
+    scan_tree,
+    shared_identities,
+    to_samples,
+)
 from mtrl.data.listing import GALLERY, QUERY, Sample
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
@@ -36,7 +46,7 @@ def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
         report.note("no query or gallery images", "these data can be trained on, but not evaluated")
     _check_pairs(samples["test"], report)
     note_one_modality(samples["train"], "training identities", report)
-    _check_overlap(samples["train"], samples["test"], report)
+    _check_overlap(rows, report)
     return base, samples["train"] + samples["test"]
 
 
@@ -73,11 +83,11 @@ def _check_pairs(test: list[Sample], report: Report) -> None:
         )
 
 
-def _check_overlap(train: list[Sample], test: list[Sample], report: Report) -> None:
-    common = sorted({s.identity for s in train} & {s.identity for s in test})
+def _check_overlap(rows: list[Row], report: Report) -> None:
+    common = shared_identities(rows)
     if common:
         report.note(
-            f"{len(common)} identities are trained on and tested on: {some([str(i) for i in common])}",
+            f"{len(common)} identities are trained on and tested on: {some(common)}",
             "figures on people seen in training are too good, unless these names mean different people",
         )
 
