@@ -119,15 +119,19 @@ def given(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=parser.allow_abbrev)
     first.add_argument("--config", default=None)
     source = first.parse_known_args(argv)[0].config
-    file = _read_file(parser, source) if source else {}
     options = _options(parser)
-    for name in file:
-        options[name].required = False
+    required = [action for action in options.values() if action.required]
+    for action in required if source else []:  # it may stand in the file
+        action.required = False
     # An attribute that is there already gets no default: what stays None was not given.
     blank = argparse.Namespace(**dict.fromkeys(options, None))
     found = vars(parser.parse_args(argv, blank))
     flags = {name: value for name in options if (value := found.pop(name)) is not None}
     found.pop("config")
+    file = _read_file(parser, source) if source else {}
+    missing = [action.option_strings[-1] for action in required if action.dest not in {**file, **flags}]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
     return Given(flags, file, source, found)
 
 

@@ -57,12 +57,12 @@ def check_runs(
         world.check_sync_bn(run.sync_bn, device)
         loss_weights(run)
         augment_config(run, erase=True)
+        if _first(seen, "data", *run.fixed().values(), run.data_root, *parts):
+            _check_data(run, parts, test_seed)
         if run.transition and _first(seen, "translator", run.translator):
             load_translator(run.translator)
         if _first(seen, "model", *(getattr(run, name) for name in _OF_MODEL), run.optimizer, str(device)):
             _check_model(run)
-        if _first(seen, "data", *run.fixed().values(), run.data_root, *parts):
-            _check_data(run, parts, test_seed)
 
 
 def check_folder(run: Run, tunable: frozenset[str] = TUNABLE) -> list[tuple[str, Any, Any]]:
