@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from mtrl.data.imageset import ImageSet
 from mtrl.model import MTRL, evaluating
+from mtrl.progress import Progress
 from mtrl.writing import write_atomically
 
 FEATURES = ("after", "before")
@@ -30,7 +30,7 @@ class Extraction:
     batch_size  images per forward pass
     bf16        bfloat16 autocast: faster, a little coarser
     cache       folder for finished features, or None
-    progress    show a progress bar on stderr (never when that is not a terminal)
+    progress    show progress on stderr
     """
 
     feature: str = "after"
@@ -60,9 +60,7 @@ def extract(
     if path is not None and (cached := _read_cache(path, (len(rows), model.dim))) is not None:
         return cached
     result = np.empty((len(rows), model.dim), dtype=np.float32)
-    bar = tqdm(
-        total=len(rows), unit="img", desc="encode", leave=False, disable=None if how.progress else True
-    )
+    bar = Progress[None](total=len(rows), title="encode", unit="image", show=how.progress, keep=False)
     with evaluating(model), torch.inference_mode(), bar:
         for start in range(0, len(rows), how.batch_size):
             part = rows[start : start + how.batch_size]

@@ -121,6 +121,11 @@ def test_llcm(tmp_path: Path) -> None:
     assert set(data.test.cameras[~infrared]) == set(range(1, 10))
     (root / "test_nir" / "cam3").rmdir()
     assert len(load("llcm", root, parts=("test",)).test) == len(data.test)
+    with (root / "idx" / "test_id.txt").open("a") as file:
+        file.write(",2")
+    for part in ("train", "test"):
+        with pytest.raises(ValueError, match="identity 2 stands in the training lists and in"):
+            load("llcm", root, parts=(part,))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trees
+from PIL import Image
 
 from eval.protocols import Setting, make_trials
 from mtrl.data import load_data
@@ -136,3 +137,15 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     (tmp_path / "list.xlsx").write_bytes(b"")
     with pytest.raises(ValueError, match=r"must be a \.csv or \.parquet table"):
         load(tmp_path / "list.xlsx")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_people_in_training_and_test_are_named(tmp_path: Path, part: str) -> None:
+    for place in ("train", "query", "gallery"):
+        for modality in ("visible", "infrared"):
+            for name in ("ann", "bob") if place == "train" else ("bob", "cy"):
+                folder = tmp_path / "own" / place / modality / name
+                folder.mkdir(parents=True)
+                Image.new("RGB", (16, 32)).save(folder / "1.png")
+    with pytest.warns(UserWarning, match="1 identities .* training and in query or gallery: bob;"):
+        load_data("folder", tmp_path / "own", parts=(part,), cache_dir=tmp_path)

@@ -302,3 +302,20 @@ def test_devices() -> None:
         with pytest.raises(ValueError, match="cuda"):
             pick_device("cuda")
     assert pick_precision("fp32", torch.device("cpu")) == "fp32"
+
+
+@pytest.mark.parametrize("stem", ["shared", "dual"])
+def test_tokens_of_position_and_class_do_not_decay(tmp_path: Path, stem: str) -> None:
+    chosen = settings(tmp_path, backbone="vit_tiny_patch16_224", pooling="token", stem=stem, weight_decay=0.3)
+    model = seeded_model(chosen, 4)
+    decay = {
+        id(parameter): group["weight_decay"]
+        for group in build_optimizer(model, chosen).param_groups
+        for parameter in group["params"]
+    }
+    kept = {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1 and not decay[id(parameter)]
+    }
+    assert kept == {"backbone.body.pos_embed", "backbone.body.cls_token"}

@@ -67,6 +67,11 @@ class World:
                 f"--identities {identities} cannot be shared by {self.size} processes: choose a multiple of {self.size}"
             )
 
+    def check_sync_bn(self, sync_bn: bool, device: torch.device) -> None:
+        """Raises ValueError where batch normalisation over several processes cannot be had."""
+        if self.size > 1 and sync_bn and device.type != "cuda":
+            raise ValueError("--sync-bn needs GPUs: torch synchronises batch statistics on CUDA only")
+
     def share(self, batch: Batch) -> Batch:
         """The identities of a batch that are this process's, with all their images."""
         length = len(batch.identities) // self.size
@@ -78,8 +83,7 @@ class World:
         if self.size == 1:
             return model
         device = next(model.parameters()).device
-        if sync_bn and device.type != "cuda":
-            raise ValueError("--sync-bn needs GPUs: torch synchronises batch statistics on CUDA only")
+        self.check_sync_bn(sync_bn, device)
         indices = [device.index] if device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=indices)
 

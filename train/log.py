@@ -98,9 +98,10 @@ def run_settings(run: Path) -> Path:
     return path
 
 
-def environment() -> dict[str, Any]:
-    """What a stranger needs to repeat the run: versions, machine, git state and the command."""
+def environment(trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a stranger needs to repeat the run: versions, machine, git state and the command; `trained`: what was."""
     return {
+        **({} if trained is None else {"trained": trained}),
         "command": ["python", "-m", "train", *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -21,7 +21,6 @@ from eval.report import Report
 from mtrl import MTRL, cli, load_pretrained
 from mtrl.card import CardFacts, Result, model_card
 from mtrl.checkpoint import save_checkpoint
-from mtrl.cli import merge, read_yaml
 from mtrl.config import Modality
 from mtrl.data.synthetic import load_part
 from mtrl.hub import PLACEHOLDER, reserve, upload_folder
@@ -85,8 +84,7 @@ def _repo_id(settings: TrainSettings) -> str:
 
 def publish(run: Path, output: Path, dtype: str, name: str) -> None:
     """Raises FileNotFoundError for a folder that is no run."""
-    path = run_settings(run)
-    settings = merge(TrainSettings, read_yaml(path), source=str(path))
+    settings = cli.read_settings(TrainSettings, run_settings(run))
     data = load(settings, ("test",))
     save_checkpoint(load_pretrained(run), output, dtype=dtype)
     model = load_pretrained(output)
@@ -114,7 +112,7 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
         command=shlex.join(environment["command"]).replace(str(Path.home()), "~"),
         seed=settings.seed,
         training={
-            "method": f"{settings.method} with {settings.translator} transition images",
+            "method": f"{settings.method} with {settings.terms()['transition']} transition images",
             "weights": f"mtc {settings.mtc}, center {settings.center}, mqr {settings.mqr}, direct {settings.direct}",
             "epochs": str(settings.epochs),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",

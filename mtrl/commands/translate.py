@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from mtrl.images import read_image
+from mtrl.progress import Progress
 from mtrl.translate import NAMES, Translator, load_translator
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -68,7 +68,7 @@ def translate_all(
     """
     todo = [(source, target) for source, target in pairs if overwrite or not target.exists()]
     failures: list[str] = []
-    for source, target in tqdm(todo, desc="translate", unit="image", disable=len(todo) < 2):
+    for source, target in Progress(todo, title="translate", unit="image", show=len(todo) > 1):
         try:
             picture = read_image(source)
         except (ValueError, OSError) as error:

@@ -30,6 +30,11 @@ class Pixels:
     rows: Mapping[str, int]
     bad: Mapping[str, str]
 
+    @property
+    def unread(self) -> bool:
+        """Whether the images are one zero that stands for all pixels (see `decode_images`)."""
+        return self.images.strides[0] == 0
+
 
 def decode_images(
     root: Path,
@@ -37,13 +42,18 @@ def decode_images(
     image_size: tuple[int, int],
     cache_dir: str | Path | None = None,
     what: str = "images",
+    labels_only: bool = False,
 ) -> Pixels:
     """Every file of a list as RGB of `image_size` = (height, width), from the cache or decoded into it.
 
     Files that are missing or no readable image are named in `bad`, and do not stop the others.
     The key of the cache follows from the files' names, sizes and times and from the image size.
+    With `labels_only` no file is opened: the images are zeros that take no memory, and nothing is bad.
     Raises OSError when the cache cannot be written, with what to do about it.
     """
+    if labels_only:
+        nothing = np.broadcast_to(np.zeros((), np.uint8), (len(paths), *image_size, 3))
+        return Pixels(nothing, {path: row for row, path in enumerate(paths)}, {})
     kept, missing, key = _fingerprint(root, paths, image_size)
     if not kept:
         return Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, missing)
@@ -77,9 +87,13 @@ def image_set(pixels: Pixels, samples: Sequence[Sample], on_bad: str = "error") 
     used = [sample for sample in samples if sample.path not in pixels.bad]
     rows = np.array([pixels.rows[sample.path] for sample in used], dtype=np.int64)
     in_one_run = len(rows) > 0 and bool((np.diff(rows) == 1).all())
+    if pixels.unread:
+        images = pixels.images[: len(rows)]
+    else:
+        images = pixels.images[rows[0] : rows[-1] + 1] if in_one_run else pixels.images[rows]
     subsets = np.array([sample.subset for sample in used], dtype=np.int8)
     return ImageSet(
-        images=pixels.images[rows[0] : rows[-1] + 1] if in_one_run else pixels.images[rows],
+        images=images,
         identities=np.array([sample.identity for sample in used], dtype=np.int64),
         cameras=np.array([sample.camera for sample in used], dtype=np.int64),
         modalities=np.array([int(sample.modality) for sample in used], dtype=np.uint8),
@@ -98,9 +112,11 @@ def load_images(
     *,
     on_bad: str = "error",
     what: str = "images",
+    labels_only: bool = False,
 ) -> ImageSet:
     """`decode_images` and `image_set` in one: the samples' images, memory-mapped, in the samples' order."""
-    pixels = decode_images(root, [sample.path for sample in samples], image_size, cache_dir, what)
+    paths = [sample.path for sample in samples]
+    pixels = decode_images(root, paths, image_size, cache_dir, what, labels_only)
     return image_set(pixels, samples, on_bad)
 
 

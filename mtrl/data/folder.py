@@ -6,8 +6,9 @@ import dataclasses
 import itertools
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mtrl.config import Modality
 from mtrl.data.decode import empty_set, load_images
@@ -48,12 +49,14 @@ def load(
     cache_dir: str | Path | None = None,
     parts: Collection[str] = ("train", "test"),
     on_bad: str = "error",
+    labels_only: bool = False,
 ) -> ReIDData:
     """The user's own data below `root`, or listed in the table `root` (CSV or Parquet).
 
     Query and gallery images together are the test set, evaluated as RegDB is: every query is compared with every
     gallery image of the other modality, and none is skipped, whatever its camera. In a table, images of the split
     "test" are both. The image of a person is found among images of the same identity name.
+    With `labels_only` no image is opened: pixels are zeros that take no memory.
 
     Raises FileNotFoundError or ValueError that says what is missing or wrong; ImportError for a Parquet table
     without a reader.
@@ -62,13 +65,28 @@ def load(
         raise ValueError(f"a folder of your own needs --data-root DIR: {LAYOUT_HELP}")
     base, rows = list_rows(Path(root).expanduser())
     samples = to_samples(rows)
+    common = shared_identities(samples)
+    if common:
+        names = ", ".join(common[:10]) + ", ..." * (len(common) > 10)
+        warnings.warn(
+            f"{len(common)} identities of {root} stand in training and in query or gallery: {names}; figures on people "
+            "seen in training are too good, unless these names mean different people",
+            stacklevel=2,
+        )
     images = {"train": empty_set(image_size), "test": empty_set(image_size)}
     for part, what in (("train", "training images"), ("test", "query and gallery images")):
         if part in parts:
             if not samples[part]:
                 raise FileNotFoundError(f"{root} has no {what}; {LAYOUT_HELP}")
-            images[part] = load_images(base, samples[part], image_size, cache_dir, on_bad=on_bad, what=what)
+            how: dict[str, Any] = {"on_bad": on_bad, "what": what, "labels_only": labels_only}
+            images[part] = load_images(base, samples[part], image_size, cache_dir, **how)
     return ReIDData("folder", "regdb", images["train"], images["test"])
+
+
+def shared_identities(samples: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """Names of the identities that are trained on and tested on, as `to_samples` gives them, sorted."""
+    names = {sample.identity: sample.shown_identity for sample in samples["train"]}
+    return sorted(names[i] for i in names.keys() & {sample.identity for sample in samples["test"]})
 
 
 def list_rows(root: Path) -> tuple[Path, list[Row]]:

@@ -23,9 +23,9 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mtrl.data.lock import only_one
+from mtrl.progress import Progress
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Decoder: TypeAlias = Callable[[Path, tuple[int, int]], Pixels]
@@ -165,9 +165,7 @@ def _decode_blocks(
     free = shutil.disk_usage(store.folder).free
     if need > free:
         raise OSError(errno.ENOSPC, f"{need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
-    bar = tqdm(
-        total=len(store.files), initial=state.done, desc=f"decode {what}", unit="image", mininterval=1.0
-    )
+    bar = Progress[None](total=len(store.files), initial=state.done, title=f"decode {what}", unit="image")
     with bar, ThreadPoolExecutor(_workers()) as pool:
         results = _in_order(pool, decode, store.files[state.done :], store.size)
         while state.done < len(store.files):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -19,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
 from mtrl.data.lock import only_one
 from mtrl.data.synthetic.cache import cache_root
+from mtrl.progress import Progress
 from mtrl.translate import Translator
 from mtrl.translate.files import fingerprint
 from mtrl.translate.learned import Learned
@@ -88,14 +87,12 @@ def _make(
 ) -> None:
     """Translates the blocks that are missing. After each, the index says that it is safe."""
     array = _open_array(path, shape, fresh=not blocks)
-    bar = tqdm(
+    bar = Progress[None](
         total=len(rows),
         initial=min(len(blocks) * BLOCK, len(rows)),
-        desc="transition images",
+        title="transition images",
         unit="image",
-        mininterval=1.0,
-        file=sys.stderr,
-        disable=not progress,
+        show=progress,
     )
     with bar:
         for start in range(len(blocks) * BLOCK, len(rows), BLOCK):

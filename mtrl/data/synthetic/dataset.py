@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet, ReIDData
@@ -24,6 +23,7 @@ from mtrl.data.synthetic.cache import cache_root, new_images, read_images
 from mtrl.data.synthetic.cameras import ALL_CAMERAS, CAMERAS
 from mtrl.data.synthetic.knobs import HEIGHT, SIZES, WIDTH, Difficulty, Size
 from mtrl.data.synthetic.render import draw_person, render
+from mtrl.progress import Progress
 
 FIRST_IDENTITY = {"test": 1, "train": 1001}
 """Identity numbers of a part start here, so that test (at most 1,000 people) and training never share one."""
@@ -52,6 +52,7 @@ def load(
     workers: int | None = None,
     progress: bool = True,
     parts: tuple[str, ...] = ("train", "test"),
+    labels_only: bool = False,
 ) -> ReIDData:
     """The synthetic benchmark; drawn on first use, then read from the cache.
 
@@ -59,12 +60,15 @@ def load(
     seed       which training identities; test_seed: which test identities (0: the published test set)
     image_size (height, width) of the stored images, area-averaged from 256 x 128; None: the size's own
     parts      which of "train" and "test" to provide; the other is an ImageSet without rows
+    labels_only  draw nothing: pixels are zeros that take no memory
     Raises ValueError for an unknown size or part, OSError when the cache cannot be written.
     """
     unknown = sorted(set(parts) - {"train", "test"})
     if unknown:
         raise ValueError(f'unknown part {unknown}; known are "train" and "test"')
     sets = {}
+    for number in (seed, test_seed):  # both before anything is drawn
+        _check_seed(number)
     for part in ("train", "test"):
         people = (0, 0) if part not in parts else None
         sets[part] = load_part(
@@ -77,6 +81,7 @@ def load(
             workers,
             progress,
             people=people,
+            labels_only=labels_only,
         )
     return ReIDData("synthetic", "sysu", sets["train"], sets["test"])
 
@@ -111,6 +116,7 @@ def load_part(
     progress: bool = True,
     people: tuple[int, int] | None = None,
     infrared: bool | None = None,
+    labels_only: bool = False,
 ) -> ImageSet:
     """One part ("train" | "test"). `people` restricts it to a range of persons (not cached under another name).
 
@@ -118,8 +124,7 @@ def load_part(
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, not {size!r}")
-    if seed < 0:
-        raise ValueError(f"a seed must not be negative, got {seed}")
+    _check_seed(seed)
     spec, knobs = SIZES[size], difficulty or Difficulty()
     height, width = image_size or spec.image_size
     if not (8 <= height <= HEIGHT and 8 <= width <= WIDTH):
@@ -128,8 +133,8 @@ def load_part(
     shots = _shots(spec, infrared)
     labels = [(person, camera, shot) for person in range(first, last) for camera, shot in shots]
     shape = (len(labels), height, width, 3)
-    if not labels:
-        return _image_set(np.zeros(shape, dtype=np.uint8), labels, domain, infrared)
+    if labels_only or not labels:
+        return _image_set(np.broadcast_to(np.zeros((), np.uint8), shape), labels, domain, infrared)
     kind = "" if infrared is None else "-truth"
     span = "" if people is None else f"-{first}-{last}"
     folder = (
@@ -150,6 +155,11 @@ def load_part(
         if images is None:
             raise OSError(f"the cache in {folder} cannot be read back; remove it and run again")
     return _image_set(images, labels, domain, infrared)
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ValueError(f"a seed must not be negative, got {seed}")
 
 
 def _shots(spec: Size, infrared: bool | None) -> tuple[tuple[int, int], ...]:
@@ -204,7 +214,7 @@ def _draw(
 ) -> None:
     each = len(jobs[0].shots)
     count = min(workers if workers is not None else os.cpu_count() or 1, len(jobs))
-    with tqdm(total=len(target), desc=title, unit="image", file=sys.stderr, disable=not progress) as bar:
+    with Progress[None](total=len(target), title=title, unit="image", show=progress) as bar:
         for row, images in enumerate(_results(jobs, count)):
             target[row * each : (row + 1) * each] = images
             bar.update(each)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from mtrl.data.folder import LAYOUT_HELP, MODALITIES, SPLITS, TABLES, Row, list_rows, scan_tree, to_samples
+from mtrl.data.folder import (
+    LAYOUT_HELP,
+    MODALITIES,
+    SPLITS,
+    TABLES,
+    Row,
+    list_rows,
+    scan_tree,
+    shared_identities,
+    to_samples,
+)
 from mtrl.data.listing import GALLERY, QUERY, Sample
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
@@ -37,7 +47,7 @@ def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
         report.note("no query or gallery images", "these data can be trained on, but not evaluated")
     _check_pairs(samples["test"], report)
     note_one_modality(samples["train"], "training identities", report)
-    _check_overlap(samples["train"], samples["test"], report)
+    _check_overlap(samples, report)
     return base, samples["train"] + samples["test"]
 
 
@@ -75,12 +85,11 @@ def _check_pairs(test: list[Sample], report: Report) -> None:
         )
 
 
-def _check_overlap(train: list[Sample], test: list[Sample], report: Report) -> None:
-    names = {sample.identity: sample.shown_identity for sample in train}
-    common = sorted(names.keys() & {sample.identity for sample in test})
+def _check_overlap(samples: dict[str, list[Sample]], report: Report) -> None:
+    common = shared_identities(samples)
     if common:
         report.note(
-            f"{len(common)} identities are trained on and tested on: {some([names[i] for i in common])}",
+            f"{len(common)} identities are trained on and tested on: {some(common)}",
             "figures on people seen in training are too good, unless these names mean different people",
         )
 

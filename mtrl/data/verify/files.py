@@ -9,12 +9,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mtrl.data.listing import Sample
 from mtrl.data.verify.report import Report, some
 from mtrl.images import read_image, upright_size
 from mtrl.picture_file import opened
+from mtrl.progress import Progress
 
 _SMALLEST = 16
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
@@ -34,9 +33,7 @@ def check_images(root: Path, paths: Iterable[str], report: Report, full: bool) -
     wide: list[str] = []
     with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
         results = pool.map(lambda path: _measure(root / path, full), wanted, chunksize=1)
-        bar = tqdm(
-            results, total=len(wanted), desc="check images", unit="image", mininterval=1.0, disable=None
-        )
+        bar = Progress(results, total=len(wanted), title="check images", unit="image")
         for path, size in zip(wanted, bar, strict=True):
             if isinstance(size, str):
                 bad.append(f"{path} ({size.removeprefix(str(root / path)).strip(': ')})")
