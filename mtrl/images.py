@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mtrl.files.filenames import as_text
 from mtrl.picture_file import check_size, opened, pixels_of
 
 ImageSource: TypeAlias = "Image.Image | str | Path | NDArray[np.generic]"
@@ -218,8 +219,8 @@ def _from_array(array: NDArray[np.generic], name: str) -> Image.Image:
 
 def _name_of(source: object) -> str:
     if isinstance(source, (str, Path)):
-        return str(source)
-    return str(getattr(source, "filename", "") or "the image")
+        return as_text(source)
+    return as_text(getattr(source, "filename", "") or "the image")
 
 
 def _checked(images: Tensor) -> Tensor:

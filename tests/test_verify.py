@@ -215,7 +215,7 @@ def test_an_unreadable_folder_is_one_problem_of_all(tmp_path: Path, monkeypatch:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr("mtrl.data.listing.os.scandir", refuse)
+    monkeypatch.setattr("mtrl.files.scan.os.scandir", refuse)
     report = verify("sysu", root, counts=False)
     assert ["cam1/0007 cannot be read: Permission denied" in f.what for f in report.problems] == [True]
 

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from mtrl.commands.options import find_images
+from mtrl.files.filenames import as_text
 from mtrl.retrieval.where import parse_time
 
 COLUMNS = ("path", "identity", "camera", "time")
@@ -44,13 +45,13 @@ def read_photos(
         records = [record for record, path in zip(records, paths, strict=True) if path in left]
     if len(kept) != len(records) and listed:
         raise ValueError(f"{source} lists a folder or an image twice; every line must be one image")
-    folders = [path.parent.name for path in kept] if identities == "folder" else None
+    folders = [as_text(path.parent.name) for path in kept] if identities == "folder" else None
     moments = [path.stat().st_mtime for path in kept] if times == "file" else None
     cameras = _column(records, "camera", source)
     stamps = _column(records, "time", source)
     photos = Photos(
         kept,
-        [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in kept],
+        [as_text(path.relative_to(root).as_posix() if path.is_relative_to(root) else path) for path in kept],
         _column(records, "identity", source) or folders,
         None if cameras is None else [_integer(text, source) for text in cameras],
         moments if stamps is None else [parse_time(text) for text in stamps],
