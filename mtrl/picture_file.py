@@ -30,7 +30,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 @functools.cache
 def _endings() -> dict[str, str]:
     Image.init()
-    kinds = {**Image.EXTENSION, ".mpo": "MPO"}  # which Pillow reads, but does not count among its endings
+    kinds = {**Image.EXTENSION, ".mpo": "JPEG"}  # several JPEGs in one file, read by that decoder
     return {suffix: kind for suffix, kind in kinds.items() if kind in FORMATS and kind in Image.OPEN}
 
 

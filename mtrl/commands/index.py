@@ -89,14 +89,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _delete(args: argparse.Namespace) -> None:
-    names, people = [[as_text(text) for text in texts] for texts in (args.delete_name, args.delete_identity)]
+    names, people = [tuple(map(as_text, texts)) for texts in (args.delete_name, args.delete_identity)]
     store = open_store(args.output, args.collection)
     try:
-        count = sum(
-            store.delete(where)
-            for where in (Where(names=names), Where(identities=people))
-            if where
-        )
+        count = sum(store.delete(where) for where in (Where(names=names), Where(identities=people)) if where)
         print(f"{count} images deleted, {len(store)} left in {shown(args.output)}")
     finally:
         store.close()

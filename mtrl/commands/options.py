@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mtrl.images import read_image
 from mtrl.picture_file import image_suffixes
 
 _BATCHES_AT_ONCE = 4  # between two steps of a progress bar; the next batch is decoded ahead only within them
+
 
 def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
     """--checkpoint, --revision, --device, --modality (with this default) and --batch-size."""
@@ -60,7 +62,9 @@ def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Pa
         if source.is_dir():
             found = scan(source)
             paths += [source / path for path in found.images]
-            passed_over += found.passed_over
+            passed_over += [
+                dataclasses.replace(item, path=str(source / item.path)) for item in found.passed_over
+            ]
             unopened += found.errors
         elif source.exists() or source.is_symlink():
             paths.append(source)

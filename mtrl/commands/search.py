@@ -53,7 +53,8 @@ def main(args: argparse.Namespace) -> int:
         store.close()
     if args.json:
         found = [
-            {"query": as_text(q), "matches": [dataclasses.asdict(m) for m in matches]} for q, matches in answers
+            {"query": as_text(q), "matches": [dataclasses.asdict(m) for m in matches]}
+            for q, matches in answers
         ]
         print(json.dumps(found, indent=1))
         return 0

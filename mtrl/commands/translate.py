@@ -57,9 +57,11 @@ def main(args: argparse.Namespace) -> int:
     pairs, found = _pairs(args.source, args.target)
     for line in report(found.passed_over):
         print(line)
-    todo = [pair for pair in pairs if args.overwrite or not pair[1].exists()]
+    todo = [pair for pair in pairs if args.overwrite or not pair[1].is_file()]
     bad = translate_all(todo, translator, device)
-    print(f"{len(todo) - len(bad)} translated, {len(pairs) - len(todo)} already there: {as_text(args.target)}")
+    print(
+        f"{len(todo) - len(bad)} translated, {len(pairs) - len(todo)} already there: {as_text(args.target)}"
+    )
     problems = list(found.errors)
     if bad:
         named = [f"{path} ({why})" for path, why in bad.items()]
@@ -72,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
 def translate_all(
     pairs: list[tuple[Path, Path]], translator: Translator, device: torch.device
 ) -> dict[Path, str]:
-    """Translates each (input file, output file) -> {input file that cannot be read: why}; it does not stop the others."""
+    """Translates each (input file, output file) -> {input file that cannot be read: why}. All others are done."""
     bad: dict[Path, str] = {}
     for source, target in tqdm(pairs, desc="translate", unit="image", disable=len(pairs) < 2):
         try:
@@ -111,14 +113,13 @@ def _pairs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], Scan]:
                 f"{as_text(source)} is a folder, so OUT must be one too, but {as_text(target)} is a file"
             )
         inside = target.resolve()
-        found = scan(source, enter=lambda path: "OUT" if (source / path).resolve() == inside else "")
+        found = scan(
+            source, enter=lambda path: "the output folder" if (source / path).resolve() == inside else ""
+        )
         pairs = [(source / path, target / path) for path in found.images]
     if not pairs:
-        why = "; ".join(
-            [f"no pictures ({', '.join(sorted(image_suffixes()))}) in {as_text(source)}", *found.errors]
-            + report(found.passed_over)
-        )
-        raise ValueError(why)
+        nothing = f"no pictures ({', '.join(sorted(image_suffixes()))}) in {as_text(source)}"
+        raise ValueError("; ".join([nothing, *found.errors, *report(found.passed_over)]))
     _check_outputs(pairs)
     return pairs, found
 
@@ -146,12 +147,12 @@ def _save(picture: Image.Image, target: Path) -> None:
     """Writes under another name first, so that a file of the right name is always whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}.partial{target.suffix}")
-    kind = {"MPO": "JPEG"}.get(format_of(target), format_of(target))  # MPO holds several pictures
+    kind = format_of(target)
     if kind == "GIF":  # of at most 256 colours: all greys, which the shipped translators give, are kept
         grey = picture.convert("L")
         picture = grey if grey.convert("RGB").tobytes() == picture.tobytes() else picture
     try:
-        picture.save(partial, kind, **SAVE_OPTIONS.get(kind, {}))
+        picture.save(partial, format=kind, **SAVE_OPTIONS.get(kind, {}))
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

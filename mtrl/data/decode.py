@@ -127,7 +127,9 @@ def _fingerprint(
             info = (root / path).stat()
         except OSError as error:
             absent = isinstance(error, FileNotFoundError)
-            missing[path] = f"{as_text(root / path)} " + ("does not exist" if absent else f"cannot be read: {error}")
+            missing[path] = f"{as_text(root / path)} " + (
+                "does not exist" if absent else f"cannot be read: {error}"
+            )
             continue
         kept.append(path)
         digest.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))

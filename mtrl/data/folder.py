@@ -105,9 +105,7 @@ def scan_tree(root: Path) -> tuple[list[Row], Scan]:
                 if rest:
                     rows.append(Row(path, as_text(identity), "", modality, split))
                 else:
-                    whole.passed_over.append(
-                        PassedOver(path, "not in the folder of an identity", image=True)
-                    )
+                    whole.passed_over.append(PassedOver(path, "not in the folder of an identity", image=True))
             whole.passed_over.extend(found.passed_over)
             whole.errors.extend(found.errors)
     return rows, whole

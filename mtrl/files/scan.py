@@ -2,8 +2,8 @@
 
 An image is a file whose ending is that of a format that the reader decodes, in capital or small letters. Hidden files
 and folders and `__MACOSX` are passed over, and so is what is no file. Links are followed, but not back into a folder
-that they lie in. Nothing is opened: an image that is empty or damaged, or a link to nowhere with the ending of an image,
-is listed, so that reading it names it.
+that they lie in. Nothing is opened: an image that is empty or damaged, or a link to nowhere with the ending of an
+image, is listed, so that reading it names it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from mtrl.files.filenames import as_text, some_of
 from mtrl.picture_file import image_suffixes
 
 # Endings of images that the reader does not decode: whoever has them should know.
-OTHER_IMAGES = frozenset(
-    ".heic .heif .hif .avif .jxl .jxr .jp2 .j2k .jpx .svg .eps .psd .tga .ico .icns .exr .hdr .dds .pcx .raw .dng .nef "
-    ".cr2 .cr3 .arw .orf .rw2 .raf".split()
-)
+# fmt: off
+OTHER_IMAGES = frozenset((
+    ".heic", ".heif", ".hif", ".avif", ".jxl", ".jxr", ".jp2", ".j2k", ".jpx", ".svg", ".eps", ".psd", ".tga", ".ico",
+    ".icns", ".exr", ".hdr", ".dds", ".pcx", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf",
+))
+# fmt: on
 # Links can make a small tree endless without a cycle: 30 folders, each with two links to the next.
 _MOST_READS = 100
 
