@@ -56,10 +56,10 @@ def read_image(source: ImageSource, what: str = "") -> Image.Image:
             return _to_rgb(source, name)
     # Decoders of damaged files raise SyntaxError, struct.error, KeyError and others too.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # the system's, in numbers
+            raise type(error)(f"{name} cannot be read: {error.strerror}") from error
         if isinstance(error, (ValueError, OSError)) and name in str(error):
             raise
-        if isinstance(error, OSError) and error.errno:  # the system's, which knows the path only
-            raise type(error)(f"{name} cannot be read: {error.strerror}") from error
         reason = str(error) if isinstance(error, (ValueError, OSError)) else type(error).__name__
         raise (OSError if isinstance(error, OSError) else ValueError)(
             f"{name} is damaged or no supported image ({reason}); get it again or leave it out"

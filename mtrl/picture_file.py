@@ -34,6 +34,7 @@ def _endings() -> dict[str, str]:
     return {suffix: kind for suffix, kind in kinds.items() if kind in FORMATS and kind in Image.OPEN}
 
 
+@functools.cache
 def image_suffixes() -> frozenset[str]:
     """Endings such as ".jpg" of the formats that `opened` decodes: the only list of them in this project."""
     return frozenset(_endings())

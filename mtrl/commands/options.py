@@ -52,7 +52,7 @@ def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Pa
     """Files, and the images in folders in order of their names -> (paths, a remark on what was left out or "").
 
     The remark names what was passed over and why, in lines. With `skip_unreadable` every image is decoded, and those
-    that cannot be are left out and named too. Raises FileNotFoundError for a path that does not exist, OSError for a
+    that cannot be, or are not there, are left out and named too. Raises FileNotFoundError for a path that does not exist, OSError for a
     folder that cannot be opened, ValueError when no image is left.
     """
     paths: list[Path] = []
@@ -66,7 +66,7 @@ def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Pa
                 dataclasses.replace(item, path=str(source / item.path)) for item in found.passed_over
             ]
             unopened += found.errors
-        elif source.exists() or source.is_symlink():
+        elif source.exists() or source.is_symlink() or skip_unreadable:
             paths.append(source)
         else:
             raise FileNotFoundError(f"{as_text(source)} does not exist")
