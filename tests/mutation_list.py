@@ -49,9 +49,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "mtrl/files/scan.py",
         SCAN,
         ('name.startswith(".")', 'name.startswith("._")'),
-        ("above.key == here.key", "above is here"),
         ("if home and not reason and not _lies_in", "if home and reason and not _lies_in"),
-        ("known and kind != \"special\"", "known"),
+        ('known and kind != "special"', "known"),
     ),
     *changes(
         "mtrl/losses/distances.py",

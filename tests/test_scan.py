@@ -121,6 +121,16 @@ def test_everything_else_is_named_with_its_reason(
         command("index", tree / "visible/1/empty.jpg", "--output", tmp_path / "i")
 
 
+def test_lines_of_a_listing_that_cannot_be_read_are_left_out_by_name(tree: Path, tmp_path: Path) -> None:
+    listing = tree / "listing.csv"
+    listing.write_text("path,identity\ninfrared/1/a.png,anna\nlost.png,bob\nvisible/1/html.png,eve\n")
+    with pytest.raises(FileNotFoundError, match=r"lost\.png does not exist"):
+        read_photos(listing)
+    photos, remark = read_photos(listing, skip_unreadable=True)
+    assert photos.names == ["infrared/1/a.png"] and photos.identities == ["anna"]
+    assert "; 2 unreadable left out" in remark and "lost.png" in remark and "html.png" in remark
+
+
 def test_data_sets_warn_of_images_that_they_do_not_read(tree: Path, tmp_path: Path) -> None:
     trees.draw(tree, "visible/nobody.png")
     with pytest.warns(UserWarning) as raised:

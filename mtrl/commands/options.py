@@ -52,8 +52,8 @@ def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Pa
     """Files, and the images in folders in order of their names -> (paths, a remark on what was left out or "").
 
     The remark names what was passed over and why, in lines. With `skip_unreadable` every image is decoded, and those
-    that cannot be, or are not there, are left out and named too. Raises FileNotFoundError for a path that does not exist, OSError for a
-    folder that cannot be opened, ValueError when no image is left.
+    that cannot be, or are not there, are left out and named too. Raises FileNotFoundError for a path that does not
+    exist, OSError for a folder that cannot be opened, ValueError when no image is left.
     """
     paths: list[Path] = []
     passed_over: list[PassedOver] = []
