@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.names import check_integer, short, whole_number
+
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -60,7 +62,9 @@ def read_test_ids(path: Path) -> list[int]:
     values = read_mat(path, "id").ravel()
     if values.size == 0 or values.dtype.kind not in "iuf" or (values != np.floor(values)).any():
         raise ValueError(f"{path}: id must be a list of whole numbers")
-    return sorted({int(value) for value in values})
+    if values.dtype.kind == "f" and (abs(values) > 2**53).any():  # infinity too
+        raise ValueError(f"{path}: id holds a number beyond 2^53, which is no identity")
+    return sorted({check_integer(int(value), f"{path}: an identity") for value in values})
 
 
 def read_features(directory: Path, prefix: str, camera: int) -> dict[int, NDArray[np.float64]]:
@@ -105,10 +109,12 @@ def _read_keyed(path: Path, camera: int) -> dict[int, NDArray[Any]]:
         raise ValueError(f"{path} cannot be read: {error}") from error
     result = {}
     for key, array in arrays.items():
-        left, _, right = key.partition("/")
-        if not (left.isdecimal() and right.isdecimal()) or int(left) != camera:
-            raise ValueError(f'{path}: key {key!r} is not "camera/identity" of camera {camera}')
-        result[int(right)] = array
+        left, right = (whole_number(part) for part in key.partition("/")[::2])
+        if left != camera or right is None:
+            raise ValueError(f'{path}: key {short(key)!r} is not "camera/identity" of camera {camera}')
+        if right in result:
+            raise ValueError(f"{path}: identity {right} of camera {camera} is there twice")
+        result[right] = array
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import sys
 import types
@@ -20,8 +21,12 @@ Settings = TypeVar("Settings")
 def run(main: Callable[[], int | None]) -> typing.NoReturn:
     """Calls `main` and exits: 0 done, 2 wrong usage or input (one message on stderr), 130 interrupted.
 
-    With MTRL_TRACEBACK=1 in the environment an error keeps its traceback.
+    With MTRL_TRACEBACK=1 in the environment an error keeps its traceback. A character that the console's encoding
+    lacks (cp1252 on Windows) is spelt out, as \\u2192, instead of ending the command.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main() or 0)
     except KeyboardInterrupt:

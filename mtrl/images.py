@@ -24,6 +24,7 @@ _LARGE = 8_000_000
 _DECODERS = 4
 _VALUES_AT_ONCE = 1 << 20
 _ORIENTATION_TAG = 274
+_ON_THEIR_SIDE = (5, 6, 7, 8)
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -167,6 +168,12 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         rgb = rgb.transpose(_ORIENTATIONS[orientation])
     rgb.info = {}  # else the orientation would be applied again to a picture that was read before
     return rgb
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of a picture once its EXIF orientation is applied."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in _ON_THEIR_SIDE else (width, height)
 
 
 def _orientation(image: Image.Image) -> int:

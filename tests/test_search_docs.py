@@ -71,12 +71,12 @@ def test_listings(tmp_path: Path) -> None:
     assert folder.times == [path.stat().st_mtime for path in folder.paths] and folder.cameras is None
     for text, message in [
         ("file\na/0417.jpg\n", "column path"),
-        ("path,who\na/0417.jpg,x\n", "column path"),
+        ("path;who\na/0417.jpg;x\n", "delimiter is ';'"),
         ("path,camera\na/0417.jpg,x\n", "integer"),
         ("path,time\na/0417.jpg,noon\n", "ISO 8601"),
         ("path,identity\na/0417.jpg,anna\nb/0433.jpg,\n", "every line, or in none"),
         ("path,identity\na/0417.jpg\n", "line 2"),
-        ("path\na\n", "one image"),
+        ("path\na\n", "a is a folder; every row must be one image"),
     ]:
         listing.write_text(text)
         with pytest.raises(ValueError, match=message):

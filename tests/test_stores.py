@@ -133,7 +133,21 @@ def test_a_store_lives(kind: str, tmp_path: Path, request: pytest.FixtureRequest
 
 def test_awkward_names_come_back_from_milvus(tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite")
-    names = ['a"b', "c\\d", "it's", "{cams}", "é漢😀", "%_", '\\"', "'"]
+    names = [
+        'a"b',
+        "c\\d",
+        "it's",
+        "{cams}",
+        "é漢😀",
+        "%_",
+        '\\"',
+        "'",
+        "a\u202fb",
+        "a\u00a0b",
+        "a\nb\r",
+        "\x1b",
+        "a b",
+    ]
     features = normalize(torch.randn(len(names), 4))
     store = create_store("milvus", str(tmp_path), Gallery(features, tuple(names), identities=tuple(names)))
     for name, feature in zip(names, features, strict=True):
@@ -141,8 +155,10 @@ def test_awkward_names_come_back_from_milvus(tmp_path: Path) -> None:
         assert [match.name for match in found] == [name]
     for name in names:
         assert store.delete(Where(identities=(name,))) == 1
-    with pytest.raises(ValueError, match="control characters"):
-        store.put(Gallery(features[:1], ("a\nb",)))
+    with pytest.raises(ValueError, match="Unicode text only"):
+        store.put(Gallery(features[:1], ("a\udcffb",)))
+    with pytest.raises(ValueError, match="at most 1024 bytes"):
+        store.put(Gallery(features[:1], ("a" * 1025,)))
     with pytest.raises(ValueError, match="already"):
         store.close()
         create_store("milvus", str(tmp_path), Gallery(features, tuple(names)))

@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PHOTOS",
         type=Path,
         nargs="?",
-        help="folder of images, searched to its depths, or a .csv with the columns path, identity, camera, time",
+        help="folder of images, searched to its depths, or a .csv or .parquet with the columns path, identity, camera, "
+        "time",
     )
     parser.add_argument(
         "--output",

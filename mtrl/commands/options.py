@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mtrl import MTRL
-from mtrl.files.filenames import as_text, printable, some_of
+from mtrl.files.filenames import as_text, some_of
 from mtrl.files.scan import PassedOver, report, scan, why_unreadable
 from mtrl.images import read_image
 from mtrl.picture_file import image_suffixes
@@ -78,7 +78,7 @@ def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Pa
         [PassedOver(str(path), why, True) for path, why in unreadable.items()] + passed_over
     )
     if not kept:
-        where = ", ".join(map(printable, sources))
+        where = ", ".join(map(as_text, sources))
         raise ValueError("; ".join([f"no images ({', '.join(sorted(image_suffixes()))}) in {where}", *lines]))
     left_out = f"; {len(unreadable)} unreadable left out" if unreadable else ""
     return kept, "\n".join([left_out, *lines])

@@ -86,6 +86,8 @@ def image_set(pixels: Pixels, samples: Sequence[Sample], on_bad: str = "error") 
         modalities=np.array([int(sample.modality) for sample in used], dtype=np.uint8),
         names=tuple(as_text(sample.path) for sample in used),
         subsets=subsets if subsets.any() else None,
+        identity_names={sample.identity: sample.shown_identity for sample in used},
+        camera_names={s.camera: s.camera_name for s in used if s.camera_name is not None},
     )
 
 

@@ -26,7 +26,7 @@ TEST_FOLDERS = {Modality.VISIBLE: "test_vis", Modality.INFRARED: "test_nir"}
 # Camera 3 took no infrared image; downloads have an empty folder there, or none.
 CAMERAS = {Modality.VISIBLE: tuple(range(1, 10)), Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}
 LAYOUT = (*TEST_FOLDERS.values(), "idx")
-_CAMERA_PART = re.compile(r"c(\d{1,3})")
+_CAMERA_PART = re.compile(r"c([0-9]{1,3})")
 
 
 def load(

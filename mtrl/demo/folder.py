@@ -16,6 +16,8 @@ from mtrl.config import Modality
 from mtrl.data.synthetic.cache import cache_root
 from mtrl.files.filenames import as_text, file_named
 from mtrl.files.scan import PassedOver, Scan, report, scan
+from mtrl.files.text import read_text
+from mtrl.names import canonical, check_integer
 from mtrl.retrieval.gallery import Gallery
 from mtrl.untrusted import parse_json, read_limited
 from mtrl.writing import write_atomically
@@ -27,7 +29,10 @@ SOURCES = "sources.json"  # beside an index: the folders that it was made of
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One picture of a gallery. `identity`, `camera` and `truth` (the aligned true infrared view) may be unknown."""
+    """One picture of a gallery. `identity`, `camera` and `truth` (the aligned true infrared view) may be unknown.
+
+    `identity` is the person's name as the gallery writes it, to be shown; `person` is compared.
+    """
 
     name: str
     path: Path
@@ -35,6 +40,11 @@ class Picture:
     identity: int | str | None = None
     camera: int | None = None
     truth: Path | None = None
+
+    @property
+    def person(self) -> str | None:
+        """Equal for two pictures of one person: identities are compared as text, as searches of a gallery do."""
+        return None if self.identity is None else canonical(str(self.identity))
 
 
 def read_gallery(folder: Path) -> list[Picture]:
@@ -160,8 +170,9 @@ def _place(index: Path, roots: list[Path], name: str) -> Path:
 
 
 def _from_manifest(manifest: Path) -> tuple[list[Picture], Scan]:
+    text = read_text(manifest)
     try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))
+        entries = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{manifest} is not valid JSON: {error}") from error
     if not isinstance(entries, list):
@@ -175,9 +186,13 @@ def _picture(entry: Any, manifest: Path, found: Scan) -> Picture | None:
     """The picture of an entry; None for one whose file is not there."""
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "modality" not in entry:
         raise ValueError(f'{manifest}: every entry needs "file" and "modality", not {str(entry)[:120]}')
-    for key in ("identity", "camera"):
-        if not isinstance(entry.get(key), (int, type(None))):
-            raise ValueError(f"{manifest}: {key} of {entry['file']} must be a whole number or null")
+    labels = {key: entry.get(key) for key in ("identity", "camera")}
+    for key, value in labels.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            check_integer(value, f"{manifest}: {key} of {entry['file']}")
+        elif value is not None and not (key == "identity" and isinstance(value, str) and value):
+            what = "a name, a whole number" if key == "identity" else "a whole number"
+            raise ValueError(f"{manifest}: {key} of {entry['file']} must be {what} or null")
     path = _inside(manifest.parent, entry["file"], found)
     truth = _inside(manifest.parent, str(entry["truth"]), found) if entry.get("truth") else None
     if path is None:
@@ -186,8 +201,8 @@ def _picture(entry: Any, manifest: Path, found: Scan) -> Picture | None:
         name=as_text(entry["file"]),
         path=path,
         modality=Modality.parse(entry["modality"]),
-        identity=entry.get("identity"),
-        camera=entry.get("camera"),
+        identity=_label(labels["identity"]),
+        camera=labels["camera"],
         truth=truth,
     )
 
@@ -206,7 +221,6 @@ def _inside(folder: Path, name: str, found: Scan) -> Path | None:
 def _from_folders(folder: Path, public: bool) -> tuple[list[Picture], Scan]:
     pictures: list[Picture] = []
     whole = Scan()
-    people: dict[str, int] = {}
     for modality in Modality:
         top = modality.name.lower()
         found = scan(folder, top, inside=public)
@@ -215,6 +229,6 @@ def _from_folders(folder: Path, public: bool) -> tuple[list[Picture], Scan]:
         for path in found.images:
             name = as_text(path)
             parts = name.split("/")[1:]
-            identity = people.setdefault(parts[0], len(people) + 1) if len(parts) > 1 else None
+            identity = parts[0] if len(parts) > 1 else None
             pictures.append(Picture(name, folder / path, modality, identity))
     return pictures, whole

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl.demo.service import DemoService
-from mtrl.files.filenames import as_text, printable
+from mtrl.files.filenames import as_text
+from mtrl.names import printable
 
 KEPT = 4
 
@@ -73,7 +74,7 @@ class Galleries:
 def tell_passed_over(service: DemoService) -> None:
     """Names on the terminal what of a gallery's folder is not searched."""
     for line in service.passed_over():
-        print(f"gallery {printable(service.folder)}: {line}", file=sys.stderr)
+        print(f"gallery {printable(as_text(service.folder))}: {line}", file=sys.stderr)
 
 
 def _named(folders: Sequence[Path]) -> dict[str, Path]:

@@ -255,7 +255,7 @@ class DemoService:
 def _correct(query: Picture | None, picture: Picture) -> bool | None:
     if query is None or query.identity is None or picture.identity is None:
         return None
-    return query.identity == picture.identity
+    return query.person == picture.person
 
 
 def _same_room(query: Picture | None, picture: Picture) -> bool:

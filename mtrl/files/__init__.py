@@ -1,1 +1,1 @@
-"""Files on the disk: which images a folder holds, and how their names are written."""
+"""Reading and writing files: no model in here."""

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtrl.names import printable
+
 ALL_NAMES = "MTRL_ALL_NAMES"
 SHOWN = 10
 _SURROGATE = re.compile("[\ud800-\udfff]")  # Python's form of a byte that is not UTF-8: 0xE9 is U+DCE9
@@ -29,19 +31,11 @@ def file_named(folder: Path, text: str) -> Path:
     return path
 
 
-def printable(name: str | Path) -> str:
-    """A name on one line of a terminal: `as_text`, with control characters spelt out."""
-    text = as_text(name)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def some_of(names: Sequence[str | Path], shown: int = SHOWN) -> str:
     """The first few names in one line, and how many there are. MTRL_ALL_NAMES=1 in the environment shows all."""
-    if os.environ.get(ALL_NAMES) == "1" or len(names) <= shown:
-        return ", ".join(map(printable, names))
-    return ", ".join(map(printable, names[:shown])) + f", ... ({len(names)} in all; {ALL_NAMES}=1 shows them)"
+    every = os.environ.get(ALL_NAMES) == "1" or len(names) <= shown
+    listed = ", ".join(printable(as_text(name)) for name in (names if every else names[:shown]))
+    return listed if every else f"{listed}, ... ({len(names)} in all; {ALL_NAMES}=1 shows them)"
 
 
 def _spell(match: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,8 @@ from mtrl.config import Modality
 from mtrl.retrieval.address import TOKEN, is_address, redacted, shown
 from mtrl.retrieval.checks import check_same_model, checked_queries
 from mtrl.retrieval.gallery import Gallery, Match
-from mtrl.retrieval.milvus_filter import MAX_TEXT, check_texts, expression
+from mtrl.retrieval.milvus_filter import expression
+from mtrl.retrieval.milvus_rows import FIELDS, LABELS, MAX_GIVEN, MAX_TEXT, check_texts, to_matches, to_row
 from mtrl.retrieval.store import COLLECTION, check_names
 from mtrl.retrieval.where import Where
 
@@ -30,7 +31,6 @@ FILES = "milvus.db"
 RECORD = "mtrl"
 FORMAT = "mtrl-milvus-1"
 _BATCH = 1000
-_FIELDS = ["name", "identity", "camera", "time"]
 
 
 def is_milvus(target: str | Path) -> bool:
@@ -59,6 +59,7 @@ class MilvusStore:
                 about = _described(self._client, collection, target)
                 record = _record(about, collection, target)
                 self._bare = _may_be_bare(about)
+                self._fields = [f["name"] for f in about["fields"] if f["name"] in FIELDS]
                 self.model = str(record["model"])
                 self.modality = Modality.parse(str(record["modality"]))
                 self.dim = int(record["dim"])
@@ -124,7 +125,7 @@ class MilvusStore:
         with _answering(self.target):
             for start in range(0, len(entries), _BATCH):
                 rows = range(start, min(start + _BATCH, len(entries)))
-                self._client.upsert(self.collection, [_row(entries, row) for row in rows])
+                self._client.upsert(self.collection, [to_row(entries, row, self._fields) for row in rows])
             self._client.flush(self.collection)
 
     def delete(self, where: Where) -> int:
@@ -146,11 +147,11 @@ class MilvusStore:
                 data=list(queries.numpy()),
                 limit=k,
                 filter=expression(where or Where()),
-                output_fields=_FIELDS,
+                output_fields=self._fields,
             )
         if not any(found) and not len(self):  # asked last: to count costs as much as to search
             raise ValueError("the gallery is empty; add images to it first")
-        return [_matches(hits) for hits in found]
+        return [to_matches(hits) for hits in found]
 
     def close(self) -> None:
         self._client.close()
@@ -238,6 +239,7 @@ def _create(client: Any, collection: str, entries: Gallery, embedded: bool) -> N
     schema.add_field("identity", DataType.VARCHAR, max_length=MAX_TEXT, nullable=True)
     schema.add_field("camera", DataType.INT64, nullable=True)
     schema.add_field("time", DataType.DOUBLE, nullable=True)
+    schema.add_field("given", DataType.VARCHAR, max_length=MAX_GIVEN)
     index = client.prepare_index_params()
     index.add_index("feature", index_type="FLAT" if embedded else "AUTOINDEX", metric_type="COSINE")
     client.create_collection(
@@ -258,7 +260,7 @@ def _described(client: Any, collection: str, target: str | Path) -> dict[str, An
 
 def _may_be_bare(about: dict[str, Any]) -> bool:
     """May an entry have no identity, camera or time? Servers before Milvus 2.5 know no missing values."""
-    return all(field.get("nullable") for field in about["fields"] if field["name"] in _FIELDS[1:])
+    return all(field.get("nullable") for field in about["fields"] if field["name"] in LABELS)
 
 
 def _record(about: dict[str, Any], collection: str, target: str | Path) -> dict[str, Any]:
@@ -270,29 +272,3 @@ def _record(about: dict[str, Any], collection: str, target: str | Path) -> dict[
     except (ValueError, KeyError, TypeError):
         pass
     raise ValueError(f"the collection {collection!r} at {shown(target)} is no gallery of this library")
-
-
-def _row(entries: Gallery, row: int) -> dict[str, Any]:
-    return {
-        "name": entries.names[row],
-        "feature": entries.features[row].float().numpy(),
-        "identity": None if entries.identities is None else str(entries.identities[row]),
-        "camera": None if entries.cameras is None else entries.cameras[row],
-        "time": None if entries.times is None else entries.times[row],
-    }
-
-
-def _matches(hits: Sequence[Any]) -> list[Match]:
-    ranked = sorted(hits, key=lambda hit: (-hit["distance"], hit["entity"]["name"]))
-    return [
-        Match(
-            rank,
-            float(hit["distance"]),
-            -1,
-            hit["entity"]["name"],
-            hit["entity"].get("identity"),
-            hit["entity"].get("camera"),
-            hit["entity"].get("time"),
-        )
-        for rank, hit in enumerate(ranked, start=1)
-    ]

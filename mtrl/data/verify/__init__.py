@@ -50,6 +50,11 @@ def verify(
                 _elsewhere(base, layout, report)
                 return report
             samples = check(base, report)
+    if any(expected not in (None, found) for _, found, expected in report.counts):
+        report.note(
+            "counts differ from the published ones",
+            "if this is a part of the data set, or a drawn one, check it with --no-counts",
+        )
     for message in dict.fromkeys(str(warning.message) for warning in raised):
         report.note(message)
     paths = [sample.path for sample in samples]

@@ -9,6 +9,7 @@ from mtrl.data.folder import LAYOUT_HELP, MODALITIES, SPLITS, TABLES, Row, list_
 from mtrl.data.listing import GALLERY, QUERY, Sample
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
+from mtrl.names import canonical
 
 
 def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
@@ -42,7 +43,8 @@ def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
 
 def _count(rows: list[Row], report: Report) -> None:
     images = Counter((row.split, row.modality) for row in rows)
-    identities = Counter((s, m) for s, m, _ in {(row.split, row.modality, row.identity) for row in rows})
+    people = {(row.split, row.modality, canonical(row.identity)) for row in rows}
+    identities = Counter((split, modality) for split, modality, _ in people)
     for split in SPLITS:
         for name, modality in MODALITIES.items():
             if images[split, modality]:
@@ -74,10 +76,11 @@ def _check_pairs(test: list[Sample], report: Report) -> None:
 
 
 def _check_overlap(train: list[Sample], test: list[Sample], report: Report) -> None:
-    common = sorted({s.identity for s in train} & {s.identity for s in test})
+    names = {sample.identity: sample.shown_identity for sample in train}
+    common = sorted(names.keys() & {sample.identity for sample in test})
     if common:
         report.note(
-            f"{len(common)} identities are trained on and tested on: {some([str(i) for i in common])}",
+            f"{len(common)} identities are trained on and tested on: {some([names[i] for i in common])}",
             "figures on people seen in training are too good, unless these names mean different people",
         )
 

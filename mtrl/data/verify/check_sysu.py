@@ -10,6 +10,7 @@ from mtrl.data.sysu_mm01 import CAMERAS, INFRARED_CAMERAS, VISIBLE_CAMERAS, moda
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
 from mtrl.files.scan import PassedOver
+from mtrl.names import whole_number
 
 PUBLISHED_IDS = {"train": 296, "val": 99, "test": 96}
 # Images of cameras 1 to 6; of the validation identities only the sums by modality are known.
@@ -19,6 +20,7 @@ PUBLISHED_IMAGES = {
 }
 PUBLISHED_TEST_IDS = (56, 56, 93, 94, 95, 96)
 PUBLISHED_VALIDATION = {"visible": 1974, "infrared": 1980}
+_LARGEST_FRAME = 9999  # frame numbers have four digits
 _ADVICE = "unpack the download again; every image stands in camC/IDENTITY/FRAME.jpg"
 
 
@@ -102,8 +104,9 @@ def _gaps(samples: list[Sample], where: str, report: Report) -> None:
     folders: dict[str, set[int]] = {}
     for sample in samples:
         path = PurePosixPath(sample.path)
-        if path.stem.isdecimal():
-            folders.setdefault(str(path.parent), set()).add(int(path.stem))
+        number = whole_number(path.stem)
+        if number is not None and number <= _LARGEST_FRAME:
+            folders.setdefault(str(path.parent), set()).add(number)
     gaps = [
         f"{folder}/{number:04d}"
         for folder, numbers in sorted(folders.items())
