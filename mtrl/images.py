@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mtrl.files.filenames import as_text
 from mtrl.picture_file import check_size, opened, pixels_of
 
 ImageSource: TypeAlias = "Image.Image | str | Path | NDArray[np.generic]"
@@ -56,10 +57,10 @@ def read_image(source: ImageSource, what: str = "") -> Image.Image:
             return _to_rgb(source, name)
     # Decoders of damaged files raise SyntaxError, struct.error, KeyError and others too.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # the system's, in numbers
+            raise type(error)(f"{name} cannot be read: {error.strerror}") from error
         if isinstance(error, (ValueError, OSError)) and name in str(error):
             raise
-        if isinstance(error, OSError) and error.errno:  # the system's, which knows the path only
-            raise type(error)(f"{name} cannot be read: {error.strerror}") from error
         reason = str(error) if isinstance(error, (ValueError, OSError)) else type(error).__name__
         raise (OSError if isinstance(error, OSError) else ValueError)(
             f"{name} is damaged or no supported image ({reason}); get it again or leave it out"
@@ -225,8 +226,8 @@ def _from_array(array: NDArray[np.generic], name: str) -> Image.Image:
 
 def _name_of(source: object) -> str:
     if isinstance(source, (str, Path)):
-        return str(source)
-    return str(getattr(source, "filename", "") or "the image")
+        return as_text(source)
+    return as_text(getattr(source, "filename", "") or "the image")
 
 
 def _checked(images: Tensor) -> Tensor:

@@ -42,7 +42,16 @@ OBJECTIVE = tuple(
 )
 MEASURES = ("tests/test_translator_measures.py",)
 
+SCAN = ("tests/test_scan.py",)
+
 MUTATIONS: tuple[Mutation, ...] = (
+    *changes(
+        "mtrl/files/scan.py",
+        SCAN,
+        ('name.startswith(".")', 'name.startswith("._")'),
+        ("if home and not reason and not _lies_in", "if home and reason and not _lies_in"),
+        ('known and kind != "special"', "known"),
+    ),
     *changes(
         "mtrl/losses/distances.py",
         LOSSES,

@@ -296,7 +296,7 @@ def test_an_unreadable_folder_is_named_whoever_runs(tmp_path: Path, monkeypatch:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr("mtrl.data.listing.os.scandir", refuse)
+    monkeypatch.setattr("mtrl.files.scan.os.scandir", refuse)
     with pytest.raises(OSError, match=r"cam1/0007 cannot be read: Permission denied"):
         load("sysu", root)
 

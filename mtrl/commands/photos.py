@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mtrl.commands.options import find_images
+from mtrl.files.filenames import as_text
 from mtrl.files.table import Row, is_table, read_table, whole_decimal
 from mtrl.names import short, whole_number
 from mtrl.retrieval.where import parse_time
@@ -47,11 +48,11 @@ def read_photos(
     if listed:
         left = set(kept)
         rows = [row for row, path in zip(rows, paths, strict=True) if path in left]
-    folders = [path.parent.name for path in kept] if identities == "folder" else None
+    folders = [as_text(path.parent.name) for path in kept] if identities == "folder" else None
     moments = [path.stat().st_mtime for path in kept] if times == "file" else None
     photos = Photos(
         kept,
-        [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in kept],
+        [as_text(path.relative_to(root).as_posix() if path.is_relative_to(root) else path) for path in kept],
         _column(rows, "identity", str) or folders,
         _column(rows, "camera", _camera),
         _column(rows, "time", parse_time) or moments,

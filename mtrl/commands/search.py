@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mtrl import Match, load_pretrained
 from mtrl.commands.options import add_model_options
+from mtrl.files.filenames import as_text
 from mtrl.names import printable
 from mtrl.retrieval.store import COLLECTION, open_store
 from mtrl.retrieval.where import Where, format_time, parse_time
@@ -53,12 +54,13 @@ def main(args: argparse.Namespace) -> int:
         store.close()
     if args.json:
         found = [
-            {"query": str(q), "matches": [dataclasses.asdict(m) for m in matches]} for q, matches in answers
+            {"query": as_text(q), "matches": [dataclasses.asdict(m) for m in matches]}
+            for q, matches in answers
         ]
         print(json.dumps(found, indent=1))
         return 0
     for query, matches in answers:
-        print(query)
+        print(printable(as_text(query)))
         print("\n".join(map(_row, matches)) if matches else "      nothing fits")
     return 0
 

@@ -16,6 +16,7 @@ from mtrl.data.imageset import ImageSet
 from mtrl.data.listing import Sample
 from mtrl.data.pixel_cache import Store, open_or_make
 from mtrl.data.synthetic.cache import cache_root
+from mtrl.files.filenames import as_text
 from mtrl.images import read_image
 
 ON_BAD = ("error", "skip")
@@ -97,7 +98,7 @@ def image_set(pixels: Pixels, samples: Sequence[Sample], on_bad: str = "error") 
         identities=np.array([sample.identity for sample in used], dtype=np.int64),
         cameras=np.array([sample.camera for sample in used], dtype=np.int64),
         modalities=np.array([int(sample.modality) for sample in used], dtype=np.uint8),
-        names=tuple(sample.path for sample in used),
+        names=tuple(as_text(sample.path) for sample in used),
         subsets=subsets if subsets.any() else None,
         identity_names={sample.identity: sample.shown_identity for sample in used},
         camera_names={s.camera: s.camera_name for s in used if s.camera_name is not None},
@@ -144,7 +145,9 @@ def _fingerprint(
             info = (root / path).stat()
         except OSError as error:
             absent = isinstance(error, FileNotFoundError)
-            missing[path] = f"{root / path} " + ("does not exist" if absent else f"cannot be read: {error}")
+            missing[path] = f"{as_text(root / path)} " + (
+                "does not exist" if absent else f"cannot be read: {error}"
+            )
             continue
         kept.append(path)
         digest.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))

@@ -13,7 +13,9 @@ from typing import Any
 from mtrl.config import Modality
 from mtrl.data.decode import empty_set, load_images
 from mtrl.data.imageset import ReIDData
-from mtrl.data.listing import BOTH, GALLERY, QUERY, Sample, Scan, in_order, scan_images
+from mtrl.data.listing import BOTH, GALLERY, QUERY, Sample, in_order, warn_of_images
+from mtrl.files.filenames import as_text, some_of
+from mtrl.files.scan import PassedOver, Scan, report, scan
 from mtrl.files.table import Row as Line
 from mtrl.files.table import read_table as read_lines
 from mtrl.files.table import whole_decimal
@@ -102,26 +104,34 @@ def list_rows(root: Path) -> tuple[Path, list[Row]]:
         return root, read_table(tables[0])
     rows, found = scan_tree(root)
     if found.errors:
-        raise OSError(found.errors[0])
+        raise OSError(some_of(found.errors))
     if not rows:
-        raise FileNotFoundError(f"no images in {root}; {LAYOUT_HELP}")
+        left_out = "".join(f"; {line}" for line in report(found.passed_over))
+        raise FileNotFoundError(f"no images in {root}; {LAYOUT_HELP}{left_out}")
+    warn_of_images(root, found.passed_over)
     return root, rows
 
 
 def scan_tree(root: Path) -> tuple[list[Row], Scan]:
-    """The images of the folders, and whatever else stands there. Identities are the folders' names."""
+    """The images of the folders, and whatever else stands there.
+
+    Identities are the names of the folders directly below visible and infrared; folders in these are read too.
+    """
     rows: list[Row] = []
-    found = Scan({}, [], [])
+    whole = Scan()
     for split in ("train", "query", "gallery"):
         for name, modality in MODALITIES.items():
             top = f"{split}/{name}"
-            for folder in sorted(path for path in _children(root / top, found) if path.is_dir()):
-                paths = scan_images(root, f"{top}/{folder.name}", found)
-                rows += [Row(path, folder.name, "", modality, split) for path in paths]
-            found.stray.extend(
-                f"{top}/{path.name}" for path in _children(root / top, found) if not path.is_dir()
-            )
-    return rows, found
+            found = scan(root, top)
+            for path in found.images:
+                identity, _, rest = path.removeprefix(f"{top}/").partition("/")
+                if rest:
+                    rows.append(Row(path, as_text(identity), "", modality, split))
+                else:
+                    whole.passed_over.append(PassedOver(path, "not in the folder of an identity", image=True))
+            whole.passed_over.extend(found.passed_over)
+            whole.errors.extend(found.errors)
+    return rows, whole
 
 
 def read_table(path: Path) -> list[Row]:
@@ -207,13 +217,3 @@ def _warn_alike(names: Collection[str]) -> None:
 
 def _first_free(start: int, taken: Collection[int]) -> int:
     return next(number for number in itertools.count(start, 2) if number not in taken)
-
-
-def _children(folder: Path, found: Scan) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        found.errors.append(f"{folder} cannot be read: {error.strerror}")
-        return []

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mtrl.config import Modality
 from mtrl.files import text
+from mtrl.files.filenames import as_text, some_of
+from mtrl.files.scan import PassedOver, report, scan
 from mtrl.names import short, whole_number
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 BOTH, QUERY, GALLERY = 0, 1, 2
 
 
@@ -46,16 +47,16 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scan:
+class IdentityFolders:
     """What stands in a folder of identity folders.
 
     images  {identity: paths below the root, in file-name order}, identities ascending
     stray   everything else: files that are no image, images outside an identity folder, odd folders
-    errors  what could not be read, or is ambiguous
+    errors  folders that cannot be read, and numbers that two folders have
     """
 
     images: dict[int, list[str]]
-    stray: list[str]
+    stray: list[PassedOver]
     errors: list[str]
 
 
@@ -64,60 +65,48 @@ def in_order(samples: Iterable[Sample]) -> list[Sample]:
     return sorted(samples, key=lambda sample: (sample.identity, sample.camera, sample.path))
 
 
-def is_image(name: str) -> bool:
-    """By its ending; hidden files (macOS companions `._0001.jpg`) are none."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-
-
-def scan_identities(root: Path, folder: str) -> Scan:
+def scan_identities(root: Path, folder: str) -> IdentityFolders:
     """The images of ROOT/FOLDER/<identity number>/. An absent folder is an empty one."""
-    found = Scan({}, [], [])
     names: dict[int, str] = {}
-    for name, is_folder in _entries(root, folder, found.errors):
-        path = f"{folder}/{name}"
-        number = whole_number(name) if is_folder else None
+    same: list[str] = []
+
+    def enter(path: str) -> str:
+        name = path.removeprefix(f"{folder}/")
+        if "/" in name:
+            return "a folder in the folder of an identity"
+        number = whole_number(name)
         if number is None:
-            found.stray.append(path)
-        elif number in names:
-            found.errors.append(f"{path} and {folder}/{names[number]} are the same identity number")
-        else:
-            names[number] = name
-    for identity in sorted(names):
-        images = scan_images(root, f"{folder}/{names[identity]}", found)
-        if images:
-            found.images[identity] = images
-    return found
+            return "its name is no identity number"
+        if names.setdefault(number, name) != name:
+            same.append(f"{path} and {folder}/{names[number]} are the same identity number")
+            return "another folder has this identity number"
+        return ""
 
-
-def scan_images(root: Path, folder: str, found: Scan) -> list[str]:
-    """Paths of the images directly in ROOT/FOLDER, in file-name order; the rest goes to `found`."""
-    images = []
-    for name, is_folder in _entries(root, folder, found.errors):
-        if not is_folder and is_image(name):
-            images.append(f"{folder}/{name}")
+    found = scan(root, folder, enter)
+    images: dict[int, list[str]] = defaultdict(list)
+    for path in list(found.images):
+        name, _, rest = path.removeprefix(f"{folder}/").partition("/")
+        if rest:
+            images[int(name)].append(path)
         else:
-            found.stray.append(f"{folder}/{name}")
-    return images
+            found.passed_over.append(PassedOver(path, "not in the folder of an identity", image=True))
+    return IdentityFolders(dict(sorted(images.items())), found.passed_over, found.errors + same)
 
 
 def images_of(root: Path, folder: str) -> dict[int, list[str]]:
     """`scan_identities` for a loader: stray files are passed over, errors raise OSError."""
     found = scan_identities(root, folder)
     if found.errors:
-        raise OSError(found.errors[0])
+        raise OSError(some_of(found.errors))
+    warn_of_images(root, found.stray)
     return found.images
 
 
-def _entries(root: Path, folder: str, errors: list[str]) -> list[tuple[str, bool]]:
-    """(name, is a folder) sorted by name. Links are followed; a broken one counts as a file."""
-    try:
-        with os.scandir(root / folder) as entries:
-            return sorted((entry.name, entry.is_dir()) for entry in entries)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        errors.append(f"{root / folder} cannot be read: {error.strerror}")
-        return []
+def warn_of_images(root: Path, stray: Iterable[PassedOver]) -> None:
+    """A warning that names what seems to be an image and is not read. `verify` names everything else too."""
+    lines = report(item for item in stray if item.image)
+    if lines:
+        warnings.warn(f"{as_text(root)}: {'; '.join(lines)}", stacklevel=2)
 
 
 def open_root(root: str | Path | None, layout: Sequence[str], dataset: str) -> Path:

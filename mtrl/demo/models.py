@@ -139,7 +139,7 @@ class Models:
             if time.monotonic() - started > MAX_SECONDS:
                 raise ValueError(f"encoding the gallery took more than {MAX_SECONDS // 60} minutes; stopped")
 
-        service = DemoService(model, home.folder, home.translators, home.translator, encoded)
+        service = DemoService(model, home.folder, home.translators, home.translator, encoded, home.public)
         name = source if folder.parent.name == "snapshots" else folder.resolve().name
         return Loaded(source, name, service, read_card(folder), read_records(folder), stamp)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import os
 import re
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def address(picture: Picture) -> str:
     except OSError:
         return ""
     text = f"{picture.path.resolve()}\n{state.st_mtime_ns}\n{state.st_size}"
-    key = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    key = hashlib.blake2b(os.fsencode(text), digest_size=12).hexdigest()
     _paths[key] = picture.path
     return f"{FOLDER}/{key}.jpg"
 

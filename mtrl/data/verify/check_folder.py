@@ -32,7 +32,7 @@ def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
             base, (rows, found) = root, scan_tree(root)
             for error in found.errors:
                 report.problem(error, "make the folder readable")
-            note_stray(found.stray, report)
+            note_stray(found.passed_over, report)
             _note_others(root, report)
         samples = to_samples(rows)
     except (ValueError, OSError, ImportError) as error:

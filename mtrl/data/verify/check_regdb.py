@@ -9,6 +9,7 @@ from mtrl.data.listing import Sample, check_labels, identity_folder, read_labels
 from mtrl.data.regdb import CAMERAS, FOLDERS, TRIALS, list_name
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
+from mtrl.files.scan import PassedOver
 
 PUBLISHED_IDS = 412
 PUBLISHED_PER_IDENTITY = 10
@@ -20,7 +21,7 @@ _LISTS = "take the idx folder from the download, or from another copy of the dat
 def check(root: Path, report: Report) -> list[Sample]:
     """Fills the report and returns all images of the data set."""
     samples: list[Sample] = []
-    stray: list[str] = []
+    stray: list[PassedOver] = []
     for modality, folder in FOLDERS.items():
         if not (root / folder).is_dir():
             report.problem(f"the folder {folder} is missing", _ADVICE)

@@ -9,6 +9,7 @@ from mtrl.data.listing import Sample, read_ids, scan_identities
 from mtrl.data.sysu_mm01 import CAMERAS, INFRARED_CAMERAS, VISIBLE_CAMERAS, modality_of
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
+from mtrl.files.scan import PassedOver
 from mtrl.names import whole_number
 
 PUBLISHED_IDS = {"train": 296, "val": 99, "test": 96}
@@ -27,7 +28,7 @@ def check(root: Path, report: Report) -> list[Sample]:
     """Fills the report and returns all images of the three parts."""
     split = _identities(root, report)
     samples: dict[str, list[Sample]] = {part: [] for part in split}
-    stray: list[str] = []
+    stray: list[PassedOver] = []
     for camera in CAMERAS:
         if not (root / f"cam{camera}").is_dir():
             report.problem(f"the folder cam{camera} is missing", _ADVICE)

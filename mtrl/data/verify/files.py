@@ -11,6 +11,8 @@ from pathlib import Path
 
 from mtrl.data.listing import Sample
 from mtrl.data.verify.report import Report, some
+from mtrl.files.filenames import as_text
+from mtrl.files.scan import PassedOver
 from mtrl.images import read_image, upright_size
 from mtrl.picture_file import opened
 from mtrl.progress import Progress
@@ -36,7 +38,7 @@ def check_images(root: Path, paths: Iterable[str], report: Report, full: bool) -
         bar = Progress(results, total=len(wanted), title="check images", unit="image")
         for path, size in zip(wanted, bar, strict=True):
             if isinstance(size, str):
-                bad.append(f"{path} ({size.removeprefix(str(root / path)).strip(': ')})")
+                bad.append(f"{path} ({size.removeprefix(as_text(root / path)).strip(': ')})")
                 continue
             width, height = size
             if min(size) < _SMALLEST:
@@ -77,11 +79,13 @@ def check_duplicates(root: Path, paths: Iterable[str], report: Report) -> None:
         report.note(f"{len(same)} images are there more than once: {some(same, 3)}")
 
 
-def note_stray(stray: Sequence[str], report: Report) -> None:
-    """Notes what the loaders pass over."""
+def note_stray(stray: Sequence[PassedOver], report: Report) -> None:
+    """Notes what the loaders pass over, what seems to be an image first."""
     if stray:
+        items = sorted(stray, key=lambda item: not item.image)
+        names = some([f"{item.path} ({item.reason})" for item in items])
         report.note(
-            f"{len(stray)} stray files or folders are passed over: {some(stray)}",
+            f"{len(stray)} stray files or folders are passed over: {names}",
             "nothing has to be done; other programs may stumble over them",
         )
 
