@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mtrl.allowance import Allowance
-from mtrl.config import ModelConfig
+from mtrl.config import POOLINGS, ModelConfig
 from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS, advice_on_copy, download
 from mtrl.untrusted import (
     FLOATS,
@@ -197,8 +197,11 @@ def _parse_config(text: str, where: str) -> tuple[ModelConfig, str]:
     checksum = values.pop("sha256", None)
     if not isinstance(checksum, str):
         raise ValueError(f"{where} lacks the checksum sha256")
+    values.setdefault("pooling", "gem")
     try:
         config = ModelConfig.from_dict(values)
+        if config.pooling == "auto":
+            raise ValueError(f'a saved model names its pooling: one of {POOLINGS[1:]}, not "auto"')
         _check_arguments(config.backbone_args, depth=0)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -43,14 +43,15 @@ class MTRL(nn.Module):
     """A network for visible and infrared images alike.
 
     pretrained: True takes timm's ImageNet weights (from its cache or the Hugging Face Hub); a path takes a
-    local .safetensors file of timm's; False, the default, starts at random and needs no network.
+    local .safetensors file of timm's; False, the default, starts at random and needs no network. `config` is the given
+    one with the pooling that "auto" stood for.
     Raises ValueError for a configuration that cannot be built, OSError when weights cannot be downloaded.
     """
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
         super().__init__()
-        self.config = config
         self.backbone = Backbone(config, pretrained)
+        self.config = dataclasses.replace(config, pooling=self.backbone.pooling)
         self.neck = BNNeck(self.backbone.dim, config.num_identities)
         self.mean: Tensor
         self.std: Tensor

@@ -144,7 +144,9 @@ class Trainer:
             raise ValueError(
                 f"{self.folder} already holds a run: add --resume to continue it, or choose another --output"
             )
-        saved = dataclasses.replace(self.settings, output=str(self.folder), resume=False)
+        pooling = self.model.config.pooling
+        print(f"{self.settings.backbone} with pooling {pooling}", file=sys.stderr)
+        saved = dataclasses.replace(self.settings, output=str(self.folder), resume=False, pooling=pooling)
         write_atomically(self.folder / "settings.yaml", saved.yaml().encode())
         write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
         self._save()  # what cannot be written shows now, and --resume works from here on
