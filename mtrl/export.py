@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mtrl.config import Modality
 from mtrl.model import MTRL
+from mtrl.wrappers import unwrapped
 from mtrl.writing import write_atomically
 
 INPUT, OUTPUT = "images", "embeddings"
@@ -65,7 +66,7 @@ def export_onnx(
         raise ValueError(
             "this model has a stem for each modality: export one file for visible and one for infrared"
         )
-    encoder = _Encoder(copy.deepcopy(model).cpu().eval(), kind, half).eval()
+    encoder = _Encoder(unwrapped(copy.deepcopy(model)).cpu().eval(), kind, half).eval()
     content = _to_onnx(encoder, model.config.image_size)
     graph = onnx.load_from_string(content)
     record = {

@@ -32,7 +32,7 @@ def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
         help="folder of a checkpoint, or a Hugging Face Hub id user/repo (default: the shipped one)",
     )
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")
-    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument(
         "--modality",
         choices=("visible", "infrared"),

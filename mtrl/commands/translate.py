@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from mtrl.device import pick_device
 from mtrl.images import read_image
 from mtrl.translate import NAMES, Translator, load_translator
 
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="luminance",
         help=f"{', '.join(NAMES)}, a folder or a Hub id (default: luminance)",
     )
-    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument(
         "--overwrite", action="store_true", help="translate again what OUT has, e.g. from another translator"
     )
@@ -48,10 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Translates, and prints what was done. Raises ValueError or OSError for wrong input."""
-    try:
-        device = torch.empty(0, device=args.device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {args.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    device = pick_device(args.device)
     translator = load_translator(args.translator).to(device)
     pairs = list(_pairs(args.source, args.target))
     done, skipped = translate_all(pairs, translator, device, args.overwrite)
