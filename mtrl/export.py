@@ -69,6 +69,8 @@ def export_onnx(
     encoder = _Encoder(unwrapped(copy.deepcopy(model)).cpu().eval(), kind, half).eval()
     content = _to_onnx(encoder, model.config.image_size)
     graph = onnx.load_from_string(content)
+    for node in graph.graph.node:  # stack traces: paths of this machine, and other bytes each time
+        del node.metadata_props[:]
     record = {
         "image_size": list(model.config.image_size),
         "dim": model.dim,
