@@ -21,6 +21,7 @@ from mtrl.allowance import Allowance
 from mtrl.config import POOLINGS, ModelConfig
 from mtrl.device import pick_device
 from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS, advice_on_copy, download
+from mtrl.os_errors import expanded
 from mtrl.tensor_file import tensor_bytes
 from mtrl.untrusted import (
     FLOATS,
@@ -84,7 +85,7 @@ def find_checkpoint(
                 "and give its folder"
             )
         return SHIPPED
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     if folder.is_dir():
         if revision is not None:
             raise ValueError(f"{source} is a folder; a revision belongs to a Hub id")

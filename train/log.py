@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import sys
 from collections import defaultdict
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 
 from mtrl.checkout import NoAnswerError, read_checkout
-from mtrl.writing import explained, write_atomically
+from mtrl.writing import explained, flush_file, make_folder, write_atomically
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 
@@ -29,7 +28,7 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, step: int = 0, evaluated: bool = True) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.path = folder / "metrics.jsonl"
         kept = [
             record
@@ -55,8 +54,7 @@ class RunLog:
 
     def flush(self) -> None:
         """Puts the records on the disk: before a state that continues behind them."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+        flush_file(self.path)
 
     def close(self) -> None:
         """Never raises: it runs beside the error that ends a run, and the JSON lines hold the same values."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +112,7 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
     return CardFacts(
         name=name,
         dataset=label,
-        command=shlex.join(environment["command"]).replace(str(Path.home()), "~"),
+        command=shlex.join(environment["command"]).replace(os.path.expanduser("~"), "~"),  # noqa: PTH111
         seed=settings.seed,
         training={
             "method": f"{settings.method} with {settings.translator} transition images",

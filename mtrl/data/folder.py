@@ -13,6 +13,7 @@ from mtrl.config import Modality
 from mtrl.data.decode import empty_set, load_images
 from mtrl.data.imageset import ReIDData
 from mtrl.data.listing import BOTH, GALLERY, QUERY, Sample, Scan, in_order, scan_images
+from mtrl.os_errors import expanded
 
 SPLITS = ("train", "query", "gallery", "test")
 SUBSETS = {"train": BOTH, "query": QUERY, "gallery": GALLERY, "test": BOTH}
@@ -55,7 +56,7 @@ def load(
     """
     if root is None:
         raise ValueError(f"a folder of your own needs --data-root DIR: {LAYOUT_HELP}")
-    base, rows = list_rows(Path(root).expanduser())
+    base, rows = list_rows(expanded(root))
     samples = to_samples(rows)
     images = {"train": empty_set(image_size), "test": empty_set(image_size)}
     for part, what in (("train", "training images"), ("test", "query and gallery images")):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mtrl.config import Modality
+from mtrl.os_errors import expanded
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 BOTH, QUERY, GALLERY = 0, 1, 2
@@ -113,7 +114,7 @@ def open_root(root: str | Path | None, layout: Sequence[str], dataset: str) -> P
             f"{dataset} needs its folder: --data-root DIR, the one that holds {wanted} "
             f"(check it with: python -m mtrl verify --dataset {dataset} --data-root DIR)"
         )
-    base = Path(root).expanduser()
+    base = expanded(root)
     if not base.is_dir():
         raise FileNotFoundError(f"{base} is not a folder; --data-root must hold {wanted}")
     missing = [name for name in layout if not (base / name).is_dir()]

@@ -14,6 +14,7 @@ from typing import Any
 
 from mtrl.config import Modality
 from mtrl.data.synthetic.cache import cache_root
+from mtrl.os_errors import readable
 from mtrl.retrieval.gallery import Gallery
 from mtrl.untrusted import parse_json, read_limited
 from mtrl.writing import write_atomically
@@ -75,9 +76,9 @@ def remember_source(index: Path, folder: Path) -> None:
     folders = list(dict.fromkeys([str(folder.resolve()), *_sources(index)]))
     try:
         note = {"folders": folders, "seal": _seal(folders)}
-    except OSError as error:
+    except (OSError, ValueError) as error:
         warnings.warn(
-            f"the page will not show the pictures of {index}: {error}; set MTRL_CACHE", stacklevel=2
+            f"the page will not show the pictures of {index}: {readable(error)}; set MTRL_CACHE", stacklevel=2
         )
         return
     write_atomically(index / SOURCES, json.dumps(note).encode())
@@ -97,7 +98,7 @@ def _sources(index: Path) -> list[str]:
         return []
     try:
         return folders if isinstance(seal, str) and hmac.compare_digest(seal, _seal(folders)) else []
-    except (OSError, TypeError):
+    except (OSError, TypeError, ValueError):
         return []
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl.demo.service import DemoService
+from mtrl.os_errors import expanded
 
 KEPT = 4
 
@@ -54,7 +55,7 @@ class Galleries:
             return self.folders[name]
         if self.public:
             raise ValueError(f"this page has no gallery {name!r}; it has {', '.join(self.names)}")
-        return Path(name).expanduser()
+        return expanded(name)
 
     def _find(self, base: DemoService, folder: Path) -> DemoService | None:
         with self._guard:

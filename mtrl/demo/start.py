@@ -16,6 +16,7 @@ from mtrl import load_pretrained
 from mtrl.config import Modality
 from mtrl.demo.folder import read_gallery
 from mtrl.demo.service import DemoService
+from mtrl.os_errors import expanded
 from mtrl.translate import load_translator
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
@@ -40,7 +41,7 @@ def open_service(checkpoint: str | None = None, gallery: str | None = None) -> D
 
 def gallery_folder(gallery: str | None) -> Path:
     """The folder of the gallery; None is the shipped one."""
-    return Path(gallery).expanduser() if gallery else ASSETS / "gallery"
+    return expanded(gallery) if gallery else ASSETS / "gallery"
 
 
 def card_folder(checkpoint: str | None) -> Path | None:
