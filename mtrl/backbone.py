@@ -64,13 +64,14 @@ class Backbone(nn.Module):
         x = images if self.stems is None else self._modality_stem(images, modality)
         x = self._checked(self.body.forward_features(x))
         prefix = int(getattr(self.body, "num_prefix_tokens", self._class_token))
-        layout = {
-            "channels_last": self._channels_last,
-            "prefix_tokens": prefix,
-            "class_token": self._class_token,
-        }
         with torch.autocast(x.device.type, enabled=False):
-            return pool(x, self.pooling, **layout)
+            return pool(
+                x,
+                self.pooling,
+                channels_last=self._channels_last,
+                prefix_tokens=prefix,
+                class_token=self._class_token,
+            )
 
     @property
     def _channels_last(self) -> bool:

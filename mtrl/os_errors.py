@@ -55,12 +55,16 @@ def reader_left(error: BaseException) -> bool:
 
 
 def drop_output() -> None:
-    """Sends what cut streams still hold to nowhere, so that Python's end does not complain about it."""
+    """Sends what cannot be written to nowhere, so that Python's end does not complain about it once more."""
     for stream in (sys.stdout, sys.stderr):
-        if _is_cut(stream):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):  # a stream without a file, a closed one
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
 
 
 def _is_cut(stream: TextIO | None) -> bool:

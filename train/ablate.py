@@ -153,7 +153,10 @@ def _same_settings(settings: TrainSettings) -> None:
     other = [
         f"{name} {there[name]}, not {value}"
         for name, value in wanted.items()
-        if name not in _FREE and name in there and there[name] != value
+        if name not in _FREE
+        and name in there
+        and there[name] != value
+        and (name, value) != ("pooling", "auto")  # resolved in the file; the run itself compares
     ]
     if other:
         raise ValueError(f"{folder} was trained with {'; '.join(other)}: choose another --folder")

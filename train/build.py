@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mtrl.cli import read_yaml
 from mtrl.data.augment import AugmentConfig
 from mtrl.losses.total import LossWeights
 from mtrl.model import MTRL
@@ -42,6 +44,16 @@ def seeded_model(settings: TrainSettings, num_identities: int) -> MTRL:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return MTRL(settings.model_config(num_identities), pretrained=settings.pretrained)
+
+
+def check_pooling(model: MTRL, run: Path) -> None:
+    """Raises ValueError where a run was begun with another pooling, which its saved weights do not show."""
+    path = run / "settings.yaml"
+    begun = read_yaml(path).get("pooling", "auto") if path.is_file() else "auto"
+    if begun not in ("auto", model.config.pooling):
+        raise ValueError(
+            f"{run} is a run with pooling {begun}, not {model.config.pooling}: add --pooling {begun}"
+        )
 
 
 def averaged(model: MTRL, decay: float) -> AveragedModel | None:

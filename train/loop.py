@@ -24,7 +24,15 @@ from mtrl.losses.total import total_loss
 from mtrl.model import MTRL, Features
 from mtrl.translate import Learned, load_translator
 from mtrl.writing import remove_partial, write_atomically
-from train.build import augment_config, averaged, loss_weights, pick_precision, seeded_model, step_seed
+from train.build import (
+    augment_config,
+    averaged,
+    check_pooling,
+    loss_weights,
+    pick_precision,
+    seeded_model,
+    step_seed,
+)
 from train.claim import claimed
 from train.compile import CompiledForward, worth_compiling
 from train.distributed import PeerLostError, World, peers, with_sync_bn
@@ -132,6 +140,7 @@ class Trainer:
         state = self.folder / "last" / "state.safetensors"
         if self.settings.resume:
             run = self.settings.fixed()
+            check_pooling(self.model, self.folder)
             self.progress |= load_state(state, self.model, self.optimizer, self.average, run)
             self._check_progress(state)
             if self.world.main:
