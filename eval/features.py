@@ -15,6 +15,7 @@ from torch import Tensor
 from mtrl.data.imageset import ImageSet
 from mtrl.model import MTRL, evaluating
 from mtrl.progress import Progress
+from mtrl.wrappers import plain_state
 from mtrl.writing import write_atomically
 
 FEATURES = ("after", "before")
@@ -89,7 +90,7 @@ def _cache_path(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Ext
     """A file name that changes with the weights, the pixels, their order and the kind of feature."""
     digest = hashlib.sha256()
     digest.update(json.dumps([model.config.to_dict(), how.feature, how.flip, how.bf16], default=str).encode())
-    for name, value in model.state_dict().items():
+    for name, value in plain_state(model).items():
         digest.update(f"{name} {value.dtype} {list(value.shape)};".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     digest.update(f"{images.images.shape[1:]} {len(rows)};".encode())

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mtrl.os_errors import READER_LEFT, drop_output, readable, reader_left
 from mtrl.settings_file import command_words, json_object, read_entries, read_yaml
 
 __all__ = ["Given", "add_flags", "arguments", "build", "given", "json_object", "option", "parse", "read_settings",
@@ -32,20 +33,38 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
 
     With MTRL_TRACEBACK=1 in the environment an error keeps its traceback. A character that the console's encoding
     lacks (cp1252 on Windows) is spelt out, as \\u2192, instead of ending the command.
+    141, without a word, when what reads the output has gone (`| head`), as other programs of a Unix shell. With
+    MTRL_TRACEBACK=1 in the environment an error keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(main() or 0)
+        code = _ended(main)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()  # what cannot be written shows here, not after Python's end
+        sys.exit(code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError, ImportError) as error:
+        if reader_left(error):
+            sys.exit(READER_LEFT)
         if os.environ.get("MTRL_TRACEBACK") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {readable(error)}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        drop_output()
+
+
+def _ended(main: Callable[[], int | None]) -> int | str | None:
+    """The exit code of `main`, which argparse gives by an exception."""
+    try:
+        return main() or 0
+    except SystemExit as ended:
+        return ended.code
 
 
 def option(

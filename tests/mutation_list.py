@@ -359,4 +359,22 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *changes("eval/translation/frechet.py", MEASURES, ("- 2 * cross)", "- cross)")),
     *changes("eval/translation/alignment.py", MEASURES, ("x - x.mean(dim=1, keepdim=True)", "x")),
+    *changes(
+        "mtrl/checkout.py",
+        ("tests/test_space.py",),
+        ('name[0].islower() or name[0] == "S"', "False"),
+        ("if not listed and top != root:", "if not listed:"),
+        ("if name not in _REDIRECTING", ""),
+    ),
+    *changes(
+        "mtrl/head.py",
+        ("tests/test_model.py::test_the_default_pooling_follows_the_backbone",),
+        ('"avg" if bool((x < 0).any()) else "gem"', '"gem"'),
+        ('class_token and timm_pool == "token"', "class_token"),
+    ),
+    *changes(
+        "mtrl/tensor_file.py",
+        ("tests/test_wrappers.py::test_equal_content_gives_equal_bytes",),
+        ("dict(sorted(metadata.items()))", "header['__metadata__']"),
+    ),
 )

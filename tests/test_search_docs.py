@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -98,6 +99,11 @@ def test_export(stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(ValueError, match="one file for visible"):
             export_onnx(model, tmp_path / "x.onnx")
     assert export_onnx(model, tmp_path / "m.onnx", "infrared") >= 0.9999
+    wrapped = copy.deepcopy(model)
+    wrapped.backbone = torch.compile(wrapped.backbone)
+    export_onnx(wrapped, tmp_path / "again.onnx", "infrared")
+    content = (tmp_path / "m.onnx").read_bytes()
+    assert (tmp_path / "again.onnx").read_bytes() == content and b"stack_trace" not in content
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     about = json.loads(session.get_modelmeta().custom_metadata_map["mtrl"])
     assert about["fingerprint"] == model.fingerprint() and about["image_size"] == [64, 32]

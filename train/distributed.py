@@ -56,6 +56,12 @@ class World:
     def device(self, name: str) -> torch.device:
         """`pick_device`, one GPU per process."""
         device = pick_device(name)
+        if self.size > 1 and device.type == "mps":
+            if name != "auto":
+                raise ValueError(
+                    "several processes train on CUDA GPUs or the CPU: give --device cpu, or start one"
+                )
+            return torch.device("cpu")
         if self.size == 1 or device.type != "cuda":
             return device
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.rank)))

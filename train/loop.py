@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -23,7 +24,14 @@ from mtrl.model import MTRL, Features
 from mtrl.progress import Progress, say
 from mtrl.translate import Learned, load_translator
 from mtrl.writing import remove_partial, write_atomically
-from train.build import augment_config, averaged, loss_weights, pick_precision, seeded_model, step_seed
+from train.build import (
+    augment_config,
+    averaged,
+    loss_weights,
+    pick_precision,
+    seeded_model,
+    step_seed,
+)
 from train.claim import claimed
 from train.compile import CompiledForward, worth_compiling
 from train.distributed import PeerLostError, World, peers, with_sync_bn
@@ -63,6 +71,9 @@ class Trainer:
         )
         self.steps_per_epoch = min(settings.batches or len(self.sampler), len(self.sampler))
         self.model = seeded_model(settings, len(self.sampler.classes)).to(self.device)
+        self.settings = settings = dataclasses.replace(
+            settings, pooling=self.model.config.pooling
+        )  # "auto" no more
         if settings.sync_bn:
             self.model = with_sync_bn(self.model)
         self.forward = self._forward()
@@ -147,6 +158,7 @@ class Trainer:
             return
         if not self.world.main:
             return
+        say(f"{self.settings.backbone} with pooling {self.settings.pooling}")
         write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
         write_atomically(
             self.folder / "environment.json",

@@ -93,13 +93,16 @@ def check_folder(run: Run, tunable: frozenset[str] = TUNABLE) -> list[tuple[str,
 
 
 def differences(run: Run, path: Path, free: frozenset[str] = FREE) -> list[tuple[str, Any, Any]]:
-    """(name, value in the settings file of a run folder, value now) of what differs, but for `free` ones."""
+    """(name, value in the settings file of a run folder, value now) of what differs, but for `free` ones.
+
+    A pooling of "auto" differs from none: the file names the one that it came to.
+    """
     if not path.is_file():
         return []
     there, written = read_settings(type(run), path), read_entries(path)
     names = [field.name for field in dataclasses.fields(run)]  # type: ignore[arg-type]
     pairs = [(n, getattr(there, n), getattr(run, n)) for n in names if n in written and n not in free]
-    return [(name, before, now) for name, before, now in pairs if before != now]
+    return [pair for pair in pairs if pair[1] != pair[2] and (pair[0], pair[2]) != ("pooling", "auto")]
 
 
 def say_changes(changes: Sequence[tuple[str, Any, Any]], say: Callable[[str], None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from mtrl.data.synthetic import load_part
 from mtrl.hub import PLACEHOLDER, reserve, upload_folder
 from mtrl.writing import write_atomically
 from train.data import load
-from train.log import read_records, run_settings
+from train.log import code_state, read_records, run_settings
 from train.settings import TrainSettings
 from train.validate import DIRECTIONS
 
@@ -109,7 +110,7 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
     return CardFacts(
         name=name,
         dataset=label,
-        command=shlex.join(environment["command"]).replace(str(Path.home()), "~"),
+        command=shlex.join(environment["command"]).replace(os.path.expanduser("~"), "~"),  # noqa: PTH111
         seed=settings.seed,
         training={
             "method": f"{settings.method} with {settings.terms()['transition']} transition images",
@@ -117,7 +118,7 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
             "epochs": str(settings.epochs),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
-            "commit": environment["git_commit"],
+            "commit": code_state(environment),
         },
         results=[_result(label, report) for report in reports],
         protocol=RULES[reports[0].setting.protocol],

@@ -87,7 +87,7 @@ class TrainSettings:
     )
     image_size: tuple[int, ...] = option((288, 144), "height and width in pixels")
     stem: str = option("shared", "one stem, or one per modality", STEMS)
-    pooling: str = option("gem", "pooling", POOLINGS)
+    pooling: str = option("auto", "pooling; auto: the one that suits the backbone", POOLINGS)
     last_stride: int = option(1, "stride of a ResNet's last stage")
     pretrained: bool = option(True, "start from ImageNet weights (through timm)")
 

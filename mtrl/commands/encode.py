@@ -6,11 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from safetensors.torch import save
-
 from mtrl import load_pretrained
 from mtrl.commands.options import add_model_options, add_skip_option, encode_files, find_images
 from mtrl.files.filenames import as_text
+from mtrl.tensor_file import tensor_bytes
 from mtrl.writing import write_atomically
 
 
@@ -42,6 +41,6 @@ def main(args: argparse.Namespace) -> int:
         "model": model.fingerprint(),
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(args.output, save({"features": features}, metadata=metadata))
+    write_atomically(args.output, tensor_bytes({"features": features}, metadata))
     print(f"{len(paths)} images, {model.dim} dimensions, written to {as_text(args.output)}" + skipped)
     return 0

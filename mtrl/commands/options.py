@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mtrl import MTRL
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.scan import PassedOver, report, scan, why_unreadable
 from mtrl.images import read_image
+from mtrl.model import MTRL
 from mtrl.picture_file import image_suffixes
+from mtrl.progress import Progress
 
 _BATCHES_AT_ONCE = 4  # between two steps of a progress bar; the next batch is decoded ahead only within them
 
@@ -28,7 +29,7 @@ def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
         help="folder of a checkpoint, or a Hugging Face Hub id user/repo (default: the shipped one)",
     )
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")
-    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument(
         "--modality",
         choices=("visible", "infrared"),

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cache-dir",
         metavar="DIR",
         default=None,
-        help=f"cache folder (default: MTRL_CACHE, else {cache_root()})",
+        help="cache folder (default: MTRL_CACHE, else ~/.cache/mtrl)",
     )
     parser.add_argument(
         "--output", metavar="DIR", default=None, help="export to this new folder instead of only caching"

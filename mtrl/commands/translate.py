@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mtrl.device import pick_device
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.scan import Scan, report, scan, why_unreadable
 from mtrl.images import read_image
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="luminance",
         help=f"{', '.join(NAMES)}, a folder or a Hub id (default: luminance)",
     )
-    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument(
         "--overwrite", action="store_true", help="translate again what OUT has, e.g. from another translator"
     )
@@ -49,10 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Translates, and prints what was done. Raises ValueError or OSError for wrong input."""
-    try:
-        device = torch.empty(0, device=args.device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {args.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    device = pick_device(args.device)
     translator = load_translator(args.translator).to(device)
     pairs, found = _pairs(args.source, args.target)
     for line in report(found.passed_over):

@@ -20,6 +20,7 @@ from mtrl.files.table import Row as Line
 from mtrl.files.table import read_table as read_lines
 from mtrl.files.table import whole_decimal
 from mtrl.names import canonical, whole_number
+from mtrl.os_errors import expanded
 
 SPLITS = ("train", "query", "gallery", "test")
 SUBSETS = {"train": BOTH, "query": QUERY, "gallery": GALLERY, "test": BOTH}
@@ -65,7 +66,7 @@ def load(
     """
     if root is None:
         raise ValueError(f"a folder of your own needs --data-root DIR: {LAYOUT_HELP}")
-    base, rows = list_rows(Path(root).expanduser())
+    base, rows = list_rows(expanded(root))
     samples = to_samples(rows)
     common = shared_identities(samples)
     if common:

@@ -17,6 +17,7 @@ from mtrl.files import text
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.scan import PassedOver, report, scan
 from mtrl.names import short, whole_number
+from mtrl.os_errors import expanded
 
 BOTH, QUERY, GALLERY = 0, 1, 2
 
@@ -120,7 +121,7 @@ def open_root(root: str | Path | None, layout: Sequence[str], dataset: str) -> P
             f"{dataset} needs its folder: --data-root DIR, the one that holds {wanted} "
             f"(check it with: python -m mtrl verify --dataset {dataset} --data-root DIR)"
         )
-    base = Path(root).expanduser()
+    base = expanded(root)
     if not base.is_dir():
         raise FileNotFoundError(f"{base} is not a folder; --data-root must hold {wanted}")
     missing = [name for name in layout if not (base / name).is_dir()]

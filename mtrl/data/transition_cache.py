@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
 from mtrl.data.lock import only_one
-from mtrl.data.synthetic.cache import cache_root
+from mtrl.data.synthetic.cache import cache_root, writing_cache
 from mtrl.progress import Progress
 from mtrl.translate import Translator
 from mtrl.translate.files import fingerprint
@@ -52,13 +52,14 @@ def transition_images(
     rows = images.rows(Modality.VISIBLE)
     shape = (len(rows), *images.images.shape[1:])
     folder = cache_root(cache_dir) / "transitions"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{cache_key(images, translator)}.npy"
-    with only_one(path.with_suffix(".lock")):
-        blocks = _sound_blocks(path, shape)
-        total = -(-len(rows) // BLOCK)
-        if len(blocks) < total:
-            _make(images, rows, translator, device, path, shape, blocks, progress)
+    with writing_cache(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_one(path.with_suffix(".lock")):
+            blocks = _sound_blocks(path, shape)
+            total = -(-len(rows) // BLOCK)
+            if len(blocks) < total:
+                _make(images, rows, translator, device, path, shape, blocks, progress)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

@@ -18,6 +18,7 @@ from mtrl.files.filenames import as_text, file_named
 from mtrl.files.scan import PassedOver, Scan, report, scan
 from mtrl.files.text import read_text
 from mtrl.names import canonical, check_integer
+from mtrl.os_errors import readable
 from mtrl.retrieval.gallery import Gallery
 from mtrl.untrusted import parse_json, read_limited
 from mtrl.writing import write_atomically
@@ -93,9 +94,9 @@ def remember_source(index: Path, folder: Path) -> None:
     folders = list(dict.fromkeys([str(folder.resolve()), *_sources(index)]))
     try:
         note = {"folders": folders, "seal": _seal(folders)}
-    except OSError as error:
+    except (OSError, ValueError) as error:
         warnings.warn(
-            f"the page will not show the pictures of {index}: {error}; set MTRL_CACHE", stacklevel=2
+            f"the page will not show the pictures of {index}: {readable(error)}; set MTRL_CACHE", stacklevel=2
         )
         return
     write_atomically(index / SOURCES, json.dumps(note).encode())
@@ -115,7 +116,7 @@ def _sources(index: Path) -> list[str]:
         return []
     try:
         return folders if isinstance(seal, str) and hmac.compare_digest(seal, _seal(folders)) else []
-    except (OSError, TypeError):
+    except (OSError, TypeError, ValueError):
         return []
 
 

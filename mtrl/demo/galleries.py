@@ -11,6 +11,7 @@ from pathlib import Path
 from mtrl.demo.service import DemoService
 from mtrl.files.filenames import as_text
 from mtrl.names import printable
+from mtrl.os_errors import expanded
 
 KEPT = 4
 
@@ -60,7 +61,7 @@ class Galleries:
             return self.folders[name]
         if self.public:
             raise ValueError(f"this page has no gallery {name!r}; it has {', '.join(self.names)}")
-        return Path(name).expanduser()
+        return expanded(name)
 
     def _find(self, base: DemoService, folder: Path) -> DemoService | None:
         with self._guard:

@@ -21,6 +21,7 @@ from mtrl.cli import read_yaml
 from mtrl.demo.service import ENCODED_TOGETHER, DemoService
 from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS
 from mtrl.model import MTRL
+from mtrl.os_errors import expanded
 
 KEPT = 2
 MAX_BYTES = {CONFIG: 1_000_000, WEIGHTS: 500_000_000, CARD: 200_000}
@@ -99,12 +100,12 @@ class Models:
             return found
 
     def _stamp(self, source: str) -> int:
-        weights = Path(source).expanduser() / WEIGHTS
+        weights = expanded(source) / WEIGHTS
         return 0 if self.public or not weights.is_file() else weights.stat().st_mtime_ns
 
     def _load(self, source: str, progress: Progress) -> Loaded:
         stamp = self._stamp(source)
-        if not self.public and (folder := Path(source).expanduser()).is_dir():
+        if not self.public and (folder := expanded(source)).is_dir():
             return self._read(source, folder, progress, stamp)
         repo_id, _, revision = source.partition("@")
         if not REPO_ID.fullmatch(repo_id):

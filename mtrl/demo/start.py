@@ -17,6 +17,7 @@ from mtrl.config import Modality
 from mtrl.demo.folder import scan_gallery
 from mtrl.demo.galleries import tell_passed_over
 from mtrl.demo.service import DemoService
+from mtrl.os_errors import expanded
 from mtrl.translate import load_translator
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
@@ -43,7 +44,7 @@ def open_service(
 
 def gallery_folder(gallery: str | None) -> Path:
     """The folder of the gallery; None is the shipped one."""
-    return Path(gallery).expanduser() if gallery else ASSETS / "gallery"
+    return expanded(gallery) if gallery else ASSETS / "gallery"
 
 
 def card_folder(checkpoint: str | None) -> Path | None:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor
 
 from mtrl.checkpoint import tensor_digest
+from mtrl.tensor_file import tensor_bytes
 from mtrl.untrusted import FLOATS, open_tensors, outline, parse_json, read_limited
 from mtrl.writing import write_atomically
 
@@ -32,7 +32,7 @@ def write_gallery(folder: Path, features: Tensor, labels: Mapping[str, Any]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     path = _features_file(folder, digest)
     # Also where such a file is there already: it may be the damaged one that is built again.
-    write_atomically(path, save(tensors, metadata={"format": "pt"}))
+    write_atomically(path, tensor_bytes(tensors, {"format": "pt"}))
     table = {"format": FORMAT, "sha256": digest, **labels}
     write_atomically(
         folder / TABLE, json.dumps(table).encode()

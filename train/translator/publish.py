@@ -17,7 +17,7 @@ from mtrl import cli
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
 from mtrl.translate.files import read_translator, save_translator
-from train.log import read_records, run_settings
+from train.log import code_state, read_records, run_settings
 from train.presets import listed
 from train.translator.settings import TranslatorSettings
 
@@ -80,7 +80,7 @@ def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float 
             f"infrared images of {settings.image_size[0]} x {settings.image_size[1]} pixels",
             "machine": f"{environment['device']}, {environment['threads']} threads{took}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
-            "commit": environment["git_commit"],
+            "commit": code_state(environment),
         },
         limits=["Trained on drawn people only; photographs come out roughly right at best."]
         if synthetic

@@ -16,15 +16,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.data.lock import only_one
+from mtrl.os_errors import expanded
 
 _IMAGES, _INDEX, _FORMAT = "images.npy", "index.json", 1
 _WHOLE, _BLOCK = 512 * 2**20, 2**20
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """`cache_dir`, else the folder named by MTRL_CACHE in the environment, else ~/.cache/mtrl."""
+    """`cache_dir`, else the folder named by MTRL_CACHE in the environment, else ~/.cache/mtrl.
+
+    Raises ValueError where no home folder is known.
+    """
     chosen = cache_dir or os.environ.get("MTRL_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "mtrl"
+    if chosen:
+        return expanded(chosen)
+    try:
+        return Path.home() / ".cache" / "mtrl"
+    except RuntimeError as error:
+        raise ValueError(
+            "no folder for the cache: this user's home folder is not known; set MTRL_CACHE to a folder"
+        ) from error
+
+
+@contextlib.contextmanager
+def writing_cache(folder: Path) -> Iterator[None]:
+    """Around what makes folders and files of the cache: an OSError says that it is the cache, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if not error.strerror:  # it says so already
+            raise
+        raise OSError(
+            f"the cache {folder} cannot be written ({error.strerror}): choose another folder with --cache-dir or "
+            "MTRL_CACHE"
+        ) from error
 
 
 def read_images(folder: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
@@ -49,7 +74,8 @@ def new_images(folder: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint
     It is filled in a private folder beside the target, which is swapped in at the end: other processes see the
     old content or the new, and an interrupted run leaves nothing behind. Raises OSError when the disk is full.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with writing_cache(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent, folder.name)
     needed = int(np.prod(shape))
     free = shutil.disk_usage(folder.parent).free
@@ -58,7 +84,8 @@ def new_images(folder: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint
             f"{folder.parent} has {free / 2**20:.0f} MiB free, {needed / 2**20:.0f} MiB are needed; "
             "free some space or set MTRL_CACHE to another folder"
         )
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with writing_cache(folder.parent):
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         images = np.lib.format.open_memmap(work / _IMAGES, mode="w+", dtype=np.uint8, shape=shape)
         yield images

@@ -151,6 +151,7 @@ def load_part(
         ]
         with new_images(folder, shape) as target:
             _draw(jobs, target, workers, progress, f"synthetic {size} {domain}{kind}")
+            del target  # Windows renames no folder with a file that is mapped
         images = read_images(folder, shape)
         if images is None:
             raise OSError(f"the cache in {folder} cannot be read back; remove it and run again")

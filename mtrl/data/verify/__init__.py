@@ -11,6 +11,7 @@ from mtrl.data.listing import Sample, nested_root
 from mtrl.data.verify import check_folder, check_llcm, check_regdb, check_sysu
 from mtrl.data.verify.files import check_duplicates, check_images
 from mtrl.data.verify.report import Finding, Report
+from mtrl.os_errors import expanded
 
 __all__ = ["DATASETS", "Finding", "Report", "verify"]
 
@@ -36,7 +37,7 @@ def verify(
     """
     if dataset not in DATASETS:
         raise ValueError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
-    base = Path(root).expanduser()
+    base = expanded(root)
     if not base.exists():
         raise FileNotFoundError(f"{base} does not exist")
     report = Report(dataset, str(base), counts)
