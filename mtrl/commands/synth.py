@@ -6,8 +6,8 @@ import argparse
 import time
 from pathlib import Path
 
+from mtrl.data.array_cache import cache_root
 from mtrl.data.synthetic import HEIGHT, SIZES, WIDTH, load
-from mtrl.data.synthetic.cache import cache_root
 from mtrl.data.synthetic.export import LAYOUTS, export
 from mtrl.data.synthetic.sheet import contact_sheet, write_gallery
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.config import Modality
-from mtrl.data.synthetic.cache import cache_root
+from mtrl.data.array_cache import cache_root
 from mtrl.retrieval.gallery import Gallery
 from mtrl.untrusted import parse_json, read_limited
 from mtrl.writing import write_atomically
