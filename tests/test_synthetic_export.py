@@ -1,4 +1,4 @@
-"""Exported trees: numbers of images, the official files of SYSU-MM01, and that they can be evaluated as the real ones."""
+"""Exported trees: numbers of images, SYSU-MM01's official files, and that they can be evaluated as the real ones."""
 
 from __future__ import annotations
 

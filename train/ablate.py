@@ -19,10 +19,10 @@ from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from mtrl import load_pretrained
 from mtrl.cli import read_yaml
-from mtrl.writing import write_atomically
 from train.ablation_jobs import run_children
 from train.ablation_report import LABELS, Run, collect, seeds_found, write_report
 from train.data import load
+from train.kept_result import kept_path, read_kept, write_kept
 from train.loop import Trainer
 from train.settings import METHODS, TrainSettings, parse
 from train.validate import DIRECTIONS
@@ -104,7 +104,7 @@ def _train(runs: Sequence[Run], chosen: argparse.Namespace, rest: Sequence[str])
     if chosen.jobs > 1:
         shared = ["--one", "--folder", str(chosen.folder), "--test-seed", str(chosen.test_seed)]
         open_runs = [
-            run for run in runs if not (chosen.folder / run.name / f"test-{chosen.test_seed}.json").is_file()
+            run for run in runs if read_kept(settings_of(run, chosen.folder, rest), chosen.test_seed) is None
         ]
         commands = {run.name: [PROGRAM.split()[-1], *run.flags(), *shared, *rest] for run in open_runs}
         return run_children(commands, chosen.jobs, chosen.folder, after)
@@ -119,16 +119,21 @@ def _train(runs: Sequence[Run], chosen: argparse.Namespace, rest: Sequence[str])
 
 
 def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
-    """Trains one run unless it is finished, and returns {"seed", "ir2vis": {...}, "vis2ir": {...}} of the test set."""
+    """Trains one run unless it is finished, and returns {"seed", "ir2vis": {...}, "vis2ir": {...}} of the test set.
+
+    Figures of another model, test set, code or library than those here now are measured again.
+    """
+    if (kept := read_kept(settings, test_seed)) is not None:
+        return kept
     folder = Path(settings.run_folder)
-    kept = folder / f"test-{test_seed}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text(encoding="utf-8"))
     data = load(settings, test_seed=test_seed)
     state = folder / "last" / "state.safetensors"
     if state.is_file():
         settings = dataclasses.replace(settings, resume=True)
-    Trainer(settings, data).run()
+    if (
+        state.is_file() or not kept_path(folder, test_seed).is_file()
+    ):  # else it is finished, its state removed
+        Trainer(settings, data).run()
     model = load_pretrained(folder)
     result: dict[str, Any] = {"seed": settings.seed}
     for done in evaluate_settings(model, data.test, [Setting(data.protocol, d) for d in DIRECTIONS]):
@@ -138,7 +143,7 @@ def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
             "minp": figures["minp"],
             "rank1": figures["cmc"]["1"],
         }
-    write_atomically(kept, json.dumps(result, indent=1).encode())
+    write_kept(settings, test_seed, result)
     return result
 
 
