@@ -139,6 +139,12 @@ def test_both_ways_of_the_official_evaluation_agree(tmp_path: Path, kit: Path) -
     assert a["trials"] == b["trials"] and len(a["trials"]) == 10
 
 
+def test_sets_of_equal_size_are_kept_apart() -> None:
+    counts = ({(1, 7): 2, (2, 7): 1}, {(1, 7): 1, (2, 7): 2})
+    first, second = (dataset.load_counts(each, image_size=(8, 8), progress=False).images for each in counts)
+    assert (first[0] == second[0]).all() and (first[2] == second[1]).all() and (first[1] != second[1]).any()
+
+
 def test_regdb_has_ten_images_of_each_spectrum(tmp_path: Path) -> None:
     root = tmp_path / "tree"
     assert synth(root, "--layout", "regdb") == 0

@@ -152,10 +152,24 @@ class Inverted(Learned):
         return 1 - super().forward(images)
 
 
+def darkening_learned(share: float) -> Learned:
+    """The same, with the weights of `network`."""
+
+    class Mine(Learned):
+        def forward(self, images: Tensor) -> Tensor:
+            return images * share
+
+    mine = Mine(LearnedConfig(4, 8, 1))
+    mine.load_state_dict(network().state_dict())
+    return mine
+
+
 def test_translators_of_ones_own_never_share_an_array(tmp_path: Path) -> None:
     visible = people().images[people().modalities == 0]
     assert np.array_equal(make(tmp_path, darkening(1.0)), visible)
     assert not make(tmp_path, darkening(0.0)).any()
+    assert np.array_equal(make(tmp_path, darkening_learned(1.0)), visible)
+    assert not make(tmp_path, darkening_learned(0.0)).any()
     learned, inverted = network(), Inverted(LearnedConfig(4, 8, 1))
     inverted.load_state_dict(learned.state_dict())
     kept = make(tmp_path, learned)
