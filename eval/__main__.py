@@ -17,6 +17,7 @@ from eval.report import Report, table, write_json
 from eval.score import DISTANCES
 from mtrl.cli import option, parse, run
 from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.data.matfiles import read_permutations
 from mtrl.device import pick_device
 from mtrl.retrieval.ranking import CMC_LEVELS
 
@@ -206,8 +207,6 @@ def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutat
 def _permutations(settings: EvalSettings) -> Permutations | None:
     if settings.gallery != "official":
         return None
-    from eval.matfiles import read_permutations
-
     folder = Path(settings.splits) if settings.splits else Path(settings.data_root or ".") / "exp"
     path = folder / "rand_perm_cam.mat"
     if not path.is_file():

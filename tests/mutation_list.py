@@ -283,6 +283,37 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *changes(
+        "mtrl/data/decode.py",
+        ("tests/test_datasets_cache.py",),
+        ("while part := file.read(_CHUNK):", "if part := file.read(384):"),
+        ("digest.update(content.digest)", "digest.update(bytes(32))"),
+        ("and now.digest == content.digest", ""),
+    ),
+    *changes(
+        "mtrl/data/array_cache.py",
+        ("tests/test_datasets_cache.py", "tests/test_synthetic_dataset.py"),
+        ("return zlib.crc32(images[starts[number] : end].data) == checksum", "return True"),
+        ("return state if zlib.crc32(data) == state.blocks[-1][1] else None", "return state"),
+    ),
+    *changes(
+        "mtrl/data/transition_cache.py",
+        ("tests/test_translator_cache.py",),
+        ("if kind in (Learned, Luminance) and", "if isinstance(translator, (Learned, Luminance)) and"),
+        ('if "fingerprint" not in vars(kind):', 'if not hasattr(kind, "fingerprint"):'),
+    ),
+    *changes(
+        "mtrl/data/synthetic/dataset.py",
+        ("tests/test_synthetic_dataset.py", "tests/test_synthetic_export.py"),
+        ("drawn = [(person, camera, shot) for person, _, camera, shot in labels]", "drawn = len(labels)"),
+        ('versions, code_digest("mtrl.data.synthetic.draw")]', "versions]"),
+    ),
+    *changes(
+        "mtrl/data/synthetic/export.py",
+        ("tests/test_synthetic_export.py",),
+        ("3: 2, 6: 5}", "3: 7, 6: 8}"),
+        ("np.linspace(0, len(rows) - 1, REGDB_IMAGES)", "np.linspace(0, len(rows) - 1, len(rows))"),
+    ),
+    *changes(
         "mtrl/data/sysu_mm01.py",
         ("tests/test_datasets.py::test_sysu",),
         ("INFRARED_CAMERAS = (3, 6)", "INFRARED_CAMERAS = (6,)"),

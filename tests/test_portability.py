@@ -19,8 +19,8 @@ import torch
 
 from mtrl import cli, load_pretrained, writing
 from mtrl.commands import translate
+from mtrl.data.array_cache import cache_root
 from mtrl.data.synthetic import load_part
-from mtrl.data.synthetic.cache import cache_root
 from mtrl.demo.uploads import private_folder
 from mtrl.device import pick_device
 from mtrl.os_errors import expanded, readable
@@ -306,7 +306,7 @@ def test_files_are_flushed_through_handles_that_may_write(
         users = {
             p.name for p in (ROOT / folder).rglob("*.py") if "os.fsync(" in p.read_text(encoding="utf-8")
         }
-        assert users <= {"writing.py", "pixel_cache.py"}
+        assert users <= {"writing.py", "array_cache.py"}
 
 
 def test_reading_a_log_is_not_disturbed_by_flushing(tmp_path: Path) -> None:

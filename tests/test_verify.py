@@ -16,10 +16,10 @@ import pytest
 import trees
 from PIL import Image
 
-from eval.matfiles import read_permutations, read_test_ids
 from eval.protocols import Setting, make_trials
 from mtrl.commands import verify as command
 from mtrl.data import load_data
+from mtrl.data.matfiles import read_permutations, read_test_ids
 from mtrl.data.verify import verify
 
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "sysu-official"

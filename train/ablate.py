@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,12 +18,12 @@ from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from mtrl import cli, load_pretrained
 from mtrl.cli import Given, option
-from mtrl.translate import Learned, load_translator
-from mtrl.translate.files import fingerprint
-from mtrl.writing import write_atomically
+from mtrl.data.transition_cache import translator_key
+from mtrl.translate import load_translator
 from train.ablation_jobs import run_children
 from train.ablation_report import LABELS, Run, collect, seeds_found, write_report
 from train.data import load
+from train.kept_result import kept_path, read_kept, write_kept
 from train.loop import Trainer
 from train.preflight import check_runs, differences
 from train.presets import METHODS, listed
@@ -164,9 +163,7 @@ def _train(
             write_report(collect(folder, list(settings), chosen.test_seed), folder)
 
     if chosen.jobs > 1:
-        waiting = [
-            run for run in settings if not (folder / run.name / f"test-{chosen.test_seed}.json").is_file()
-        ]
+        waiting = [run for run, its in settings.items() if read_kept(its, chosen.test_seed) is None]
         name = PROGRAM.split()[-1]
         commands = {run.name: [name, *argv, *run.flags(), "--one", "--jobs", "1"] for run in waiting}
         return run_children(commands, chosen.jobs, folder, after)
@@ -184,13 +181,17 @@ def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
     """Trains one run unless it is finished, and returns its figures on the test set.
 
     {"seed", "dataset", "size", "method", "terms": weights that its terms had, "ir2vis": {...}, "vis2ir": {...}}
+    Figures of another model, test set, code or library than those here now are measured again.
     """
+    if (kept := read_kept(settings, test_seed)) is not None:
+        return kept
     folder = Path(settings.run_folder)
-    kept = folder / f"test-{test_seed}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text(encoding="utf-8"))
     data = load(settings, test_seed=test_seed)
-    Trainer(_continued(settings), data).run()
+    settings = _continued(settings)
+    if (
+        settings.resume or not kept_path(folder, test_seed).is_file()
+    ):  # else it is finished, its state removed
+        Trainer(settings, data).run()
     model = load_pretrained(folder)
     result: dict[str, Any] = {"seed": settings.seed, **settings.record()}
     for done in evaluate_settings(model, data.test, [Setting(data.protocol, d) for d in DIRECTIONS]):
@@ -200,7 +201,7 @@ def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
             "minp": figures["minp"],
             "rank1": figures["cmc"]["1"],
         }
-    write_atomically(kept, json.dumps(result, indent=1).encode())
+    write_kept(settings, test_seed, result)
     return result
 
 
@@ -227,8 +228,7 @@ def _all_different(settings: Mapping[Run, TrainSettings]) -> None:
 
 def _translator_identity(source: str) -> str:
     """Equal for two names of the same translator."""
-    translator = load_translator(source)
-    return fingerprint(translator) if isinstance(translator, Learned) else type(translator).__name__
+    return translator_key(load_translator(source)) or source
 
 
 def _same_settings(settings: TrainSettings) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,6 +14,7 @@ from typing import Any
 
 from mtrl.cli import read_settings
 from mtrl.writing import write_atomically
+from train.kept_result import is_of_another_model
 from train.presets import METHODS, listed
 from train.settings import TrainSettings
 
@@ -114,6 +116,13 @@ def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:
             raise ValueError(
                 f"{path} holds no result ({error}); delete it, and the run is tested again"
             ) from error
+        if is_of_another_model(path, result):
+            warnings.warn(
+                f"{path} is left out: the model there is not the one that was tested; without --report-only it is "
+                "tested again",
+                stacklevel=2,
+            )
+            continue
         if not all(map(math.isfinite, figures)):
             raise ValueError(f"{path} holds figures that are not finite; delete it and the run's folder")
         settings = path.with_name("settings.yaml")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.config import Modality
-from mtrl.data.synthetic.cache import cache_root
+from mtrl.data.array_cache import cache_root
 from mtrl.files.filenames import as_text, file_named
 from mtrl.files.scan import PassedOver, Scan, report, scan
 from mtrl.files.text import read_text

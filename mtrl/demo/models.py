@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mtrl.checkpoint import read_checkpoint
 from mtrl.cli import read_yaml
 from mtrl.demo.service import ENCODED_TOGETHER, DemoService
+from mtrl.file_state import file_state
 from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS
 from mtrl.model import MTRL
 from mtrl.os_errors import expanded
@@ -42,7 +43,7 @@ class Loaded:
     name     how the page calls it
     card     Markdown of its model card, "" where there is none
     records  of its training run, oldest first; empty where they are not beside it
-    stamp    state of the folder that it was read from
+    stamp    state of the files that it was read from
     """
 
     source: str
@@ -50,7 +51,7 @@ class Loaded:
     service: DemoService
     card: str = ""
     records: tuple[dict[str, Any], ...] = ()
-    stamp: int = 0
+    stamp: tuple[tuple[int, ...], ...] = ()
 
 
 class Models:
@@ -63,7 +64,7 @@ class Models:
         """`folder` of the home model, for its card and records. `public`: models come from the Hub alone, without
         the rights of whoever started the page, and nothing of them stays on the disk."""
         self.public = public
-        self.home = Loaded("", "This page's model", home, read_card(folder), read_records(folder), stamp=0)
+        self.home = Loaded("", "This page's model", home, read_card(folder), read_records(folder))
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._guard = threading.Lock()
         self._loading = threading.Lock()
@@ -99,9 +100,10 @@ class Models:
             self._kept.move_to_end(source)
             return found
 
-    def _stamp(self, source: str) -> int:
-        weights = expanded(source) / WEIGHTS
-        return 0 if self.public or not weights.is_file() else weights.stat().st_mtime_ns
+    def _stamp(self, source: str) -> tuple[tuple[int, ...], ...]:
+        if self.public:
+            return ()
+        return tuple(file_state(expanded(source) / name) for name in (CONFIG, WEIGHTS))
 
     def _load(self, source: str, progress: Progress) -> Loaded:
         stamp = self._stamp(source)
@@ -125,7 +127,9 @@ class Models:
             except (ValueError, OSError) as error:
                 raise ValueError(str(error).replace(str(folder), source)) from error
 
-    def _read(self, source: str, folder: Path, progress: Progress, stamp: int) -> Loaded:
+    def _read(
+        self, source: str, folder: Path, progress: Progress, stamp: tuple[tuple[int, ...], ...]
+    ) -> Loaded:
         progress(0.05, "Reading the weights")
         for name, most in MAX_BYTES.items():
             if (folder / name).is_file():

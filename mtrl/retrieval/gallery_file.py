@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mtrl.checkpoint import tensor_digest
+from mtrl.file_state import file_state
 from mtrl.tensor_file import tensor_bytes
 from mtrl.untrusted import FLOATS, open_tensors, outline, parse_json, read_limited
 from mtrl.writing import write_atomically
@@ -60,11 +61,7 @@ def read_gallery(folder: Path) -> tuple[Tensor, dict[str, Any]]:
 
 def table_state(folder: Path) -> tuple[int, ...]:
     """Changes whenever a gallery is written; () where there is none."""
-    try:
-        state = (folder / TABLE).stat()
-    except OSError:
-        return ()
-    return state.st_ino, state.st_mtime_ns, state.st_size
+    return file_state(folder / TABLE)
 
 
 def _read(folder: Path) -> tuple[Tensor, dict[str, Any]]:
