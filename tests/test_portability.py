@@ -125,8 +125,8 @@ def test_nothing_of_an_embedding_or_a_translation_is_float64(monkeypatch: pytest
             translator(images)
 
 
-# Each case in a child whose standard output is a pipe that nobody reads any more. Without the package's imports of torch,
-# which take longer than all the rest.
+# Each case in a child whose standard output is a pipe that nobody reads any more. Without the package's imports of
+# torch, which take longer than all the rest.
 CUT = """
 import argparse, io, os, sys, types
 sys.modules["mtrl"] = types.ModuleType("mtrl"); sys.modules["mtrl"].__path__ = ["mtrl"]
