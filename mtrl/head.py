@@ -52,7 +52,7 @@ def pool(x: Tensor, pooling: str, *, channels_last: bool, prefix_tokens: int, cl
     """
     if pooling == "auto":
         raise ValueError(
-            'pooling "auto" was left open, since the model was built without weights: name its pooling'
+            'pooling "auto" was left open: take the config of a built model, or name its pooling'
         )
     x = x.float()
     if x.ndim == 3:
