@@ -130,7 +130,8 @@ def test_nothing_of_an_embedding_or_a_translation_is_float64(monkeypatch: pytest
 CUT = """
 import argparse, io, os, sys, types
 sys.modules["mtrl"] = types.ModuleType("mtrl"); sys.modules["mtrl"].__path__ = ["mtrl"]
-sys.modules["mtrl.untrusted"] = types.ModuleType("untrusted"); sys.modules["mtrl.untrusted"].read_limited = None
+untrusted = sys.modules["mtrl.untrusted"] = types.ModuleType("untrusted")
+untrusted.read_limited = untrusted.parse_json = None
 from mtrl import cli
 def much():
     for _ in range(10_000): print("x" * 80)
@@ -248,7 +249,7 @@ def test_no_path_is_expanded_without_a_word_for_users_without_home() -> None:
     for folder in ("mtrl", "train", "eval"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
-            allowed = {"os_errors.py": ".expanduser()", "cache.py": "Path.home()"}.get(path.name, "")
+            allowed = {"os_errors.py": ".expanduser()", "array_cache.py": "Path.home()"}.get(path.name, "")
             for found in re.findall(r"\.expanduser\(\)|Path\.home\(\)", text):
                 assert found == allowed, path
 

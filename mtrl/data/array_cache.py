@@ -277,7 +277,7 @@ def _advice(error: OSError, store: Store) -> OSError:
             f"the disk is full: {store.count} {store.what} take {size:.1f} GB in {store.folder} "
             f"({error.strerror}). Free some space, or choose another folder with --cache-dir or MTRL_CACHE"
         )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+    if error.strerror:  # the system's own words; other errors say already what to do
         return OSError(
             f"the cache {store.folder} cannot be written ({error.strerror}): choose another folder with "
             "--cache-dir or MTRL_CACHE"
