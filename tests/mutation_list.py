@@ -314,6 +314,23 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("np.linspace(0, len(rows) - 1, REGDB_IMAGES)", "np.linspace(0, len(rows) - 1, len(rows))"),
     ),
     *changes(
+        "mtrl/settings_file.py",
+        ("tests/test_settings_file.py",),
+        ("elif on == action.const:", "else:"),
+        ('yield from ([f"{flag}={word}"] for word in words)', 'yield [f"{flag}={words[0]}"]'),
+    ),
+    *changes(
+        "train/presets.py",
+        ("tests/test_presets.py",),
+        ("if key not in terms}", "if key not in preset}"),
+        ("and key not in flags", ""),
+    ),
+    *changes(
+        "train/optimizer.py",
+        ("tests/test_train.py::test_tokens_of_position_and_class_do_not_decay",),
+        ("parameter.ndim > 1 and name not in exempt", "parameter.ndim > 1"),
+    ),
+    *changes(
         "mtrl/data/sysu_mm01.py",
         ("tests/test_datasets.py::test_sysu",),
         ("INFRARED_CAMERAS = (3, 6)", "INFRARED_CAMERAS = (6,)"),

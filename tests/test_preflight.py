@@ -122,7 +122,7 @@ def test_every_run_of_an_ablation_is_the_one_it_names(
     assert [its["mtc"] for its in found.values()] == [0.0, 1.5, 0.0]
     assert [its["transition"] for its in found.values()] == ["luminance", "luminance", "none"]
     said = capsys.readouterr().err
-    assert "method mtrl of" in said and "--method augmented decides" in said
+    assert "since the ablation sets it: method mtrl" in said and "--method augmented decides" in said
 
 
 def test_reports_name_the_weights_and_no_targets_for_other_data(tmp_path: Path, monkeypatch: Any) -> None:

@@ -109,7 +109,7 @@ def _split(found: Given) -> tuple[AblateSettings, Given]:
     ]
     if unused:
         print(
-            f"note: {listed(unused)} of {found.source} do not hold: the ablation sets these itself",
+            f"note: not used of {found.source}, since the ablation sets it: {listed(unused)}",
             file=sys.stderr,
         )
     shared = [
