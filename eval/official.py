@@ -15,10 +15,11 @@ import numpy as np
 from eval.evaluate import score_bank
 from eval.matfiles import read_features, read_permutations, read_test_ids
 from eval.protocols import INDOOR_CAMERAS, MODES, Setting, make_trials
-from eval.report import Report, table, write_json
+from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
 from eval.score import DISTANCES, Bank
 from mtrl.cli import option, parse
 from mtrl.config import Modality
+from mtrl.retrieval.rerank import VARIANTS
 
 VISIBLE_CAMERAS = (1, 2, 4, 5)
 INFRARED_CAMERAS = (3, 6)
@@ -37,7 +38,7 @@ class FeatureSettings:
     distance: str = option(
         "euclidean", "how features are compared; the official demo takes euclidean", DISTANCES
     )
-    rerank: bool = option(False, "add figures after k-reciprocal re-ranking")
+    rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
     json: str | None = option(None, "write the figures to this file")
 
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         settings.distance,
         settings.rerank,
     )
-    print(f"SYSU-MM01, {report.checkpoint}, {settings.distance} distance")
+    print("; ".join([f"SYSU-MM01, {report.checkpoint}, {settings.distance} distance", *rerank_name(report)]))
     print(table([report]))
     if settings.json:
         write_json(settings.json, report)
@@ -70,7 +71,7 @@ def evaluate_features(
     splits: Path,
     setting: Setting,
     metric: str = "euclidean",
-    rerank: bool = False,
+    rerank: str | None = None,
 ) -> Report:
     """The report of saved features in one setting with the official gallery.
 

@@ -34,9 +34,12 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
         sys.exit(2)
 
 
-def option(default: Any, help: str, choices: Sequence[str] | None = None) -> Any:
-    """A dataclass field that `add_flags` turns into a flag with this help and these choices."""
-    metadata = {"help": help, "choices": choices}
+def option(default: Any, help: str, choices: Sequence[str] | None = None, bare: str | None = None) -> Any:
+    """A dataclass field that `add_flags` turns into a flag with this help and these choices.
+
+    bare  value of the flag where it stands alone, and of `true` in YAML; `false` there means None
+    """
+    metadata = {"help": help, "choices": choices, "bare": bare}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -59,6 +62,8 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
         elif typing.get_origin(hints[field.name]) is tuple:
             parser.add_argument(flag, type=kind, nargs="+", **keywords)
         else:
+            if field.metadata.get("bare"):
+                keywords |= {"nargs": "?", "const": field.metadata["bare"]}
             parser.add_argument(flag, type=kind, choices=field.metadata.get("choices"), **keywords)
 
 
@@ -118,6 +123,9 @@ def merge(
         name = str(key).replace("-", "_")
         if name not in fields:
             raise ValueError(f"unknown option {key!r}{where}; known are {', '.join(sorted(fields))}")
+        bare = fields[name].metadata.get("bare")
+        if bare and isinstance(value, bool):
+            value = bare if value else None
         clean[name] = _coerce(value, hints[name], name, where)
         choices = fields[name].metadata.get("choices")
         if choices and clean[name] is not None and clean[name] not in choices:
