@@ -21,6 +21,11 @@ from mtrl.cli import option, parse
 from mtrl.config import Modality
 from mtrl.retrieval.rerank import VARIANTS
 
+FORMS = (
+    "A camera's file: .mat (up to version 7), a cell array `feature` whose cell i holds the features of identity i; "
+    '.npz or .safetensors, for each identity an array of shape (images, D) named "CAMERA/IDENTITY", such as "3/117". '
+    "Images in file-name order. Indoor search needs cameras 1, 2, 3 and 6 only. docs/protocols.md has an example."
+)
 VISIBLE_CAMERAS = (1, 2, 4, 5)
 INFRARED_CAMERAS = (3, 6)
 
@@ -29,7 +34,9 @@ INFRARED_CAMERAS = (3, 6)
 class FeatureSettings:
     """Options of `python -m eval features`."""
 
-    features: str = option("", "folder with PREFIX_cam1.mat ... PREFIX_cam6.mat (or .npz, .safetensors)")
+    features: str = option(
+        "", "folder with PREFIX_cam1 ... PREFIX_cam6, each a .mat, .npz or .safetensors (below)"
+    )
     prefix: str = option("", "the file names' part before _cam1.mat")
     splits: str = option("", "folder with test_id.mat and rand_perm_cam.mat")
     mode: str = option("all", "all-search or indoor-search", MODES)
@@ -44,7 +51,11 @@ class FeatureSettings:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; errors as in `evaluate_features`."""
-    parser = argparse.ArgumentParser("python -m eval features", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        "python -m eval features",
+        description="Scores features saved for the official SYSU-MM01 evaluation, as its MATLAB code does.",
+        epilog=FORMS,
+    )
     settings = parse(FeatureSettings, parser, argv)
     for name in ("features", "prefix", "splits"):
         if not getattr(settings, name):

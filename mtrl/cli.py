@@ -52,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
         flag = "--" + field.name.replace("_", "-")
         kind = _scalar_type(hints[field.name])
         default = field.default if field.default is not dataclasses.MISSING else None
-        shown = "" if default is None else f" (default: {default})"
+        shown = "" if default in (None, "") else f" (default: {default})"
         keywords: dict[str, Any] = {
             "default": argparse.SUPPRESS,
             "help": field.metadata.get("help", "").replace("%", "%%") + shown,
