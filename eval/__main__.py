@@ -13,13 +13,14 @@ from pathlib import Path
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.features import FEATURES, Extraction
 from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting, make_trials
-from eval.report import Report, table, write_json
+from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
 from eval.score import DISTANCES
 from mtrl.cli import option, parse, run
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
 from mtrl.device import pick_device
 from mtrl.retrieval.ranking import CMC_LEVELS
+from mtrl.retrieval.rerank import VARIANTS
 
 SIZES = ("tiny", "small", "large")
 # The protocol that each data set follows, known before its files are read.
@@ -57,7 +58,7 @@ class EvalSettings:
     feature: str = option("after", "features after or before the neck", FEATURES)
     flip: bool = option(False, "average the features of an image and its mirror image")
     distance: str = option("cosine", "how features are compared", DISTANCES)
-    rerank: bool = option(False, "add figures after k-reciprocal re-ranking (k1=20, k2=6, weight 0.3)")
+    rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
     batch_size: int = option(64, "images per forward pass")
     bf16: bool = option(False, "compute in bfloat16: faster, a little coarser")
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
@@ -243,7 +244,7 @@ def _show(reports: Sequence[Report], settings: EvalSettings) -> None:
         f"features {first.feature} the neck",
         f"{first.distance} distance",
     ]
-    print("; ".join(title + ["flip averaging"] * first.flip))
+    print("; ".join(title + ["flip averaging"] * first.flip + rerank_name(first)))
     print(table(reports))
     for report in reports:
         print(f"modality gap {report.setting.direction}: {report.modality_gap:.3f}")

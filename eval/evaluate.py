@@ -58,14 +58,14 @@ def evaluate_settings(
     rows: NDArray[np.int64] | None = None,
     how: Extraction | None = None,
     metric: str = "cosine",
-    rerank: bool = False,
+    rerank: str | None = None,
     permutations: Permutations | None = None,
 ) -> list[Evaluation]:
     """Several settings (both directions, say) on features that are computed once.
 
     Each image that any trial of any setting needs is encoded exactly once. Arguments and errors as in `evaluate`;
-    `metric` "cosine" | "euclidean" compares features, `rerank` adds k-reciprocal figures, `permutations` are for
-    the official gallery.
+    `metric` "cosine" | "euclidean" compares features, `rerank` "paper" | "released" adds figures after k-reciprocal
+    re-ranking by that variant, `permutations` are for the official gallery.
     """
     how = how or Extraction()
     if metric not in DISTANCES:
@@ -92,15 +92,16 @@ def evaluate_settings(
 
 
 def score_bank(
-    bank: Bank, trials: Sequence[Trial], setting: Setting, metric: str = "cosine", rerank: bool = False
+    bank: Bank, trials: Sequence[Trial], setting: Setting, metric: str = "cosine", rerank: str | None = None
 ) -> Report:
-    """The report of trials that hold rows of the bank."""
+    """The report of trials that hold rows of the bank. `metric` and `rerank` as in `evaluate_settings`."""
     return Report(
         setting,
         score_trials(bank, trials, setting, metric),
-        score_reranked(bank, trials, setting, metric) if rerank else (),
+        score_reranked(bank, trials, setting, metric, rerank) if rerank else (),
         modality_gap(bank, trials, metric),
         distance=metric,
+        rerank=rerank,
     )
 
 

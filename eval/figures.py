@@ -14,7 +14,7 @@ from eval.score import distance_matrix
 from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
 from mtrl.names import short
-from mtrl.retrieval.ranking import skipped
+from mtrl.retrieval.ranking import query_blocks, skipped
 
 RIGHT, WRONG, INK, MUTED = "#1a7f37", "#c62828", "#1f2328", "#6e7781"
 LINES = ("#1f5fbf", "#b35900", "#5b3a9e")
@@ -73,9 +73,14 @@ def draw_strips(evaluation: Evaluation, images: ImageSet, seed: int = 0) -> Any:
     bank, trial, setting = evaluation.bank, evaluation.trials[0], evaluation.report.setting
     query_ids, gallery_ids = bank.identities[trial.query], bank.identities[trial.gallery]
     cameras = bank.cameras[trial.query], bank.cameras[trial.gallery]
-    drop = skipped(query_ids, gallery_ids, *cameras, setting.protocol)
-    right = (query_ids[:, None] == gallery_ids) & ~drop
-    usable = np.flatnonzero(right.any(axis=1))
+
+    def answers(part: slice) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(right, skipped) gallery images of some queries, bool [B, G] each."""
+        drop = skipped(query_ids[part], gallery_ids, cameras[0][part], cameras[1], setting.protocol)
+        return (query_ids[part, None] == gallery_ids) & ~drop, drop
+
+    blocks = query_blocks(len(query_ids), len(gallery_ids))
+    usable = np.flatnonzero(np.concatenate([answers(part)[0].any(axis=1) for part in blocks]))
     chosen = np.sort(np.random.default_rng(seed).permutation(usable)[:STRIP_QUERIES])
     ranks = min(STRIP_RANKS, len(trial.gallery))
     figure = new_figure(1.02 * (ranks + 1) + 0.5, 2.15 * len(chosen) + 0.5)
@@ -96,12 +101,13 @@ def draw_strips(evaluation: Evaluation, images: ImageSet, seed: int = 0) -> Any:
             axes.set_axis_off()
         features = bank.features[trial.query[[query]]], bank.features[trial.gallery]
         distances = distance_matrix(*features, evaluation.report.distance)[0]
-        order = [row for row in np.argsort(distances, kind="stable") if not drop[query, row]]
+        right, drop = (rows[0] for rows in answers(slice(query, query + 1)))
+        order = [row for row in np.argsort(distances, kind="stable") if not drop[row]]
         camera = images.camera_name(cameras[0][query])
         caption = _id(images, query_ids[query]) + (f", cam {short(camera)}" if camera else "")
         _picture(line[0], images, bank.rows[trial.query[query]], caption, INK)
         for rank, (axes, row) in enumerate(zip(line[2:], order, strict=False), 1):
-            good = bool(right[query, row])
+            good = bool(right[row])
             mark = f"{rank} {'✓' if good else '✗'}  {_id(images, gallery_ids[row])}"
             _picture(axes, images, bank.rows[trial.gallery[row]], mark, RIGHT if good else WRONG)
     return figure

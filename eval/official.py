@@ -15,12 +15,18 @@ import numpy as np
 from eval.evaluate import score_bank
 from eval.matfiles import read_features
 from eval.protocols import INDOOR_CAMERAS, MODES, Setting, make_trials
-from eval.report import Report, table, write_json
+from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
 from eval.score import DISTANCES, Bank
 from mtrl.cli import option, parse
 from mtrl.config import Modality
 from mtrl.data.matfiles import read_permutations, read_test_ids
+from mtrl.retrieval.rerank import VARIANTS
 
+FORMS = (
+    "A camera's file: .mat (up to version 7), a cell array `feature` whose cell i holds the features of identity i; "
+    '.npz or .safetensors, for each identity an array of shape (images, D) named "CAMERA/IDENTITY", such as "3/117". '
+    "Images in file-name order. Indoor search needs cameras 1, 2, 3 and 6 only. docs/protocols.md has an example."
+)
 VISIBLE_CAMERAS = (1, 2, 4, 5)
 INFRARED_CAMERAS = (3, 6)
 
@@ -29,7 +35,9 @@ INFRARED_CAMERAS = (3, 6)
 class FeatureSettings:
     """Options of `python -m eval features`."""
 
-    features: str = option("", "folder with PREFIX_cam1.mat ... PREFIX_cam6.mat (or .npz, .safetensors)")
+    features: str = option(
+        "", "folder with PREFIX_cam1 ... PREFIX_cam6, each a .mat, .npz or .safetensors (below)"
+    )
     prefix: str = option("", "the file names' part before _cam1.mat")
     splits: str = option("", "folder with test_id.mat and rand_perm_cam.mat")
     mode: str = option("all", "all-search or indoor-search", MODES)
@@ -38,13 +46,17 @@ class FeatureSettings:
     distance: str = option(
         "euclidean", "how features are compared; the official demo takes euclidean", DISTANCES
     )
-    rerank: bool = option(False, "add figures after k-reciprocal re-ranking")
+    rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
     json: str | None = option(None, "write the figures to this file")
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; errors as in `evaluate_features`."""
-    parser = argparse.ArgumentParser("python -m eval features", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        "python -m eval features",
+        description="Scores features saved for the official SYSU-MM01 evaluation, as its MATLAB code does.",
+        epilog=FORMS,
+    )
     settings = parse(FeatureSettings, parser, argv)
     for name in ("features", "prefix", "splits"):
         if not getattr(settings, name):
@@ -58,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
         settings.distance,
         settings.rerank,
     )
-    print(f"SYSU-MM01, {report.checkpoint}, {settings.distance} distance")
+    print("; ".join([f"SYSU-MM01, {report.checkpoint}, {settings.distance} distance", *rerank_name(report)]))
     print(table([report]))
     if settings.json:
         write_json(settings.json, report)
@@ -71,7 +83,7 @@ def evaluate_features(
     splits: Path,
     setting: Setting,
     metric: str = "euclidean",
-    rerank: bool = False,
+    rerank: str | None = None,
 ) -> Report:
     """The report of saved features in one setting with the official gallery.
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.config import Modality
+from mtrl.labels import as_array, integer_labels
 from mtrl.retrieval.labels import PROTOCOLS
 from mtrl.retrieval.ranking import CMC_LEVELS, DEFAULT_CMC_LEVEL
 
@@ -118,12 +119,14 @@ def make_trials(
     permutations: Permutations | None = None,
     subsets: NDArray[np.int8] | None = None,
 ) -> list[Trial]:
-    """The trials of a test set whose labels are arrays [N].
+    """The trials of a test set whose labels are arrays [N], or other sequences of integers, taken by position.
 
     permutations  needed for the official gallery (see `mtrl.data.matfiles.read_permutations`)
     subsets       1: the image is never in the gallery, 2: never a query, 0 or None: it may be either
     Raises ValueError when either side would be empty or does not fit the permutations.
     """
+    identities, cameras = integer_labels(identities, "identities"), integer_labels(cameras, "cameras")
+    modalities = as_array(modalities)
     visible = np.flatnonzero(modalities == int(Modality.VISIBLE))
     infrared = np.flatnonzero(modalities == int(Modality.INFRARED))
     if setting.mode == "indoor":
@@ -131,6 +134,7 @@ def make_trials(
     query, gallery = (infrared, visible) if setting.direction == "ir2vis" else (visible, infrared)
     sides = ("infrared", "visible") if setting.direction == "ir2vis" else ("visible", "infrared")
     if subsets is not None:
+        subsets = as_array(subsets)
         query, gallery = query[subsets[query] != 2], gallery[subsets[gallery] != 1]
     for rows, what in ((query, f"{sides[0]} query"), (gallery, f"{sides[1]} gallery")):
         if len(rows) == 0:
@@ -159,6 +163,7 @@ def group_rows(
     identities: NDArray[np.int64], cameras: NDArray[np.int64], rows: Rows
 ) -> dict[tuple[int, int], Rows]:
     """{(identity, camera): rows}, keys ascending, the rows' order kept."""
+    identities, cameras = integer_labels(identities, "identities"), integer_labels(cameras, "cameras")
     ordered = _ordered(identities, cameras, rows)
     labels = np.stack([identities[ordered], cameras[ordered]], axis=1)
     cuts = np.flatnonzero((labels[1:] != labels[:-1]).any(axis=1)) + 1

@@ -17,6 +17,10 @@ from eval.score import Scores
 from mtrl.writing import write_atomically
 
 RANKS = (1, 5, 10, 20)
+RERANK_HELP = (
+    "add figures after k-reciprocal re-ranking (k1=20, k2=6, weight 0.3): paper, as its text says (also the flag "
+    "alone), or released, as its authors' Python code computes"
+)
 Figures = dict[str, Any]  # {"map", "minp", "cmc": {"1", "5", "10", "20"}}, fractions
 
 
@@ -28,6 +32,7 @@ class Report:
     trials        one `Scores` per trial
     reranked      the same after re-ranking; empty without it
     modality_gap  see `eval.score.modality_gap`
+    rerank        variant of the re-ranking, "paper" or "released"; None without it
     size, test_seed  of the synthetic test set; split: of RegDB, 1 to 10 or "all"
     """
 
@@ -43,6 +48,7 @@ class Report:
     size: str | None = None
     test_seed: int | None = None
     split: str | None = None
+    rerank: str | None = None
 
     @property
     def mean(self) -> Figures:
@@ -87,9 +93,20 @@ class Report:
             "version": _version(),
         }
         if self.reranked:
-            values["rerank"] = {"method": "k-reciprocal", "k1": 20, "k2": 6, "weight": 0.3}
+            values["rerank"] = {
+                "method": "k-reciprocal",
+                "variant": self.rerank,
+                "k1": 20,
+                "k2": 6,
+                "weight": 0.3,
+            }
             values["rerank"].update(_summary(self.reranked))
         return values
+
+
+def rerank_name(report: Report) -> list[str]:
+    """The variant of the re-ranking for the line above a table; nothing without re-ranking."""
+    return [f"k-reciprocal re-ranking as {report.rerank}"] if report.reranked else []
 
 
 def gallery_name(setting: Setting) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from eval.protocols import Setting, Trial
 from mtrl.config import Modality
-from mtrl.retrieval.ranking import rank_metrics
+from mtrl.labels import as_array, integer_labels
+from mtrl.retrieval.ranking import one_less, query_blocks, rank_blocks
 from mtrl.retrieval.rerank import k_reciprocal
 
 DISTANCES = ("cosine", "euclidean")
 _SHARED_ELEMENTS = 1 << 25  # the largest matrix kept for all trials together: 256 MiB in float64
-_BLOCK_ROWS = 1024
+
+# Gives the distances of some queries to the whole gallery, [B, G], for a slice of the queries.
+Distances: TypeAlias = Callable[[slice], NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +37,13 @@ class Bank:
     cameras: NDArray[np.int64]
     modalities: NDArray[np.uint8]
     rows: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Labels may come as any sequence of integers, taken by position; see `mtrl.labels`."""
+        for field in ("identities", "cameras"):
+            object.__setattr__(self, field, integer_labels(getattr(self, field), field))
+        for field in ("features", "modalities", "rows"):
+            object.__setattr__(self, field, as_array(getattr(self, field)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,11 +64,18 @@ def distance_matrix(query: NDArray[Any], gallery: NDArray[Any], metric: str = "c
     Euclidean distances are summed from differences, not expanded into products: equal features are at equal
     distances, exactly. Raises ValueError for another metric.
     """
+    return distance_blocks(query, gallery, metric)(slice(0, len(query)))
+
+
+def distance_blocks(query: NDArray[Any], gallery: NDArray[Any], metric: str) -> Distances:
+    """`distance_matrix`, made for some queries at a time."""
     if metric == "cosine":
-        return 1 - _unit(query) @ _unit(gallery).T
+        left, right = _unit(query), _unit(gallery)
+        return lambda part: one_less(left[part] @ right.T)
     if metric == "euclidean":
-        left, right = (torch.from_numpy(np.asarray(side, dtype=np.float64)) for side in (query, gallery))
-        return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+        sides = [torch.from_numpy(np.asarray(side, dtype=np.float64)) for side in (query, gallery)]
+        exact = "donot_use_mm_for_euclid_dist"
+        return lambda part: torch.cdist(sides[0][part], sides[1], compute_mode=exact).numpy()
     raise ValueError(f"distance must be one of {', '.join(DISTANCES)}, not {metric!r}")
 
 
@@ -66,19 +83,26 @@ def score_trials(
     bank: Bank, trials: Sequence[Trial], setting: Setting, metric: str = "cosine"
 ) -> tuple[Scores, ...]:
     """The figures of each trial; the trials hold rows of the bank."""
-    matrices = _trial_distances(bank, trials, metric)
-    return tuple(_score(bank, trial, setting, next(matrices)) for trial in trials)
+    made = _trial_distances(bank, trials, metric)
+    return tuple(_score(bank, trial, setting, next(made)) for trial in trials)
 
 
 def score_reranked(
-    bank: Bank, trials: Sequence[Trial], setting: Setting, metric: str = "cosine"
+    bank: Bank, trials: Sequence[Trial], setting: Setting, metric: str = "cosine", variant: str = "paper"
 ) -> tuple[Scores, ...]:
-    """The same after k-reciprocal re-ranking within each trial's queries and gallery."""
+    """The same after k-reciprocal re-ranking within each trial's queries and gallery, by one of its two variants.
+
+    "released" squares Euclidean distances, as that code does; 1 - cosine is a squared distance as it is. Memory
+    grows with the square of the images of a trial (see `k_reciprocal`).
+    """
     scores = []
     for trial in trials:
         together = bank.features[np.concatenate([trial.query, trial.gallery])]
         distances = np.maximum(distance_matrix(together, together, metric), 0)
-        scores.append(_score(bank, trial, setting, k_reciprocal(distances, len(trial.query))))
+        if variant == "released" and metric == "euclidean":
+            distances = distances**2
+        reranked = k_reciprocal(distances, len(trial.query), variant=variant)
+        scores.append(_score(bank, trial, setting, reranked.__getitem__))
     return tuple(scores)
 
 
@@ -90,10 +114,12 @@ def modality_gap(bank: Bank, trials: Sequence[Trial], metric: str = "cosine") ->
     used = np.unique(np.concatenate([rows for trial in trials for rows in (trial.query, trial.gallery)]))
     sides = [used[bank.modalities[used] == int(kind)] for kind in (Modality.VISIBLE, Modality.INFRARED)]
     sums, counts = np.zeros(2), np.zeros(2)
-    for start in range(0, len(sides[0]), _BLOCK_ROWS):
-        part = sides[0][start : start + _BLOCK_ROWS]
-        distances = distance_matrix(bank.features[part], bank.features[sides[1]], metric)
-        same = bank.identities[part][:, None] == bank.identities[sides[1]]
+    if not all(map(len, sides)):
+        return float("nan")
+    blocks = distance_blocks(bank.features[sides[0]], bank.features[sides[1]], metric)
+    for part in query_blocks(len(sides[0]), len(sides[1])):
+        distances = blocks(part)
+        same = bank.identities[sides[0][part]][:, None] == bank.identities[sides[1]]
         for slot, mask in enumerate((same, ~same)):
             sums[slot] += distances.sum(where=mask, dtype=np.float64)
             counts[slot] += np.count_nonzero(mask)
@@ -102,31 +128,26 @@ def modality_gap(bank: Bank, trials: Sequence[Trial], metric: str = "cosine") ->
     return float((sums[0] / counts[0]) / (sums[1] / counts[1]))
 
 
-def _trial_distances(bank: Bank, trials: Sequence[Trial], metric: str) -> Iterator[NDArray[Any]]:
-    """One matrix per trial; where the queries stay the same, all galleries' union is compared once."""
+def _trial_distances(bank: Bank, trials: Sequence[Trial], metric: str) -> Iterator[Distances]:
+    """Those of each trial; where the queries stay the same, all galleries' union is compared once, if it is small."""
     query = trials[0].query
     union = np.unique(np.concatenate([trial.gallery for trial in trials]))
     same = all(np.array_equal(trial.query, query) for trial in trials)
     if same and len(trials) > 1 and len(query) * len(union) <= _SHARED_ELEMENTS:
         shared = distance_matrix(bank.features[query], bank.features[union], metric)
         for trial in trials:
-            yield shared[:, np.searchsorted(union, trial.gallery)]
+            yield shared[:, np.searchsorted(union, trial.gallery)].__getitem__
     else:
         for trial in trials:
-            yield distance_matrix(bank.features[trial.query], bank.features[trial.gallery], metric)
+            yield distance_blocks(bank.features[trial.query], bank.features[trial.gallery], metric)
 
 
-def _score(bank: Bank, trial: Trial, setting: Setting, distances: NDArray[Any]) -> Scores:
-    metrics = rank_metrics(
-        distances,
-        bank.identities[trial.query],
-        bank.identities[trial.gallery],
-        bank.cameras[trial.query],
-        bank.cameras[trial.gallery],
-        setting.protocol,
-        cmc_level=setting.level,
-    )
-    size = distances.shape
+def _score(bank: Bank, trial: Trial, setting: Setting, distances: Distances) -> Scores:
+    query, gallery = trial.query, trial.gallery
+    identities, cameras = bank.identities, bank.cameras
+    size = len(query), len(gallery)
+    labels = identities[query], identities[gallery], cameras[query], cameras[gallery]
+    metrics = rank_blocks(distances, size, labels, setting.protocol, cmc_level=setting.level)
     return Scores(metrics.mean_ap, metrics.mean_inp, metrics.cmc, size[0], size[1], metrics.valid)
 
 

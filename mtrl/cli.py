@@ -68,13 +68,18 @@ def _ended(main: Callable[[], int | None]) -> int | str | None:
 
 
 def option(
-    default: Any, help: str, choices: Sequence[str] | None = None, kind: Callable[[str], Any] | None = None
+    default: Any,
+    help: str,
+    choices: Sequence[str] | None = None,
+    kind: Callable[[str], Any] | None = None,
+    bare: str | None = None,
 ) -> Any:
     """A dataclass field that `add_flags` turns into a flag with this help and these choices.
 
     kind  turns the flag's word into the value; None: the field's own type
+    bare  value of the flag where it stands alone, and of `true` in YAML; `false` there means that it is not given
     """
-    metadata = {"help": help, "choices": choices, "kind": kind}
+    metadata = {"help": help, "choices": choices, "kind": kind, "bare": bare}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -89,7 +94,7 @@ def add_flags(parser: argparse.ArgumentParser, settings: type, without: Iterable
         flag = "--" + field.name.replace("_", "-")
         kind = _scalar_type(hints[field.name])
         default = field.default if field.default is not dataclasses.MISSING else None
-        shown = "" if default is None else f" (default: {default})"
+        shown = "" if default in (None, "") else f" (default: {default})"
         keywords: dict[str, Any] = {
             "default": argparse.SUPPRESS,
             "help": field.metadata.get("help", "").replace("%", "%%") + shown,
@@ -101,6 +106,8 @@ def add_flags(parser: argparse.ArgumentParser, settings: type, without: Iterable
         keywords["choices"] = field.metadata.get("choices")
         if typing.get_origin(hints[field.name]) is tuple:
             keywords["nargs"] = "+"
+        elif field.metadata.get("bare"):
+            keywords |= {"nargs": "?", "const": field.metadata["bare"]}
         parser.add_argument(flag, **keywords)
 
 

@@ -61,6 +61,9 @@ def command_words(action: argparse.Action, flag: str, node: yaml.Node) -> Iterat
         return
     if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
         yield from _switch(action, flag, node)
+    elif action.nargs == argparse.OPTIONAL and action.const and (on := _boolean(node)) is not None:
+        if on:
+            yield [flag]
     elif isinstance(node, yaml.MappingNode):
         if action.type is not json_object:
             raise ValueError(f"argument {flag}: takes a value, not a mapping")
@@ -127,15 +130,19 @@ def _all_nodes(node: yaml.Node | None) -> Iterator[yaml.Node]:
 
 
 def _switch(action: argparse.Action, flag: str, node: yaml.Node) -> Iterator[list[str]]:
-    word = node.value.lower() if isinstance(node, yaml.ScalarNode) else None
-    if word not in (*TRUE, *FALSE):
+    on = _boolean(node)
+    if on is None:
         shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or a mapping"
         raise ValueError(f"argument {flag}: must be true or false, not {shown}")
-    on = word in TRUE
     if isinstance(action, argparse.BooleanOptionalAction):
         yield [flag if on else f"--no-{flag.removeprefix('--')}"]
     elif on == action.const:
         yield [flag]
+
+
+def _boolean(node: yaml.Node) -> bool | None:
+    word = node.value.lower() if isinstance(node, yaml.ScalarNode) else None
+    return word in TRUE if word in (*TRUE, *FALSE) else None
 
 
 def _text(flag: str, node: yaml.Node) -> str:

@@ -28,7 +28,7 @@ RANKING = ("tests/test_ranking.py", "tests/test_properties_retrieval.py")
 PROTOCOLS = ("tests/test_protocols.py", "tests/test_properties_protocols.py")
 SAMPLER = ("tests/test_sampler.py", "tests/test_properties_protocols.py")
 SEARCH = ("tests/test_gallery.py::test_search_equals_a_loop", "tests/test_properties_retrieval.py")
-RERANK = ("tests/test_properties_retrieval.py", "tests/test_eval.py::test_rerank_equals_the_definition")
+RERANK = ("tests/test_properties_retrieval.py", "tests/test_rerank.py")
 AUGMENT = ("tests/test_augment.py",)
 BATCHES = ("tests/test_pipeline.py",)
 TRANSLATE = ("tests/test_properties_translators.py", "tests/test_translate.py")
@@ -175,6 +175,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("before[tied] = stable < first[tied, None]", "before[tied] = stable <= first[tied, None]"),
         ("np.cumsum(hits) / valid", "np.cumsum(hits) / len(first)"),
         ("float(np.nanmean(ap))", "float(np.nansum(ap) / num_queries)"),
+        ("num_queries if number == count - 1 else (number + 1) * step", "(number + 1) * step"),
         ('"regdb": "image"', '"regdb": "identity"'),
         ("again = slot[rows] >= 0", "again = slot[rows] > 0"),
         ("else (distances, dropped)", "else (distances,)"),
@@ -182,7 +183,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "mtrl/retrieval/labels.py",
         RANKING,
-        ("np.where(cameras == 3, 2, cameras)", "np.where(cameras == 6, 2, cameras)"),
+        ("2 if camera == 3 else camera", "2 if camera == 6 else camera"),
         (
             "self.query_code[part, None] == self.gallery_code",
             "self.query_code[part, None] != self.gallery_code",
@@ -191,9 +192,17 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('if protocol != "regdb":', 'if protocol == "sysu":'),
     ),
     *changes(
+        "mtrl/labels.py",
+        ("tests/test_labels.py",),
+        ('unicodedata.normalize("NFC", value)', "value"),
+        ("if abs(value) >= exact:", "if abs(value) > exact:"),
+        ("if len(kinds) > 1:", "if len(kinds) > 2:"),
+    ),
+    *changes(
         "mtrl/retrieval/rerank.py",
         RERANK,
-        ("3 * overlap >= 2 * half_size", "3 * overlap > 2 * half_size"),
+        ("excess >= 0 if at_least", "excess > 0 if at_least"),
+        ("else excess > 0)", "else excess >= 0)"),
         ("(1 - weight) * jaccard + weight * scaled", "weight * jaccard + (1 - weight) * scaled"),
         ("1 - common / (2 - common)", "1 - common"),
         ("np.exp(-scaled[part])", "np.exp(scaled[part])"),
@@ -209,7 +218,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "eval/score.py",
         ("tests/test_eval.py::test_modality_gap_by_loops", "tests/test_eval.py::test_distances_by_loops"),
-        ("1 - _unit(query) @ _unit(gallery).T", "_unit(query) @ _unit(gallery).T"),
+        ("one_less(left[part] @ right.T)", "left[part] @ right.T"),
         ("enumerate((same, ~same))", "enumerate((~same, same))"),
     ),
     *changes(

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from eval import __main__ as command
+from eval import score as eval_score
 from eval.evaluate import evaluate, evaluate_settings
 from eval.features import Extraction, extract
 from eval.figures import write_figures
@@ -25,7 +24,6 @@ from eval.score import distance_matrix
 from mtrl.config import ModelConfig
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.model import MTRL
-from mtrl.retrieval.rerank import k_reciprocal
 
 
 def make_images(identities=6, per_camera=3, seed=0, cameras=(1, 2, 3, 4, 5, 6)):
@@ -178,53 +176,25 @@ def test_distances_by_loops():
         distance_matrix(query, gallery, "manhattan")
 
 
-def slow_k_reciprocal(distances, num_queries, k1, k2, weight):
-    """The published definition with sets and dictionaries."""
-    total = len(distances)
-    d = [[distances[i][j] / max(distances[i]) for j in range(total)] for i in range(total)]
-    order = [
-        [i, *sorted((j for j in range(total) if j != i), key=lambda j: (d[i][j], j))] for i in range(total)
-    ]
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_trials_are_scored_without_a_matrix_of_all_pairs(model, images, metric, monkeypatch):
+    """The figures are the same, whether all galleries are compared at once or block by block."""
+    whole = evaluate_settings(model, images, [Setting(trials=3)], metric=metric)[0]
+    asked = []
+    made = eval_score.distance_blocks
 
-    def reciprocal(i, k):
-        return {j for j in order[i][: k + 1] if i in order[j][: k + 1]}
+    def watched(*arguments):
+        blocks = made(*arguments)
+        return lambda part: asked.append(part.stop - part.start) or blocks(part)
 
-    vectors = []
-    for i in range(total):
-        members = set(reciprocal(i, k1))
-        for j in reciprocal(i, k1):
-            more = reciprocal(j, round(k1 / 2))
-            if 3 * len(reciprocal(i, k1) & more) >= 2 * len(more):
-                members |= more
-        mass = sum(np.exp(-d[i][j]) for j in members)
-        vectors.append([np.exp(-d[i][j]) / mass if j in members else 0.0 for j in range(total)])
-    mean = [[sum(vectors[q][j] for q in order[i][:k2]) / k2 for j in range(total)] for i in range(total)]
-    result = np.empty((num_queries, total - num_queries))
-    for q in range(num_queries):
-        for g in range(num_queries, total):
-            low = sum(min(a, b) for a, b in zip(mean[q], mean[g], strict=True))
-            high = sum(max(a, b) for a, b in zip(mean[q], mean[g], strict=True))
-            result[q, g - num_queries] = (1 - weight) * (1 - low / high) + weight * d[q][g]
-    return result
-
-
-@settings(max_examples=12, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([(20, 6, 0.3), (6, 3, 0.3), (5, 1, 0.0), (3, 2, 0.5)]))
-def test_rerank_equals_the_definition(seed, parameters):
-    rng = np.random.default_rng(seed)
-    people = rng.integers(0, 6, 36)
-    features = rng.standard_normal((6, 8))[people] + 0.7 * rng.standard_normal((36, 8))
-    distances = distance_matrix(features, features, "euclidean")
-    np.testing.assert_allclose(
-        k_reciprocal(distances, 11, *parameters), slow_k_reciprocal(distances, 11, *parameters), atol=2e-6
-    )
-
-
-def test_rerank_refuses_the_impossible():
-    for arguments in ((np.zeros((3, 4)), 1), (np.zeros((3, 3)), 3), (np.zeros((3, 3)), 1, 0)):
-        with pytest.raises(ValueError, match=r"re-ranking|distances must"):
-            k_reciprocal(*arguments)
-    assert np.isfinite(k_reciprocal(np.zeros((5, 5)), 2)).all()
+    monkeypatch.setattr(eval_score, "_SHARED_ELEMENTS", 0)
+    monkeypatch.setattr(eval_score, "distance_blocks", watched)
+    monkeypatch.setattr("mtrl.retrieval.ranking._MADE_ELEMENTS", 8 * len(whole.trials[0].gallery))
+    parts = evaluate_settings(model, images, [Setting(trials=3)], metric=metric)[0]
+    assert max(asked) < 16 and len(asked) > 6
+    for a, b in zip(whole.report.trials, parts.report.trials, strict=True):
+        assert (a.map, a.minp, a.cmc.tolist(), a.valid) == (b.map, b.minp, b.cmc.tolist(), b.valid)
+    assert parts.report.modality_gap == pytest.approx(whole.report.modality_gap, rel=1e-4)
 
 
 @pytest.fixture
@@ -284,6 +254,42 @@ def test_both_directions_rerank_and_figures(installed, tmp_path, capsys, monkeyp
         "ranking-vis2ir.png",
     ]
     assert "mAP re-ranked" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "yaml", "variant"),
+    [
+        (["--rerank"], "", "paper"),
+        (["--rerank", "paper"], "", "paper"),
+        (["--rerank", "released"], "", "released"),
+        ([], "rerank: true\n", "paper"),
+        ([], "rerank: released\n", "released"),
+        (["--rerank", "released"], "rerank: paper\n", "released"),
+        ([], "rerank: false\n", None),
+    ],
+)
+def test_the_variant_of_re_ranking_is_chosen_by_name_and_recorded(
+    installed, tmp_path, capsys, flags, yaml, variant
+):
+    (tmp_path / "eval.yaml").write_text(yaml)
+    target = tmp_path / "out.json"
+    command.main(
+        [
+            *flags,
+            "--config",
+            str(tmp_path / "eval.yaml"),
+            "--trials",
+            "1",
+            "--device",
+            "cpu",
+            "--json",
+            str(target),
+        ]
+    )
+    result, printed = json.loads(target.read_text()), capsys.readouterr().out
+    assert ("rerank" in result) == (variant is not None) == ("re-ranked" in printed)
+    if variant:
+        assert result["rerank"]["variant"] == variant and f"k-reciprocal re-ranking as {variant}" in printed
 
 
 @pytest.mark.parametrize("dataset", ["regdb", "llcm"])

@@ -135,6 +135,14 @@ def test_permutations_must_be_permutations(tmp_path):
         read_permutations(tmp_path / "rand_perm_cam.mat")
 
 
+def test_the_forms_of_feature_files_are_documented(capsys):
+    with pytest.raises(SystemExit):
+        main(["-h"])
+    page = (Path(__file__).parents[1] / "docs" / "protocols.md").read_text(encoding="utf-8")
+    for text in (" ".join(capsys.readouterr().out.split()), page):
+        assert all(word in text for word in (".mat", ".npz", ".safetensors", "CAMERA/IDENTITY", "3/117"))
+
+
 def test_required_options(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--prefix", "x"])

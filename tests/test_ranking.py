@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtrl.retrieval import ranking
-from mtrl.retrieval.ranking import rank_metrics
+from mtrl.retrieval.ranking import query_blocks, rank_features, rank_metrics
 
 LOCATION = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}
 
@@ -213,3 +213,92 @@ def test_wrong_options_are_named():
         rank_metrics(np.zeros((1, 2)), [1], [1, 2], cmc_level="person")
     with pytest.raises(ValueError, match="max_rank"):
         rank_metrics(np.zeros((1, 2)), [1], [1, 2], max_rank=0)
+
+
+def features_case(rng, queries=41, gallery=57, people=9):
+    """Features of small whole numbers, whose products are exact: many distances are equal."""
+    features = [rng.integers(-2, 3, (count, 4)).astype(np.float32) for count in (queries, gallery)]
+    labels = [rng.integers(0, people, count) for count in (queries, gallery)]
+    cameras = [rng.choice([1, 2, 3, 6], count) for count in (queries, gallery)]
+    return features, (*labels, *cameras)
+
+
+@pytest.mark.parametrize("protocol", ranking.PROTOCOLS)
+@pytest.mark.parametrize("level", ranking.CMC_LEVELS)
+def test_ranking_from_features_is_ranking_of_the_whole_matrix(protocol, level, monkeypatch):
+    (query, gallery), labels = features_case(np.random.default_rng(3))
+    whole = rank_metrics(1 - query @ gallery.T, *labels, protocol, cmc_level=level)
+    # One block; blocks of five queries, the last longer; one query at a time. Ties in gallery order in each.
+    for elements in (1 << 24, 5 * len(gallery), 1):
+        monkeypatch.setattr(ranking, "_MADE_ELEMENTS", elements)
+        parts = rank_features(query, gallery, *labels, protocol, cmc_level=level)
+        for field in ("cmc", "ap", "inp", "first"):
+            np.testing.assert_array_equal(getattr(parts, field), getattr(whole, field))
+        assert (parts.mean_ap, parts.mean_inp, parts.valid) == (whole.mean_ap, whole.mean_inp, whole.valid)
+
+
+def test_blocks_of_queries_cover_all_once_and_end_with_no_short_rest(monkeypatch):
+    for queries, gallery, elements in ((10, 3, 9), (11, 3, 9), (2, 3, 9), (5, 100, 9), (1, 1, 1)):
+        monkeypatch.setattr(ranking, "_MADE_ELEMENTS", elements)
+        blocks = list(query_blocks(queries, gallery))
+        rows = [row for block in blocks for row in range(block.start, block.stop)]
+        assert rows == list(range(queries))
+        assert all(block.stop - block.start >= min(queries, max(1, elements // gallery)) for block in blocks)
+
+
+def test_random_features_in_any_type(monkeypatch):
+    rng = np.random.default_rng(4)
+    query, gallery = (rng.standard_normal((n, 64)).astype(np.float32) for n in (50, 70))
+    labels = rng.integers(0, 9, 50), rng.integers(0, 9, 70)
+    whole = rank_metrics(1 - query @ gallery.T, *labels)
+    assert rank_features(query, gallery, *labels).ap.tolist() == whole.ap.tolist()
+    monkeypatch.setattr(ranking, "_MADE_ELEMENTS", 700)
+    for left, right in (
+        (query, gallery),
+        (torch.from_numpy(query).requires_grad_(), torch.from_numpy(gallery)),
+        (query.astype(np.float64), gallery),
+        (query.tolist(), gallery.tolist()),
+    ):
+        np.testing.assert_allclose(rank_features(left, right, *labels).ap, whole.ap, rtol=0, atol=1e-3)
+    half = rank_features(query.astype(np.float16), torch.from_numpy(gallery).half(), *labels)
+    expected = rank_metrics(
+        1 - query.astype(np.float16).astype(np.float32) @ gallery.astype(np.float16).astype(np.float32).T,
+        *labels,
+    )
+    np.testing.assert_allclose(half.ap, expected.ap, rtol=0, atol=1e-3)
+
+
+def test_the_matrix_of_all_pairs_is_never_made(monkeypatch):
+    monkeypatch.setattr(ranking, "_MADE_ELEMENTS", 1 << 17)
+    monkeypatch.setattr(ranking, "_BLOCK_ELEMENTS", 1 << 16)
+    rng = np.random.default_rng(0)
+    features = [rng.standard_normal((2000, 8), dtype=np.float32) for _ in range(2)]
+    labels = [rng.integers(0, 200, 2000) for _ in range(2)] + [
+        rng.choice([1, 2, 3, 6], 2000) for _ in range(2)
+    ]
+    for protocol in ranking.PROTOCOLS:
+        tracemalloc.start()
+        rank_features(*features, *labels, protocol)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 6 * 2**20  # of float32 the matrix would be 16 MB
+
+
+def test_small_and_empty_problems_from_features():
+    query, gallery = np.eye(3, dtype=np.float32)[:1], np.eye(3, dtype=np.float32)
+    one = rank_features(query, gallery, [7], [7, 8, 9], protocol="regdb")
+    assert one.mean_ap == 1 and len(one.cmc) == 20
+    assert rank_features(query, gallery[:1], [7], [7]).cmc.tolist() == [1.0] * 20
+    for arguments, message in (
+        ((query, gallery, [5], [7, 8, 9]), "no query has a right"),
+        ((query, gallery[:0], [5], []), "at least one of each"),
+        ((query[:0], gallery, [], [7, 8, 9]), "at least one of each"),
+        ((query, gallery[:, :2], [7], [7, 8, 9]), "query features have 3 values, gallery features 2"),
+        ((query[0], gallery, [7], [7, 8, 9]), "images, dimensions"),
+        ((query * np.nan, gallery, [7], [7, 8, 9]), "query features hold NaN"),
+        ((query, np.full_like(gallery, np.inf), [7], [7, 8, 9]), "gallery features hold NaN or infinity"),
+        ((query.astype(complex), gallery, [7], [7, 8, 9]), "real numbers"),
+        ((query, gallery, [7, 8], [7, 8, 9]), "query_ids has shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rank_features(*arguments)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.config import Modality
+from mtrl.labels import integer_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,9 @@ class ImageSet:
     identity_names  {identity: how the data set writes it}, for messages and figures; where one is not there, its
                 number is its name
     camera_names    {camera: how the data set writes it}, likewise; "" for a camera that the data set does not name
+
+    Identities and cameras may come as any sequence of integers, taken by position (see `mtrl.labels`). Raises
+    ValueError for pixels of another type, labels that are no integers, and for another number of labels than images.
     """
 
     images: NDArray[np.uint8]
@@ -38,6 +42,11 @@ class ImageSet:
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
             raise ValueError(f"images must be uint8 [N,H,W,3], not {self.images.dtype} {self.images.shape}")
+        for field in ("identities", "cameras"):
+            object.__setattr__(self, field, integer_labels(getattr(self, field), field))
+        for field, dtype in (("modalities", np.uint8), ("subsets", np.int8)):
+            if getattr(self, field) is not None:
+                object.__setattr__(self, field, np.asarray(getattr(self, field), dtype=dtype))
         sizes = {
             len(self.images),
             len(self.identities),

@@ -8,7 +8,7 @@ from html import escape
 
 from mtrl.config import Modality
 from mtrl.demo.service import DemoService
-from mtrl.retrieval.ranking import RankMetrics, rank_metrics
+from mtrl.retrieval.ranking import RankMetrics, rank_features
 
 DIRECTIONS = {
     "infrared to visible": (Modality.INFRARED, Modality.VISIBLE),
@@ -51,9 +51,7 @@ def benchmark(service: DemoService, name: str) -> list[Score]:
         labels = [[pictures[i] for i in service.rows[modality]] for modality in sides]
         people = [[str(p.person) for p in side] for side in labels]
         cameras = [[p.camera for p in side] for side in labels]
-        metrics = rank_metrics(
-            1 - query @ gallery.T, people[0], people[1], cameras[0], cameras[1], protocol="sysu"
-        )
+        metrics = rank_features(query, gallery, people[0], people[1], cameras[0], cameras[1], protocol="sysu")
         scores.append(Score(name, direction, metrics, metrics.valid, len(gallery)))
     return scores
 

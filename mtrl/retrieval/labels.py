@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mtrl.labels import kind_of, read_labels
 
 PROTOCOLS = ("sysu", "regdb", "llcm")
 
@@ -15,9 +18,10 @@ PROTOCOLS = ("sysu", "regdb", "llcm")
 class Labels:
     """Labels as small integers, and the gallery grouped by identity.
 
-    query_code     int32 [Q], position of the query's identity among the gallery's, -1 where it has none
+    query_code     int32 [Q], number of the query's identity among the gallery's, -1 where it has none
     gallery_code   int32 [G]
-    query_place    int32 [Q] or None: with equal places (llcm: and equal codes) a gallery image is skipped
+    query_place, gallery_place  int32 [Q] and [G], or None where nothing is skipped: with equal places (llcm: and
+                   equal codes) a gallery image is skipped; -1 is the place of no gallery image
     by_identity    int64 [G], gallery rows grouped by code, in gallery order within a group
     starts, sizes  int64 [I], where each group begins in `by_identity`, and its length
     """
@@ -34,38 +38,35 @@ class Labels:
     @classmethod
     def make(
         cls,
-        shape: tuple[int, ...],
+        shape: tuple[int, int],
         query_ids: Any,
         gallery_ids: Any,
         query_cameras: Any,
         gallery_cameras: Any,
         protocol: str,
     ) -> Labels:
-        query = _label_array(query_ids, shape[0], "query_ids", "rows")
-        gallery = _label_array(gallery_ids, shape[1], "gallery_ids", "columns")
+        """Labels of Q queries and G gallery images, `shape` = (Q, G).
+
+        Raises ValueError for labels of another number, those that `read_labels` refuses, query labels of another
+        kind than the gallery's, cameras for one side only, and cameras that are no integers under "sysu".
+        """
         if (query_cameras is None) != (gallery_cameras is None):
             raise ValueError("give both query_cameras and gallery_cameras, or neither")
-        unique, codes, sizes = np.unique(gallery, return_inverse=True, return_counts=True)
-        codes = codes.reshape(-1)
-        if query.dtype.kind != gallery.dtype.kind:
-            raise ValueError(f"query_ids are {query.dtype} but gallery_ids are {gallery.dtype}")
-        position = np.minimum(np.searchsorted(unique, query), len(unique) - 1)
-        query_code = np.where(unique[position] == query, position, -1)
-        places: list[NDArray[np.int32] | None] = [None, None]
+        query_code, gallery_code = _codes(*_both(shape, query_ids, gallery_ids, "ids"))
+        places: tuple[NDArray[np.int32] | None, NDArray[np.int32] | None] = (None, None)
         if query_cameras is not None:
-            cameras = (
-                _label_array(query_cameras, shape[0], "query_cameras", "rows"),
-                _label_array(gallery_cameras, shape[1], "gallery_cameras", "columns"),
-            )
+            cameras = _both(shape, query_cameras, gallery_cameras, "cameras")
+            if protocol == "sysu":
+                cameras = _sysu_places(cameras[0]), _sysu_places(cameras[1])
             if protocol != "regdb":
-                places = [_places(camera, protocol) for camera in cameras]
+                places = _codes(*cameras)
+        sizes = np.bincount(gallery_code)
         return cls(
-            query_code.astype(np.int32),
-            codes.astype(np.int32),
-            places[0],
-            places[1],
+            query_code,
+            gallery_code,
+            *places,
             protocol == "llcm",
-            np.argsort(codes, kind="stable").astype(np.int64),
+            np.argsort(gallery_code, kind="stable").astype(np.int64),
             (np.cumsum(sizes) - sizes).astype(np.int64),
             sizes.astype(np.int64),
         )
@@ -88,40 +89,43 @@ class Labels:
         return rows, self.by_identity[self.starts[code][rows] + within]
 
 
-def _label_array(labels: Any, length: int, name: str, what: str) -> NDArray[Any]:
-    array = as_array(labels)
-    if array.shape != (length,):
-        raise ValueError(f"{name} has shape {array.shape}, but distances have {length} {what}")
-    if array.dtype.kind in "iub":
-        return array.astype(np.int64)
-    if array.dtype.kind == "f" and np.array_equal(array, np.floor(array)):
-        return array.astype(np.int64)
-    if array.dtype.kind != "U":
-        raise ValueError(f"{name} must be integers or strings, not {array.dtype}")
-    return array
-
-
-def _places(cameras: NDArray[Any], protocol: str) -> NDArray[np.int32]:
-    if cameras.dtype.kind != "i":
-        raise ValueError(f"cameras must be integers, not {cameras.dtype}")
-    # SYSU-MM01's cameras 2 and 3 stand in the same room; every other camera has a place of its own.
-    return (
-        np.where(cameras == 3, 2, cameras).astype(np.int32)
-        if protocol == "sysu"
-        else cameras.astype(np.int32)
-    )
-
-
-def as_array(value: Any) -> NDArray[Any]:
-    """numpy view of an array, list or tensor (any device); torch itself is not needed here."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = value.float() if "bfloat16" in str(value.dtype) else value
-        value = value.numpy()
-    return np.asarray(value)
-
-
 def one_of(value: str, choices: tuple[str, ...], name: str) -> str:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
     return value
+
+
+def _both(
+    shape: tuple[int, int], query: Any, gallery: Any, what: str
+) -> tuple[list[Hashable], list[Hashable]]:
+    """Labels of both sides, which must be as many as the distances say, and of one kind."""
+    sides = read_labels(query, f"query_{what}"), read_labels(gallery, f"gallery_{what}")
+    for labels, length, side in zip(sides, shape, ("query", "gallery"), strict=True):
+        if len(labels) != length:
+            images = "queries" if side == "query" else "gallery images"
+            raise ValueError(f"{side}_{what} has shape ({len(labels)},), but there are {length} {images}")
+    kinds = [kind_of(labels[0]) for labels in sides if labels]
+    if len(set(kinds)) > 1:
+        raise ValueError(
+            f"query_{what} are {kinds[0]} but gallery_{what} are {kinds[1]}; give both in one form"
+        )
+    return sides
+
+
+def _codes(
+    query: Sequence[Hashable], gallery: Sequence[Hashable]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Gallery labels numbered in their order of appearance; -1 for a query's label that the gallery lacks."""
+    known: dict[Hashable, int] = {}
+    gallery_code = np.array([known.setdefault(label, len(known)) for label in gallery], dtype=np.int32)
+    return np.array([known.get(label, -1) for label in query], dtype=np.int32), gallery_code
+
+
+def _sysu_places(cameras: list[Hashable]) -> list[Hashable]:
+    """SYSU-MM01's cameras 2 and 3 stand in the same room; every other camera has a place of its own."""
+    if cameras and type(cameras[0]) is not int:
+        raise ValueError(
+            f'protocol "sysu" knows by number that cameras 2 and 3 share a room: cameras must be integers, not '
+            f'{kind_of(cameras[0])} (protocol "llcm" takes any labels, "regdb" skips nothing)'
+        )
+    return [2 if camera == 3 else camera for camera in cameras]

@@ -12,18 +12,21 @@ image-level CMC: p_1. Queries without a right image (R = 0) take no part in any 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.retrieval.labels import PROTOCOLS, Labels, as_array, one_of
+from mtrl.labels import as_array
+from mtrl.retrieval.labels import PROTOCOLS, Labels, one_of
 
 CMC_LEVELS = ("identity", "image")
 # The image-level CMC is what the field reports on RegDB, the identity-level one on the other two.
 DEFAULT_CMC_LEVEL = {"sysu": "identity", "regdb": "image", "llcm": "identity"}
 MIN_RANKS = 20
-_BLOCK_ELEMENTS = 1 << 20  # distances per block of queries: a few MiB of scratch memory, whatever the input
+_BLOCK_ELEMENTS = 1 << 20  # distances ranked at once: a few MiB of scratch memory, whatever the input
+_MADE_ELEMENTS = 1 << 24  # distances made at once, at most twice as many: 64 to 128 MiB in float32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,28 +75,107 @@ def rank_metrics(
     when no query has a right gallery image.
     """
     matrix = _matrix(distances)
+    return rank_blocks(
+        lambda part: matrix[part],
+        matrix.shape,
+        (query_ids, gallery_ids, query_cameras, gallery_cameras),
+        protocol,
+        cmc_level=cmc_level,
+        max_rank=max_rank,
+    )
+
+
+def rank_features(
+    query_features: Any,
+    gallery_features: Any,
+    query_ids: Any,
+    gallery_ids: Any,
+    query_cameras: Any = None,
+    gallery_cameras: Any = None,
+    protocol: str = "sysu",
+    *,
+    cmc_level: str | None = None,
+    max_rank: int | None = None,
+) -> RankMetrics:
+    """`rank_metrics` of 1 - q @ g.T, without that matrix: memory grows with the features, not with their pairs.
+
+    *_features   [Q, D] and [G, D] arrays or tensors of real numbers, compared as they are: for cosines, rows of unit
+                 length as `MTRL.encode` gives them. Two of float32 are multiplied in float32, else in float64.
+
+    Everything else as in `rank_metrics`. The matrix is made a few hundred queries at a time. A product of blocks may
+    round the last bit of a value otherwise than one product of everything: only images whose distances differ by a
+    rounding can change places.
+    """
+    query, gallery = _features(query_features, "query"), _features(gallery_features, "gallery")
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(f"query features have {query.shape[1]} values, gallery features {gallery.shape[1]}")
+    if query.dtype != gallery.dtype:
+        query, gallery = query.astype(np.float64), gallery.astype(np.float64)
+    return rank_blocks(
+        lambda part: one_less(query[part] @ gallery.T),
+        (len(query), len(gallery)),
+        (query_ids, gallery_ids, query_cameras, gallery_cameras),
+        protocol,
+        cmc_level=cmc_level,
+        max_rank=max_rank,
+    )
+
+
+def rank_blocks(
+    distances: Callable[[slice], NDArray[Any]],
+    shape: tuple[int, int],
+    labels: tuple[Any, Any, Any, Any],
+    protocol: str = "sysu",
+    *,
+    cmc_level: str | None = None,
+    max_rank: int | None = None,
+) -> RankMetrics:
+    """`rank_metrics` of distances that are made block by block.
+
+    distances  gives the rows of some queries, float32 or float64 [B, G], for a slice of 0..Q; called once for each
+    shape      (Q, G), at least one of each
+    labels     query_ids, gallery_ids, query_cameras, gallery_cameras
+    """
     level = DEFAULT_CMC_LEVEL[one_of(protocol, PROTOCOLS, "protocol")] if cmc_level is None else cmc_level
     one_of(level, CMC_LEVELS, "cmc_level")
     if max_rank is not None and max_rank < 1:
         raise ValueError(f"max_rank must be at least 1, not {max_rank}")
-    labels = Labels.make(matrix.shape, query_ids, gallery_ids, query_cameras, gallery_cameras, protocol)
-    num_queries, num_gallery = matrix.shape
+    coded = Labels.make(shape, *labels, protocol)
+    num_queries, num_gallery = shape
     ap = np.full(num_queries, np.nan)
     inp = np.full(num_queries, np.nan)
     first = np.zeros(num_queries, dtype=np.int64)
     step = max(1, _BLOCK_ELEMENTS // num_gallery)
-    for start in range(0, num_queries, step):
-        part = slice(start, min(start + step, num_queries))
-        ap[part], inp[part], first[part] = _rank_block(matrix[part], labels, part, level)
+    for block in query_blocks(num_queries, num_gallery):
+        made = distances(block)
+        for start in range(block.start, block.stop, step):
+            part = slice(start, min(start + step, block.stop))
+            rows = made[start - block.start : part.stop - block.start]
+            ap[part], inp[part], first[part] = _rank_block(rows, coded, part, level)
     valid = int(np.count_nonzero(first))
     if valid == 0:
         raise ValueError(
             "no query has a right gallery image: check that query and gallery share identities, and which "
             f'cameras the "{protocol}" protocol skips'
         )
-    ranks = len(labels.sizes) if level == "identity" else num_gallery
+    ranks = len(coded.sizes) if level == "identity" else num_gallery
     cmc = _cmc(first, valid, max(ranks, MIN_RANKS) if max_rank is None else max_rank)
     return RankMetrics(cmc, float(np.nanmean(ap)), float(np.nanmean(inp)), ap, inp, first, valid)
+
+
+def one_less(products: NDArray[Any]) -> NDArray[Any]:
+    """1 - products, in their place."""
+    return np.subtract(1, products, out=products)
+
+
+def query_blocks(num_queries: int, num_gallery: int) -> Iterator[slice]:
+    """Slices of the queries whose distances are made at once. The last is the longest, not a short rest: a product of
+    few rows may be rounded otherwise than one of many.
+    """
+    step = max(1, _MADE_ELEMENTS // num_gallery)
+    count = max(1, num_queries // step)
+    for number in range(count):
+        yield slice(number * step, num_queries if number == count - 1 else (number + 1) * step)
 
 
 def skipped(
@@ -189,14 +271,30 @@ def _cmc(first: NDArray[np.int64], valid: int, length: int) -> NDArray[np.float6
     return np.cumsum(hits) / valid
 
 
+def _features(features: Any, side: str) -> NDArray[Any]:
+    array = _real(as_array(features), f"{side} features")
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(
+            f"{side} features must be [images, dimensions] with at least one of each, not {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{side} features hold NaN or infinity")
+    return array
+
+
 def _matrix(distances: Any) -> NDArray[Any]:
     matrix = as_array(distances)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             f"distances must be [queries, gallery] with at least one of each, not {matrix.shape}"
         )
-    if matrix.dtype.kind not in "fiub":
-        raise ValueError(f"distances must be real numbers, not {matrix.dtype}")
-    if matrix.dtype == np.float16:
-        return matrix.astype(np.float32)
-    return matrix if matrix.dtype in (np.float32, np.float64) else matrix.astype(np.float64)
+    return _real(matrix, "distances")
+
+
+def _real(array: NDArray[Any], what: str) -> NDArray[Any]:
+    """float32 (also from float16) or float64."""
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{what} must be real numbers, not {array.dtype}")
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)

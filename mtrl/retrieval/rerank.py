@@ -9,7 +9,16 @@ All queries and gallery images are ranked against one another. N(p,k) are p's k 
     d_J     = 1 - sum_g min(V_p, V_q) / sum_g max(V_p, V_q)
     d*      = (1 - weight) d_J + weight d
 
-with d scaled, per image, so that its farthest other image is at 1.
+with d scaled, per image, so that its farthest other image is at 1. N(p,k) and the nearest of the mean hold p itself,
+first, and k/2 is rounded to the nearest whole number, a half to the even one: so in both variants,
+
+paper     the text above, with "at least" two thirds
+released  the Python code that its authors distribute, from which most tables of the field come: *more* than two thirds
+
+The released code squares the distances that it is given (`original_dist` to the power of 2), or starts from squared
+Euclidean distances of features; here d is taken as it is given, so give squared ones. 1 - cosine is half the squared
+Euclidean distance of unit features, and a factor does not matter. Sums are float32, as in the released code that takes
+distances; its other form, which takes features, keeps V in float16.
 """
 
 from __future__ import annotations
@@ -17,6 +26,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.labels import as_array
+
+VARIANTS = ("paper", "released")
 _BLOCK_ROWS = 512
 
 
@@ -26,13 +38,16 @@ def k_reciprocal(
     k1: int = 20,
     k2: int = 6,
     weight: float = 0.3,
+    variant: str = "paper",
 ) -> NDArray[np.float32]:
     """Re-ranked distances [Q, G], float32.
 
     distances    [Q+G, Q+G], symmetric, not negative: all images against all, queries first
     num_queries  Q
+    variant      "paper" | "released": see the module's text
     Memory: two more matrices of that size in float32. Raises ValueError for impossible arguments.
     """
+    distances = as_array(distances)
     total = len(distances)
     if distances.shape != (total, total) or not 0 < num_queries < total:
         raise ValueError(
@@ -40,13 +55,14 @@ def k_reciprocal(
         )
     if k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
         raise ValueError(f"re-ranking needs k1, k2 >= 1 and a weight in [0,1], not {k1}, {k2}, {weight}")
+    if variant not in VARIANTS:
+        raise ValueError(f"re-ranking is one of {', '.join(VARIANTS)}, not {variant!r}")
     if not np.isfinite(distances).all():
         raise ValueError("re-ranking needs finite distances")
-    k1 = min(k1, total - 1)
     scale = distances.max(axis=1, keepdims=True)
     scaled = (distances / np.where(scale > 0, scale, 1)).astype(np.float32)
-    nearest = _nearest(scaled, max(k1 + 1, min(k2, total)))
-    encoded = _encode(scaled, nearest, k1)
+    nearest = _nearest(scaled, min(max(k1 + 1, k2), total))
+    encoded = _encode(scaled, nearest, k1, at_least=variant == "paper")
     if k2 > 1:
         neighbours = nearest[:, :k2]
         mean = np.empty_like(encoded)
@@ -82,8 +98,10 @@ def _reciprocal(nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
     return result
 
 
-def _encode(scaled: NDArray[np.float32], nearest: NDArray[np.int64], k1: int) -> NDArray[np.float32]:
-    """V of the module's text, [N, N]."""
+def _encode(
+    scaled: NDArray[np.float32], nearest: NDArray[np.int64], k1: int, at_least: bool
+) -> NDArray[np.float32]:
+    """V of the module's text, [N, N]; sets join from two thirds on (`at_least`), or only above."""
     full = nearest[:, : k1 + 1]
     half = nearest[:, : round(k1 / 2) + 1]
     full_mask, half_mask = _reciprocal(full), _reciprocal(half)
@@ -99,7 +117,8 @@ def _encode(scaled: NDArray[np.float32], nearest: NDArray[np.int64], k1: int) ->
             candidate = full[part, column]
             inside = half_mask[candidate]
             overlap = (member[rows, half[candidate]] & inside).sum(axis=1)
-            joins = full_mask[part, column] & (3 * overlap >= 2 * half_size[candidate])
+            excess = 3 * overlap - 2 * half_size[candidate]
+            joins = full_mask[part, column] & (excess >= 0 if at_least else excess > 0)
             expanded[rows, half[candidate]] |= inside & joins[:, None]
         weights = np.where(expanded, np.exp(-scaled[part]), np.float32(0))
         encoded[part] = weights / weights.sum(axis=1, keepdims=True)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from eval.benchmark import CASES, plain_loop
 from eval.protocols import Setting, Trial, make_trials
 from eval.score import Bank, distance_matrix, score_trials
-from mtrl.retrieval.ranking import rank_metrics
+from mtrl.retrieval.ranking import rank_features, rank_metrics
 from mtrl.retrieval.rerank import k_reciprocal
+from train.bench.footprint import features_problem
 from train.bench.rerank_loop import rerank_loop
 from train.bench.table import Line, Options, paired
 
@@ -29,6 +30,7 @@ def lines(options: Options) -> Iterator[Line]:
     yield _whole("SYSU-MM01, 10 trials, 2 modes, 1 and 10 shots", _sysu_bank(shrink), sysu, options)
     llcm = [Setting("llcm", direction=direction) for direction in ("ir2vis", "vis2ir")]
     yield _whole("LLCM, 10 trials, both directions", _llcm_bank(shrink), llcm, options)
+    yield _features(1000 if options.quick else 10_000, options)
     yield from _reranking(options)
 
 
@@ -49,6 +51,23 @@ def _one_trial(case: tuple[Any, ...], shrink: int, options: Options) -> Line:
                           options.repeats)  # fmt: skip
     what = f"{name}: {queries:,} x {gallery:,}, one trial"
     return Line("evaluation", what, ours, theirs, LOOP, "s", False, f"mAP apart by {apart:.0e}")
+
+
+def _features(size: int, options: Options) -> Line:
+    """Features of as many queries as gallery images, ranked in blocks, beside the metrics of the whole matrix."""
+    problem = features_problem(size, size)
+    query, gallery, labels = problem[0], problem[1], problem[2:]
+
+    def whole() -> float:
+        return rank_metrics(1 - query @ gallery.T, *labels).mean_ap
+
+    apart = abs(rank_features(*problem).mean_ap - whole())
+    ours, theirs = paired(
+        lambda: _quiet(rank_features(*problem)), lambda: _quiet(whole()), min(options.repeats, 3)
+    )
+    what = f"rank_features, {size:,} x {size:,} x {DIM}"
+    return Line("evaluation", what, ours, theirs, "rank_metrics of the whole matrix, matrix included", "s", False,
+                f"mAP apart by {apart:.0e}; {4 * size * size / 1e6:,.0f} MB of matrix that are not made")  # fmt: skip
 
 
 def _whole(what: str, bank: Bank, settings: Sequence[Setting], options: Options) -> Line:

@@ -7,7 +7,9 @@ import dataclasses
 import json
 import resource
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from eval.protocols import Setting, make_trials
 from eval.score import Bank, score_trials
 from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.retrieval.ranking import rank_features
 from train.build import augment_config
 from train.loop import Trainer
 from train.memory import keep_freed_memory
@@ -28,14 +31,23 @@ STEPS = 2
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("train", "evaluate", "evaluate-10"))
+    parser.add_argument("part", choices=("train", "evaluate", "evaluate-10", "rank"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("device")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--protocol", default="sysu", help="of the part rank")
     given = parser.parse_args()
+    if given.part == "rank":  # its inputs belong to the base
+        size = 5_000 if given.quick else 50_000
+        problem = (*features_problem(size, size), given.protocol)
     base = peak_mb(given.device)
     if given.part == "train":
         note = train(given.folder, given.device, given.quick)
+    elif given.part == "rank":
+        began, spent = time.perf_counter(), time.process_time()
+        rank_features(*problem)
+        seconds, spent = time.perf_counter() - began, time.process_time() - spent
+        note = f"features and labels included; {seconds:.0f} s, {spent:.0f} s of processor time"
     else:
         note = evaluate(10 if given.part == "evaluate-10" else 1)
     print(json.dumps({"base_mb": base, "peak_mb": peak_mb(given.device), "note": note}))
@@ -89,6 +101,23 @@ def evaluate(shots: int) -> str:
     trials = make_trials(bank.identities, bank.cameras, bank.modalities, setting)
     score_trials(bank, trials, setting, "cosine")
     return f"{bank.features.nbytes / 1e6:.0f} MB of features"
+
+
+def features_problem(queries: int, gallery: int, dim: int = 512) -> tuple[Any, ...]:
+    """Arguments of `rank_features` under the rules of SYSU-MM01, about 50 gallery images of each identity.
+
+    Made a thousand rows at a time, so that making them needs no more memory than holding them.
+    """
+    rng = np.random.default_rng(0)
+    people = rng.standard_normal((max(20, gallery // 50), dim), dtype=np.float32)
+    identities = [rng.integers(0, len(people), count) for count in (queries, gallery)]
+    features = [np.empty((count, dim), dtype=np.float32) for count in (queries, gallery)]
+    for labels, rows in zip(identities, features, strict=True):
+        for start in range(0, len(rows), 1000):
+            part = people[labels[start : start + 1000]]
+            part = part + 2 * rng.standard_normal(part.shape, dtype=np.float32)
+            rows[start : start + 1000] = part / np.linalg.norm(part, axis=1, keepdims=True)
+    return *features, *identities, rng.choice([3, 6], queries), rng.choice([1, 2, 4, 5], gallery)
 
 
 def sysu_test(shots: int, dim: int = 2048) -> tuple[Bank, NDArray[np.int64]]:

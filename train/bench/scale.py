@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +28,23 @@ def lines(options: Options) -> Iterator[Line]:
     yield from _images(options)
     yield from _identities(options)
     yield from _gallery(options)
+    yield from _peaks(options, (("rank", "rank_features, 50,000 x 50,000 x 512"),))  # minutes: last
 
 
 def _memory(options: Options) -> Iterator[Line]:
-    with tempfile.TemporaryDirectory() as folder:
-        for part, what in (
+    yield from _peaks(
+        options,
+        (
             ("train", "training, ResNet-50 288x144 P8 K4, 34,167 images mapped"),
             ("evaluate", "evaluation, ten trials of 3,803 x 301, 2,048 values each"),
             ("evaluate-10", "evaluation, ten trials of 3,803 x 3,010, 2,048 values each"),
-        ):
+        ),
+    )
+
+
+def _peaks(options: Options, parts: Sequence[tuple[str, str]]) -> Iterator[Line]:
+    with tempfile.TemporaryDirectory() as folder:
+        for part, what in parts:
             flags = [part, folder, str(options.device)] + ["--quick"] * options.quick
             command = [sys.executable, "-m", "train.bench.footprint", *flags]
             done = subprocess.run(command, capture_output=True, text=True)

@@ -1,0 +1,99 @@
+"""k-reciprocal re-ranking against its definition as loops, in both variants."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eval.protocols import Setting, Trial
+from eval.score import Bank, distance_matrix, score_reranked
+from mtrl.retrieval.ranking import rank_metrics
+from mtrl.retrieval.rerank import k_reciprocal
+
+
+def slow_k_reciprocal(distances, num_queries, k1, k2, weight, variant="paper"):
+    """The definition with sets and lists: of the text, or with the limit of the released code."""
+    total = len(distances)
+    d = [[distances[i][j] / max(distances[i]) for j in range(total)] for i in range(total)]
+    order = [
+        [i, *sorted((j for j in range(total) if j != i), key=lambda j: (d[i][j], j))] for i in range(total)
+    ]
+
+    def reciprocal(i, k):
+        return {j for j in order[i][: k + 1] if i in order[j][: k + 1]}
+
+    vectors = []
+    for i in range(total):
+        members = set(reciprocal(i, k1))
+        for j in reciprocal(i, k1):
+            more = reciprocal(j, round(k1 / 2))
+            common = len(reciprocal(i, k1) & more)
+            if 3 * common >= 2 * len(more) if variant == "paper" else common > 2.0 / 3 * len(more):
+                members |= more
+        mass = sum(np.exp(-d[i][j]) for j in members)
+        vectors.append([np.exp(-d[i][j]) / mass if j in members else 0.0 for j in range(total)])
+    mean = [[np.mean([vectors[q][j] for q in order[i][:k2]]) for j in range(total)] for i in range(total)]
+    result = np.empty((num_queries, total - num_queries))
+    for q in range(num_queries):
+        for g in range(num_queries, total):
+            low = sum(min(a, b) for a, b in zip(mean[q], mean[g], strict=True))
+            high = sum(max(a, b) for a, b in zip(mean[q], mean[g], strict=True))
+            result[q, g - num_queries] = (1 - weight) * (1 - low / high) + weight * d[q][g]
+    return result
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(20, 6, 0.3), (6, 3, 0.3), (5, 1, 0.0), (3, 2, 0.5), (50, 40, 0.3)]),
+    st.sampled_from(["paper", "released"]),
+)
+def test_rerank_equals_the_definition(seed, parameters, variant):
+    rng = np.random.default_rng(seed)
+    people = rng.integers(0, 6, 36)
+    features = rng.standard_normal((6, 8))[people] + 0.7 * rng.standard_normal((36, 8))
+    distances = distance_matrix(features, features, "euclidean")
+    expected = slow_k_reciprocal(distances, 11, *parameters, variant)
+    np.testing.assert_allclose(k_reciprocal(distances, 11, *parameters, variant), expected, atol=2e-6)
+
+
+def test_the_two_variants_of_re_ranking_differ_at_exactly_two_thirds():
+    rng = np.random.default_rng(5)
+    features = rng.standard_normal((8, 8))[rng.integers(0, 8, 40)] + rng.standard_normal((40, 8))
+    distances = distance_matrix(features, features, "euclidean")
+    paper, released = (k_reciprocal(distances, 10, 10, 6, variant=name) for name in ("paper", "released"))
+    assert np.abs(paper - released).max() > 0.01
+    np.testing.assert_allclose(released, slow_k_reciprocal(distances, 10, 10, 6, 0.3, "released"), atol=2e-6)
+
+
+def test_released_re_ranking_squares_euclidean_distances():
+    """Cosine of unit features, and Euclidean distances of the same, are then one ranking."""
+    rng = np.random.default_rng(6)
+    features = rng.standard_normal((6, 8))[np.repeat(np.arange(6), 6)] + 0.8 * rng.standard_normal((36, 8))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    bank = Bank(features, np.repeat(np.arange(6), 6), np.ones(36), np.arange(36) % 2, np.arange(36))
+    trial = Trial(np.arange(0, 36, 2), np.arange(1, 36, 2))
+    maps = {
+        (metric, variant): score_reranked(bank, [trial], Setting("regdb"), metric, variant)[0].map
+        for metric in ("cosine", "euclidean")
+        for variant in ("paper", "released")
+    }
+    assert maps["cosine", "released"] == pytest.approx(maps["euclidean", "released"], abs=1e-6)
+    direct = k_reciprocal(
+        distance_matrix(*[features[np.r_[trial.query, trial.gallery]]] * 2, "euclidean") ** 2,
+        18,
+        variant="released",
+    )
+    labels = bank.identities[trial.query], bank.identities[trial.gallery]
+    assert maps["euclidean", "released"] == rank_metrics(direct, *labels, protocol="regdb").mean_ap
+
+
+def test_rerank_refuses_the_impossible():
+    for arguments in ((np.zeros((3, 4)), 1), (np.zeros((3, 3)), 3), (np.zeros((3, 3)), 1, 0)):
+        with pytest.raises(ValueError, match=r"re-ranking|distances must"):
+            k_reciprocal(*arguments)
+    with pytest.raises(ValueError, match="one of paper, released, not 'matlab'"):
+        k_reciprocal(np.zeros((5, 5)), 2, variant="matlab")
+    assert np.isfinite(k_reciprocal(np.zeros((5, 5)), 2)).all()
