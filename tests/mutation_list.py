@@ -194,7 +194,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "mtrl/labels.py",
         ("tests/test_labels.py",),
-        ('unicodedata.normalize("NFC", value)', "value"),
+        ("return canonical(value)", "return value"),
         ("if abs(value) >= exact:", "if abs(value) > exact:"),
         ("if len(kinds) > 1:", "if len(kinds) > 2:"),
     ),
