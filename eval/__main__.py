@@ -17,6 +17,7 @@ from eval.score import DISTANCES
 from mtrl.cli import option, parse, run
 from mtrl.data.imageset import ImageSet
 from mtrl.device import pick_device
+from mtrl.levels import RANGE_HELP
 from mtrl.retrieval.ranking import CMC_LEVELS
 
 SIZES = ("tiny", "small", "large")
@@ -64,6 +65,7 @@ class EvalSettings:
     on_bad: str = option(
         "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
     )
+    value_range: tuple[float, ...] = option((), RANGE_HELP)
     json: str | None = option(None, "write the figures here; with --direction both, one file per direction")
     output: str | None = option(None, "folder for figures: CMC curve, ranking strips, modality gap")
 
@@ -177,6 +179,7 @@ def _evaluate_split(
         parts=("test",),
         trial=split,
         on_bad=settings.on_bad,
+        value_range=settings.value_range or None,
     )
     evaluations = evaluate_settings(
         model,

@@ -67,8 +67,7 @@ def deep_of_array(array: NDArray[Any], name: str) -> Deep:
         opacity = _opacity(array[:, :, 3], name)
         array = array[:, :, :3]
         masked = None if masked is None else masked[:, :, :3]
-    missing = masked if masked is None or masked.ndim == 2 else masked.any(2)
-    return Deep(array, opacity, missing)
+    return Deep(array, opacity, None if masked is None else ~_in_all_channels(~masked))
 
 
 def deep_of_image(image: Image.Image, name: str) -> Deep | None:
@@ -144,16 +143,14 @@ def _reopened(image: Image.Image, layout: str = "") -> Image.Image:
         again.load()
     finally:
         file.seek(place)  # where `image` goes on
-    return again  # type: ignore[no-any-return]
+    return again
 
 
 def _of_ppm(image: Image.Image, codec: str, largest: int, name: str) -> NDArray[Any]:
     """The numbers of a PGM or PPM file above 255, which Pillow scales to 65535 or cuts to 8 bits."""
     if codec == "ppm_plain":
         if image.mode != "I":
-            raise ValueError(
-                f"{name} is a PPM of deep colours written as text; save it in binary form (P6)"
-            )
+            raise ValueError(f"{name} is a PPM of deep colours written as text; save it in binary form (P6)")
         return np.rint(np.asarray(_reopened(image)) * (largest / 65535)).astype(np.uint16)
     file: Any = image.fp  # type: ignore[attr-defined]
     place = file.tell()
@@ -178,14 +175,17 @@ def _keyed(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8] | None
     key = image.info.get("transparency")
     if not isinstance(key, (int, tuple)):
         return None
-    same = values == np.array(key)
-    return np.where(same.all(2) if same.ndim == 3 else same, 0, 255).astype(np.uint8)
+    return np.where(_in_all_channels(values == np.array(key)), 0, 255).astype(np.uint8)
 
 
 def _declared(values: NDArray[Any], text: Any) -> NDArray[np.bool_] | None:
     """Where the values are the one that a TIFF's GDAL_NODATA tag names."""
     try:
-        same: NDArray[np.bool_] = values == float(str(text).strip("\0 "))
+        number = float(str(text).strip("\0 "))
     except ValueError:  # no such tag, or no number
         return None
-    return same.all(2) if same.ndim == 3 else same
+    return _in_all_channels(values == number)
+
+
+def _in_all_channels(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return same if same.ndim == 2 else np.logical_and.reduce(same, 2)

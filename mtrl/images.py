@@ -37,9 +37,7 @@ _ORIENTATIONS = {
 }
 
 
-def read_image(
-    source: ImageSource, what: str = "", value_range: ValueRange | None = None
-) -> Image.Image:
+def read_image(source: ImageSource, what: str = "", value_range: ValueRange | None = None) -> Image.Image:
     """An RGB picture from a file, a PIL image of any mode, or an array [H,W], [H,W,1], [H,W,3] or [H,W,4] of bytes,
     booleans or deep numbers (integers of 16 bits and more, floating point).
 
@@ -142,7 +140,9 @@ def check_list(images: Any) -> Any:
         return images
     plain = isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind in "biufc"
     if plain or isinstance(images, (str, Path, Image.Image)):
-        raise ValueError("images must be a list of images or a tensor [N,3,H,W], not one image; wrap it in a list")
+        raise ValueError(
+            "images must be a list of images or a tensor [N,3,H,W], not one image; wrap it in a list"
+        )
     return by_position(images, "images", axes=(1, 4))
 
 

@@ -7,6 +7,7 @@ range get the nearest level.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 ValueRange: TypeAlias = "tuple[float, float]"
 
+RANGE_HELP = "the two numbers of images of more than 8 bits (degrees, counts) that become black and white"
 PERCENT = 1  # of the values at each end that do not decide the range: hot and dead pixels
 NO_DATA = -9999  # what programs write for "not measured", besides NaN, infinity and the least value of a type
 _HUGE = 1e30  # floating-point fill values are larger, measurements are not
@@ -23,16 +25,22 @@ _SAMPLE = 1 << 20
 _VALUES_AT_ONCE = 1 << 20
 
 
+class OutsideRange(UserWarning):
+    """An image that a fixed value range makes one flat level."""
+
+
 def checked_range(value: Any) -> ValueRange | None:
     """(low, high) as numbers; None for None. Raises ValueError for anything but two finite numbers, the lower first."""
     if value is None:
         return None
-    try:
-        low, high = (float(end) for end in value) if not isinstance(value, (str, bytes, dict, set)) else ()
-    except (TypeError, ValueError):
-        low = high = math.nan
+    low = high = math.nan
+    if not isinstance(value, (str, bytes, dict, set)):
+        with contextlib.suppress(TypeError, ValueError):
+            low, high = (float(end) for end in value)
     if not (low < high and math.isfinite(high - low)):
-        raise ValueError(f"a value range is two numbers, the lower one first, such as (20, 45), not {value!r}")
+        raise ValueError(
+            f"a value range is two numbers, the lower one first, such as (20, 45), not {value!r}"
+        )
     return low, high
 
 
@@ -67,6 +75,7 @@ def to_levels(
     if not inside:
         warnings.warn(
             f"no value of {name} lies within {low:g} to {high:g}; is the value range in the image's own units?",
+            OutsideRange,
             stacklevel=2,
         )
     return result

@@ -22,4 +22,5 @@ def load(settings: TrainSettings, parts: tuple[str, ...] = ("train", "test"), te
         trial=int(settings.trial),
         train_ids=settings.train_ids,
         on_bad=settings.on_bad,
+        value_range=settings.value_range or None,
     )

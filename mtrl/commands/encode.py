@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from mtrl import load_pretrained
-from mtrl.commands.options import add_model_options, find_images
+from mtrl.commands.options import add_model_options, add_value_range, find_images
 from mtrl.writing import write_atomically
 
 
@@ -17,13 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.description = (
         "Writes one tensor `features` (float32, one unit row per image) with the images' names, in the same order, "
-        "as a JSON list under `names` in the file's metadata."
+        "as a JSON list under `names` in the file's metadata, which also holds a given value range."
     )
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="images, or folders of images")
     parser.add_argument(
         "--output", metavar="FILE", type=Path, required=True, help="the .safetensors file to write"
     )
     add_model_options(parser, modality="visible")
+    add_value_range(parser)
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leave out damaged images instead of stopping"
     )
@@ -35,13 +36,15 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"--output must end in .safetensors, not {args.output}")
     paths, skipped = find_images(args.images, args.skip_unreadable)
     model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
-    features = model.encode(paths, args.modality, args.batch_size)
+    features = model.encode(paths, args.modality, args.batch_size, value_range=args.value_range)
     metadata = {
         "format": "pt",
         "names": json.dumps([str(path) for path in paths]),
         "modality": args.modality,
         "model": model.fingerprint(),
     }
+    if args.value_range:
+        metadata["value_range"] = json.dumps(args.value_range)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(args.output, save({"features": features}, metadata=metadata))
     print(f"{len(paths)} images, {model.dim} dimensions, written to {args.output}" + skipped)

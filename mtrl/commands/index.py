@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 
 from mtrl import Gallery, load_pretrained
-from mtrl.commands.options import add_model_options
+from mtrl.commands.options import add_model_options, add_value_range
 from mtrl.commands.photos import read_photos
 from mtrl.demo.folder import remember_source
+from mtrl.levels import checked_range
 from mtrl.retrieval.address import shown
+from mtrl.retrieval.checks import check_same_range
 from mtrl.retrieval.store import COLLECTION, KINDS, create_store, open_store
 from mtrl.retrieval.where import Where
 
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--delete-identity", metavar="ID", nargs="+", default=[], help="take these people out of X"
     )
     add_model_options(parser, modality="infrared")
+    add_value_range(parser, default="each image's own percentiles; with --add, what X has")
     parser.add_argument(
         "--identities",
         choices=("none", "folder"),
@@ -106,8 +109,11 @@ def _index(args: argparse.Namespace) -> None:
     model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
     store = open_store(args.output, args.collection) if args.add else None
     try:
+        limits = checked_range(args.value_range)
         if store is not None:
             store.check_model(model)
+            check_same_range(store.value_range, limits or store.value_range)
+            limits = store.value_range
         entries = Gallery.build(
             model,
             photos.paths,
@@ -117,6 +123,7 @@ def _index(args: argparse.Namespace) -> None:
             photos.names,
             args.batch_size,
             photos.times,
+            value_range=limits,
         )
         entries = entries.half() if args.half else entries
         if store is None:

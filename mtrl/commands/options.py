@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl.images import read_image
+from mtrl.levels import RANGE_HELP
 
 SUFFIXES = (
     ".jpg",
@@ -40,6 +41,18 @@ def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
         help=f"spectrum of the images (default: {modality})",
     )
     parser.add_argument("--batch-size", type=int, default=64, help="images per forward pass (default: 64)")
+
+
+def add_value_range(parser: argparse.ArgumentParser, default: str = "each image's own percentiles") -> None:
+    """--value-range LOW HIGH, None where it is not given. `default` says what is done then."""
+    parser.add_argument(
+        "--value-range",
+        metavar=("LOW", "HIGH"),
+        type=float,
+        nargs=2,
+        default=None,
+        help=f"{RANGE_HELP} (default: {default})",
+    )
 
 
 def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Path], str]:

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from mtrl.commands.options import add_value_range
 from mtrl.images import read_image
+from mtrl.levels import ValueRange, checked_range
 from mtrl.translate import NAMES, Translator, load_translator
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(NAMES)}, a folder or a Hub id (default: luminance)",
     )
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    add_value_range(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="translate again what OUT has, e.g. from another translator"
     )
@@ -54,23 +57,29 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"device {args.device!r} cannot be used: {str(error).splitlines()[0]}") from error
     translator = load_translator(args.translator).to(device)
     pairs = list(_pairs(args.source, args.target))
-    done, skipped = translate_all(pairs, translator, device, args.overwrite)
+    done, skipped = translate_all(pairs, translator, device, args.overwrite, args.value_range)
     print(f"{done} translated, {skipped} already there: {args.target}")
     return 0
 
 
 def translate_all(
-    pairs: list[tuple[Path, Path]], translator: Translator, device: torch.device, overwrite: bool = False
+    pairs: list[tuple[Path, Path]],
+    translator: Translator,
+    device: torch.device,
+    overwrite: bool = False,
+    value_range: ValueRange | None = None,
 ) -> tuple[int, int]:
     """Translates each (input file, output file) -> numbers of pictures written and skipped.
 
-    A file that cannot be read does not stop the others; at the end ValueError names the first.
+    `value_range` scales pictures of more than 8 bits. A file that cannot be read does not stop the others; at the
+    end ValueError names the first.
     """
+    checked_range(value_range)
     todo = [(source, target) for source, target in pairs if overwrite or not target.exists()]
     failures: list[str] = []
     for source, target in tqdm(todo, desc="translate", unit="image", disable=len(todo) < 2):
         try:
-            picture = read_image(source)
+            picture = read_image(source, value_range=value_range)
         except (ValueError, OSError) as error:
             failures.append(str(error))
             continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.levels import ValueRange, checked_range
 
 __all__ = ["DATASETS", "ImageSet", "ReIDData", "load_data"]
 
@@ -28,6 +29,7 @@ class Request:
     trial: int
     train_ids: str
     on_bad: str
+    value_range: ValueRange | None
 
 
 def _synthetic(request: Request) -> ReIDData:
@@ -77,7 +79,7 @@ def _llcm(request: Request) -> ReIDData:
 def _folder(request: Request) -> ReIDData:
     from mtrl.data.folder import load
 
-    return load(**_files(request))
+    return load(**_files(request), value_range=request.value_range)
 
 
 Loader = Callable[[Request], ReIDData]
@@ -103,6 +105,7 @@ def load_data(
     trial: int = 1,
     train_ids: str = "395",
     on_bad: str = "error",
+    value_range: Sequence[float] | None = None,
 ) -> ReIDData:
     """A data set by name.
 
@@ -114,6 +117,7 @@ def load_data(
     trial      regdb: split 1 to 10
     train_ids  sysu: "395" identities, or "296" with the other 99 as `validation`
     on_bad     "error" | "skip" image files that cannot be read
+    value_range  folder: (low, high) of images of more than 8 bits; None: each image's own percentiles
 
     Raises ValueError for an unknown name or a data set that is not as it should be, FileNotFoundError for a
     missing folder or file.
@@ -123,5 +127,12 @@ def load_data(
     unknown = sorted(set(parts) - {"train", "test"})
     if unknown:
         raise ValueError(f'unknown part {unknown}; known are "train" and "test"')
-    request = Request(root, size, seed, test_seed, image_size, cache_dir, parts, trial, train_ids, on_bad)
+    limits = checked_range(value_range)
+    if limits and name != "folder":
+        raise ValueError(
+            f"a value range is for images of more than 8 bits in your own folder; {name} has none"
+        )
+    request = Request(
+        root, size, seed, test_seed, image_size, cache_dir, parts, trial, train_ids, on_bad, limits
+    )
     return DATASETS[name](request)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from mtrl.data.listing import Sample
 from mtrl.data.pixel_cache import Store, open_or_make
 from mtrl.data.synthetic.cache import cache_root
 from mtrl.images import read_image
+from mtrl.levels import ValueRange, checked_range
 
 ON_BAD = ("error", "skip")
-_VERSION = 1  # part of every key: another way to decode or resize needs another number
+_VERSION = 2  # part of every key: another way to decode or resize needs another number
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,19 +39,22 @@ def decode_images(
     image_size: tuple[int, int],
     cache_dir: str | Path | None = None,
     what: str = "images",
+    value_range: ValueRange | None = None,
 ) -> Pixels:
     """Every file of a list as RGB of `image_size` = (height, width), from the cache or decoded into it.
 
     Files that are missing or no readable image are named in `bad`, and do not stop the others.
-    The key of the cache follows from the files' names, sizes and times and from the image size.
+    `value_range` scales images of more than 8 bits, as in `read_image`.
+    The key of the cache follows from the files' names, sizes and times, from the image size and the value range.
     Raises OSError when the cache cannot be written, with what to do about it.
     """
-    kept, missing, key = _fingerprint(root, paths, image_size)
+    limits = checked_range(value_range)
+    kept, missing, key = _fingerprint(root, paths, image_size, limits)
     if not kept:
         return Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, missing)
     files = tuple(root / path for path in kept)
     store = Store(cache_root(cache_dir) / "images", key, image_size, files)
-    images, unreadable = open_or_make(store, decode, what)
+    images, unreadable = open_or_make(store, partial(decode, value_range=limits), what)
     good = [path for position, path in enumerate(kept) if position not in unreadable]
     bad = missing | {kept[position]: why for position, why in unreadable.items()}
     return Pixels(images, {path: row for row, path in enumerate(good)}, bad)
@@ -96,9 +101,11 @@ def load_images(
     *,
     on_bad: str = "error",
     what: str = "images",
+    value_range: ValueRange | None = None,
 ) -> ImageSet:
     """`decode_images` and `image_set` in one: the samples' images, memory-mapped, in the samples' order."""
-    pixels = decode_images(root, [sample.path for sample in samples], image_size, cache_dir, what)
+    paths = [sample.path for sample in samples]
+    pixels = decode_images(root, paths, image_size, cache_dir, what, value_range)
     return image_set(pixels, samples, on_bad)
 
 
@@ -107,19 +114,19 @@ def empty_set(image_size: tuple[int, int]) -> ImageSet:
     return image_set(Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, {}), [])
 
 
-def decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def decode(path: Path, size: tuple[int, int], value_range: ValueRange | None = None) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] of a file: RGB, upright, antialiased bilinear. Raises as `read_image`."""
-    image = read_image(path)
+    image = read_image(path, value_range=value_range)
     if image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(image)
 
 
 def _fingerprint(
-    root: Path, paths: Sequence[str], size: tuple[int, int]
+    root: Path, paths: Sequence[str], size: tuple[int, int], limits: ValueRange | None
 ) -> tuple[list[str], dict[str, str], str]:
     """(files that exist, {missing file: why}, key of the cache)."""
-    digest = hashlib.sha256(f"{_VERSION} {size[0]}x{size[1]}\n".encode())
+    digest = hashlib.sha256(f"{_VERSION} {size[0]}x{size[1]} {limits}\n".encode())
     kept, missing = [], {}
     for path in paths:
         try:

@@ -13,6 +13,7 @@ from mtrl.config import Modality
 from mtrl.data.decode import empty_set, load_images
 from mtrl.data.imageset import ReIDData
 from mtrl.data.listing import BOTH, GALLERY, QUERY, Sample, Scan, in_order, scan_images
+from mtrl.levels import ValueRange
 
 SPLITS = ("train", "query", "gallery", "test")
 SUBSETS = {"train": BOTH, "query": QUERY, "gallery": GALLERY, "test": BOTH}
@@ -43,12 +44,15 @@ def load(
     cache_dir: str | Path | None = None,
     parts: Collection[str] = ("train", "test"),
     on_bad: str = "error",
+    value_range: ValueRange | None = None,
 ) -> ReIDData:
     """The user's own data below `root`, or listed in the table `root` (CSV or Parquet).
 
     Query and gallery images together are the test set, evaluated as RegDB is: every query is compared with every
     gallery image of the other modality, and none is skipped, whatever its camera. In a table, images of the split
     "test" are both. The image of a person is found among images of the same identity name.
+
+    `value_range` scales images of more than 8 bits, as in `read_image`.
 
     Raises FileNotFoundError or ValueError that says what is missing or wrong; ImportError for a Parquet table
     without a reader.
@@ -62,7 +66,9 @@ def load(
         if part in parts:
             if not samples[part]:
                 raise FileNotFoundError(f"{root} has no {what}; {LAYOUT_HELP}")
-            images[part] = load_images(base, samples[part], image_size, cache_dir, on_bad=on_bad, what=what)
+            images[part] = load_images(
+                base, samples[part], image_size, cache_dir, on_bad=on_bad, what=what, value_range=value_range
+            )
     return ReIDData("folder", "regdb", images["train"], images["test"])
 
 

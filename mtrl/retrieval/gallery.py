@@ -63,7 +63,8 @@ class Gallery:
     model       fingerprint of the model that made the features ("" when unknown)
     times       G moments in seconds since 1970-01-01 UTC, or None
     value_range  (low, high) from which images of more than 8 bits were scaled, None: each by its own percentiles
-    Labels may come as any sequence (a column of a table, say) and are taken by position. Raises ValueError for features that are not finite unit rows, or labels of another number.
+    Labels may come as any sequence (a column of a table, say) and are taken by position. Raises ValueError for
+    features that are not finite unit rows, or labels of another number.
     """
 
     features: Tensor
@@ -110,9 +111,7 @@ class Gallery:
         """
         images = check_list(images)
         labels: dict[str, list[Any]] = {}
-        for what, values in zip(
-            ("names", *LABELS), (names, identities, cameras, times), strict=True
-        ):
+        for what, values in zip(("names", *LABELS), (names, identities, cameras, times), strict=True):
             if values is None:
                 continue
             labels[what] = by_position(values, what)
@@ -150,8 +149,8 @@ class Gallery:
     def join(self, other: Gallery) -> Gallery:
         """A new gallery with the entries of `other` behind the present ones.
 
-        Raises ValueError for features of another model, length, modality or value range, and when only one of the two has
-        identities, cameras or times.
+        Raises ValueError for features of another model, length, modality or value range, and when only one of the
+        two has identities, cameras or times.
         """
         self.check_fits(other)
         labels: dict[str, Any] = {}

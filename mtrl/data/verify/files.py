@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,23 +16,32 @@ from tqdm import tqdm
 from mtrl.data.listing import Sample
 from mtrl.data.verify.report import Report, some
 from mtrl.images import read_image
+from mtrl.levels import OutsideRange, ValueRange
 
 _SMALLEST = 16
 _ENDINGS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 _TAIL = 64
 
 
-def check_images(root: Path, paths: Iterable[str], report: Report, full: bool) -> None:
-    """Opens every image. Without `full` only the heads and ends of files are read; doubtful ones are decoded.
+def check_images(
+    root: Path, paths: Iterable[str], report: Report, full: bool, value_range: ValueRange | None = None
+) -> None:
+    """Opens every image. Without `full` only the heads and ends of files are read; doubtful ones are decoded. With a
+    `value_range` every one is decoded.
 
-    Pictures that cannot be read are problems; tiny ones, and ones wider than high, are notes.
+    Pictures that cannot be read are problems; tiny ones, ones wider than high, and ones outside the range are notes.
     """
+    full = full or value_range is not None
     wanted = sorted(set(paths))
     bad: list[str] = []
     tiny: list[str] = []
     wide: list[str] = []
-    with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
-        results = pool.map(lambda path: _measure(root / path, full), wanted, chunksize=1)
+    with (
+        warnings.catch_warnings(record=True) as raised,
+        ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool,
+    ):
+        warnings.simplefilter("always", OutsideRange)
+        results = pool.map(lambda path: _measure(root / path, full, value_range), wanted, chunksize=1)
         bar = tqdm(
             results, total=len(wanted), desc="check images", unit="image", mininterval=1.0, disable=None
         )
@@ -56,6 +66,9 @@ def check_images(root: Path, paths: Iterable[str], report: Report, full: bool) -
             f"{len(wide)} images are wider than high: {some(wide)}",
             "a few are normal for people who sit or bow; many mean that images were turned or are not cropped",
         )
+    outside = sorted(str(warning.message) for warning in raised if warning.category is OutsideRange)
+    if outside:
+        report.note(f"{len(outside)} images are one flat level: {some(outside, 2)}")
     if not full and wanted:
         report.note("images were opened but not decoded", "--full decodes every one of them")
 
@@ -101,14 +114,14 @@ def note_one_modality(samples: Sequence[Sample], what: str, report: Report) -> N
             )
 
 
-def _measure(path: Path, full: bool) -> tuple[int, int] | str:
+def _measure(path: Path, full: bool, value_range: ValueRange | None = None) -> tuple[int, int] | str:
     """(width, height), or why the picture cannot be read."""
     try:
         if not full:
             size = _size_from_head(path)
             if size is not None:
                 return size
-        return read_image(path).size
+        return read_image(path, value_range=value_range).size
     except (ValueError, OSError) as error:
         return str(error)
 
