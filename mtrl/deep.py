@@ -18,6 +18,7 @@ from mtrl.levels import ValueRange, to_levels
 # as either gives one byte of every number.
 _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _COLOURS = ("RGB", "RGBX", "RGBA")
+_ORIENTATION = 274  # tag of EXIF
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _GDAL_NODATA = 258, 262, 284, 339, 42113  # tags of TIFF
 
 
@@ -29,30 +30,47 @@ class Deep:
     opacity   uint8 [H,W], 255 where nothing shines through, or None; where it is 0 there are no data
     missing   bool [H,W], where the file says that there are no data, or None
     inverted  the largest number is black
-    origin    the picture whose metadata belongs to them, or None
+    orientation  EXIF's number for how the picture is turned
     """
 
     values: NDArray[Any]
     opacity: NDArray[np.uint8] | None = None
     missing: NDArray[np.bool_] | None = None
     inverted: bool = False
-    origin: Image.Image | None = None
+    orientation: int = 1
 
     def picture(self, value_range: ValueRange | None, name: str) -> Image.Image:
-        """RGB, or RGBA with opacity, by the rule of `mtrl.levels.to_levels`."""
+        """RGB on white, not yet turned, by the rule of `mtrl.levels.to_levels`."""
         missing = self.missing
         if self.opacity is not None:
             clear = self.opacity == 0
             missing = clear if missing is None else missing | clear
-        levels = to_levels(self.values, value_range, name, missing)
-        if self.inverted:
-            levels = 255 - levels
-            if missing is not None:
-                levels[missing] = 0
+        levels = to_levels(self.values, value_range, name, missing, self.inverted)
         picture = Image.fromarray(levels).convert("RGB")
-        if self.opacity is not None:
-            picture.putalpha(Image.fromarray(self.opacity))
-        return picture
+        if self.opacity is None:
+            return picture
+        picture.putalpha(Image.fromarray(self.opacity))
+        return on_white(picture)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """A new RGB picture of an 8-bit one."""
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        with_alpha = image if image.mode == "RGBA" else image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, "white")
+        rgb.paste(with_alpha, mask=with_alpha.getchannel("A"))
+        return rgb
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation, read after loading since some decoders turn the picture themselves. 1 when
+    damaged.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a picture with damaged metadata is still a picture
+        return 1
 
 
 def deep_of_array(array: NDArray[Any], name: str) -> Deep:
@@ -80,33 +98,33 @@ def deep_of_image(image: Image.Image, name: str) -> Deep | None:
     tags = getattr(image, "tag_v2", {})
     nodata = tags.get(_GDAL_NODATA)
     if codec.startswith("ppm") and largest > 255:
-        return Deep(_of_ppm(image, codec, largest, name), origin=image)
+        return Deep(_of_ppm(image, codec, largest, name))
     if image.mode.startswith(("I", "F")):
         image.load()
         values = np.asarray(image)
         if image.mode == "I" and tags.get(_BITS) == (32,) and tags.get(_SAMPLE_FORMAT, (1,)) == (1,):
             values = values.view(np.uint32)  # Pillow takes them for signed
-        inverted = tags.get(_PHOTOMETRIC) == 0
-        return Deep(values, _keyed(values, image), _declared(values, nodata), inverted, image)
+        missing, inverted = _declared(values, nodata), tags.get(_PHOTOMETRIC) == 0
+        return Deep(values, _keyed(values, image), missing, inverted, exif_orientation(image))
     deep_tiff = bool(layout) and max(tags.get(_BITS, (8,))) > 8
     kind, deep, order = layout.partition(";16")
     if not deep and not deep_tiff:
         return None
     if kind == "LA":
-        origin = _reopened(image, "RGBA")  # four bytes a pixel, as they come
-        pairs = np.asarray(origin).view(">u2")
-        return Deep(pairs[:, :, 0], _opacity(pairs[:, :, 1], name), origin=origin)
+        pixels, turned = _reopened(image, "RGBA")  # four bytes a pixel, as they come
+        pairs = pixels.view(">u2")
+        return Deep(pairs[:, :, 0], _opacity(pairs[:, :, 1], name), orientation=turned)
     if kind not in _COLOURS or order not in _SWAPPED or (deep_tiff and tags.get(_PLANAR, 1) != 1):
         raise ValueError(
             f"{name} has more than 8 bits a channel in a layout that would be cut to 8; save it as a 16-bit PNG"
         )
-    origin = _reopened(image, layout)
-    values = np.asarray(origin).astype(np.uint16)
+    values = _reopened(image, layout)[0].astype(np.uint16)
     values <<= 8
-    values |= np.asarray(_reopened(image, f"{kind};16{_SWAPPED[order]}"))
+    low, turned = _reopened(image, f"{kind};16{_SWAPPED[order]}")
+    values |= low
     opacity = _opacity(values[:, :, 3], name) if kind == "RGBA" else _keyed(values, image)
     values = values[:, :, :3]
-    return Deep(values, opacity, _declared(values, nodata), origin=origin)
+    return Deep(values, opacity, _declared(values, nodata), orientation=turned)
 
 
 def _stored(image: Image.Image) -> tuple[str, str, int]:
@@ -125,8 +143,10 @@ def _stored(image: Image.Image) -> tuple[str, str, int]:
     return codec, layout, int(largest)
 
 
-def _reopened(image: Image.Image, layout: str = "") -> Image.Image:
-    """The picture anew from its file, loaded, its numbers taken for those of `layout`. `image` itself is not loaded."""
+def _reopened(image: Image.Image, layout: str = "") -> tuple[NDArray[Any], int]:
+    """(pixels, EXIF orientation) anew from the picture's file, its numbers taken for those of `layout`. The picture
+    itself is not loaded.
+    """
     file: Any = getattr(image, "fp", None)
     if file is None:
         raise ValueError("its file is closed; pass its path")
@@ -140,10 +160,9 @@ def _reopened(image: Image.Image, layout: str = "") -> Image.Image:
                 (codec, extents, offset, layout if isinstance(arguments, str) else (layout, *arguments[1:]))
                 for codec, extents, offset, arguments in again.tile
             ]
-        again.load()
+        return np.asarray(again), exif_orientation(again)
     finally:
         file.seek(place)  # where `image` goes on
-    return again
 
 
 def _of_ppm(image: Image.Image, codec: str, largest: int, name: str) -> NDArray[Any]:
@@ -151,7 +170,7 @@ def _of_ppm(image: Image.Image, codec: str, largest: int, name: str) -> NDArray[
     if codec == "ppm_plain":
         if image.mode != "I":
             raise ValueError(f"{name} is a PPM of deep colours written as text; save it in binary form (P6)")
-        return np.rint(np.asarray(_reopened(image)) * (largest / 65535)).astype(np.uint16)
+        return np.rint(_reopened(image)[0] * (largest / 65535)).astype(np.uint16)
     file: Any = image.fp  # type: ignore[attr-defined]
     place = file.tell()
     file.seek(image.tile[0][2])  # type: ignore[attr-defined]

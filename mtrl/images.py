@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mtrl.deep import deep_of_array, deep_of_image
+from mtrl.deep import deep_of_array, deep_of_image, exif_orientation, on_white
 from mtrl.levels import ValueRange, checked_range
 from mtrl.picture_file import check_size, opened, pixels_of
 from mtrl.sequences import by_position
@@ -25,7 +25,6 @@ ImageSource: TypeAlias = "Image.Image | str | Path | NDArray[np.generic]"
 
 _LARGE = 8_000_000
 _DECODERS = 4
-_ORIENTATION_TAG = 274
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,8 +42,8 @@ def read_image(source: ImageSource, what: str = "", value_range: ValueRange | No
 
     EXIF orientation is applied. Transparent pixels are laid on white. Animations give their first frame.
     Images of 8 bits a channel stay as they are. Deep ones are scaled to 256 levels, all their channels alike: from
-    `value_range` = (low, high) where it is given, else from the 1st to the 99th percentile of their own values (see
-    `mtrl.levels`, also for pixels without data). A PIL image of deep colours must not have been loaded before, since
+    `value_range` = (low, high) where it is given, else each from its least to its largest value, less hot and dead
+    pixels (see `mtrl.levels`, also for pixels without data). A PIL image of deep colours must not have been loaded before, since
     Pillow keeps 8 bits of it: pass its path.
     `what` names the picture in errors (default: its path). Raises ValueError for something that is no
     picture, is larger than 64 million pixels, or is more than 50 times longer than wide; OSError for a file
@@ -176,32 +175,12 @@ def _to_rgb(image: Image.Image, name: str, limits: ValueRange | None = None) -> 
     if deep is None:
         image.load()
         check_size(image.size, name)
-    orientation = _orientation(image if deep is None or deep.origin is None else deep.origin)
-    rgb = _on_white(image if deep is None else deep.picture(limits, name))
+    orientation = exif_orientation(image) if deep is None else deep.orientation
+    rgb = on_white(image) if deep is None else deep.picture(limits, name)
     if orientation in _ORIENTATIONS:
         rgb = rgb.transpose(_ORIENTATIONS[orientation])
     rgb.info = {}  # else the orientation would be applied again to a picture that was read before
     return rgb
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """A new RGB picture of an 8-bit one."""
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        with_alpha = image if image.mode == "RGBA" else image.convert("RGBA")
-        rgb = Image.new("RGB", image.size, "white")
-        rgb.paste(with_alpha, mask=with_alpha.getchannel("A"))
-        return rgb
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, read after loading since some decoders turn the picture themselves. 1 when
-    damaged.
-    """
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a picture with damaged metadata is still a picture
-        return 1
 
 
 def _from_array(array: NDArray[Any], name: str, limits: ValueRange | None) -> Image.Image:
@@ -216,8 +195,8 @@ def _from_array(array: NDArray[Any], name: str, limits: ValueRange | None) -> Im
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint8:
-        return _on_white(Image.fromarray(np.ascontiguousarray(array)))
-    return _on_white(deep_of_array(array, name).picture(limits, name))
+        return on_white(Image.fromarray(np.ascontiguousarray(array)))
+    return deep_of_array(array, name).picture(limits, name)
 
 
 def _name_of(source: object) -> str:
@@ -239,7 +218,8 @@ def _checked(images: Tensor, limits: ValueRange | None = None) -> Tensor:
     if limits:
         low, high = limits
         scaled = (images.double() - low) / (high - low)
-        return torch.where(scaled.isfinite(), scaled, 0).clamp(0, 1).float()
+        scaled = torch.where(scaled.isfinite(), scaled, 0).clamp(0, 1)
+        return scaled.float() if images.requires_grad else scaled.mul(255).round().byte()
     images = images.float()
     # A comparison with NaN is false, so this refuses NaN too.
     if images.numel() and not bool(((images >= -1e-4) & (images <= 1 + 1e-4)).all()):

@@ -1,8 +1,10 @@
 """Values of deep images (more than 8 bits, or floating point) to the 256 levels that a model reads: one rule for all.
 
 A fixed range that the caller gives maps `low` to 0 and `high` to 255 in every image alike, so that equal values stay
-equal. Without one, each image is scaled by itself, from the 1st to the 99th percentile of its values. Values beyond the
-range get the nearest level.
+equal. Without one, each image is scaled by itself, from its least to its largest value, outliers left aside: those that
+lie further beyond the 1st or the 99th percentile of the values than half of the distance between these two. So hot and
+dead pixels do not flatten the others, and an image without them loses nothing. Values beyond the range get the nearest
+level.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 ValueRange: TypeAlias = "tuple[float, float]"
 
 RANGE_HELP = "the two numbers of images of more than 8 bits (degrees, counts) that become black and white"
-PERCENT = 1  # of the values at each end that do not decide the range: hot and dead pixels
+PERCENT = 1  # of the values at each end may be outliers
+MARGIN = 0.5  # of the distance between the two percentiles: values further out are outliers
 NO_DATA = -9999  # what programs write for "not measured", besides NaN, infinity and the least value of a type
 _HUGE = 1e30  # floating-point fill values are larger, measurements are not
 _SAMPLE = 1 << 20
@@ -49,11 +52,13 @@ def to_levels(
     value_range: ValueRange | None,
     name: str,
     missing: NDArray[np.bool_] | None = None,
+    inverted: bool = False,
 ) -> NDArray[np.uint8]:
     """Numbers of any type [H,W] or [H,W,3] -> uint8 levels of the same shape; all channels share one range.
 
     missing  bool [H,W], pixels without data, or None; NaN, infinity, -9999, the least value of a signed type and
              floating-point values beyond +-1e30 are no data either. They decide nothing and become level 0.
+    inverted  the highest value becomes level 0 instead of 255
     An image of one single value becomes level 128 everywhere, unless a range is given. Raises ValueError, with the
     image's name, where every pixel is without data; warns where no value lies within a given range.
     """
@@ -68,7 +73,8 @@ def to_levels(
         part = np.where(good, values[rows], 0).astype(wide)
         usable = usable or bool(good.any())
         inside = inside or bool((good & (part >= low) & (part <= high)).any())
-        level = (part - low) * (255 / (high - low)) if high > low else np.full_like(part, 128)
+        level = (part - low) / (high - low) * 255 if high > low else np.full_like(part, 128)
+        level = 255 - level if inverted else level
         result[rows] = np.where(good, np.rint(level.clip(0, 255)), 0)
     if not usable:
         raise ValueError(f"{name} has no finite value: every pixel is NaN, infinite or marked as no data")
@@ -82,7 +88,7 @@ def to_levels(
 
 
 def _own_range(values: NDArray[Any], missing: NDArray[np.bool_] | None, name: str) -> ValueRange:
-    """1st and 99th percentile of the measured values; least and largest where these two are equal.
+    """(low, high) of one image's measured values, equal where there is one single value.
 
     The percentiles of more than a million pixels come from evenly spaced ones.
     """
@@ -96,7 +102,11 @@ def _own_range(values: NDArray[Any], missing: NDArray[np.bool_] | None, name: st
         last = known.size - 1
         if last >= 0 and known[0] < known[-1]:
             low, high = known[-(-last * PERCENT // 100)], known[last * (100 - PERCENT) // 100]
-            return (float(low), float(high)) if low < high else (float(known[0]), float(known[-1]))
+            margin = MARGIN * (float(high) - float(low)) if low < high else math.inf
+            first = np.searchsorted(known, float(low) - margin)
+            return float(known[first]), float(
+                known[np.searchsorted(known, float(high) + margin, "right") - 1]
+            )
     if not known.size:
         raise ValueError(f"{name} has no finite value: every pixel is NaN, infinite or marked as no data")
     return float(known[0]), float(known[0])

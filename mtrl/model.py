@@ -96,7 +96,7 @@ class MTRL(nn.Module):
 
         images: a list, or another sequence (a column of a table, say), taken by position; of paths, PIL images or
         arrays. Images of more than 8 bits are scaled from `value_range` = (low, high), in their own units, which keeps
-        them comparable, or else each from the percentiles of its own values (see `mtrl.images.read_image`).
+        them comparable, or else each by its own values (see `mtrl.levels`).
 
         Works in evaluation mode whatever the mode of the model, and puts that back. Files are decoded batch by
         batch, so memory does not grow with their number; on a GPU while it works on the batch before. `bf16`

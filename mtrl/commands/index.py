@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--delete-identity", metavar="ID", nargs="+", default=[], help="take these people out of X"
     )
     add_model_options(parser, modality="infrared")
-    add_value_range(parser, default="each image's own percentiles; with --add, what X has")
+    add_value_range(parser, default="each image's own values; with --add, what X has")
     parser.add_argument(
         "--identities",
         choices=("none", "folder"),

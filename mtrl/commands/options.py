@@ -43,7 +43,9 @@ def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="images per forward pass (default: 64)")
 
 
-def add_value_range(parser: argparse.ArgumentParser, default: str = "each image's own percentiles") -> None:
+def add_value_range(
+    parser: argparse.ArgumentParser, default: str = "each image's own least and largest"
+) -> None:
     """--value-range LOW HIGH, None where it is not given. `default` says what is done then."""
     parser.add_argument(
         "--value-range",

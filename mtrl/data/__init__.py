@@ -117,7 +117,7 @@ def load_data(
     trial      regdb: split 1 to 10
     train_ids  sysu: "395" identities, or "296" with the other 99 as `validation`
     on_bad     "error" | "skip" image files that cannot be read
-    value_range  folder: (low, high) of images of more than 8 bits; None: each image's own percentiles
+    value_range  folder: (low, high) of images of more than 8 bits; None: each image's own values
 
     Raises ValueError for an unknown name or a data set that is not as it should be, FileNotFoundError for a
     missing folder or file.

@@ -20,7 +20,7 @@ from mtrl.picture_file import pixels_of
 
 DISPLAY_PIXELS = 512
 WORKING_PIXELS = 1024
-LARGE = 8_000_000  # pixels; of such pictures one at a time is decoded, as each takes up to half a gigabyte
+LARGE = 8_000_000  # pixels; of such pictures one at a time is decoded, as each takes up to 2 GB
 _alone = threading.Lock()
 
 

@@ -35,7 +35,7 @@ def check_same_range(known: ValueRange | None, new: ValueRange | None) -> None:
     """Raises ValueError for images that were scaled from another value range than the gallery's."""
     if known != new:
         gallery, images = (
-            f"from {limits[0]:g} to {limits[1]:g}" if limits else "each by its own percentiles"
+            f"from {limits[0]:g} to {limits[1]:g}" if limits else "each by its own values"
             for limits in (known, new)
         )
         raise ValueError(

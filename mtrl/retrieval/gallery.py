@@ -62,7 +62,7 @@ class Gallery:
     cameras     G integers, or None
     model       fingerprint of the model that made the features ("" when unknown)
     times       G moments in seconds since 1970-01-01 UTC, or None
-    value_range  (low, high) from which images of more than 8 bits were scaled, None: each by its own percentiles
+    value_range  (low, high) from which images of more than 8 bits were scaled, None: each by its own values
     Labels may come as any sequence (a column of a table, say) and are taken by position. Raises ValueError for
     features that are not finite unit rows, or labels of another number.
     """
