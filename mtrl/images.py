@@ -43,8 +43,8 @@ def read_image(source: ImageSource, what: str = "", value_range: ValueRange | No
     EXIF orientation is applied. Transparent pixels are laid on white. Animations give their first frame.
     Images of 8 bits a channel stay as they are. Deep ones are scaled to 256 levels, all their channels alike: from
     `value_range` = (low, high) where it is given, else each from its least to its largest value, less hot and dead
-    pixels (see `mtrl.levels`, also for pixels without data). A PIL image of deep colours must not have been loaded before, since
-    Pillow keeps 8 bits of it: pass its path.
+    pixels (see `mtrl.levels`, also for pixels without data). A PIL image of deep colours must not have been loaded
+    before, since Pillow keeps 8 bits of it: pass its path.
     `what` names the picture in errors (default: its path). Raises ValueError for something that is no
     picture, is larger than 64 million pixels, or is more than 50 times longer than wide; OSError for a file
     that cannot be read.

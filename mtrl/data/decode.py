@@ -54,7 +54,8 @@ def decode_images(
         return Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, missing)
     files = tuple(root / path for path in kept)
     store = Store(cache_root(cache_dir) / "images", key, image_size, files)
-    images, unreadable = open_or_make(store, partial(decode, value_range=limits), what)
+    reader = partial(decode, value_range=limits) if limits else decode
+    images, unreadable = open_or_make(store, reader, what)
     good = [path for position, path in enumerate(kept) if position not in unreadable]
     bad = missing | {kept[position]: why for position, why in unreadable.items()}
     return Pixels(images, {path: row for row, path in enumerate(good)}, bad)
