@@ -19,6 +19,7 @@ from mtrl.cli import option, parse, run
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
 from mtrl.device import pick_device
+from mtrl.levels import RANGE_HELP
 from mtrl.retrieval.ranking import CMC_LEVELS
 from mtrl.retrieval.rerank import VARIANTS
 
@@ -67,6 +68,7 @@ class EvalSettings:
     on_bad: str = option(
         "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
     )
+    value_range: tuple[float, ...] = option((), RANGE_HELP)
     json: str | None = option(None, "write the figures here; with --direction both, one file per direction")
     output: str | None = option(None, "folder for figures: CMC curve, ranking strips, modality gap")
 
@@ -181,6 +183,7 @@ def _evaluate_split(
         parts=("test",),
         trial=split,
         on_bad=settings.on_bad,
+        value_range=settings.value_range or None,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reading in earnest says the same

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mtrl.config import Modality
 from mtrl.images import ImageSource
+from mtrl.levels import ValueRange
 from mtrl.model import MTRL, evaluating
 
 
@@ -22,6 +23,7 @@ def evidence_maps(
     second: ImageSource | Tensor,
     first_modality: str | int | Modality = "visible",
     second_modality: str | int | Modality = "infrared",
+    value_range: ValueRange | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Two pictures (or tensors [3,h,w], uint8 or floating in [0,1]) -> two maps float32 [H,W] in [0,1], on the CPU.
 
@@ -36,12 +38,13 @@ def evidence_maps(
     A is the last output inside the backbone with its channels from which S follows at more than one place: the last
     map of a CNN, the patch tokens that enter the last block of a ViT with a class token.
 
+    `value_range` scales images of more than 8 bits, as in `MTRL.encode`.
     A map says where the similarity comes from, not whether it is right; what both images lack has no place in it.
     It is as fine as A. Weights, gradients, mode and random state of the model stay as they are; calls from several
     threads do not disturb one another. Raises ValueError or OSError for an image that cannot be read, ValueError for
     a backbone in which no such map is found.
     """
-    images = torch.cat([model.preprocess(_one(source)) for source in (first, second)])
+    images = torch.cat([model.preprocess(_one(source), value_range) for source in (first, second)])
     kinds = [int(Modality.parse(kind)) for kind in (first_modality, second_modality)]
     modality = torch.tensor(kinds, device=images.device)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):

@@ -23,6 +23,7 @@ from mtrl.config import Modality, ModelConfig
 from mtrl.head import BNNeck
 from mtrl.hub import upload_folder
 from mtrl.images import ImageSource, check_list, iter_batches, to_batch
+from mtrl.levels import ValueRange
 from mtrl.wrappers import plain_state
 
 
@@ -68,14 +69,16 @@ class MTRL(nn.Module):
         """
         pooled = self.backbone(images, modality)
         with torch.autocast(pooled.device.type, enabled=False):
-            embedding, logits = self.neck(pooled)
+            embedding, logits = self.neck(pooled.to(self.neck.norm.weight.dtype))
         return Features(pooled, embedding, logits)
 
-    def preprocess(self, images: Sequence[ImageSource] | Tensor) -> Tensor:
+    def preprocess(
+        self, images: Sequence[ImageSource] | Tensor, value_range: ValueRange | None = None
+    ) -> Tensor:
         """Pictures, or a tensor [N,3,h,w] (uint8, or floating in [0,1]) -> normalised [N,3,H,W] on the
-        model's device.
+        model's device and in the type of its weights. `value_range` as in `encode`.
         """
-        return self.normalise(to_batch(images, self.config.image_size))
+        return self.normalise(to_batch(images, self.config.image_size, value_range))
 
     def encode(
         self,
@@ -84,27 +87,34 @@ class MTRL(nn.Module):
         batch_size: int = 64,
         *,
         bf16: bool = False,
+        value_range: ValueRange | None = None,
     ) -> Tensor:
         """Pictures or paths, or a tensor [N,3,h,w] -> float32 [N,D] on the CPU, rows of unit length, in input
         order.
 
+        images: a list, or another sequence (a column of a table, say), taken by position; of paths, PIL images or
+        arrays. Images of more than 8 bits are scaled from `value_range` = (low, high), in their own units, which keeps
+        them comparable, or else each by its own values (see `mtrl.levels`).
+
         Works in evaluation mode whatever the mode of the model, and puts that back. Files are decoded batch by
         batch, so memory does not grow with their number; on a GPU while it works on the batch before. `bf16`
-        computes the backbone in bfloat16: faster, a little coarser. Raises ValueError or OSError, with its name,
+        computes the backbone in bfloat16: faster, a little coarser; a model that was made `half()`, `bfloat16()` or
+        `double()` works in its own type instead. Raises ValueError or OSError, with its name,
         for an image that cannot be read.
         """
         kind = Modality.parse(modality)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        check_list(images)
+        images = check_list(images)
         result = torch.empty(len(images), self.dim)
         start = 0
         with evaluating(self), torch.inference_mode():
             # On a CPU the network keeps all cores busy, and threads beside it cost it more than they save.
             ahead = self.mean.device.type != "cpu"
-            for batch in iter_batches(images, self.config.image_size, batch_size, ahead=ahead):
+            size = self.config.image_size
+            for batch in iter_batches(images, size, batch_size, value_range, ahead=ahead):
                 x = self.normalise(batch)
-                with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+                with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16 and x.dtype == torch.float32):
                     embedding = self(x, kind).embedding
                 result[start : start + len(batch)] = F.normalize(embedding.float()).cpu()
                 start += len(batch)
@@ -158,8 +168,14 @@ class MTRL(nn.Module):
             )
 
     def normalise(self, images: Tensor) -> Tensor:
-        """float [N,3,H,W] in [0,1], already of the model's size -> normalised, on the model's device. Not checked."""
-        return (images.to(self.mean.device) - self.mean).div_(self.std)
+        """float [N,3,H,W] in [0,1], already of the model's size -> normalised, on the model's device and in the type
+        of its weights (the arithmetic is float32). Not checked.
+        """
+        mean, std = self.mean, self.std
+        if mean.dtype in (torch.float16, torch.bfloat16):  # where they were rounded with the weights
+            mean, std = (mean.new_tensor(value, dtype=torch.float32).view(3, 1, 1) for value in
+                         (self.config.mean, self.config.std))  # fmt: skip
+        return (images.to(mean.device) - mean).div_(std).to(self.neck.norm.weight.dtype)
 
 
 @contextmanager

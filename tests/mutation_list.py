@@ -24,6 +24,7 @@ def changes(path: str, tests: tuple[str, ...], *pairs: tuple[str, str]) -> tuple
 
 LOSSES = ("tests/test_losses.py", "tests/test_properties_losses.py")
 TOTAL = ("tests/test_losses_total.py",)
+DEEP = ("tests/test_deep_images.py",)
 RANKING = ("tests/test_ranking.py", "tests/test_properties_retrieval.py")
 PROTOCOLS = ("tests/test_protocols.py", "tests/test_properties_protocols.py")
 SAMPLER = ("tests/test_sampler.py", "tests/test_properties_protocols.py")
@@ -134,6 +135,27 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('"triplet": triplet_scale}', '"triplet": 1.0}'),
         ("temperature=weights.query_temperature", "temperature=weights.temperature"),
         ("else unit_rows(features.embedding)", "else features.embedding"),
+    ),
+    *changes(
+        "mtrl/levels.py",
+        DEEP,
+        ("MARGIN * (float(high) - float(low))", "0 * (float(high) - float(low))"),
+        ("(values != NO_DATA) & (np.abs(values) < limit)", "np.isfinite(values)"),
+        ("while math.gcd(step, width) > 1:", "while False:"),
+    ),
+    *changes(
+        "mtrl/deep.py",
+        DEEP,
+        ("    values |= low\n", ""),
+        ("opacity = _opacity(values[:, :, 3], name) if", "opacity = None if"),
+    ),
+    *changes(
+        "mtrl/sequences.py",
+        ("tests/test_sequences.py",),
+        (
+            'return list(values) if hasattr(kind, "__iter__") else',
+            "return",
+        ),
     ),
     *changes(
         "mtrl/head.py",

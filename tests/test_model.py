@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import threading
@@ -320,6 +321,27 @@ def test_degenerate_images_give_finite_features(model: MTRL) -> None:
         for parameter in fresh.backbone.parameters():
             parameter.zero_()
     assert torch.isfinite(fresh.encode(images)).all()
+
+
+@pytest.mark.parametrize(
+    "name, stem", [("test_resnet", "shared"), ("test_resnet", "dual"), ("test_vit", "shared")]
+)
+def test_models_of_every_precision_encode(name: str, stem: str) -> None:
+    torch.manual_seed(0)
+    model = build(default_config(name, (64, 32), stem=stem))
+    wanted = model.encode(pictures(3), "infrared")
+    for convert, least in ((MTRL.half, 0.9999), (MTRL.bfloat16, 0.999), (MTRL.double, 0.99999)):
+        other = convert(copy.deepcopy(model))
+        for bf16 in (False, True):
+            features = other.encode(pictures(3), "infrared", bf16=bf16)
+            assert features.dtype == torch.float32
+            assert torch.allclose(features.norm(dim=1), torch.ones(3), atol=1e-5)
+            assert ((features * wanted).sum(1) > least).all()
+        assert other.preprocess(pictures(1)).dtype == next(other.parameters()).dtype
+    exact = copy.deepcopy(model).half().preprocess(pictures(2)).float()
+    assert (
+        exact - model.preprocess(pictures(2))
+    ).abs().max() < 0.002  # mean and std themselves are not rounded
 
 
 def test_bf16_is_close(model: MTRL) -> None:

@@ -15,12 +15,13 @@ from mtrl.backbone import default_config
 from mtrl.cli import Given, json_object, option
 from mtrl.config import POOLINGS, STEMS, ModelConfig
 from mtrl.data.augment import CHANNEL_MODES
+from mtrl.levels import RANGE_HELP
 from train.presets import METHODS, PRESETS, TERMS, listed, resolve
 
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 SIZES = ("tiny", "small", "large")
 COMPILE = ("auto", "on", "off")
-_OF_DATA = ("dataset", "size", "data_seed", "trial", "train_ids", "hold_out", "image_size")
+_OF_DATA = ("dataset", "size", "data_seed", "trial", "train_ids", "hold_out", "image_size", "value_range")
 FIXED = (*_OF_DATA, "seed", "identities", "instances", "batches")
 # What may differ between two commands that mean the same run: where and how fast it is computed, what is written.
 FREE = frozenset({"output", "resume", "push", "private", "device", "precision", "compile", "cache_dir", "data_root",
@@ -50,6 +51,7 @@ class TrainSettings:
     on_bad: str = option(
         "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
     )
+    value_range: tuple[float, ...] = option((), RANGE_HELP)
     output: str | None = option(None, "run folder (default: runs/DATASET-METHOD-seedN)")
     resume: bool = option(False, "continue the run in --output from its last saved state")
     push: str | None = option(None, "after training publish the model, with its test figures, as this Hub id")
@@ -165,7 +167,9 @@ class TrainSettings:
     def fixed(self) -> dict[str, Any]:
         """What must be the same when a run continues, since its batches are made of it; as JSON gives it back."""
         values = {name: getattr(self, name) for name in FIXED}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {
+            name: list(value) or None if isinstance(value, tuple) else value for name, value in values.items()
+        }
 
     def yaml(self) -> str:
         """The settings as a file for --config."""

@@ -18,6 +18,7 @@ from mtrl import load_pretrained
 from mtrl.cli import option, parse
 from mtrl.data import load_data
 from mtrl.device import pick_device
+from mtrl.levels import RANGE_HELP
 from mtrl.model import MTRL
 from mtrl.translate import load_translator
 
@@ -43,6 +44,7 @@ class InsightSettings:
     seed: int = option(0, "draws people and images, and the network before training")
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
+    value_range: tuple[float, ...] = option((), RANGE_HELP)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,6 +74,7 @@ def write_pictures(settings: InsightSettings) -> list[Path]:
         image_size=model.config.image_size,
         cache_dir=settings.cache_dir,
         parts=("test",),
+        value_range=settings.value_range or None,
     )
     if not translator.deterministic:
         translator.reseed(settings.seed)

@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 
 from mtrl import MTRL, Gallery, load_pretrained
-from mtrl.commands.options import add_model_options, add_skip_option, encode_files
+from mtrl.commands.options import add_model_options, add_skip_option, add_value_range, encode_files
 from mtrl.commands.photos import Photos, read_photos
 from mtrl.config import Modality
 from mtrl.demo.folder import remember_source
 from mtrl.files.filenames import as_text
+from mtrl.levels import ValueRange, checked_range
 from mtrl.retrieval.address import shown
+from mtrl.retrieval.checks import check_same_range
 from mtrl.retrieval.store import COLLECTION, KINDS, create_store, open_store
 from mtrl.retrieval.where import Where
 
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--delete-identity", metavar="ID", nargs="+", default=[], help="take these people out of X"
     )
     add_model_options(parser, modality="infrared")
+    add_value_range(parser, default="each image's own values; with --add, what X has")
     parser.add_argument(
         "--identities",
         choices=("none", "folder"),
@@ -104,9 +107,12 @@ def _index(args: argparse.Namespace) -> None:
     model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
     store = open_store(args.output, args.collection) if args.add else None
     try:
+        limits = checked_range(args.value_range)
         if store is not None:
             store.check_model(model)
-        entries = _encode(model, photos, args.modality, args.batch_size)
+            check_same_range(store.value_range, limits or store.value_range)
+            limits = store.value_range
+        entries = _encode(model, photos, args.modality, args.batch_size, limits)
         entries = entries.half() if args.half else entries
         if store is None:
             store = create_store(args.store, args.output, entries, args.collection)
@@ -125,14 +131,17 @@ def _index(args: argparse.Namespace) -> None:
             store.close()
 
 
-def _encode(model: MTRL, photos: Photos, modality: str, batch_size: int) -> Gallery:
+def _encode(
+    model: MTRL, photos: Photos, modality: str, batch_size: int, limits: ValueRange | None
+) -> Gallery:
     """`Gallery.build` with a progress bar."""
     return Gallery(
-        encode_files(model, photos.paths, modality, batch_size),
+        encode_files(model, photos.paths, modality, batch_size, limits),
         tuple(photos.names),
         Modality.parse(modality),
         None if photos.identities is None else tuple(photos.identities),
         None if photos.cameras is None else tuple(photos.cameras),
         model.fingerprint(),
         None if photos.times is None else tuple(photos.times),
+        limits,
     )

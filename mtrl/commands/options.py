@@ -13,6 +13,7 @@ from torch import Tensor
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.scan import PassedOver, report, scan, why_unreadable
 from mtrl.images import read_image
+from mtrl.levels import RANGE_HELP, ValueRange
 from mtrl.model import MTRL
 from mtrl.picture_file import image_suffixes
 from mtrl.progress import Progress
@@ -45,6 +46,20 @@ def add_skip_option(parser: argparse.ArgumentParser) -> None:
         "--skip-unreadable",
         action="store_true",
         help="leave out damaged images and folders that cannot be opened, and name them, instead of stopping",
+    )
+
+
+def add_value_range(
+    parser: argparse.ArgumentParser, default: str = "each image's own least and largest"
+) -> None:
+    """--value-range LOW HIGH, None where it is not given. `default` says what is done then."""
+    parser.add_argument(
+        "--value-range",
+        metavar=("LOW", "HIGH"),
+        type=float,
+        nargs=2,
+        default=None,
+        help=f"{RANGE_HELP} (default: {default})",
     )
 
 
@@ -84,14 +99,20 @@ def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Pa
     return kept, "\n".join([left_out, *lines])
 
 
-def encode_files(model: MTRL, paths: Sequence[Path], modality: str, batch_size: int) -> Tensor:
+def encode_files(
+    model: MTRL,
+    paths: Sequence[Path],
+    modality: str,
+    batch_size: int,
+    value_range: ValueRange | None = None,
+) -> Tensor:
     """`MTRL.encode` with a progress bar."""
     step = max(1, batch_size) * _BATCHES_AT_ONCE
     parts = []
     with Progress[None](total=len(paths), title="encode", unit="image") as bar:
         for start in range(0, len(paths), step):
             some = paths[start : start + step]
-            parts.append(model.encode(some, modality, batch_size))
+            parts.append(model.encode(some, modality, batch_size, value_range=value_range))
             bar.update(len(some))
     return torch.cat(parts) if parts else torch.empty(0, model.dim)
 

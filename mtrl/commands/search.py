@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from mtrl import Match, load_pretrained
-from mtrl.commands.options import add_model_options
+from mtrl.commands.options import add_model_options, add_value_range
 from mtrl.files.filenames import as_text
 from mtrl.names import printable
 from mtrl.retrieval.store import COLLECTION, open_store
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="query images")
     add_model_options(parser, modality="visible")
+    add_value_range(parser, default="the index's, for queries from cameras of the same units")
     parser.add_argument("--k", type=int, default=10, help="results per query (default: 10)")
     parser.add_argument(
         "--collection", default=COLLECTION, help=f"name within Milvus (default: {COLLECTION})"
@@ -48,7 +49,8 @@ def main(args: argparse.Namespace) -> int:
     try:
         model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
         store.check_model(model)
-        features = model.encode(args.images, args.modality, args.batch_size)
+        limits = args.value_range or store.value_range
+        features = model.encode(args.images, args.modality, args.batch_size, value_range=limits)
         answers = list(zip(args.images, store.find(features, args.k, where), strict=True))
     finally:
         store.close()

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mtrl.commands.options import add_value_range
 from mtrl.device import pick_device
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.scan import Scan, report, scan, why_unreadable
 from mtrl.images import read_image
+from mtrl.levels import ValueRange, checked_range
 from mtrl.picture_file import format_of, image_suffixes
 from mtrl.progress import Progress
 from mtrl.translate import NAMES, Translator, load_translator
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(NAMES)}, a folder or a Hub id (default: luminance)",
     )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
+    add_value_range(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="translate again what OUT has, e.g. from another translator"
     )
@@ -56,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
     for line in report(found.passed_over):
         print(line)
     todo = [pair for pair in pairs if args.overwrite or not pair[1].is_file()]
-    bad = translate_all(todo, translator, device)
+    bad = translate_all(todo, translator, device, args.value_range)
     print(
         f"{len(todo) - len(bad)} translated, {len(pairs) - len(todo)} already there: {as_text(args.target)}"
     )
@@ -70,13 +73,20 @@ def main(args: argparse.Namespace) -> int:
 
 
 def translate_all(
-    pairs: list[tuple[Path, Path]], translator: Translator, device: torch.device
+    pairs: list[tuple[Path, Path]],
+    translator: Translator,
+    device: torch.device,
+    value_range: ValueRange | None = None,
 ) -> dict[Path, str]:
-    """Translates each (input file, output file) -> {input file that cannot be read: why}. All others are done."""
+    """Translates each (input file, output file) -> {input file that cannot be read: why}. All others are done.
+
+    `value_range` scales pictures of more than 8 bits.
+    """
+    checked_range(value_range)
     bad: dict[Path, str] = {}
     for source, target in Progress(pairs, title="translate", unit="image", show=len(pairs) > 1):
         try:
-            picture = read_image(source)
+            picture = read_image(source, value_range=value_range)
         except (ValueError, OSError) as error:
             bad[source] = why_unreadable(error, str(source))
             continue

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mtrl.commands.options import add_value_range
 from mtrl.data.verify import DATASETS, verify
 
 
@@ -31,13 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="compare with the published counts; --no-counts for a part of a data set or a drawn one",
     )
+    add_value_range(parser)
     parser.add_argument("--duplicates", action="store_true", help="look for files with the same content")
 
 
 def main(args: argparse.Namespace) -> int:
     """Prints the report: 0 if there is no problem, else 2."""
     report = verify(
-        args.dataset, args.data_root, full=args.full, counts=args.counts, duplicates=args.duplicates
+        args.dataset,
+        args.data_root,
+        full=args.full,
+        counts=args.counts,
+        duplicates=args.duplicates,
+        value_range=args.value_range,
     )
     print(report.text())
     if report.problems:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.levels import ValueRange, checked_range
 
 __all__ = ["DATASETS", "ImageSet", "ReIDData", "load_data"]
 
@@ -29,6 +30,7 @@ class Request:
     train_ids: str
     on_bad: str
     labels_only: bool
+    value_range: ValueRange | None
 
 
 def _synthetic(request: Request) -> ReIDData:
@@ -80,7 +82,7 @@ def _llcm(request: Request) -> ReIDData:
 def _folder(request: Request) -> ReIDData:
     from mtrl.data.folder import load
 
-    return load(**_files(request))
+    return load(**_files(request), value_range=request.value_range)
 
 
 Loader = Callable[[Request], ReIDData]
@@ -107,6 +109,7 @@ def load_data(
     train_ids: str = "395",
     on_bad: str = "error",
     labels_only: bool = False,
+    value_range: Sequence[float] | None = None,
 ) -> ReIDData:
     """A data set by name.
 
@@ -119,6 +122,7 @@ def load_data(
     train_ids  sysu: "395" identities, or "296" with the other 99 as `validation`
     on_bad     "error" | "skip" image files that cannot be read
     labels_only  draw and open nothing: the labels stand there, pixels are zeros that take no memory
+    value_range  folder: (low, high) of images of more than 8 bits; None: each image's own values
 
     Raises ValueError for an unknown name or a data set that is not as it should be, FileNotFoundError for a
     missing folder or file.
@@ -128,7 +132,23 @@ def load_data(
     unknown = sorted(set(parts) - {"train", "test"})
     if unknown:
         raise ValueError(f'unknown part {unknown}; known are "train" and "test"')
+    limits = checked_range(value_range)
+    if limits and name != "folder":
+        raise ValueError(
+            f"a value range is for images of more than 8 bits in your own folder; {name} has none"
+        )
     request = Request(
-        root, size, seed, test_seed, image_size, cache_dir, parts, trial, train_ids, on_bad, labels_only
+        root,
+        size,
+        seed,
+        test_seed,
+        image_size,
+        cache_dir,
+        parts,
+        trial,
+        train_ids,
+        on_bad,
+        labels_only,
+        limits,
     )
     return DATASETS[name](request)

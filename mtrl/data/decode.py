@@ -29,6 +29,7 @@ from mtrl.data.imageset import ImageSet
 from mtrl.data.listing import Sample
 from mtrl.file_state import file_state
 from mtrl.files.filenames import as_text
+from mtrl.levels import ValueRange, checked_range
 
 ON_BAD = ("error", "skip")
 _READERS = 8  # files that are read at a time: a network drive answers each late, but many at once
@@ -56,16 +57,19 @@ def decode_images(
     cache_dir: str | Path | None = None,
     what: str = "images",
     labels_only: bool = False,
+    value_range: ValueRange | None = None,
 ) -> Pixels:
     """Every file of a list as RGB of `image_size` = (height, width), from the cache or decoded into it.
 
     Files that are missing or no readable image are named in `bad`, and do not stop the others.
+    `value_range` scales images of more than 8 bits, as in `read_image`.
     With `labels_only` no file is opened: the images are zeros that take no memory, and nothing is bad.
     Raises OSError when the cache cannot be written, with what to do about it, or a file changes while it is decoded.
     """
     if labels_only:
         nothing = np.broadcast_to(np.zeros((), np.uint8), (len(paths), *image_size, 3))
         return Pixels(nothing, {path: row for row, path in enumerate(paths)}, {})
+    limits = checked_range(value_range)
     contents = _read_contents([root / path for path in paths])
     unread = {path: found for path, found in zip(paths, contents, strict=True) if isinstance(found, str)}
     files = [
@@ -75,9 +79,9 @@ def decode_images(
         return Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, unread)
 
     def rows(start: int, stop: int) -> Generator[NDArray[np.uint8] | str, None, None]:
-        return _decode_all(root, files[start:stop], image_size)
+        return _decode_all(root, files[start:stop], image_size, limits)
 
-    key = _key([content for _, content in files], image_size)
+    key = _key([content for _, content in files], image_size, limits)
     store = Store(cache_root(cache_dir) / "images", key, len(files), image_size, f"decoded {what}")
     images, damaged = open_or_make(store, rows)
     good = [path for position, (path, _) in enumerate(files) if position not in damaged]
@@ -133,10 +137,11 @@ def load_images(
     on_bad: str = "error",
     what: str = "images",
     labels_only: bool = False,
+    value_range: ValueRange | None = None,
 ) -> ImageSet:
     """`decode_images` and `image_set` in one: the samples' images, memory-mapped, in the samples' order."""
     paths = [sample.path for sample in samples]
-    pixels = decode_images(root, paths, image_size, cache_dir, what, labels_only)
+    pixels = decode_images(root, paths, image_size, cache_dir, what, labels_only, value_range)
     return image_set(pixels, samples, on_bad)
 
 
@@ -182,17 +187,18 @@ def _is_still(path: Path, content: _Content) -> bool:
     return isinstance(now, _Content) and now.digest == content.digest
 
 
-def _key(contents: Sequence[_Content], size: tuple[int, int]) -> str:
-    """Names the array of these contents, decoded by this code and this version of Pillow."""
+def _key(contents: Sequence[_Content], size: tuple[int, int], limits: ValueRange | None) -> str:
+    """Names the array of these contents, decoded by this code and this version of Pillow, in this value range."""
     code = code_digest("mtrl.data.decoder")
-    digest = hashlib.sha256(f"{code} Pillow {PIL.__version__} {size[0]}x{size[1]}\n".encode())
+    how = f"{code} Pillow {PIL.__version__} {size[0]}x{size[1]} {limits}\n"
+    digest = hashlib.sha256(how.encode())
     for content in contents:
         digest.update(content.digest)
     return digest.hexdigest()[:32]
 
 
 def _decode_all(
-    root: Path, files: Sequence[tuple[str, _Content]], size: tuple[int, int]
+    root: Path, files: Sequence[tuple[str, _Content]], size: tuple[int, int], limits: ValueRange | None
 ) -> Generator[NDArray[np.uint8] | str, None, None]:
     """Images, or why there is none, in the files' order; only a few wait in memory at a time.
 
@@ -211,15 +217,17 @@ def _decode_all(
 
     with ThreadPoolExecutor(threads()) as pool:
         for name, content in files:
-            waiting.append((root / name, content, pool.submit(_try_to_decode, root / name, size)))
+            waiting.append((root / name, content, pool.submit(_try_to_decode, root / name, size, limits)))
             if len(waiting) >= 8 * threads():
                 yield next_image()
         while waiting:
             yield next_image()
 
 
-def _try_to_decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8] | str:
+def _try_to_decode(
+    path: Path, size: tuple[int, int], limits: ValueRange | None = None
+) -> NDArray[np.uint8] | str:
     try:
-        return decode(path, size)
+        return decode(path, size, limits)
     except (ValueError, OSError) as error:
         return str(error)

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mtrl.images import read_image
+from mtrl.levels import ValueRange
 
 
-def decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def decode(path: Path, size: tuple[int, int], value_range: ValueRange | None = None) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] of a file: RGB, upright, antialiased bilinear. Raises as `read_image`."""
-    image = read_image(path)
+    image = read_image(path, value_range=value_range)
     if image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(image)

@@ -19,6 +19,7 @@ from mtrl.files.scan import PassedOver, Scan, report, scan
 from mtrl.files.table import Row as Line
 from mtrl.files.table import read_table as read_lines
 from mtrl.files.table import whole_decimal
+from mtrl.levels import ValueRange
 from mtrl.names import canonical, whole_number
 from mtrl.os_errors import expanded
 
@@ -53,6 +54,7 @@ def load(
     parts: Collection[str] = ("train", "test"),
     on_bad: str = "error",
     labels_only: bool = False,
+    value_range: ValueRange | None = None,
 ) -> ReIDData:
     """The user's own data below `root`, or listed in the table `root` (CSV or Parquet).
 
@@ -60,6 +62,8 @@ def load(
     gallery image of the other modality, and none is skipped, whatever its camera. In a table, images of the split
     "test" are both. The image of a person is found among images of the same identity name.
     With `labels_only` no image is opened: pixels are zeros that take no memory.
+
+    `value_range` scales images of more than 8 bits, as in `read_image`.
 
     Raises FileNotFoundError or ValueError that says what is missing or wrong; ImportError for a Parquet table
     without a reader.
@@ -82,7 +86,9 @@ def load(
             if not samples[part]:
                 raise FileNotFoundError(f"{root} has no {what}; {LAYOUT_HELP}")
             how: dict[str, Any] = {"on_bad": on_bad, "what": what, "labels_only": labels_only}
-            images[part] = load_images(base, samples[part], image_size, cache_dir, **how)
+            images[part] = load_images(
+                base, samples[part], image_size, cache_dir, value_range=value_range, **how
+            )
     return ReIDData("folder", "regdb", images["train"], images["test"])
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from mtrl.demo import cards
 from mtrl.demo.folder import Picture
 from mtrl.demo.pictures import WORKING_PIXELS, fit, in_turn
+from mtrl.demo.service import DemoService
 from mtrl.demo.style import ADDRESS, FOLLOW, PICK, RESTORE
 from mtrl.demo.uploads import UPLOADS, place
 from mtrl.images import read_image
@@ -107,8 +108,13 @@ def ask(call: Callable[[], Answer]) -> Answer:
         raise gr.Error(str(problem), print_exception=False) from problem
 
 
-def answer_uploads(image: gr.Image, respond: Any, inputs: list[Any], output: gr.HTML) -> None:
-    """Answers a new picture at once; one that cannot be shown or read is replaced or cleared with a message."""
+def answer_uploads(
+    image: gr.Image, respond: Any, inputs: list[Any], output: gr.HTML, searched: Callable[..., DemoService]
+) -> None:
+    """Answers a new picture at once; one that cannot be shown or read is replaced or cleared with a message.
+
+    `searched` gives the service of the other inputs, since an index may have a value range for deep pictures.
+    """
 
     def arrived(path: str | None, request: gr.Request, *rest: Any) -> tuple[Any, str]:
         if path is None:
@@ -116,7 +122,7 @@ def answer_uploads(image: gr.Image, respond: Any, inputs: list[Any], output: gr.
         UPLOADS.add(request.session_hash, path)
         try:
             with in_turn(path):
-                picture = read_image(path, what="The file")
+                picture = read_image(path, "The file", searched(*rest).value_range)
         except (ValueError, OSError) as problem:
             return None, cards.error(str(problem))
         shown = publish(fit(picture, WORKING_PIXELS), image, request.session_hash)

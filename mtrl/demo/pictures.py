@@ -15,20 +15,21 @@ from PIL import Image
 from mtrl.config import Modality
 from mtrl.demo.folder import Picture
 from mtrl.images import read_image
+from mtrl.levels import ValueRange
 from mtrl.picture_file import pixels_of
 
 DISPLAY_PIXELS = 512
 WORKING_PIXELS = 1024
-LARGE = 8_000_000  # pixels; of such pictures one at a time is decoded, as each takes up to half a gigabyte
+LARGE = 8_000_000  # pixels; of such pictures one at a time is decoded, as each takes up to 2 GB
 _alone = threading.Lock()
 
 
 def read_query(
-    image: Image.Image | str | Path, what: str = "the picture"
+    image: Image.Image | str | Path, what: str = "the picture", value_range: ValueRange | None = None
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The picture, no larger than any model needs, and its own (width, height)."""
+    """The picture, no larger than any model needs, and its own (width, height). `value_range` as in `read_image`."""
     with in_turn(image):
-        picture = read_image(image, what=what)
+        picture = read_image(image, what, value_range)
         size = picture.size
         if max(size) > WORKING_PIXELS:
             picture.thumbnail((WORKING_PIXELS, WORKING_PIXELS), Image.Resampling.BOX, reducing_gap=2.0)

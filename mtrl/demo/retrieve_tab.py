@@ -47,7 +47,7 @@ def build(models: Models, galleries: Galleries, chosen: gr.State, sources: Seque
             beside = html("", clicks=True, elem_id="beside", script=DIALOG)
     search = _Search(models, galleries, image)
     inputs = [image, direction, k, rate, gallery, chosen]
-    answer_uploads(image, search.respond, inputs, answer)
+    answer_uploads(image, search.respond, inputs, answer, search.searched)
     changes = [direction.input, k.release, rate.input, gallery.input, chosen.change]
     gr.on(changes, search.respond, inputs, answer, **PRIVATE)
     for source in (picks, beside, *sources):
@@ -73,6 +73,9 @@ class _Search:
         except (ValueError, OSError) as problem:
             return cards.error(str(problem), "That gallery cannot be searched")
         return _answer(service, image, direction, int(k), rate)
+
+    def searched(self, direction: str, k: float, rate: str, gallery: str | None, source: str) -> DemoService:
+        return self._service(source, gallery)
 
     def picked(
         self,

@@ -21,6 +21,7 @@ from mtrl.evidence import evidence_maps
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.scan import PassedOver, report, why_unreadable
 from mtrl.images import read_image, to_batch
+from mtrl.levels import ValueRange
 from mtrl.model import MTRL
 from mtrl.retrieval.gallery import Gallery
 
@@ -60,6 +61,7 @@ class DemoService:
         # A query that is pixel for pixel a gallery picture is recognised, so its truth is known.
         self._known: dict[bytes, Picture] = {}
         self.pictures, self.scan = scan_gallery(self.folder, public)
+        self.value_range: ValueRange | None = None  # of deep pictures: an index has it
         self.features = self._read_index() if is_index(self.folder) else self._encode(progress)
         self._by_name = {picture.name: picture for picture in self.pictures}
         self.rows = {
@@ -84,9 +86,15 @@ class DemoService:
 
     def open(self, picture: Picture) -> Image.Image:
         """A gallery picture as the page shows and recognises it."""
-        image = read_query(picture.path, picture.name)[0]
+        image = self.read(picture.path, picture.name)[0]
         self._known[digest(image)] = picture
         return image
+
+    def read(
+        self, image: Image.Image | str | Path, what: str = "the picture"
+    ) -> tuple[Image.Image, tuple[int, int]]:
+        """A picture as this gallery's were read, no larger than any model needs, and its own (width, height)."""
+        return read_query(image, what, self.value_range)
 
     def retrieve(
         self,
@@ -165,7 +173,7 @@ class DemoService:
         name = translator or self.translator
         if name not in self.translators:
             raise ValueError(f"translator must be one of {list(self.translators)}, not {name!r}")
-        query, _ = read_query(image)
+        query, _ = self.read(image)
         known = self._known.get(digest(query))
         transition = self.transition(query, name)
         truth = read_image(known.truth, what=known.truth.name) if known and known.truth else None
@@ -178,7 +186,7 @@ class DemoService:
 
     def encode(self, image: Image.Image | str | Path, modality: str = AUTO) -> list[float]:
         """The embedding of a picture: D numbers of unit length."""
-        query, _ = read_query(image)
+        query, _ = self.read(image)
         parsed = detect_modality(query) if modality == AUTO else Modality.parse(modality)
         return self.model.encode([query], modality=parsed.name.lower())[0].tolist()
 
@@ -188,7 +196,7 @@ class DemoService:
         """The query, its own size, the gallery picture that it is, the modality it looks like, and that it has."""
         if direction != AUTO and direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {[AUTO, *DIRECTIONS]}, not {direction!r}")
-        query, size = read_query(image)
+        query, size = self.read(image)
         known = self._known.get(digest(query))
         detected = known.modality if known else detect_modality(query)
         return query, size, known, detected, detected if direction == AUTO else DIRECTIONS[direction]
@@ -232,6 +240,7 @@ class DemoService:
     def _read_index(self) -> dict[Modality, Tensor]:
         index = Gallery.load(self.folder)
         index.check_model(self.model)
+        self.value_range = index.value_range
         empty = torch.empty(0, index.features.shape[1])
         return {modality: index.features if modality is index.modality else empty for modality in Modality}
 
@@ -240,7 +249,7 @@ class DemoService:
         if modality is Modality.VISIBLE:
             return self.transition(query, self.translator)
         if best.modality is Modality.VISIBLE and best.path.is_file():
-            return self.transition(read_image(best.path, what=best.name), self.translator)
+            return self.transition(read_image(best.path, best.name, self.value_range), self.translator)
         return None
 
     @torch.inference_mode()

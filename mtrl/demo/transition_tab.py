@@ -11,7 +11,6 @@ from mtrl.demo.about import BESIDE_UPLOAD
 from mtrl.demo.bridge import measure
 from mtrl.demo.models import Models
 from mtrl.demo.parts import PRIVATE, Tab, answer_uploads, ask, html, picture_input, publish, spread
-from mtrl.demo.pictures import read_query
 from mtrl.demo.service import DemoService
 from mtrl.demo.style import FOLLOW
 from mtrl.demo.transition_view import SCRIPT, comparison
@@ -52,7 +51,7 @@ def build(models: Models, chosen: gr.State) -> Tab:
         return publish(picture, image, request.session_hash), compare(service, picture)
 
     inputs = [image, chosen]
-    answer_uploads(image, respond, inputs, answer)
+    answer_uploads(image, respond, inputs, answer, models.service)
     chosen.change(respond, inputs, answer, **PRIVATE)
     picks.click(picked, chosen, [image, answer], **PRIVATE)
     translator = gr.Radio(
@@ -67,7 +66,7 @@ def compare(service: DemoService, image: Image.Image | str | None) -> str:
     if image is None:
         return cards.empty("Choose an example or add a visible picture of a person.")
     try:
-        picture, _ = read_query(image)
+        picture, _ = service.read(image)
         results = {name: service.translate(picture, name) for name in service.translators}
         transitions = {name: result.transition for name, result in results.items()}
         bridge = measure(service, picture, transitions, results[service.translator].known)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtrl.levels import ValueRange
 from mtrl.names import check_integer
 
 Identity = str | int
@@ -29,9 +32,23 @@ def check_same_model(known: str, new: str) -> None:
         )
 
 
+def check_same_range(known: ValueRange | None, new: ValueRange | None) -> None:
+    """Raises ValueError for images that were scaled from another value range than the gallery's."""
+    if known != new:
+        gallery, images = (
+            f"from {limits[0]:g} to {limits[1]:g}" if limits else "each by its own values"
+            for limits in (known, new)
+        )
+        raise ValueError(
+            f"this gallery's deep images are scaled {gallery}, the new ones {images}; use the gallery's value range, "
+            "or build it again"
+        )
+
+
 def checked_queries(features: Tensor, dim: int, k: int) -> Tensor:
     """float32 [Q,D] of unit length. Raises ValueError for another D, values not finite, or a k below 1."""
-    queries = _floating(features[None] if features.ndim == 1 else features, "query features").float()
+    one = isinstance(features, Tensor) and features.ndim == 1
+    queries = _floating(features[None] if one else features, "query features").float()
     if not bool(torch.isfinite(queries).all()):
         raise ValueError("query features hold NaN or infinity")
     if queries.shape[1] != dim:
@@ -62,25 +79,35 @@ def unit_rows(features: Tensor) -> Tensor:
     return features
 
 
+def _name(value: Any) -> str:
+    if isinstance(value, (str, PurePath)):
+        return str(value)
+    return str(_camera(value))
+
+
 def _identity(value: Any) -> Identity:
     return value if isinstance(value, str) else _camera(value)
 
 
 def _camera(value: Any) -> int:
     """An integer of at most 64 bits, also one of NumPy or torch. Raises ValueError for anything else."""
-    if isinstance(value, (bool, str)) or not hasattr(value, "__index__"):
-        raise ValueError(f"a gallery label must be an integer (an identity may be text), not {value!r}")
-    return check_integer(int(value), "a gallery label that is a number")
+    try:
+        if not isinstance(value, (bool, np.bool_)):
+            return check_integer(operator.index(value), "a gallery label that is a number")
+    except TypeError:
+        pass
+    raise ValueError(f"a gallery label must be an integer (a name or an identity may be text), not {value!r}")
 
 
 def _time(value: Any) -> float:
     if (
         isinstance(value, (bool, str))
         or not isinstance(value, (int, float, np.number))
+        or isinstance(value, np.timedelta64)
         or not math.isfinite(value)
     ):
         raise ValueError(f"a time must be a finite number of seconds, not {value!r}")
     return float(value)
 
 
-LABEL_PARSERS: dict[str, Any] = {"names": str, "identities": _identity, "cameras": _camera, "times": _time}
+LABEL_PARSERS: dict[str, Any] = {"names": _name, "identities": _identity, "cameras": _camera, "times": _time}

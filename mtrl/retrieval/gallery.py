@@ -5,20 +5,31 @@ safetensors.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mtrl.config import Modality
 from mtrl.files.filenames import as_text
-from mtrl.images import ImageSource
-from mtrl.retrieval.checks import LABEL_PARSERS, Identity, check_same_model, checked_queries, unit_rows
+from mtrl.images import ImageSource, check_list
+from mtrl.levels import ValueRange, checked_range
+from mtrl.retrieval.checks import (
+    LABEL_PARSERS,
+    Identity,
+    check_same_model,
+    check_same_range,
+    checked_queries,
+    unit_rows,
+)
 from mtrl.retrieval.gallery_file import TABLE, read_gallery, write_gallery
 from mtrl.retrieval.nearest import nearest
 from mtrl.retrieval.where import Where
+from mtrl.sequences import by_position
 
 if TYPE_CHECKING:
     from mtrl.model import MTRL
@@ -52,7 +63,9 @@ class Gallery:
     cameras     G integers, or None
     model       fingerprint of the model that made the features ("" when unknown)
     times       G moments in seconds since 1970-01-01 UTC, or None
-    Raises ValueError for features that are not finite unit rows, or labels of another number.
+    value_range  (low, high) from which images of more than 8 bits were scaled, None: each by its own values
+    Labels may come as any sequence (a column of a table, say) and are taken by position. Raises ValueError for
+    features that are not finite unit rows, or labels of another number.
     """
 
     features: Tensor
@@ -62,14 +75,17 @@ class Gallery:
     cameras: tuple[int, ...] | None = None
     model: str = ""
     times: tuple[float, ...] | None = None
+    value_range: ValueRange | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", unit_rows(self.features))
         object.__setattr__(self, "modality", Modality.parse(self.modality))
+        object.__setattr__(self, "value_range", checked_range(self.value_range))
         for field, parse in LABEL_PARSERS.items():
             values = getattr(self, field)
             if values is None:
                 continue
+            values = by_position(values, field)
             if len(values) != len(self.features):
                 raise ValueError(f"{len(self.features)} gallery images, but {len(values)} {field}")
             object.__setattr__(self, field, tuple(map(parse, values)))
@@ -88,26 +104,26 @@ class Gallery:
         names: Sequence[str] | None = None,
         batch_size: int = 64,
         times: Sequence[float] | None = None,
+        *,
+        value_range: ValueRange | None = None,
     ) -> Gallery:
-        """A gallery of `images` (as `MTRL.encode` takes them). Names default to paths, else to row
-        numbers.
+        """A gallery of `images` (as `MTRL.encode` takes them, with `value_range`). Names default to paths, else to row
+        numbers. Images and labels are taken by position: the first label belongs to the first image.
         """
-        for what, labels in (
-            ("identities", identities),
-            ("cameras", cameras),
-            ("names", names),
-            ("times", times),
-        ):
-            if labels is not None and len(labels) != len(images):
-                raise ValueError(f"{len(images)} gallery images, but {len(labels)} {what}")
+        images = check_list(images)
+        labels: dict[str, list[Any]] = {}
+        for what, values in zip(("names", *LABELS), (names, identities, cameras, times), strict=True):
+            if values is None:
+                continue
+            labels[what] = by_position(values, what)
+            if len(labels[what]) != len(images):
+                raise ValueError(f"{len(images)} gallery images, but {len(labels[what])} {what}")
         return cls(
-            features=model.encode(images, modality, batch_size),
-            names=tuple(names) if names is not None else _default_names(images),
+            features=model.encode(images, modality, batch_size, value_range=value_range),
             modality=Modality.parse(modality),
-            identities=None if identities is None else tuple(identities),
-            cameras=None if cameras is None else tuple(cameras),
             model=model.fingerprint(),
-            times=None if times is None else tuple(times),
+            value_range=value_range,
+            **{"names": _default_names(images), **labels},  # type: ignore[arg-type]
         )
 
     def add(
@@ -119,20 +135,23 @@ class Gallery:
         names: Sequence[str] | None = None,
         batch_size: int = 64,
         times: Sequence[float] | None = None,
+        *,
+        value_range: ValueRange | None = None,
     ) -> Gallery:
-        """A new gallery with `images` behind the present ones. Raises ValueError for another model, or when only
-        one of the two has identities, cameras or times.
+        """A new gallery with `images` behind the present ones, scaled from this gallery's own value range. Raises
+        ValueError for another model or range, or when only one of the two has identities, cameras or times.
         """
         self.check_model(model)
-        return self.join(
-            Gallery.build(model, images, self.modality, identities, cameras, names, batch_size, times)
-        )
+        if value_range is not None:
+            check_same_range(self.value_range, checked_range(value_range))
+        labels = (identities, cameras, names, batch_size, times)
+        return self.join(Gallery.build(model, images, self.modality, *labels, value_range=self.value_range))
 
     def join(self, other: Gallery) -> Gallery:
         """A new gallery with the entries of `other` behind the present ones.
 
-        Raises ValueError for features of another model, length or modality, and when only one of the two has
-        identities, cameras or times.
+        Raises ValueError for features of another model, length, modality or value range, and when only one of the
+        two has identities, cameras or times.
         """
         self.check_fits(other)
         labels: dict[str, Any] = {}
@@ -145,8 +164,8 @@ class Gallery:
         return dataclasses.replace(self, features=features, names=self.names + other.names, **labels)
 
     def select(self, rows: Sequence[int]) -> Gallery:
-        """A new gallery of some rows, in the order given."""
-        rows = [int(row) for row in rows]
+        """A new gallery of some rows, in the order given. Raises ValueError for what is no row's number."""
+        rows = [_row_number(row, len(self)) for row in by_position(rows, "rows")]
         labels: dict[str, Any] = {}
         for field in ("names", *LABELS):
             values = getattr(self, field)
@@ -176,6 +195,7 @@ class Gallery:
             )
         if self.modality != other.modality:
             raise ValueError(f"the gallery is {self.modality.name.lower()}, the new images are not")
+        check_same_range(self.value_range, other.value_range)
 
     def search(self, features: Tensor, k: int = 10, where: Where | None = None) -> tuple[Tensor, Tensor]:
         """The k nearest gallery rows of each query: (cosine float32 [Q,k] falling, row int64 [Q,k]).
@@ -222,7 +242,7 @@ class Gallery:
         """Writes `gallery.json` and a features file into `folder`. A save that is cut off leaves the old gallery
         whole. Raises OSError when the folder cannot be written.
         """
-        labels = {field: getattr(self, field) for field in ("model", "names", *LABELS)}
+        labels = {field: getattr(self, field) for field in ("model", "names", *LABELS, "value_range")}
         write_gallery(Path(folder), self.features, labels | {"modality": self.modality.name.lower()})
 
     @classmethod
@@ -241,9 +261,19 @@ class Gallery:
                 table.get("cameras"),
                 table["model"],
                 table.get("times"),
+                table.get("value_range"),
             )
         except ValueError as error:
             raise ValueError(f"{Path(folder) / TABLE}: {error}") from error
+
+
+def _row_number(row: Any, count: int) -> int:
+    if isinstance(row, (bool, np.bool_)) or not hasattr(row, "__index__"):
+        raise ValueError(f"a row is an integer, not {row!r}; choose by a mask with numpy.flatnonzero(mask)")
+    number = operator.index(row)
+    if not -count <= number < count:
+        raise ValueError(f"row {number} is not among {count} gallery images")
+    return number
 
 
 def _default_names(images: Sequence[ImageSource] | Tensor) -> tuple[str, ...]:

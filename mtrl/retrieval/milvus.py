@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mtrl.config import Modality
+from mtrl.levels import checked_range
 from mtrl.retrieval.address import TOKEN, is_address, redacted, shown
-from mtrl.retrieval.checks import check_same_model, checked_queries
+from mtrl.retrieval.checks import check_same_model, check_same_range, checked_queries
 from mtrl.retrieval.gallery import Gallery, Match
 from mtrl.retrieval.milvus_collection import (
     described,
@@ -68,6 +69,7 @@ class MilvusStore:
                 self.model = str(record["model"])
                 self.modality = Modality.parse(str(record["modality"]))
                 self.dim = int(record["dim"])
+                self.value_range = checked_range(record.get("value_range"))
                 if is_address(target):
                     self._client.load_collection(collection)
                 else:
@@ -129,11 +131,11 @@ class MilvusStore:
         check_same_model(self.model, entries.model)
         if entries.features.shape[1] != self.dim:
             raise ValueError(
-                f"the new features have {entries.features.shape[1]} dimensions, the database's {self.dim}; "
-                "both must come from the same model"
+                f"the new features have {entries.features.shape[1]} dimensions, not {self.dim}: of another model"
             )
         if entries.modality != self.modality:
             raise ValueError(f"the database is {self.modality.name.lower()}, the new images are not")
+        check_same_range(self.value_range, entries.value_range)
         if not self._bare and None in (entries.identities, entries.cameras, entries.times):
             raise ValueError(
                 f"the server at {shown(self.target)} is older than Milvus 2.5 and keeps no entry without identity, "

@@ -22,6 +22,7 @@ def make_collection(client: Any, collection: str, entries: Gallery, embedded: bo
         "model": entries.model,
         "modality": entries.modality.name.lower(),
         "dim": entries.features.shape[1],
+        "value_range": entries.value_range,
     }
     # Servers keep a description; the embedded engine keeps properties only.
     schema = client.create_schema(

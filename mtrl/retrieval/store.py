@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from mtrl.data.lock import only_one
+from mtrl.levels import ValueRange
 from mtrl.names import canonical
 from mtrl.retrieval.gallery import Gallery, Match
 from mtrl.retrieval.gallery_file import TABLE, table_state
@@ -31,6 +32,11 @@ WAITING = "another process is changing this gallery; waiting for it"
 class Store(Protocol):
     """What every kind can do. Entries go in as a `Gallery`; their names are keys."""
 
+    @property
+    def value_range(self) -> ValueRange | None:
+        """(low, high) from which the entries' deep images were scaled; see `Gallery`."""
+        ...
+
     def __len__(self) -> int:
         """Number of entries."""
         ...
@@ -42,7 +48,7 @@ class Store(Protocol):
     def put(self, entries: Gallery) -> None:
         """Adds entries for good; those of a name that is there already are replaced.
 
-        Raises ValueError for features of another model, length or modality, and for names that repeat.
+        Raises ValueError for features of another model, length, modality or value range, and for names that repeat.
         """
         ...
 
@@ -79,6 +85,10 @@ class ExactStore:
             entries.save(folder)
             (Path(folder) / CELLS).unlink(missing_ok=True)
         return cls(folder)
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        return self.gallery.value_range
 
     def __len__(self) -> int:
         return len(self.gallery)

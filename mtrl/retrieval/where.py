@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.names import canonical, check_integer
+from mtrl.names import canonical
+from mtrl.retrieval.checks import LABEL_PARSERS
+from mtrl.sequences import by_position
 
 if TYPE_CHECKING:
     from mtrl.retrieval.gallery import Gallery
@@ -35,13 +37,9 @@ class Where:
     before: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(str(name) for name in self.names))
-        object.__setattr__(self, "identities", tuple(str(identity) for identity in self.identities))
-        for camera in self.cameras:
-            if isinstance(camera, bool) or not hasattr(camera, "__index__"):
-                raise ValueError(f"a camera is an integer, not {camera!r}")
-            check_integer(int(camera), "a camera")
-        object.__setattr__(self, "cameras", tuple(int(camera) for camera in self.cameras))
+        for field in ("names", "identities", "cameras"):
+            values = map(LABEL_PARSERS[field], by_position(getattr(self, field), field))
+            object.__setattr__(self, field, tuple(values if field == "cameras" else map(str, values)))
         for name in ("after", "before"):
             value = getattr(self, name)
             if value is not None:

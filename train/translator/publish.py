@@ -59,6 +59,7 @@ def evaluation(settings: TranslatorSettings) -> TranslatorEvalSettings:
         image_size=settings.image_size,
         hold_out=max(1, settings.hold_out),
         cache_dir=settings.cache_dir,
+        value_range=settings.value_range,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mtrl import cli
 from mtrl.cli import option
+from mtrl.levels import RANGE_HELP
 from mtrl.translate.learned import LearnedConfig
 from train.presets import resolve
 from train.settings import DATASETS, SIZES, TrainSettings
@@ -23,6 +24,7 @@ DATA_FIELDS = (
     "trial",
     "train_ids",
     "on_bad",
+    "value_range",
     "image_size",
 )
 
@@ -47,6 +49,7 @@ class TranslatorSettings:
     on_bad: str = option(
         "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
     )
+    value_range: tuple[float, ...] = option((), RANGE_HELP)
     output: str | None = option(None, "run folder (default: runs/translator-DATASET-seedN)")
     resume: bool = option(False, "continue the run in --output from its last saved state")
     seed: int = option(0, "seed of weights, sampling and augmentation")
@@ -132,12 +135,15 @@ class TranslatorSettings:
             "trial",
             "train_ids",
             "image_size",
+            "value_range",
             "paired",
             "hold_out",
             "seed",
         )
         values = {name: getattr(self, name) for name in (*names, "batch_size", "batches")}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {
+            name: list(value) or None if isinstance(value, tuple) else value for name, value in values.items()
+        }
 
     def data(self) -> TrainSettings:
         """The same data as settings of `train.data.load`."""

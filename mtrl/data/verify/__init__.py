@@ -11,6 +11,7 @@ from mtrl.data.listing import Sample, nested_root
 from mtrl.data.verify import check_folder, check_llcm, check_regdb, check_sysu
 from mtrl.data.verify.files import check_duplicates, check_images
 from mtrl.data.verify.report import Finding, Report
+from mtrl.levels import ValueRange, checked_range
 from mtrl.os_errors import expanded
 
 __all__ = ["DATASETS", "Finding", "Report", "verify"]
@@ -25,13 +26,20 @@ DATASETS = (*CHECKS, "folder")
 
 
 def verify(
-    dataset: str, root: str | Path, *, full: bool = False, counts: bool = True, duplicates: bool = False
+    dataset: str,
+    root: str | Path,
+    *,
+    full: bool = False,
+    counts: bool = True,
+    duplicates: bool = False,
+    value_range: ValueRange | None = None,
 ) -> Report:
     """Looks at everything and returns what was found; nothing is changed.
 
     full        decode every image, not only read heads and ends
     counts      compare with the published counts
     duplicates  look for files with the same content
+    value_range  (low, high) for images of more than 8 bits: decodes every image and notes those that lie outside
 
     Raises ValueError for an unknown data set, FileNotFoundError for a root that does not exist.
     """
@@ -59,7 +67,7 @@ def verify(
     for message in dict.fromkeys(str(warning.message) for warning in raised):
         report.note(message)
     paths = [sample.path for sample in samples]
-    check_images(base, paths, report, full)
+    check_images(base, paths, report, full, checked_range(value_range))
     if duplicates:
         check_duplicates(base, paths, report)
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from mtrl.data.verify.report import Report, some
 from mtrl.files.filenames import as_text
 from mtrl.files.scan import PassedOver
 from mtrl.images import read_image, upright_size
+from mtrl.levels import OutsideRange, ValueRange
 from mtrl.picture_file import opened
 from mtrl.progress import Progress
 
@@ -23,18 +25,26 @@ _PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _TAIL = 64
 
 
-def check_images(root: Path, paths: Iterable[str], report: Report, full: bool) -> None:
+def check_images(
+    root: Path, paths: Iterable[str], report: Report, full: bool, value_range: ValueRange | None = None
+) -> None:
     """Opens every image as the loaders do. Without `full` files are not decoded, except doubtful ones and formats
-    other than JPEG, PNG and BMP.
+    other than JPEG, PNG and BMP. With a `value_range` every one is decoded.
 
-    Pictures that the loaders refuse are problems; tiny ones, and ones wider than high, are notes.
+    Pictures that the loaders refuse are problems; tiny ones, ones wider than high, and ones outside the range are
+    notes.
     """
+    full = full or value_range is not None
     wanted = sorted(set(paths))
     bad: list[str] = []
     tiny: list[str] = []
     wide: list[str] = []
-    with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
-        results = pool.map(lambda path: _measure(root / path, full), wanted, chunksize=1)
+    with (
+        warnings.catch_warnings(record=True) as raised,
+        ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool,
+    ):
+        warnings.simplefilter("always", OutsideRange)
+        results = pool.map(lambda path: _measure(root / path, full, value_range), wanted, chunksize=1)
         bar = Progress(results, total=len(wanted), title="check images", unit="image")
         for path, size in zip(wanted, bar, strict=True):
             if isinstance(size, str):
@@ -57,6 +67,9 @@ def check_images(root: Path, paths: Iterable[str], report: Report, full: bool) -
             f"{len(wide)} images are wider than high: {some(wide)}",
             "a few are normal for people who sit or bow; many mean that images were turned or are not cropped",
         )
+    outside = sorted(str(warning.message) for warning in raised if warning.category is OutsideRange)
+    if outside:
+        report.note(f"{len(outside)} images are one flat level: {some(outside, 2)}")
     if not full and wanted:
         report.note("images were opened but not decoded", "--full decodes every one of them")
 
@@ -110,11 +123,11 @@ def note_one_modality(samples: Sequence[Sample], what: str, report: Report) -> N
             )
 
 
-def _measure(path: Path, full: bool) -> tuple[int, int] | str:
+def _measure(path: Path, full: bool, value_range: ValueRange | None = None) -> tuple[int, int] | str:
     """(width, height) of the upright picture as the loaders read it, or why they cannot."""
     try:
         size = None if full else _size_from_head(path)
-        return read_image(path).size if size is None else size
+        return read_image(path, value_range=value_range).size if size is None else size
     except (ValueError, OSError) as error:
         return str(error)
 
