@@ -34,7 +34,7 @@ def main() -> int:
 
     return serve(
         arguments.checkpoint,
-        [arguments.gallery] if isinstance(arguments.gallery, str) else arguments.gallery,
+        arguments.gallery,
         arguments.host,
         arguments.port,
         arguments.share,

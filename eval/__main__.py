@@ -7,15 +7,17 @@ import dataclasses
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.features import FEATURES, Extraction
-from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting
+from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting, make_trials
 from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
 from eval.score import DISTANCES
 from mtrl.cli import option, parse, run
-from mtrl.data.imageset import ImageSet
+from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.data.matfiles import read_permutations
 from mtrl.device import pick_device
 from mtrl.retrieval.ranking import CMC_LEVELS
 from mtrl.retrieval.rerank import VARIANTS
@@ -168,7 +170,8 @@ def _evaluate_split(
     if source and settings.dataset == "regdb":
         source = source.replace("{trial}", str(split))
     model = load_pretrained(source, device=pick_device(settings.device))
-    data = load_data(
+    read = partial(
+        load_data,
         settings.dataset,
         settings.data_root,
         size=settings.size,
@@ -179,6 +182,10 @@ def _evaluate_split(
         trial=split,
         on_bad=settings.on_bad,
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # reading in earnest says the same
+        _check_labels(read(labels_only=True), settings, permutations)
+    data = read()
     evaluations = evaluate_settings(
         model,
         data.test,
@@ -191,11 +198,16 @@ def _evaluate_split(
     return evaluations, data.test
 
 
+def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:
+    """Raises ValueError for labels that cannot be evaluated as the settings say, before an image is decoded."""
+    test = data.test
+    for setting in settings.protocol_settings(data.protocol):
+        make_trials(test.identities, test.cameras, test.modalities, setting, permutations, test.subsets)
+
+
 def _permutations(settings: EvalSettings) -> Permutations | None:
     if settings.gallery != "official":
         return None
-    from eval.matfiles import read_permutations
-
     folder = Path(settings.splits) if settings.splits else Path(settings.data_root or ".") / "exp"
     path = folder / "rand_perm_cam.mat"
     if not path.is_file():

@@ -8,13 +8,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from mtrl.code_digest import code_digest
 from mtrl.data.imageset import ImageSet
 from mtrl.model import MTRL, evaluating
+from mtrl.progress import Progress
+from mtrl.wrappers import plain_state
 from mtrl.writing import write_atomically
 
 FEATURES = ("after", "before")
@@ -29,8 +32,8 @@ class Extraction:
     flip        average the features of each image and of its mirror image
     batch_size  images per forward pass
     bf16        bfloat16 autocast: faster, a little coarser
-    cache       folder for finished features, or None
-    progress    show a progress bar on stderr (never when that is not a terminal)
+    cache       folder for finished features, or None; a subclass of MTRL is always run, its code is not known
+    progress    show progress on stderr
     """
 
     feature: str = "after"
@@ -56,13 +59,11 @@ def extract(
     feature is not finite.
     """
     how = how or Extraction()
-    path = _cache_path(model, images, rows, how) if how.cache else None
+    path = _cache_path(model, images, rows, how) if how.cache and type(model) is MTRL else None
     if path is not None and (cached := _read_cache(path, (len(rows), model.dim))) is not None:
         return cached
     result = np.empty((len(rows), model.dim), dtype=np.float32)
-    bar = tqdm(
-        total=len(rows), unit="img", desc="encode", leave=False, disable=None if how.progress else True
-    )
+    bar = Progress[None](total=len(rows), title="encode", unit="image", show=how.progress, keep=False)
     with evaluating(model), torch.inference_mode(), bar:
         for start in range(0, len(rows), how.batch_size):
             part = rows[start : start + how.batch_size]
@@ -88,10 +89,13 @@ def _forward(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Extrac
 
 
 def _cache_path(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Extraction) -> Path:
-    """A file name that changes with the weights, the pixels, their order and the kind of feature."""
+    """A file name that changes with the model, the pixels, their order, the kind of feature, code and libraries."""
+    code = code_digest("eval.features", "mtrl.model")
+    made_by = [code, torch.__version__, timm.__version__, model.mean.device.type]
     digest = hashlib.sha256()
-    digest.update(json.dumps([model.config.to_dict(), how.feature, how.flip, how.bf16], default=str).encode())
-    for name, value in model.state_dict().items():
+    asked = [model.config.to_dict(), how.feature, how.flip, how.bf16]
+    digest.update(json.dumps([asked, made_by], default=str).encode())
+    for name, value in plain_state(model).items():
         digest.update(f"{name} {value.dtype} {list(value.shape)};".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     digest.update(f"{images.images.shape[1:]} {len(rows)};".encode())
@@ -104,21 +108,23 @@ def _cache_path(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Ext
 
 def _read_cache(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     """The stored features, or None when there are none or they are damaged (then they are made again)."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        return None
     try:
-        features = load_file(path)["features"]
-    except (SafetensorError, KeyError, OSError):
+        with safe_open(path, "np") as file:
+            features, checksum = file.get_tensor("features"), (file.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError):
         return None
-    usable = features.shape == shape and features.dtype == np.float32 and bool(np.isfinite(features).all())
-    return features if usable else None
+    usable = features.shape == shape and features.dtype == np.float32
+    return features if usable and checksum == _checksum(features) else None
 
 
 def _write_cache(path: Path, features: NDArray[np.float32]) -> None:
     from safetensors.numpy import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, save({"features": features}))
+    write_atomically(path, save({"features": features}, {"sha256": _checksum(features)}))
+
+
+def _checksum(features: NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(features).data).hexdigest()

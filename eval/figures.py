@@ -13,6 +13,7 @@ from eval.evaluate import Evaluation
 from eval.score import distance_matrix
 from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
+from mtrl.names import short
 from mtrl.retrieval.ranking import query_blocks, skipped
 
 RIGHT, WRONG, INK, MUTED = "#1a7f37", "#c62828", "#1f2328", "#6e7781"
@@ -102,11 +103,12 @@ def draw_strips(evaluation: Evaluation, images: ImageSet, seed: int = 0) -> Any:
         distances = distance_matrix(*features, evaluation.report.distance)[0]
         right, drop = (rows[0] for rows in answers(slice(query, query + 1)))
         order = [row for row in np.argsort(distances, kind="stable") if not drop[row]]
-        caption = f"id {query_ids[query]}, cam {cameras[0][query]}"
+        camera = images.camera_name(cameras[0][query])
+        caption = _id(images, query_ids[query]) + (f", cam {short(camera)}" if camera else "")
         _picture(line[0], images, bank.rows[trial.query[query]], caption, INK)
         for rank, (axes, row) in enumerate(zip(line[2:], order, strict=False), 1):
             good = bool(right[row])
-            mark = f"{rank} {'✓' if good else '✗'}  id {gallery_ids[row]}"
+            mark = f"{rank} {'✓' if good else '✗'}  {_id(images, gallery_ids[row])}"
             _picture(axes, images, bank.rows[trial.gallery[row]], mark, RIGHT if good else WRONG)
     return figure
 
@@ -152,7 +154,11 @@ def _picture(axes: Any, images: ImageSet, row: int, caption: str, color: str) ->
     height, width = picture.shape[:2]
     frame = Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor=color, linewidth=3, clip_on=False)
     axes.add_patch(frame)
-    axes.set_title(caption, fontsize=7.5, color=color, pad=3)
+    axes.set_title(caption, fontsize=7.5, color=color, pad=3, parse_math=False)  # a name may hold a $
+
+
+def _id(images: ImageSet, identity: int) -> str:
+    return f"id {short(images.identity_name(identity))}"
 
 
 def _what(evaluation: Evaluation) -> str:

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from eval.evaluate import score_bank
-from eval.matfiles import read_features, read_permutations, read_test_ids
+from eval.matfiles import read_features
 from eval.protocols import INDOOR_CAMERAS, MODES, Setting, make_trials
 from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
 from eval.score import DISTANCES, Bank
 from mtrl.cli import option, parse
 from mtrl.config import Modality
+from mtrl.data.matfiles import read_permutations, read_test_ids
 from mtrl.retrieval.rerank import VARIANTS
 
 FORMS = (

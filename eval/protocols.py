@@ -121,7 +121,7 @@ def make_trials(
 ) -> list[Trial]:
     """The trials of a test set whose labels are arrays [N], or other sequences of integers, taken by position.
 
-    permutations  needed for the official gallery (see `eval.matfiles.read_permutations`)
+    permutations  needed for the official gallery (see `mtrl.data.matfiles.read_permutations`)
     subsets       1: the image is never in the gallery, 2: never a query, 0 or None: it may be either
     Raises ValueError when either side would be empty or does not fit the permutations.
     """

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +174,8 @@ def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor]
     """((visible, infrared) uint8 [N,3,H,W] to train the classifier on, what is translated)."""
     height, width = settings.image_size
     held_out = settings.part == "held-out"
-    data = load_data(
+    read = partial(
+        load_data,
         settings.dataset,
         settings.data_root,
         size=settings.size,
@@ -182,9 +185,12 @@ def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor]
         cache_dir=settings.cache_dir,
         parts=("train",) if held_out else ("train", "test"),
     )
-    people = np.unique(data.train.identities)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # reading in earnest says the same
+        people = np.unique(read(labels_only=True).train.identities)
     if settings.hold_out >= len(people):
         raise ValueError(f"cannot hold out {settings.hold_out} of {len(people)} training identities")
+    data = read()
     kept = np.isin(data.train.identities, people[: len(people) - settings.hold_out])
     known = tuple(
         _pixels(data.train, np.flatnonzero(kept & (data.train.modalities == int(m))), len(kept))

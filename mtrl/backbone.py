@@ -13,7 +13,7 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from mtrl.config import Modality, ModelConfig
-from mtrl.head import pool
+from mtrl.head import pool, suitable_pooling
 
 # Modules of timm's families that see the image first, in the order in which `forward_features` runs them.
 _STEMS = (("conv1", "bn1", "act1", "maxpool"), ("conv_stem", "bn1"), ("patch_embed",), ("stem",))
@@ -46,7 +46,6 @@ class Backbone(nn.Module):
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
         super().__init__()
         self.name = config.backbone
-        self.pooling = config.pooling
         self.body = _create(config, pretrained)
         self.dim = int(self.body.num_features)
         for name in _HEADS:
@@ -54,6 +53,7 @@ class Backbone(nn.Module):
                 setattr(self.body, name, nn.Identity())
         if config.last_stride == 1 and isinstance(self.body, ResNet):
             keep_last_stage_resolution(self.body)
+        self.pooling = config.pooling if config.pooling != "auto" else self._suitable(config.image_size)
         self.stems: nn.ModuleList | None = None
         if config.stem == "dual":
             stem = _take_stem(self.body, config.backbone)
@@ -62,20 +62,53 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Tensor:
         """images [B,3,H,W], modality [B] integers or one for all (only read by a dual stem) -> [B,D]."""
         x = images if self.stems is None else self._modality_stem(images, modality)
-        x = self.body.forward_features(x)
-        channels_last = getattr(self.body, "output_fmt", None) == "NHWC"
-        class_token = getattr(self.body, "cls_token", None) is not None
-        prefix = int(getattr(self.body, "num_prefix_tokens", class_token))
-        axis = 1 if x.ndim == 4 and not channels_last else -1
-        if x.ndim not in (3, 4) or x.shape[axis] != self.dim:
-            raise ValueError(
-                f"a {type(self.body).__name__} gives features {list(x.shape)}; "
-                f"expected a map or tokens with {self.dim} channels, so choose another backbone"
-            )
+        x = self._checked(self.body.forward_features(x))
+        prefix = int(getattr(self.body, "num_prefix_tokens", self._class_token))
         with torch.autocast(x.device.type, enabled=False):
             return pool(
-                x, self.pooling, channels_last=channels_last, prefix_tokens=prefix, class_token=class_token
+                x,
+                self.pooling,
+                channels_last=self._channels_last,
+                prefix_tokens=prefix,
+                class_token=self._class_token,
             )
+
+    @property
+    def _channels_last(self) -> bool:
+        return getattr(self.body, "output_fmt", None) == "NHWC"
+
+    @property
+    def _class_token(self) -> bool:
+        return getattr(self.body, "cls_token", None) is not None
+
+    def _checked(self, x: Any) -> Tensor:
+        """The features of timm's model, if they are a map or tokens of its number of channels."""
+        axis = 1 if getattr(x, "ndim", 0) == 4 and not self._channels_last else -1
+        if not isinstance(x, Tensor) or x.ndim not in (3, 4) or x.shape[axis] != self.dim:
+            raise ValueError(
+                f"a {type(self.body).__name__} gives features {list(getattr(x, 'shape', []))}; "
+                f"expected a map or tokens with {self.dim} channels, so choose another backbone"
+            )
+        return x
+
+    def _suitable(self, size: tuple[int, int]) -> str:
+        """What pooling "auto" stands for: two images of noise show whether features are signed."""
+        if next(self.body.parameters()).is_meta:
+            return "auto"  # a model without weights has no features; `pool` refuses it
+        noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")
+        noise = noise.to(next(self.body.parameters()))
+        training = self.body.training
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                x = self._checked(self.body.eval().forward_features(noise))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.name} cannot work on images of {size[0]} x {size[1]}: {error}; choose another size"
+            ) from error
+        finally:
+            self.body.train(training)
+        timm_pool = getattr(self.body, "global_pool", "")
+        return suitable_pooling(x, class_token=self._class_token, timm_pool=str(timm_pool))
 
     def _modality_stem(self, images: Tensor, modality: Tensor | Modality | None) -> Tensor:
         if modality is None:
@@ -100,13 +133,10 @@ class Backbone(nn.Module):
 def default_config(backbone: str, image_size: tuple[int, int] = (288, 144), **options: Any) -> ModelConfig:
     """A `ModelConfig` with the mean and std that timm's weights of this backbone were trained with.
 
-    A backbone with tokens gets pooling "token". `options` are further fields of `ModelConfig`. Offline.
-    Raises ValueError for a name that timm does not know.
+    `options` are further fields of `ModelConfig`. Offline. Raises ValueError for a name that timm does not know.
     """
     cfg = _timm_config(backbone)
     values: dict[str, Any] = {"mean": tuple(cfg.mean), "std": tuple(cfg.std)}
-    if str(cfg.first_conv or "").startswith("patch_embed") and not backbone.startswith(("swin", "convnext")):
-        values["pooling"] = "token"
     return dataclasses.replace(ModelConfig(backbone, image_size), **{**values, **options})
 
 

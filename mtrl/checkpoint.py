@@ -7,6 +7,7 @@ pair of files that do not belong together, is refused.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from mtrl.allowance import Allowance
-from mtrl.config import ModelConfig
+from mtrl.config import POOLINGS, ModelConfig
+from mtrl.device import pick_device
 from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS, advice_on_copy, download
+from mtrl.os_errors import expanded
+from mtrl.tensor_file import tensor_bytes
 from mtrl.untrusted import (
     FLOATS,
     check_finite,
@@ -30,6 +33,7 @@ from mtrl.untrusted import (
     parse_object,
     read_limited,
 )
+from mtrl.wrappers import plain_names, plain_state
 from mtrl.writing import make_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ SHIPPED = Path(__file__).parent / "assets" / "model"
 _MAX_ARGUMENT = 8192
 _MAX_BLOCKS = 256
 _COUNTS = ("I64",)
+_KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 CLASSIFIER = "neck.classifier.weight"
 
 
@@ -54,20 +59,19 @@ def load_pretrained(
 
     source    None: the checkpoint shipped in the package; a folder; or a Hugging Face Hub id "user/repo",
               of which only `config.json` and `model.safetensors` are fetched (and kept in the Hub's cache)
+    device    "cpu", "cuda", "cuda:1", "mps", ..., or "auto": a GPU where there is one
     revision  branch, tag or commit on the Hub;  token: for private repositories (default: the one logged in)
     An existing folder always wins over a Hub id. Raises FileNotFoundError for a checkpoint that is not there,
     ValueError for one that is damaged or a device that cannot be used, OSError when the Hub cannot be
     reached.
     """
+    chosen = pick_device(device)
     folder = find_checkpoint(source, revision=revision, token=token)
     try:
         model = read_checkpoint(folder)
     except ValueError as error:
         raise ValueError(f"{error}{advice_on_copy(folder)}") from error
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return model.to(chosen)
 
 
 def find_checkpoint(
@@ -81,7 +85,7 @@ def find_checkpoint(
                 "and give its folder"
             )
         return SHIPPED
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     if folder.is_dir():
         if revision is not None:
             raise ValueError(f"{source} is a folder; a revision belongs to a Hub id")
@@ -104,27 +108,28 @@ def save_checkpoint(
     atomically.
 
     The classifier of the training identities is dropped unless asked for. dtype "float16" or "bfloat16"
-    stores matrices in half the space; they become float32 again when loaded. Raises ValueError for values
-    that are not finite (or overflow float16), OSError when the folder cannot be written.
+    stores matrices in half the space; they become float32 again when loaded. Weights of compiled or parallel
+    parts are stored under their plain names. Raises ValueError for values that are not finite (or overflow
+    float16) and for a changed network, which could not be loaded; OSError when the folder cannot be written.
     """
     folder = Path(folder)
     keep = include_classifier and model.config.num_identities > 0
     tensors = {
         name: stored(name, value, parse_dtype(dtype))
-        for name, value in model.state_dict().items()
+        for name, value in plain_state(model).items()
         if keep or name != CLASSIFIER
     }
-    config = {**model.config.to_dict(), "num_identities": model.config.num_identities if keep else 0}
-    text = json.dumps(
-        {"format": FORMAT, **config, "sha256": tensor_digest(tensors)}, indent=1, allow_nan=False
-    )
+    config = dataclasses.replace(model.config, num_identities=model.config.num_identities if keep else 0)
+    _check_loads(tensors, config)
+    values = {"format": FORMAT, **config.to_dict(), "sha256": tensor_digest(tensors)}
+    text = json.dumps(values, indent=1, allow_nan=False)
     write_files(folder, tensors, text, card)
 
 
 def write_files(folder: Path, tensors: Mapping[str, Tensor], text: str, card: str | None) -> None:
     """Weights, card and, last, the config: `text`, which the weights' header repeats. Each file whole or not at all."""
     make_folder(folder)
-    write_atomically(folder / WEIGHTS, save(dict(tensors), metadata={"format": "pt", "mtrl": text}))
+    write_atomically(folder / WEIGHTS, tensor_bytes(tensors, {"format": "pt", "mtrl": text}))
     if card is not None:
         write_atomically(folder / CARD, card.encode())
     write_atomically(folder / CONFIG, (text + "\n").encode())
@@ -145,8 +150,8 @@ def read_checkpoint(folder: str | Path) -> MTRL:
     path = inside(folder / WEIGHTS)
     with open_tensors(path) as file:
         digest = _check_record(file.metadata() or {}, config, path)
-        _check_tensors(outline(file), config, path)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        names = _check_tensors(outline(file), config, path)
+        tensors = {name: file.get_tensor(name) for name in names}
     if tensor_digest(tensors) != digest:
         raise ValueError(damaged(path, "its checksum differs"))
     check_finite(tensors, path)
@@ -154,7 +159,7 @@ def read_checkpoint(folder: str | Path) -> MTRL:
     with torch.random.fork_rng(devices=[]):
         model = MTRL(config)
     model.load_state_dict(
-        {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}, strict=True
+        {names[n]: v.float() if v.is_floating_point() else v for n, v in tensors.items()}, strict=True
     )
     return model.eval()
 
@@ -197,8 +202,11 @@ def _parse_config(text: str, where: str) -> tuple[ModelConfig, str]:
     checksum = values.pop("sha256", None)
     if not isinstance(checksum, str):
         raise ValueError(f"{where} lacks the checksum sha256")
+    values.setdefault("pooling", "gem")
     try:
         config = ModelConfig.from_dict(values)
+        if config.pooling == "auto":
+            raise ValueError(f'a saved model names its pooling: one of {POOLINGS[1:]}, not "auto"')
         _check_arguments(config.backbone_args, depth=0)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
@@ -231,19 +239,40 @@ def _check_record(metadata: Mapping[str, str], config: ModelConfig, path: Path) 
     return checksum
 
 
-def _check_tensors(found: Mapping[str, tuple[str, tuple[int, ...]]], config: ModelConfig, path: Path) -> None:
-    """Compares the file's header, as `outline` gives it, with the model's tensors before either takes memory."""
+def _check_loads(tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
+    """Raises ValueError for weights that `read_checkpoint` would not read."""
+    found = {n: (_KINDS.get(v.dtype, str(v.dtype)), tuple(v.shape)) for n, v in tensors.items()}
+    try:
+        if config.pooling == "auto":
+            raise ValueError("its pooling was left open")
+        _check_tensors(found, config, Path(WEIGHTS))
+    except ValueError as error:
+        raise ValueError(
+            f"this network is not the one that its config describes, so it could not be loaded again ({error}); "
+            "save its state_dict yourself, or undo what was changed in it"
+        ) from error
+
+
+def _check_tensors(
+    found: Mapping[str, tuple[str, tuple[int, ...]]], config: ModelConfig, path: Path
+) -> dict[str, str]:
+    """Compares the file's header, as `outline` gives it, with the model's tensors before either takes memory.
+
+    Returns the model's name of each tensor in the file.
+    """
     try:
         expected = _expected_tensors(config, {name: shape for name, (_, shape) in found.items()})
     except ValueError as error:
         raise ValueError(f"{path.with_name(CONFIG)}: {error}") from error
-    for word, names in (
+    names = plain_names(found, expected)
+    found = {names[name]: about for name, about in found.items()}
+    for word, wrong in (
         ("lacks", expected.keys() - found.keys()),
         ("has unknown", found.keys() - expected.keys()),
     ):
-        if names:
+        if wrong:
             raise ValueError(
-                f"{path} {word} {len(names)} tensors, first {min(names)}; it is not this model's file"
+                f"{path} {word} {len(wrong)} tensors, first {min(wrong)}; it is not this model's file"
             )
     for name, value in expected.items():
         kind, shape = found[name]
@@ -251,6 +280,7 @@ def _check_tensors(found: Mapping[str, tuple[str, tuple[int, ...]]], config: Mod
             raise ValueError(f"{path}: {name} is {list(shape)}, but {CONFIG} describes {list(value.shape)}")
         if kind not in (FLOATS if value.is_floating_point() else _COUNTS):
             raise ValueError(f"{path}: {name} is of type {kind}, in which no such tensor is stored")
+    return names
 
 
 def _expected_tensors(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:

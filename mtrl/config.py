@@ -9,7 +9,7 @@ from typing import Any
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 STEMS = ("shared", "dual")
-POOLINGS = ("gem", "avg", "token")
+POOLINGS = ("auto", "gem", "avg", "token")
 
 
 class Modality(IntEnum):
@@ -39,7 +39,8 @@ class ModelConfig:
     image_size     (height, width) in pixels that images are resized to
     mean, std      per-channel normalisation of images in [0, 1]
     stem           "shared", or "dual": one copy of the first layers per modality, one trunk
-    pooling        "gem" | "avg" for feature maps; for token models also "token" (class token, else mean)
+    pooling        "gem" | "avg" for feature maps; for token models also "token" (class token, else mean); "auto"
+                   becomes one of them, the one that suits the backbone, when the model is built
     last_stride    stride of a ResNet's last stage; 1 keeps a finer map, the usual choice in re-identification
     backbone_args  further keyword arguments for timm (JSON values), e.g. {"channels": [32, 64, 128, 256]}
     num_identities training identities of the classifier; 0 for a model that only encodes
@@ -50,7 +51,7 @@ class ModelConfig:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     stem: str = "shared"
-    pooling: str = "gem"
+    pooling: str = "auto"
     last_stride: int = 1
     backbone_args: dict[str, Any] = dataclasses.field(default_factory=dict)
     num_identities: int = 0

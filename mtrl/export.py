@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mtrl.config import Modality
 from mtrl.model import MTRL
+from mtrl.wrappers import unwrapped
 from mtrl.writing import write_atomically
 
 INPUT, OUTPUT = "images", "embeddings"
@@ -65,9 +66,11 @@ def export_onnx(
         raise ValueError(
             "this model has a stem for each modality: export one file for visible and one for infrared"
         )
-    encoder = _Encoder(copy.deepcopy(model).cpu().eval(), kind, half).eval()
+    encoder = _Encoder(unwrapped(copy.deepcopy(model)).cpu().eval(), kind, half).eval()
     content = _to_onnx(encoder, model.config.image_size)
     graph = onnx.load_from_string(content)
+    for node in graph.graph.node:  # stack traces: paths of this machine, and other bytes each time
+        del node.metadata_props[:]
     record = {
         "image_size": list(model.config.image_size),
         "dim": model.dim,

@@ -33,17 +33,36 @@ class BNNeck(nn.Module):
         return embedding, None if self.classifier is None else self.classifier(embedding)
 
 
+def suitable_pooling(x: Tensor, *, class_token: bool, timm_pool: str) -> str:
+    """The pooling for a backbone, from features that it gave for noise and from timm's own choice for it.
+
+    Tokens: "token" where timm classifies by the class token, else "avg". Maps: "gem", which needs values that are
+    not negative (a last ReLU), else "avg": GeM would set the negative half of signed features to nothing.
+    """
+    if x.ndim == 3:
+        return "token" if class_token and timm_pool == "token" else "avg"
+    return "avg" if bool((x < 0).any()) else "gem"
+
+
 def pool(x: Tensor, pooling: str, *, channels_last: bool, prefix_tokens: int, class_token: bool) -> Tensor:
     """A map [B,C,h,w] (or [B,h,w,C]) or tokens [B,N,C] -> float32 [B,C].
 
     Tokens: "token" takes the class token if there is one, else the mean of the patch tokens; "avg" and "gem"
-    pool the patch tokens. Raises ValueError for "token" on a map.
+    pool the patch tokens. Raises ValueError for "token" on a map, for patch tokens that are not there, and for "auto".
     """
+    if pooling == "auto":
+        raise ValueError(
+            'pooling "auto" was left open: take the config of a built model, or name its pooling'
+        )
     x = x.float()
     if x.ndim == 3:
         if pooling == "token" and class_token:
             return x[:, 0]
         x = x[:, prefix_tokens:]
+        if not x.shape[1]:
+            raise ValueError(
+                f'pooling "{pooling}" needs patch tokens, and this backbone gives none; use "token"'
+            )
         return gem(x, (1,)) if pooling == "gem" else x.mean(1)
     if pooling == "token":
         raise ValueError('pooling "token" needs a backbone with tokens; use "gem" or "avg" for feature maps')

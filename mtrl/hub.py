@@ -6,16 +6,30 @@ from `hf auth login`, HF_TOKEN or a `token` argument, and are never part of an e
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies
+
+from mtrl.os_errors import CLOSED, FULL
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 PLACEHOLDER = "user/repo"  # what a card calls its repository until it has one
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}\b")
 _BINARY = (".safetensors", ".jpg", ".png", ".webp")
+_OF_FILES = (
+    *CLOSED,
+    *FULL,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+)
 _KEPT = ".gitattributes"  # the Hub's own file
 
 
@@ -57,17 +71,65 @@ def _download_error(repo_id: str, revision: str | None, error: Exception) -> Exc
             "the name, or log in with `hf auth login` (or pass token=...) when it is private"
         )
     if isinstance(error, errors.LocalEntryNotFoundError):
+        advice = _advice(error) or "connect and try again" + _through_proxy()
         return FileNotFoundError(
             f"there is no folder {repo_id} here, and the model {repo_id}{at} is not in the Hub's cache; the "
-            "Hub cannot be reached; connect and try again"
+            f"Hub cannot be reached; {advice}"
         )
     if isinstance(error, errors.EntryNotFoundError):
         return FileNotFoundError(
             f"{repo_id}{at} on the Hub is no checkpoint of this library: it lacks {CONFIG} or {WEIGHTS}"
         )
-    if isinstance(error, ValueError) and not isinstance(error, OSError):
+    advice = _advice(error)
+    if not advice and isinstance(error, ValueError) and not isinstance(error, OSError):
         return ValueError(f"{repo_id}{at} cannot be loaded from the Hub: {error}")
-    return OSError(f"{repo_id}{at} cannot be loaded from the Hub ({type(error).__name__}); try again later")
+    status = _status(error)
+    kind = f"HTTP {status}" if status else type(error).__name__
+    return OSError(f"{repo_id}{at} cannot be loaded from the Hub ({kind}); {advice or 'try again later'}")
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status of the Hub's answer, if there was one."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _advice(error: BaseException | None) -> str:
+    """What to do about the causes that the client wraps: cache, token, proxy, certificates; "" for others.
+
+    Never the text of these errors, which may hold the token.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set: unset it and run this again"
+    if error is not None and _status(error) == 401:
+        return "the access token is not accepted: log in again with `hf auth login`, or correct HF_TOKEN"
+    if error is not None and _status(error) == 429:
+        return "the Hub answers no more requests from here for now: log in with `hf auth login`, or wait some minutes"
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        kind, text = type(error).__name__, str(error).lower()
+        if isinstance(error, OSError) and error.errno in _OF_FILES and error.strerror:
+            return (
+                f"the Hub's cache {constants.HF_HUB_CACHE} cannot be written ({error.strerror}): set HF_HOME to a "
+                "folder that can be"
+            )
+        if isinstance(error, UnicodeEncodeError) or "header" in text or kind == "LocalProtocolError":
+            return "the access token is none: correct HF_TOKEN, or log in again with `hf auth login`"
+        if "proxy" in kind.lower() or "proxy" in text:
+            return "check the proxy that HTTPS_PROXY names, or set NO_PROXY"
+        if "certificate" in text or kind.startswith("SSL"):
+            return "its certificate cannot be checked: set SSL_CERT_FILE to your organisation's certificates"
+        if kind in ("UnsupportedProtocol", "InvalidURL", "MissingSchema", "InvalidSchema"):
+            return f"HF_ENDPOINT is {constants.ENDPOINT}, which is no address: correct or unset it"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _through_proxy() -> str:
+    return "; check the proxy that HTTPS_PROXY names" if getproxies() else ""
 
 
 def upload_folder(
@@ -187,19 +249,18 @@ def _refuse_tokens(files: Mapping[str, Path | bytes], token: str | bool | None) 
 
 
 def _upload_error(repo_id: str, error: Exception) -> Exception:
-    if isinstance(error, ValueError) and not isinstance(error, OSError):
+    if isinstance(error, ValueError) and not isinstance(error, OSError) and not _advice(error):
         return ValueError(f"{repo_id} cannot be uploaded: {error}")
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = _status(error)
     if status in (401, 403, 404):
         advice = "log in with `hf auth login`, or set HF_TOKEN (or pass token=...), with a token that may write there"
     elif status == 409:
         advice = "this name is taken there; choose another tag or branch"
     elif status == 412:
         advice = "somebody else uploaded at the same moment; run it again"
-    elif type(error).__name__ == "OfflineModeIsEnabled":
-        advice = "unset HF_HUB_OFFLINE, then run it again"
     else:
-        advice = "what is there has not changed; check the connection and run it again"
+        advice = _advice(error) or "check the connection and run it again" + _through_proxy()
+        advice = f"what is there has not changed; {advice}"
     return OSError(
         f"{repo_id} cannot be uploaded ({f'HTTP {status}' if status else type(error).__name__}); {advice}"
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mtrl.files.filenames import as_text
 from mtrl.picture_file import check_size, opened, pixels_of
 
 ImageSource: TypeAlias = "Image.Image | str | Path | NDArray[np.generic]"
@@ -23,6 +24,7 @@ _LARGE = 8_000_000
 _DECODERS = 4
 _VALUES_AT_ONCE = 1 << 20
 _ORIENTATION_TAG = 274
+_ON_THEIR_SIDE = (5, 6, 7, 8)
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,10 +57,10 @@ def read_image(source: ImageSource, what: str = "") -> Image.Image:
             return _to_rgb(source, name)
     # Decoders of damaged files raise SyntaxError, struct.error, KeyError and others too.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # the system's, in numbers
+            raise type(error)(f"{name} cannot be read: {error.strerror}") from error
         if isinstance(error, (ValueError, OSError)) and name in str(error):
             raise
-        if isinstance(error, OSError) and error.errno:  # the system's, which knows the path only
-            raise type(error)(f"{name} cannot be read: {error.strerror}") from error
         reason = str(error) if isinstance(error, (ValueError, OSError)) else type(error).__name__
         raise (OSError if isinstance(error, OSError) else ValueError)(
             f"{name} is damaged or no supported image ({reason}); get it again or leave it out"
@@ -168,6 +170,12 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     return rgb
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of a picture once its EXIF orientation is applied."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in _ON_THEIR_SIDE else (width, height)
+
+
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, read after loading since some decoders turn the picture themselves. 1 when
     damaged.
@@ -218,8 +226,8 @@ def _from_array(array: NDArray[np.generic], name: str) -> Image.Image:
 
 def _name_of(source: object) -> str:
     if isinstance(source, (str, Path)):
-        return str(source)
-    return str(getattr(source, "filename", "") or "the image")
+        return as_text(source)
+    return as_text(getattr(source, "filename", "") or "the image")
 
 
 def _checked(images: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ normalisation: composed and decomposed accents are one name. What equality would
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Hashable, Mapping, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mtrl.names import canonical
 
 _KINDS = {bool: "booleans", int: "integers", str: "text", bytes: "bytes"}
 
@@ -108,7 +109,7 @@ def _label(value: Any, name: str, row: int, exact: float) -> Hashable:
     if isinstance(value, float):
         return _whole(value, name, row, exact)
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", value)
+        return canonical(value)
     if isinstance(value, tuple):
         return tuple(_label(part, name, row, exact) for part in value)
     try:

@@ -23,6 +23,7 @@ from mtrl.config import Modality, ModelConfig
 from mtrl.head import BNNeck
 from mtrl.hub import upload_folder
 from mtrl.images import ImageSource, check_list, iter_batches, to_batch
+from mtrl.wrappers import plain_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,25 +44,22 @@ class MTRL(nn.Module):
     """A network for visible and infrared images alike.
 
     pretrained: True takes timm's ImageNet weights (from its cache or the Hugging Face Hub); a path takes a
-    local .safetensors file of timm's; False, the default, starts at random and needs no network.
+    local .safetensors file of timm's; False, the default, starts at random and needs no network. `config` is the given
+    one with the pooling that "auto" stood for.
     Raises ValueError for a configuration that cannot be built, OSError when weights cannot be downloaded.
     """
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
         super().__init__()
-        self.config = config
         self.backbone = Backbone(config, pretrained)
-        self.neck = BNNeck(self.backbone.dim, config.num_identities)
+        self.config = dataclasses.replace(config, pooling=self.backbone.pooling)
+        self.dim = self.backbone.dim  # length D of an embedding
+        self.neck = BNNeck(self.dim, config.num_identities)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # convolutions are faster so, on a CPU by a third and more
-
-    @property
-    def dim(self) -> int:
-        """Length D of an embedding."""
-        return self.backbone.dim
 
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Features:
         """images [B,3,H,W], normalised (see `preprocess`); modality integers [B] or one for all -> Features.
@@ -114,7 +112,7 @@ class MTRL(nn.Module):
 
     def fingerprint(self) -> str:
         """SHA-256 over what decides an embedding: weights and input settings. Galleries remember it."""
-        weights = {name: value.cpu() for name, value in self.state_dict().items() if name != CLASSIFIER}
+        weights = {name: value.cpu() for name, value in plain_state(self).items() if name != CLASSIFIER}
         settings = {**self.config.to_dict(), "num_identities": 0}
         text = json.dumps(settings, sort_keys=True) + tensor_digest(weights)
         return hashlib.sha256(text.encode()).hexdigest()

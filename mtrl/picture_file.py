@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import warnings
@@ -26,6 +27,24 @@ _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # stuffed zeros, restarts an
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
+@functools.cache
+def _endings() -> dict[str, str]:
+    Image.init()
+    kinds = {**Image.EXTENSION, ".mpo": "JPEG"}  # several JPEGs in one file, read by that decoder
+    return {suffix: kind for suffix, kind in kinds.items() if kind in FORMATS and kind in Image.OPEN}
+
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """Endings such as ".jpg" of the formats that `opened` decodes: the only list of them in this project."""
+    return frozenset(_endings())
+
+
+def format_of(path: Path) -> str:
+    """The format, such as "JPEG", that a file's ending stands for; "" for no image that is decoded here."""
+    return _endings().get(path.suffix.lower(), "")
+
+
 @contextmanager
 def opened(path: Path, name: str) -> Iterator[Image.Image]:
     """A picture whose pixels are not decoded yet, and whose size and number of passes are sane.
@@ -36,6 +55,8 @@ def opened(path: Path, name: str) -> Iterator[Image.Image]:
         raise IsADirectoryError(f"{name} is a folder, not an image")
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise OSError(f"{name} is no ordinary file; save the image to one")
+    if path.exists() and not path.stat().st_size:
+        raise ValueError(f"{name} is empty (0 bytes); get it again or leave it out")
     with _Bounded(io.FileIO(path)) as file, _open(file, name) as image:
         check_size(image.size, name)
         if image.format in ("JPEG", "MPO") and _scans(path.read_bytes()) > MAX_SCANS:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
+from mtrl.checkout import read_checkout
 from mtrl.hub import CARD, CONFIG, WEIGHTS
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "mtrl/assets/model"
-PARTS = ("app.py", "LICENSE", "README.md", "mtrl")
+PARTS = ("app.py", "LICENSE", "README.md", "requirements.txt", "mtrl")
+# All that may be uploaded from a folder that Git knows nothing of; a test compares them with the committed files.
+WITHOUT_GIT = (
+    "app.py",
+    "LICENSE",
+    "README.md",
+    "mtrl/**/*.py",
+    "mtrl/assets/gallery/manifest.json",
+    "mtrl/assets/gallery/*.jpg",
+    "mtrl/assets/gallery/truth/*.jpg",
+    *(
+        f"mtrl/assets/{folder}/{name}"
+        for folder in ("model", "translator")
+        for name in (CARD, CONFIG, WEIGHTS, "reference.safetensors")
+    ),
+)
 # What the page imports, by its names in requirements.txt; training and tests are not part of it.
 PAGE_PACKAGES = (
     "torch",
@@ -30,10 +45,11 @@ def space_files(checkpoint: Path | None = None, root: Path = ROOT) -> dict[str, 
     """Name in the Space -> file here, or content: app.py, mtrl/, README.md, LICENSE and the page's requirements.
 
     checkpoint: a folder whose model takes the shipped one's place, so that the Space needs no other repository.
-    In a Git checkout the files are those that are committed; elsewhere all but hidden and compiled ones. Raises
-    FileNotFoundError where the page's files are not, ValueError for changes that are not committed.
+    In a Git checkout the files are those that are committed; in a folder under no Git's control those of
+    `WITHOUT_GIT`. Raises FileNotFoundError where the page's files are not, ValueError for changes that are not
+    committed, NoAnswerError where Git does not say whether there are any.
     """
-    missing = [name for name in (*PARTS, "requirements.txt") if not (root / name).exists()]
+    missing = [name for name in PARTS if not (root / name).exists()]
     if missing:
         raise FileNotFoundError(
             f"{root} lacks {', '.join(missing)}: an installed package is not enough for a Space; run this command "
@@ -59,48 +75,33 @@ def page_requirements(root: Path = ROOT) -> str:
     return "\n".join([*(lines[name] for name in PAGE_PACKAGES), f"gradio=={pinned[1]}"]) + "\n"
 
 
-def git_commit(root: Path = ROOT) -> str:
-    """The commit of a Git checkout, "" for any other folder."""
-    return (_git(root, "rev-parse", "HEAD") or "").strip() if _is_checkout(root) else ""
+def page_commit(root: Path = ROOT) -> str:
+    """The commit of a Git checkout, "" for a folder under no Git's control. Raises NoAnswerError."""
+    checkout = read_checkout(root, PARTS)
+    return "" if checkout is None else checkout.commit
 
 
 def _names(root: Path) -> list[str]:
-    if not _is_checkout(root):
-        paths = [root / name for name in PARTS if name != "mtrl"] + sorted((root / "mtrl").rglob("*"))
-        return [path.relative_to(root).as_posix() for path in paths if path.is_file() and _wanted(path, root)]
-    changed = (_git(root, "status", "--porcelain", "--", *PARTS) or "").splitlines()
-    if changed:
+    checkout = read_checkout(root, PARTS, untracked=True)
+    if checkout is None:
+        found = {path for pattern in WITHOUT_GIT for path in root.glob(pattern)}
+        return [path.relative_to(root).as_posix() for path in sorted(found) if _wanted(path, root)]
+    if checkout.changed:
         raise ValueError(
-            f"{len(changed)} files of the page differ from the last commit, first {changed[0][3:]}: commit them, so "
-            "that the Space shows a state that can be found again"
+            f"{len(checkout.changed)} files of the page differ from the last commit, first "
+            f"{checkout.changed[0][3:]}: commit them, so that the Space shows a state that can be found again"
         )
-    names = (_git(root, "ls-files", "-z", "--", *PARTS) or "").split("\0")
-    return [name for name in names if name and _wanted(root / name, root)]
+    missing = [
+        name for name in PARTS if not any(f"{file}/".startswith(f"{name}/") for file in checkout.files)
+    ]
+    if missing:
+        raise ValueError(f"{root} has {', '.join(missing)} that Git does not track: commit them first")
+    return [name for name in checkout.files if _wanted(root / name, root)]
 
 
 def _wanted(path: Path, root: Path) -> bool:
     """No hidden file or folder, no cache, no link to elsewhere."""
     parts = path.relative_to(root).parts
     hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
-    return not hidden and path.suffix != ".pyc" and not path.is_symlink()
-
-
-def _is_checkout(root: Path) -> bool:
-    """Whether this folder itself is under version control, not only one above it."""
-    top = _git(root, "rev-parse", "--show-toplevel")
-    return top is not None and Path(top.strip()) == root
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints, or None where it cannot (no Git, no checkout)."""
-    try:
-        done = subprocess.run(
-            ["git", "-c", "core.quotePath=false", *arguments],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    here = not path.is_symlink() and path.resolve().is_relative_to(root.resolve())
+    return not hidden and path.suffix != ".pyc" and path.is_file() and here

@@ -9,8 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+from mtrl.os_errors import CLOSED, FULL
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -44,6 +43,12 @@ def make_folder(folder: Path) -> None:
         raise explained(error, folder) from error
 
 
+def flush_file(path: Path) -> None:
+    """Puts what was written to a file on the disk. Opened for writing: Windows flushes no others."""
+    with path.open("ab") as file:
+        os.fsync(file.fileno())
+
+
 def flush_folder(folder: Path) -> None:
     """Puts the names in a folder on the disk, where the system can (not on Windows, nor on some network disks)."""
     with contextlib.suppress(OSError):
@@ -56,9 +61,9 @@ def flush_folder(folder: Path) -> None:
 
 def explained(error: OSError, path: Path) -> OSError:
     """The error with the file it is about and what to do; of the same kind and number."""
-    if error.errno in _FULL:
+    if error.errno in FULL:
         advice = "the disk is full: free some space, or choose another folder"
-    elif error.errno in _CLOSED:
+    elif error.errno in CLOSED:
         advice = "the folder may not be written: change its permissions, or choose another folder"
     elif error.errno == errno.ENOENT:
         advice = "its folder is gone: bring it back, or choose another one"

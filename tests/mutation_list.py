@@ -42,7 +42,16 @@ OBJECTIVE = tuple(
 )
 MEASURES = ("tests/test_translator_measures.py",)
 
+SCAN = ("tests/test_scan.py",)
+
 MUTATIONS: tuple[Mutation, ...] = (
+    *changes(
+        "mtrl/files/scan.py",
+        SCAN,
+        ('name.startswith(".")', 'name.startswith("._")'),
+        ("if home and not reason and not _lies_in", "if home and reason and not _lies_in"),
+        ('known and kind != "special"', "known"),
+    ),
     *changes(
         "mtrl/losses/distances.py",
         LOSSES,
@@ -133,6 +142,30 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("x.clamp(min=_EPS)", "x"),
     ),
     *changes(
+        "mtrl/names.py",
+        ("tests/test_names.py",),
+        ('else unicodedata.normalize("NFC", name)', "else name"),
+        ("number if number <= MAX_INTEGER else None", "number"),
+    ),
+    *changes(
+        "mtrl/files/table.py",
+        ("tests/test_tables.py",),
+        ("line = reader.line_num + 1", "line += 1"),
+        ("if len(parts) > 1 and set(parts) & set(wanted):", "if False:"),
+        ('return "" if text in MISSING else text', "return text"),
+    ),
+    *changes(
+        "mtrl/retrieval/store.py",
+        ("tests/test_names.py",),
+        ("if canonical(name) not in new]", "if name not in new]"),
+    ),
+    *changes(
+        "mtrl/data/verify/files.py",
+        ("tests/test_verify.py",),
+        ("return upright_size(image)", "return image.size"),
+        ("and not turned:", "and True:"),
+    ),
+    *changes(
         "mtrl/retrieval/ranking.py",
         RANKING,
         ("np.add.reduceat(order / ranks, begin)", "np.add.reduceat(1 / ranks, begin)"),
@@ -161,7 +194,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "mtrl/labels.py",
         ("tests/test_labels.py",),
-        ('unicodedata.normalize("NFC", value)', "value"),
+        ("return canonical(value)", "return value"),
         ("if abs(value) >= exact:", "if abs(value) > exact:"),
         ("if len(kinds) > 1:", "if len(kinds) > 2:"),
     ),
@@ -259,6 +292,54 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *changes(
+        "mtrl/data/decode.py",
+        ("tests/test_datasets_cache.py",),
+        ("while part := file.read(_CHUNK):", "if part := file.read(384):"),
+        ("digest.update(content.digest)", "digest.update(bytes(32))"),
+        ("and now.digest == content.digest", ""),
+    ),
+    *changes(
+        "mtrl/data/array_cache.py",
+        ("tests/test_datasets_cache.py", "tests/test_synthetic_dataset.py"),
+        ("return zlib.crc32(images[starts[number] : end].data) == checksum", "return True"),
+        ("return state if zlib.crc32(data) == state.blocks[-1][1] else None", "return state"),
+    ),
+    *changes(
+        "mtrl/data/transition_cache.py",
+        ("tests/test_translator_cache.py",),
+        ("if kind in (Learned, Luminance) and", "if isinstance(translator, (Learned, Luminance)) and"),
+        ('if "fingerprint" not in vars(kind):', 'if not hasattr(kind, "fingerprint"):'),
+    ),
+    *changes(
+        "mtrl/data/synthetic/dataset.py",
+        ("tests/test_synthetic_dataset.py", "tests/test_synthetic_export.py"),
+        ("drawn = [(person, camera, shot) for person, _, camera, shot in labels]", "drawn = len(labels)"),
+        ('versions, code_digest("mtrl.data.synthetic.draw")]', "versions]"),
+    ),
+    *changes(
+        "mtrl/data/synthetic/export.py",
+        ("tests/test_synthetic_export.py",),
+        ("3: 2, 6: 5}", "3: 7, 6: 8}"),
+        ("np.linspace(0, len(rows) - 1, REGDB_IMAGES)", "np.linspace(0, len(rows) - 1, len(rows))"),
+    ),
+    *changes(
+        "mtrl/settings_file.py",
+        ("tests/test_settings_file.py",),
+        ("elif on == action.const:", "else:"),
+        ('yield from ([f"{flag}={word}"] for word in words)', 'yield [f"{flag}={words[0]}"]'),
+    ),
+    *changes(
+        "train/presets.py",
+        ("tests/test_presets.py",),
+        ("if key not in terms}", "if key not in preset}"),
+        ("and key not in flags", ""),
+    ),
+    *changes(
+        "train/optimizer.py",
+        ("tests/test_train.py::test_tokens_of_position_and_class_do_not_decay",),
+        ("parameter.ndim > 1 and name not in exempt", "parameter.ndim > 1"),
+    ),
+    *changes(
         "mtrl/data/sysu_mm01.py",
         ("tests/test_datasets.py::test_sysu",),
         ("INFRARED_CAMERAS = (3, 6)", "INFRARED_CAMERAS = (6,)"),
@@ -273,7 +354,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "mtrl/data/llcm.py",
         ("tests/test_datasets.py::test_llcm", "tests/test_datasets.py::test_camera_of_an_llcm_name"),
         ("Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}", "Modality.INFRARED: tuple(range(1, 10))}"),
-        (r'r"c(\d{1,3})"', r'r"cam(\d{1,3})"'),
+        (r'r"c([0-9]{1,3})"', r'r"cam([0-9]{1,3})"'),
     ),
     *changes(
         "mtrl/translate/photometric.py",
@@ -335,4 +416,22 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *changes("eval/translation/frechet.py", MEASURES, ("- 2 * cross)", "- cross)")),
     *changes("eval/translation/alignment.py", MEASURES, ("x - x.mean(dim=1, keepdim=True)", "x")),
+    *changes(
+        "mtrl/checkout.py",
+        ("tests/test_space.py",),
+        ('name[0].islower() or name[0] == "S"', "False"),
+        ("if not listed and top != root:", "if not listed:"),
+        ("if name not in _REDIRECTING", ""),
+    ),
+    *changes(
+        "mtrl/head.py",
+        ("tests/test_model.py::test_the_default_pooling_follows_the_backbone",),
+        ('"avg" if bool((x < 0).any()) else "gem"', '"gem"'),
+        ('class_token and timm_pool == "token"', "class_token"),
+    ),
+    *changes(
+        "mtrl/tensor_file.py",
+        ("tests/test_wrappers.py::test_equal_content_gives_equal_bytes",),
+        ("dict(sorted(metadata.items()))", "header['__metadata__']"),
+    ),
 )

@@ -21,7 +21,7 @@ from eval.evaluate import evaluate
 from mtrl import load_pretrained
 from mtrl.data.imageset import ReIDData
 from mtrl.data.synthetic import load_part
-from train import ablate, ablation_jobs, publish
+from train import ablate, ablation_jobs, kept_result, publish
 from train.ablation_report import collect, gains, write_report
 from train.loop import Trainer
 
@@ -170,6 +170,41 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path: Path, dat
     assert ablate.main([*first, "--log-every", "1"]) == 0
     with pytest.raises(ValueError, match="trained with epochs 1, not 2"):
         ablate.main([*first, "--epochs", "2"])
+
+
+def test_figures_of_another_model_or_code_are_measured_again(
+    tmp_path: Path, data: ReIDData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--methods", "baseline", "--seeds", "0", "--folder", str(tmp_path), *FLAGS]
+    run = tmp_path / "baseline-seed0"
+    kept = run / "test-0.json"
+    assert ablate.main(command) == 0
+    before, row = kept.read_bytes(), cells((tmp_path / "ablation.md").read_text(), "baseline", "A", "1")
+    monkeypatch.setattr(Trainer, "_step", lambda *_: pytest.fail("it was trained again"))
+    assert ablate.main(command) == 0 and kept.read_bytes() == before
+    for changed in ("eval.evaluate", "mtrl.data.synthetic.draw", "timm"):
+        with monkeypatch.context() as patch:
+            if changed == "timm":
+                patch.setattr("timm.__version__", "99.1")
+            else:
+                patch.setattr(kept_result, "code_digest", lambda *names, of=changed: f"new {of in names}")
+            with pytest.warns(UserWarning, match="measured with another .*: tested again"):
+                assert ablate.main(command) == 0
+        assert kept.read_bytes() != before
+        assert cells((tmp_path / "ablation.md").read_text(), "baseline", "A", "1") == row
+    model = load_pretrained(run)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
+    model.save_pretrained(run)
+    with pytest.warns(UserWarning, match=r"test-0\.json is left out"):
+        ablate.main(["--folder", str(tmp_path), "--report-only"])
+    with pytest.warns(UserWarning, match="measured with another model"):
+        assert ablate.main(command) == 0
+    assert cells((tmp_path / "ablation.md").read_text(), "baseline", "A", "1") != row
+    (run / "model.safetensors").unlink()
+    monkeypatch.setattr("timm.__version__", "99.2")
+    assert ablate.main(command) == 0, "without the model the figures stay"
 
 
 def test_a_failing_run_does_not_stop_the_others(

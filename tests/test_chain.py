@@ -26,10 +26,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTRL_CACHE", str(tmp_path / "cache"))
 
 
-def people(first: int, count: int) -> ImageSet:
+def people(first: int, count: int, shots: int = 3) -> ImageSet:
     """Noise with a brightness per identity, as SYSU-MM01's cameras would name it."""
     rng = np.random.default_rng(first)
-    rows = [(i, c, f) for i in range(first, first + count) for c in range(1, 7) for f in range(1, 4)]
+    rows = [(i, c, f) for i in range(first, first + count) for c in range(1, 7) for f in range(1, 1 + shots)]
     images = rng.integers(0, 120, (len(rows), 32, 16, 3), dtype=np.uint8)
     images += (np.array([row[0] for row in rows]) * 17 % 130).astype(np.uint8)[:, None, None, None]
     cameras = np.array([row[1] for row in rows])
@@ -43,7 +43,8 @@ def people(first: int, count: int) -> ImageSet:
 
 
 def exported(root: Path, layout: str) -> Path:
-    export(ReIDData("synthetic", "sysu", people(1, 8), people(101, 6)), root, layout)
+    shots = 5 if layout == "regdb" else 3  # it has ten images of each spectrum
+    export(ReIDData("synthetic", "sysu", people(1, 8, shots), people(101, 6, shots)), root, layout)
     return root
 
 

@@ -313,6 +313,15 @@ def test_hostile_configurations_are_refused(folder: Path, text: str) -> None:
             load_pretrained(folder)
 
 
+def test_a_saved_model_names_its_pooling(folder: Path) -> None:
+    """Files without the entry are GeM's, which every model had when the entry was made."""
+    values = json.loads((folder / "config.json").read_text())
+    assert checkpoint._parse_config(json.dumps(values), "x")[0].pooling == values.pop("pooling") == "avg"
+    assert checkpoint._parse_config(json.dumps(values), "x")[0].pooling == "gem"
+    with pytest.raises(ValueError, match=r"names its pooling: one of .*'gem'"):
+        checkpoint._parse_config(json.dumps({**values, "pooling": "auto"}), "x")
+
+
 def test_arguments_that_timm_stumbles_over_are_refused(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, backbone="resnet18", backbone_args={"layers": []}, stem="shared")
     with pytest.raises(ValueError, match="no model that can be built"):

@@ -105,7 +105,8 @@ def test_latency_is_paired() -> None:
     assert record["batch"] == 2 and record["rounds"] == 3 and record["seconds"] > 0
     low, high = record["ratio_quartiles"]
     assert low <= record["ratio"] <= high
-    bare, model = Bare(SMALL).eval(), MTRL(SMALL)
+    model = MTRL(SMALL)
+    bare = Bare(model.config).eval()
     model.backbone.body.load_state_dict(bare.body.state_dict())
     images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
     torch.testing.assert_close(bare.encode(images), model.encode(images))  # they are timed on the same work

@@ -121,6 +121,11 @@ def test_llcm(tmp_path: Path) -> None:
     assert set(data.test.cameras[~infrared]) == set(range(1, 10))
     (root / "test_nir" / "cam3").rmdir()
     assert len(load("llcm", root, parts=("test",)).test) == len(data.test)
+    with (root / "idx" / "test_id.txt").open("a") as file:
+        file.write(",2")
+    for part in ("train", "test"):
+        with pytest.raises(ValueError, match="identity 2 stands in the training lists and in"):
+            load("llcm", root, parts=(part,))
 
 
 @pytest.mark.parametrize(
@@ -291,7 +296,7 @@ def test_an_unreadable_folder_is_named_whoever_runs(tmp_path: Path, monkeypatch:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr("mtrl.data.listing.os.scandir", refuse)
+    monkeypatch.setattr("mtrl.files.scan.os.scandir", refuse)
     with pytest.raises(OSError, match=r"cam1/0007 cannot be read: Permission denied"):
         load("sysu", root)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 import trees
 from numpy.typing import NDArray
+from PIL import Image
 
-from mtrl.data import pixel_cache
-from mtrl.data.decode import Pixels, decode, decode_images
+from mtrl.data import array_cache
+from mtrl.data.decode import Pixels, decode_images
+from mtrl.data.decoder import decode
 from mtrl.images import to_batch
 
 SIZE = (16, 8)
@@ -26,7 +29,7 @@ COUNT = 22
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """22 pictures, in blocks of 4."""
-    monkeypatch.setattr(pixel_cache, "_BLOCK", 4)
+    monkeypatch.setattr(array_cache, "_BLOCK", 4)
     for number in range(COUNT):
         trees.draw(tmp_path / "images", f"{number:02d}.jpg")
     return tmp_path / "images"
@@ -76,25 +79,96 @@ def test_decoded_once_into_a_read_only_map(root: Path, monkeypatch: pytest.Monke
     assert sorted(path.suffix for path in folder(root).iterdir()) == [".json", ".lock", ".npy"]
 
 
-def test_the_key_follows_files_and_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_follows_content_order_and_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = Decoder(monkeypatch)
     load(root)
     assert load(root, (8, 16)).images.shape == (COUNT, 8, 16, 3) and len(decoder.seen) == 2 * COUNT
-    os.utime(root / "03.jpg", (1, 1))
+    trees.draw(root, "03.jpg", (40, 80))
     load(root)
     assert len(decoder.seen) == 3 * COUNT
-    trees.draw(root, "03.jpg", (40, 80))
-    os.utime(root / "03.jpg", (1, 1))
-    load(root)
-    assert len(decoder.seen) == 4 * COUNT
     decode_images(root, names()[1:], SIZE, root.parent / "cache")
+    assert len(decoder.seen) == 4 * COUNT - 1
+    backwards = decode_images(root, names()[::-1], SIZE, root.parent / "cache")
     assert len(decoder.seen) == 5 * COUNT - 1
+    assert np.abs(backwards.images[0].astype(int) - trees.colour("21.jpg")).max() <= 4
+
+
+def test_new_times_and_other_places_do_not_count(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = Decoder(monkeypatch)
+    load(root)
+    os.utime(root / "03.jpg", (1, 1))
+    check_whole(load(root))
+    (root.parent / "link").symlink_to(root)
+    shutil.copytree(root, root.parent / "copy")
+    for place in ("link", "copy"):
+        check_whole(decode_images(root.parent / place, names(), SIZE, root.parent / "cache"))
+    assert len(decoder.seen) == COUNT
+
+
+def grey(path: Path, level: int) -> None:
+    """A BMP of one grey, with one time for all: nothing but its content tells it from others."""
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 16), (level, level, level)).save(path)
+    os.utime(path, (1_000_000, 1_000_000))
+
+
+def test_equal_names_sizes_and_times_are_not_equal_images(tmp_path: Path) -> None:
+    """Two folders; then a file overwritten where it stands; then a link that leads elsewhere."""
+
+    def level(folder: str) -> int:
+        return int(decode_images(tmp_path / folder, ["a.bmp"], SIZE, tmp_path / "cache").images[0, 0, 0, 0])
+
+    for folder, value in (("one", 10), ("two", 200)):
+        grey(tmp_path / folder / "a.bmp", value)
+    assert (level("one"), level("two")) == (10, 200)
+    with (tmp_path / "one" / "a.bmp").open("r+b") as file:
+        file.seek(-384, os.SEEK_END)
+        file.write(b"\x63" * 384)
+    os.utime(tmp_path / "one" / "a.bmp", (1_000_000, 1_000_000))
+    assert level("one") == 99
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    assert level("link") == 99
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "two")
+    assert level("link") == 200
+
+
+def test_one_pixel_in_the_middle_of_a_large_file_counts(tmp_path: Path) -> None:
+    pixels = np.zeros((256, 128, 3), np.uint8)
+    for value in (0, 255):
+        pixels[100, 60] = value
+        Image.fromarray(pixels).save(tmp_path / "a.bmp")
+        os.utime(tmp_path / "a.bmp", (1, 1))
+        assert decode_images(tmp_path, ["a.bmp"], (256, 128), tmp_path / "cache").images.max() == value
+
+
+def test_other_code_has_other_arrays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = Decoder(monkeypatch)
+    load(root)
+    monkeypatch.setattr("mtrl.data.decode.code_digest", lambda *_: "other")
+    load(root)
+    assert len(decoder.seen) == 2 * COUNT
+    monkeypatch.setattr("PIL.__version__", "99.0")
+    load(root)
+    assert len(decoder.seen) == 3 * COUNT
+
+
+def test_a_file_that_changes_meanwhile_is_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+        if path.name == "20.jpg":
+            trees.draw(root, "20.jpg", (40, 80))
+        return decode(path, size)
+
+    monkeypatch.setattr("mtrl.data.decode.decode", change)
+    with pytest.raises(OSError, match=r"20\.jpg was changed while it was decoded"):
+        load(root)
+    monkeypatch.setattr("mtrl.data.decode.decode", decode)
+    check_whole(load(root))
+    assert len(list(folder(root).glob("*.npy"))) == 1
 
 
 def test_pixels_are_those_that_a_model_sees(tmp_path: Path) -> None:
     """Resizing through the cache and through `encode` differ by rounding only."""
-    from PIL import Image
-
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (90, 41, 3), dtype=np.uint8)).save(tmp_path / "noise.png")
     cached = decode(tmp_path / "noise.png", (48, 24))
@@ -103,7 +177,7 @@ def test_pixels_are_those_that_a_model_sees(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_cache, "_workers", lambda: 1)
+    monkeypatch.setattr("mtrl.data.decode.threads", lambda: 1)
     decoder = Decoder(monkeypatch)
     decoder.stop_at = "20.jpg"
     with pytest.raises(KeyboardInterrupt):
@@ -117,7 +191,7 @@ def test_an_interrupted_run_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("harm", ["cut", "overwrite", "remove", "garbage state"])
 def test_a_harmed_partial_file_starts_again(root: Path, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
-    monkeypatch.setattr(pixel_cache, "_workers", lambda: 1)
+    monkeypatch.setattr("mtrl.data.decode.threads", lambda: 1)
     decoder = Decoder(monkeypatch)
     decoder.stop_at = "20.jpg"
     with pytest.raises(KeyboardInterrupt):
@@ -166,17 +240,29 @@ def test_a_damaged_cache_is_made_again(root: Path, monkeypatch: pytest.MonkeyPat
 
 def test_bad_files_are_named_and_tried_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = (root / "05.jpg").read_bytes()
-    times = (root / "05.jpg").stat()
     (root / "05.jpg").write_bytes(good[:-150].ljust(len(good), b"\0"))
-    os.utime(root / "05.jpg", ns=(times.st_mtime_ns, times.st_mtime_ns))
     (root / "07.jpg").unlink()
     pixels = load(root)
     assert set(pixels.bad) == {"05.jpg", "07.jpg"} and "does not exist" in pixels.bad["07.jpg"]
-    assert "05.jpg" in pixels.bad["05.jpg"]
+    assert str(root / "05.jpg") in pixels.bad["05.jpg"]
     assert len(pixels.images) == COUNT - 2
-    (root / "05.jpg").write_bytes(good)  # same size and time: as when a drive comes back
-    os.utime(root / "05.jpg", ns=(times.st_mtime_ns, times.st_mtime_ns))
+    root.rename(root.parent / "moved")
+    moved = decode_images(root.parent / "moved", names(), SIZE, root.parent / "cache")
+    assert str(root.parent / "moved" / "05.jpg") in moved.bad["05.jpg"]
+    (root.parent / "moved").rename(root)
+    monkeypatch.setattr("mtrl.data.decode.decode", lambda path, size: np.zeros((*size, 3), np.uint8))
+    assert set(load(root).bad) == {"07.jpg"}, "a decoder that can read it has come"
+    monkeypatch.undo()
+    (root / "05.jpg").write_bytes(good)
     assert set(load(root).bad) == {"07.jpg"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_and_folders_are_no_images(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").mkdir()
+    pixels = decode_images(tmp_path, ["a.jpg", "b.jpg"], SIZE, tmp_path / "cache")
+    assert "no ordinary file" in pixels.bad["a.jpg"] and "a folder" in pixels.bad["b.jpg"]
 
 
 def test_only_bad_files(tmp_path: Path) -> None:
@@ -193,9 +279,9 @@ def test_a_full_disk_says_what_to_do(root: Path, monkeypatch: pytest.MonkeyPatch
 
     with monkeypatch.context() as patch:
         if when == "before":
-            patch.setattr(pixel_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+            patch.setattr(array_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
         else:
-            patch.setattr(pixel_cache.os, "fsync", full)
+            patch.setattr(array_cache.os, "fsync", full)
         with pytest.raises(OSError, match=r"the disk is full: 22 decoded images take .*MTRL_CACHE"):
             load(root)
     check_whole(load(root))
@@ -220,8 +306,8 @@ _SCRIPT = """
 import sys, time, zlib
 from pathlib import Path
 import mtrl.data.decode as module
-from mtrl.data import pixel_cache
-pixel_cache._BLOCK, decode = 4, module.decode
+from mtrl.data import array_cache
+array_cache._BLOCK, decode = 4, module.decode
 def slow(path, size):
     with open(sys.argv[3], "a") as log:
         log.write(path.name + "\\n")

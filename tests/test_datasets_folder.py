@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import trees
+from PIL import Image
 
 from eval.protocols import Setting, make_trials
 from mtrl.data import load_data
@@ -80,7 +81,7 @@ def test_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,identity,modality\na.jpg,1,visible\n", "row 1: no column split"),
+        ("path,identity,modality\na.jpg,1,visible\n", "manifest.csv: no column split"),
         (HEADER + "a.jpg,1,1,thermal,train\n", 'row 1: modality must be "visible" or "infrared"'),
         (HEADER + "a.jpg,1,1,visible,val\n", "row 1: split must be one of"),
         (HEADER + "a.jpg,,1,visible,train\n", "row 1: identity is empty"),
@@ -104,20 +105,24 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.jpg", "b.jpg"):
         trees.draw(root, name)
     (root / "manifest.parquet").write_bytes(b"PAR1")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ImportError, match=r"needs pyarrow: python -m pip install pyarrow, or save .* as CSV"):
-        load(root)
-    records = [
-        {"path": "a.jpg", "identity": 5, "camera": 2.0, "modality": "visible", "split": "train"},
-        {"path": "b.jpg", "identity": 5, "camera": None, "modality": "infrared", "split": "train"},
-    ]
-    fake = ModuleType("pyarrow.parquet")
-    fake.read_table = lambda path: SimpleNamespace(to_pylist=lambda: records)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pyarrow", ModuleType("pyarrow"))
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", fake)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pyarrow", None)
+        without.setitem(sys.modules, "pyarrow.parquet", None)
+        with pytest.raises(
+            ImportError, match=r"needs pyarrow: python -m pip install pyarrow, or save .* as CSV"
+        ):
+            load(root)
+    pyarrow = pytest.importorskip("pyarrow")
+    columns = {
+        "path": ["a.jpg", "b.jpg"],
+        "Identity": [5, 5],
+        "camera": [2.0, None],
+        "modality": ["visible", "infrared"],
+        "split": ["train", "train"],
+    }
+    importlib.import_module("pyarrow.parquet").write_table(pyarrow.table(columns), root / "manifest.parquet")
     train = load(root, parts=("train",)).train
-    assert train.identities.tolist() == [5, 5] and train.cameras.tolist() == [2, 2]
+    assert train.identities.tolist() == [5, 5] and train.cameras.tolist() == [2, 4]
 
 
 def test_missing_parts_are_named(tmp_path: Path) -> None:
@@ -132,3 +137,15 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     (tmp_path / "list.xlsx").write_bytes(b"")
     with pytest.raises(ValueError, match=r"must be a \.csv or \.parquet table"):
         load(tmp_path / "list.xlsx")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_people_in_training_and_test_are_named(tmp_path: Path, part: str) -> None:
+    for place in ("train", "query", "gallery"):
+        for modality in ("visible", "infrared"):
+            for name in ("ann", "bob") if place == "train" else ("bob", "cy"):
+                folder = tmp_path / "own" / place / modality / name
+                folder.mkdir(parents=True)
+                Image.new("RGB", (16, 32)).save(folder / "1.png")
+    with pytest.warns(UserWarning, match="1 identities .* training and in query or gallery: bob;"):
+        load_data("folder", tmp_path / "own", parts=(part,), cache_dir=tmp_path)

@@ -92,6 +92,76 @@ def test_what_is_missing_is_named(hub: Hub, model: MTRL) -> None:
         load_pretrained("ann/gated")
 
 
+@pytest.mark.parametrize("cache", ["/proc/nothing/hub", "/sys/kernel/hub", "{tmp_path}/file/hub"])
+def test_a_cache_that_cannot_be_written_says_what_to_set(
+    cache: str, hub: Hub, model: MTRL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import constants
+
+    model.push_to_hub("ann/reid", token=TOKEN)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", cache.format(tmp_path=tmp_path))
+    with pytest.raises(
+        OSError, match=r"the Hub's cache .*/hub cannot be written \([A-Z].*\): set HF_HOME"
+    ) as caught:
+        load_pretrained("ann/reid")
+    assert "Errno" not in str(caught.value)
+
+
+def failing(kind: str, text: str = "", cause: BaseException | None = None) -> BaseException:
+    """An error of the client or of its HTTP library, which the project does not import."""
+    made: BaseException = type(kind, (Exception,), {})(text)
+    made.__cause__ = cause
+    return made
+
+
+def answered(status: int) -> BaseException:
+    made = failing("HfHubHTTPError")
+    made.response = argparse.Namespace(status_code=status)  # type: ignore[attr-defined]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            failing("ConnectError", "x", failing("ProxyError", "503")),
+            "check the proxy that HTTPS_PROXY names",
+        ),
+        (
+            ValueError("Unknown scheme for proxy URL URL('x://u:secret@y')"),
+            "check the proxy that HTTPS_PROXY names",
+        ),
+        (failing("ConnectError", "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify"), "set SSL_CERT_FILE"),
+        (ValueError(f"Invalid header value b'Bearer {TOKEN}\\n'"), "correct HF_TOKEN"),
+        (failing("LocalProtocolError", f"Illegal header value b'Bearer {TOKEN}'"), "correct HF_TOKEN"),
+        (UnicodeEncodeError("ascii", TOKEN, 0, 1, "no"), "correct HF_TOKEN"),
+        (failing("UnsupportedProtocol", "no scheme"), "HF_ENDPOINT is http.*: correct or unset it"),
+        (answered(401), "the access token is not accepted|log in with `hf auth login`"),
+        (answered(429), "wait some minutes"),
+        (
+            OSError(28, "No space left on device", "/c"),
+            r"cannot be written \(No space left on device\): set HF_HOME",
+        ),
+    ],
+)
+def test_causes_that_the_client_wraps_are_named(
+    error: BaseException, says: str, hub: Hub, model: MTRL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    def fail(*given: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
+    for ask in (lambda: load_pretrained("ann/reid"), lambda: model.push_to_hub("ann/reid", token=TOKEN)):
+        with pytest.raises(OSError, match=says) as caught:
+            ask()
+        text = str(caught.value)
+        assert TOKEN not in text and "secret" not in text and "Errno" not in text and "\n" not in text
+
+
 def test_a_damaged_download_is_refused(hub: Hub, model: MTRL) -> None:
     model.push_to_hub("ann/reid", token=TOKEN)
     files = files_of(hub, "ann/reid")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import losses_reference as slow
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtrl.losses import (
+    TriLayout,
     direct_contrastive,
     identity_loss,
     modality_center,
@@ -414,3 +417,41 @@ def test_smoothing_of_the_identity_loss() -> None:
 def test_wrong_input_is_named(call: Callable[..., Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(*make(*CORNERS["uneven"]))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [list, tuple, np.array, lambda y: np.array(y, np.uint8), lambda y: torch.tensor(y, dtype=torch.int32)],
+    ids=["list", "tuple", "int64", "uint8", "int32 tensor"],
+)
+def test_labels_of_any_integer_sequence(kind: Any) -> None:
+    ids = [0, 0, 1, 2]
+    v, t, r = (torch.randn(4, 6, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    y = torch.tensor(ids)
+    for loss in (
+        lambda y: identity_loss(v, y),
+        lambda y: weighted_triplet(v, y),
+        lambda y: direct_contrastive(v, r, y),
+        lambda y: direct_contrastive(v, r, y, y),
+        lambda y: modality_center(v, t, r, y),
+        lambda y: modality_transition_contrastive(v, t, r, y, y),
+        lambda y: modality_query_regularization(v, t, r, y),
+    ):
+        assert torch.equal(loss(kind(ids)), loss(y))
+    assert torch.equal(
+        TriLayout.balanced(kind(ids)).identities, TriLayout.balanced(y).identities.to(torch.int64)
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["a", "b"], [0.5, 1.0], [0], [[0, 1]], [True, False], None, [2**70, 1], np.array([2**63, 0], np.uint64),
+     torch.tensor([1j, 0]), [None, 1]],
+    ids=str,
+)  # fmt: skip
+def test_labels_that_are_no_integers_are_refused(wrong: Any) -> None:
+    features = torch.randn(2, 3)
+    with pytest.raises(ValueError, match="identities must be"):
+        weighted_triplet(features, wrong)
+    with pytest.raises(ValueError, match="must be a tensor, not ndarray"):
+        weighted_triplet(features.numpy(), [0, 1])

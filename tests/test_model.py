@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import threading
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.nn.functional import interpolate, normalize
 from mtrl import MTRL, load_pretrained
 from mtrl.backbone import default_config
 from mtrl.config import Modality, ModelConfig
-from mtrl.head import gem
+from mtrl.head import gem, pool
 from mtrl.translate import load_translator
 
 SMALL = ModelConfig("resnet10t", (64, 32), backbone_args={"channels": [8, 16, 24, 32]}, num_identities=5)
@@ -369,8 +370,7 @@ def test_pretrained_from_a_local_file(tmp_path: Path) -> None:
 def test_default_config_takes_the_weights_own_normalisation() -> None:
     assert default_config("resnet50").mean == (0.485, 0.456, 0.406)
     vit = default_config("vit_small_patch16_224.augreg_in21k", (256, 128), num_identities=3)
-    assert (vit.mean, vit.std, vit.pooling, vit.num_identities) == ((0.5,) * 3, (0.5,) * 3, "token", 3)
-    assert default_config("swin_tiny_patch4_window7_224").pooling == "gem"
+    assert (vit.mean, vit.std, vit.num_identities) == ((0.5,) * 3, (0.5,) * 3, 3)
     with pytest.raises(ValueError, match="timm knows no model"):
         default_config("resnet51")
 
@@ -383,3 +383,68 @@ def test_convolutions_lie_channels_last(tmp_path: Path) -> None:
         kernels = [weight for weight in network.parameters() if weight.ndim == 4]
         assert kernels and all(w.is_contiguous(memory_format=torch.channels_last) for w in kernels)
     assert all(value.is_contiguous() for value in stored.values())
+
+
+SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 2}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "arguments", "pooling"),
+    [
+        ("test_resnet", {}, "gem"),
+        ("resnetv2_18", {"channels": [8, 16, 24, 32], "stem_chs": 8}, "gem"),
+        ("mobilenetv2_050", {}, "gem"),
+        ("test_efficientnet", {}, "avg"),  # SiLU
+        ("test_nfnet", {}, "avg"),
+        ("test_convnext", {}, "avg"),
+        ("swin_tiny_patch4_window7_224", SWIN, "avg"),  # [B,h,w,C]
+        ("test_vit", {}, "token"),
+        ("test_vit2", {}, "avg"),  # a register in front, no class token
+        ("eva02_tiny_patch14_224", {"depth": 1}, "avg"),  # a class token, but timm takes the mean
+        ("deit_tiny_distilled_patch16_224", {"depth": 1}, "token"),
+        ("pit_ti_224", {"depth": [1, 1, 1]}, "token"),  # gives no patch tokens
+    ],
+)
+def test_the_default_pooling_follows_the_backbone(
+    backbone: str, arguments: dict, pooling: str, tmp_path: Path
+) -> None:
+    size = (64, 32) if "patch14" not in backbone else (56, 28)
+    stem = "dual" if backbone in ("test_resnet", "test_vit", "test_convnext") else "shared"
+    model = build(ModelConfig(backbone, size, stem=stem, backbone_args=arguments))
+    assert model.config.pooling == model.backbone.pooling == pooling
+    random = torch.Generator().manual_seed(5)
+    images = torch.rand(4, 3, *size, generator=random)
+    with torch.no_grad():
+        x = model.backbone.body.forward_features(
+            images if model.backbone.stems is None else model.backbone.stems[0](images)
+        )
+    negative = float((x < 0).float().mean())
+    assert (negative == 0) == (pooling == "gem") and (negative == 0 or negative > 0.25)
+    embedding = model.encode(images)
+    named = build(dataclasses.replace(model.config, pooling=pooling))
+    assert torch.equal(named.encode(images), embedding)  # looking at features changes nothing
+    model.save_pretrained(tmp_path)
+    assert f'"pooling": "{pooling}"' in (tmp_path / "config.json").read_text()
+    assert torch.equal(load_pretrained(tmp_path).encode(images), embedding)
+
+
+def test_the_default_pooling_needs_weights_and_a_size_that_fits() -> None:
+    with torch.device("meta"):
+        assert MTRL(ModelConfig("test_resnet", (64, 32))).config.pooling == "auto"
+    with pytest.raises(ValueError, match="name its pooling"):
+        pool(torch.zeros(2, 8, 4, 2), "auto", channels_last=False, prefix_tokens=0, class_token=False)
+    with pytest.raises(ValueError, match="needs patch tokens"):
+        pool(torch.zeros(2, 1, 8), "avg", channels_last=False, prefix_tokens=1, class_token=True)
+    with pytest.raises(ValueError, match="inception_v3 cannot work on images of 64 x 32"):
+        MTRL(ModelConfig("inception_v3", (64, 32)))
+
+
+def test_building_leaves_the_random_state_and_the_mode_as_they_were() -> None:
+    states = []
+    for pooling in ("auto", "gem"):
+        torch.manual_seed(3)
+        model = MTRL(ModelConfig("test_resnet", (64, 32), pooling=pooling))
+        assert all(module.training for module in model.modules())
+        states.append((torch.random.get_rng_state(), model.state_dict()))
+    assert torch.equal(states[0][0], states[1][0])
+    assert all(torch.equal(states[1][1][name], value) for name, value in states[0][1].items())

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import scipy.io
 
-from eval.matfiles import read_features, read_mat, read_permutations
+from eval.matfiles import read_features
 from eval.official import evaluate_features, main
 from eval.protocols import Setting
+from mtrl.data.matfiles import read_mat, read_permutations
 
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "sysu-official"
 needs_official = pytest.mark.skipif(

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.matfiles import read_permutations, read_test_ids
 from eval.protocols import Setting, make_trials
+from mtrl.data.matfiles import read_permutations, read_test_ids
 
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "sysu-official"
 needs_official = pytest.mark.skipif(

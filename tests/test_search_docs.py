@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -71,12 +72,12 @@ def test_listings(tmp_path: Path) -> None:
     assert folder.times == [path.stat().st_mtime for path in folder.paths] and folder.cameras is None
     for text, message in [
         ("file\na/0417.jpg\n", "column path"),
-        ("path,who\na/0417.jpg,x\n", "column path"),
+        ("path;who\na/0417.jpg;x\n", "delimiter is ';'"),
         ("path,camera\na/0417.jpg,x\n", "integer"),
         ("path,time\na/0417.jpg,noon\n", "ISO 8601"),
         ("path,identity\na/0417.jpg,anna\nb/0433.jpg,\n", "every line, or in none"),
         ("path,identity\na/0417.jpg\n", "line 2"),
-        ("path\na\n", "one image"),
+        ("path\na\n", "a is a folder; every row must be one image"),
     ]:
         listing.write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -98,6 +99,11 @@ def test_export(stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(ValueError, match="one file for visible"):
             export_onnx(model, tmp_path / "x.onnx")
     assert export_onnx(model, tmp_path / "m.onnx", "infrared") >= 0.9999
+    wrapped = copy.deepcopy(model)
+    wrapped.backbone = torch.compile(wrapped.backbone)
+    export_onnx(wrapped, tmp_path / "again.onnx", "infrared")
+    content = (tmp_path / "m.onnx").read_bytes()
+    assert (tmp_path / "again.onnx").read_bytes() == content and b"stack_trace" not in content
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     about = json.loads(session.get_modelmeta().custom_metadata_map["mtrl"])
     assert about["fingerprint"] == model.fingerprint() and about["image_size"] == [64, 32]

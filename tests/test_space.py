@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,11 @@ from hub_stub import TOKEN, Hub, running_hub
 
 from mtrl import MTRL
 from mtrl.__main__ import main
+from mtrl.checkout import NoAnswerError, read_checkout
 from mtrl.commands import push
 from mtrl.config import ModelConfig
-from mtrl.space import PAGE_PACKAGES, ROOT, page_requirements, space_files
+from mtrl.space import PAGE_PACKAGES, ROOT, WITHOUT_GIT, page_commit, page_requirements, space_files
+from train.log import git_state
 
 
 @pytest.fixture
@@ -91,6 +93,156 @@ def test_only_what_the_page_needs_is_listed(tmp_path: Path) -> None:
     git(root, "commit", "-m", "new")
     (root / "tests" / "test_x.py").write_text("changed\n")  # no part of the page
     assert set(space_files(root=root)) == WANTED | {"mtrl/new.py"}
+
+
+def committed_clone(root: Path) -> Path:
+    small_clone(root)
+    for arguments in (["init"], ["add", "--all"], ["commit", "-m", "all"]):
+        git(root, *arguments)
+    return root
+
+
+def no_git(root: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("PATH", str(root / "nothing"))
+
+
+def broken_git(root: Path, patch: pytest.MonkeyPatch) -> None:
+    (root / ".git" / "HEAD").unlink()
+
+
+def gone_worktree(root: Path, patch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(root / ".git")
+    (root / ".git").write_text("gitdir: /nowhere/.git/worktrees/x\n")
+
+
+def broken_index(root: Path, patch: pytest.MonkeyPatch) -> None:
+    (root / ".git" / "index").write_bytes(b"nothing")
+
+
+def no_commit(root: Path, patch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(root / ".git")
+    git(root, "init")
+
+
+def other_work_tree(root: Path, patch: pytest.MonkeyPatch) -> None:
+    (root.parent / "elsewhere").mkdir()
+    git(root, "config", "core.worktree", str(root.parent / "elsewhere"))
+
+
+def bare(root: Path, patch: pytest.MonkeyPatch) -> None:
+    git(root, "config", "core.bare", "true")
+
+
+def other_owner(root: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+
+
+def only_in_the_environment(root: Path, patch: pytest.MonkeyPatch) -> None:
+    (root / ".git").rename(root.parent / "elsewhere.git")
+    patch.setenv("GIT_DIR", str(root.parent / "elsewhere.git"))
+    patch.setenv("GIT_WORK_TREE", str(root))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (no_git, "git cannot be run .*install git"),
+        (broken_git, "git does not answer"),
+        (gone_worktree, "git does not answer"),
+        (broken_index, "git does not answer"),
+        (no_commit, "without a commit"),
+        (other_work_tree, "work tree"),
+        (bare, "work tree"),
+        (other_owner, "another user.*git config --global --add safe.directory {root}"),
+        (only_in_the_environment, "GIT_DIR is set.*unset it"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_no_answer_of_git_is_not_a_clean_tree(
+    spoil: Callable[[Path, pytest.MonkeyPatch], None],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = committed_clone(tmp_path / "clone")
+    (root / "app.py").write_text("changed\n")
+    (root / "mtrl" / "notes.py").write_text("private\n")
+    spoil(root, monkeypatch)
+    with pytest.raises(NoAnswerError, match=says.format(root=re.escape(str(root)))):
+        space_files(root=root)
+    with pytest.raises(NoAnswerError):
+        page_commit(root)
+    commit, changed = git_state(root)
+    assert commit.startswith("unknown (") and changed is None
+
+
+@pytest.mark.parametrize("way", ["--assume-unchanged", "--skip-worktree"])
+def test_a_file_that_git_does_not_compare_counts_as_changed(way: str, tmp_path: Path) -> None:
+    root = committed_clone(tmp_path / "clone")
+    (root / "app.py").write_text("changed\n")
+    git(root, "update-index", way, "app.py")
+    with pytest.raises(ValueError, match=r"differ .*app\.py \(not compared\)"):
+        space_files(root=root)
+    assert git_state(root)[1] == ["-- app.py (not compared)"]
+
+
+@pytest.mark.parametrize("name", ["app.py", "requirements.txt"])
+def test_another_repository_in_the_environment_does_not_answer_for_this_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, other = committed_clone(tmp_path / "clone"), committed_clone(tmp_path / "other")
+    with (root / name).open("a") as file:
+        file.write("changed\n")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
+    with pytest.raises(ValueError, match=f"differ .*{name}"):
+        space_files(root=root)
+
+
+def test_a_worktree_and_a_folder_of_another_project(tmp_path: Path) -> None:
+    root = committed_clone(tmp_path / "clone")
+    git(root, "worktree", "add", str(tmp_path / "tree"))
+    shutil.copy(root / "LICENSE", tmp_path / "tree" / "mtrl" / "notes.txt")
+    with pytest.raises(ValueError, match=r"notes\.txt"):
+        space_files(root=tmp_path / "tree")
+    (tmp_path / "tree" / "mtrl" / "notes.txt").unlink()
+    assert set(space_files(root=tmp_path / "tree")) == WANTED
+    inside = small_clone(root / "vendor")  # not tracked there: an unpacked archive
+    assert (
+        read_checkout(inside) is None
+        and page_commit(inside) == ""
+        and set(space_files(root=inside)) == WANTED
+    )
+    git(root, "add", "vendor")
+    git(root, "commit", "-m", "vendor")
+    assert page_commit(inside) == page_commit(root) != "" and set(space_files(root=inside)) == WANTED
+    (inside / "app.py").write_text("changed\n")
+    with pytest.raises(ValueError, match=r"app\.py"):
+        space_files(root=inside)
+
+
+def test_without_git_an_explicit_list_says_what_may_leave(tmp_path: Path) -> None:
+    root = small_clone(tmp_path / "archive")
+    for name in (
+        "mtrl/people.csv",
+        "mtrl/assets/gallery/ann.png",
+        "mtrl/assets/model/optimizer.safetensors",
+        "a.py",
+    ):
+        (root / name).write_text("private")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "ann.py").write_text("private")
+    (root / "mtrl" / "linked").symlink_to(tmp_path / "photos")
+    assert set(space_files(root=root)) == WANTED
+
+
+def test_the_explicit_list_has_all_committed_files_of_the_page() -> None:
+    checkout = read_checkout(ROOT, ("app.py", "LICENSE", "README.md", "mtrl"))
+    if checkout is None:
+        pytest.skip("no Git checkout")
+    listed = {path.relative_to(ROOT).as_posix() for pattern in WITHOUT_GIT for path in ROOT.glob(pattern)}
+    assert set(checkout.files) <= listed
 
 
 def test_another_model_takes_the_place_of_the_shipped_one(tmp_path: Path) -> None:

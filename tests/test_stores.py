@@ -133,7 +133,21 @@ def test_a_store_lives(kind: str, tmp_path: Path, request: pytest.FixtureRequest
 
 def test_awkward_names_come_back_from_milvus(tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite")
-    names = ['a"b', "c\\d", "it's", "{cams}", "é漢😀", "%_", '\\"', "'"]
+    names = [
+        'a"b',
+        "c\\d",
+        "it's",
+        "{cams}",
+        "é漢😀",
+        "%_",
+        '\\"',
+        "'",
+        "a\u202fb",
+        "a\u00a0b",
+        "a\nb\r",
+        "\x1b",
+        "a b",
+    ]
     features = normalize(torch.randn(len(names), 4))
     store = create_store("milvus", str(tmp_path), Gallery(features, tuple(names), identities=tuple(names)))
     for name, feature in zip(names, features, strict=True):
@@ -141,8 +155,10 @@ def test_awkward_names_come_back_from_milvus(tmp_path: Path) -> None:
         assert [match.name for match in found] == [name]
     for name in names:
         assert store.delete(Where(identities=(name,))) == 1
-    with pytest.raises(ValueError, match="control characters"):
-        store.put(Gallery(features[:1], ("a\nb",)))
+    with pytest.raises(ValueError, match="Unicode text only"):
+        store.put(Gallery(features[:1], ("a\udcffb",)))
+    with pytest.raises(ValueError, match="at most 1024 bytes"):
+        store.put(Gallery(features[:1], ("a" * 1025,)))
     with pytest.raises(ValueError, match="already"):
         store.close()
         create_store("milvus", str(tmp_path), Gallery(features, tuple(names)))
@@ -229,7 +245,7 @@ def test_times() -> None:
 def test_an_old_server_is_told_from_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("milvus_lite")
     bare = Gallery(normalize(torch.randn(2, 4)), ("a", "b"))
-    monkeypatch.setattr(milvus, "_may_be_bare", lambda about: False)
+    monkeypatch.setattr(milvus, "may_be_bare", lambda about: False)
     with pytest.raises(ValueError, match=r"older than Milvus 2\.5 .* use a newer server"):
         create_store("milvus", str(tmp_path), bare)
     full = Gallery(bare.features, bare.names, "infrared", ("1", "1"), (3, 6), "", (0.0, 1.0))
@@ -240,3 +256,44 @@ def test_an_old_server_is_told_from_a_new_one(tmp_path: Path, monkeypatch: pytes
     store.put(bare)
     assert [match.identity for match in store.find(bare.features[0], 2)[0]] == [None, None]
     store.close()
+
+
+@pytest.mark.parametrize("kind", ["milvus", "server"])
+@pytest.mark.parametrize("error", [OSError("gone"), KeyboardInterrupt(), ValueError("no")], ids=repr)
+def test_a_failed_first_put_leaves_nothing_that_blocks_the_next_try(
+    kind: str,
+    error: BaseException,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("milvus_lite")
+    target, collection = str(tmp_path / "store"), f"test_{uuid.uuid4().hex}"
+    if kind == "server":
+        target = request.getfixturevalue("server")
+    put = milvus.MilvusStore.put
+
+    def half(store: milvus.MilvusStore, gallery: Gallery) -> None:
+        put(store, gallery.select(range(5)))
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(milvus.MilvusStore, "put", half)
+        with pytest.raises(type(error)):
+            create_store("milvus", target, entries(range(10)), collection)
+
+    def gone(*given: object, **named: object) -> None:
+        raise OSError("gone")
+
+    with monkeypatch.context() as patch:  # a process that was killed, or a server that was gone for good
+        patch.setattr(milvus.MilvusStore, "put", half)
+        patch.setattr("pymilvus.MilvusClient.drop_collection", gone)
+        with pytest.raises(type(error)):
+            create_store("milvus", target, entries(range(10)), collection)
+    with pytest.raises(FileNotFoundError, match="has no collection"):
+        open_store(target, collection)
+    store = create_store("milvus", target, entries(range(10)), collection)
+    assert len(store) == 10
+    store.close()
+    with pytest.raises(ValueError, match="already; add to it"):
+        create_store("milvus", target, entries(range(10)), collection)

@@ -179,7 +179,10 @@ def test_another_seed_gives_other_weights(tmp_path: Path, data: ReIDData) -> Non
 def test_a_run_folder_can_be_repeated_and_loaded(tmp_path: Path, data: ReIDData) -> None:
     run = tmp_path / "run"
     Trainer(settings(run), data).run()
-    assert parse(["--config", str(run / "settings.yaml")]) == settings(run)
+    # The pooling that "auto" stood for is written down.
+    assert parse(["--config", str(run / "settings.yaml")]) == dataclasses.replace(
+        settings(run), pooling="gem"
+    )
     environment = json.loads((run / "environment.json").read_text())
     assert (
         environment["packages"]["torch"] == torch.__version__.split("+")[0]
@@ -302,3 +305,29 @@ def test_devices() -> None:
         with pytest.raises(ValueError, match="cuda"):
             pick_device("cuda")
     assert pick_precision("fp32", torch.device("cpu")) == "fp32"
+
+
+@pytest.mark.parametrize("stem", ["shared", "dual"])
+def test_tokens_of_position_and_class_do_not_decay(tmp_path: Path, stem: str) -> None:
+    chosen = settings(tmp_path, backbone="vit_tiny_patch16_224", pooling="token", stem=stem, weight_decay=0.3)
+    model = seeded_model(chosen, 4)
+    decay = {
+        id(parameter): group["weight_decay"]
+        for group in build_optimizer(model, chosen).param_groups
+        for parameter in group["params"]
+    }
+    kept = {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1 and not decay[id(parameter)]
+    }
+    assert kept == {"backbone.body.pos_embed", "backbone.body.cls_token"}
+
+
+def test_a_run_goes_on_with_the_pooling_that_it_was_begun_with(tmp_path: Path, data: ReIDData) -> None:
+    """Weights fit any pooling, so nothing else would show the change."""
+    begun = settings(tmp_path / "run")
+    Trainer(begun, data).run()
+    with pytest.raises(ValueError, match="belongs to a run with pooling gem, not avg"):
+        Trainer(dataclasses.replace(begun, resume=True, pooling="avg"), data).run()
+    Trainer(dataclasses.replace(begun, resume=True), data).run()

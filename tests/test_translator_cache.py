@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.data import transition_cache
+from mtrl.data import array_cache, transition_cache
 from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transition_cache import cache_key, transition_images
-from mtrl.translate import Learned, Luminance, Spectral
+from mtrl.translate import Learned, Luminance, Spectral, Translator
 from mtrl.translate.learned import LearnedConfig
 from train import imagewise
 from train.pipeline import BatchPipeline
@@ -27,7 +27,8 @@ needs_numba = pytest.mark.skipif(not imagewise.available(), reason="numba is not
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transition_cache, "BLOCK", 4)
+    monkeypatch.setattr(transition_cache, "BATCH", 4)
+    monkeypatch.setattr(array_cache, "_BLOCK", 4)
 
 
 def people(identities: int = 5) -> ImageSet:
@@ -64,8 +65,11 @@ class Counting(Learned):
         self.seen += len(images)
         return super().forward(images)
 
+    def fingerprint(self) -> str:
+        return "counts"
 
-def make(folder: Path, translator: Learned, images: ImageSet | None = None) -> NDArray[np.uint8]:
+
+def make(folder: Path, translator: Translator, images: ImageSet | None = None) -> NDArray[np.uint8]:
     return transition_images(images or people(), translator, CPU, folder, progress=False)
 
 
@@ -96,7 +100,7 @@ def test_an_interruption_goes_on_after_the_last_block(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*damaged")
 @pytest.mark.parametrize("damage", ["pixel", "short", "index", "no array", "header"])
 def test_damage_is_noticed_and_repaired(damage: str, tmp_path: Path) -> None:
-    whole = np.array(make(tmp_path, network()))
+    whole = np.array(make(tmp_path, Counting()))
     path = next((tmp_path / "transitions").glob("*.npy"))
     content = bytearray(path.read_bytes())
     if damage == "pixel":
@@ -115,18 +119,93 @@ def test_damage_is_noticed_and_repaired(damage: str, tmp_path: Path) -> None:
     assert again.seen == 10
 
 
-def test_the_key_follows_from_pixels_names_and_weights() -> None:
+def test_the_key_follows_from_pixels_names_weights_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
     images = people()
     keys = {cache_key(images, network()), cache_key(images, network(1)), cache_key(images, Luminance())}
     changed = images.images.copy()
     changed[0, 0, 0, 0] ^= 1
     keys.add(cache_key(dataclasses.replace(images, images=changed), network()))
     keys.add(cache_key(dataclasses.replace(images, names=tuple(f"x{n}" for n in images.names)), network()))
-    assert len(keys) == 5
+    assert len(keys) == 5 and None not in keys
     assert cache_key(people(), network()) in keys
     infrared = images.images.copy()
     infrared[2] ^= 1
     assert cache_key(dataclasses.replace(images, images=infrared), network()) in keys
+    monkeypatch.setattr(transition_cache, "code_digest", lambda *_: "other code")
+    assert cache_key(images, network()) not in keys and cache_key(images, Luminance()) not in keys
+
+
+def darkening(share: float) -> Translator:
+    """Translators of one class name: nothing that Python shows of them tells them apart."""
+
+    class Mine(Translator):
+        def forward(self, images: Tensor) -> Tensor:
+            return images * share
+
+    return Mine()
+
+
+class Inverted(Learned):
+    """Other code with the weights of `Learned`."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 1 - super().forward(images)
+
+
+def darkening_learned(share: float) -> Learned:
+    """The same, with the weights of `network`."""
+
+    class Mine(Learned):
+        def forward(self, images: Tensor) -> Tensor:
+            return images * share
+
+    mine = Mine(LearnedConfig(4, 8, 1))
+    mine.load_state_dict(network().state_dict())
+    return mine
+
+
+def test_translators_of_ones_own_never_share_an_array(tmp_path: Path) -> None:
+    visible = people().images[people().modalities == 0]
+    assert np.array_equal(make(tmp_path, darkening(1.0)), visible)
+    assert not make(tmp_path, darkening(0.0)).any()
+    assert np.array_equal(make(tmp_path, darkening_learned(1.0)), visible)
+    assert not make(tmp_path, darkening_learned(0.0)).any()
+    learned, inverted = network(), Inverted(LearnedConfig(4, 8, 1))
+    inverted.load_state_dict(learned.state_dict())
+    kept = make(tmp_path, learned)
+    assert np.abs(make(tmp_path, inverted).astype(int) - (255 - kept.astype(int))).max() <= 1
+    patched = network()
+    patched.forward = lambda images: images  # type: ignore[method-assign]
+    assert np.array_equal(make(tmp_path, patched), visible)
+
+
+def test_a_fingerprint_of_ones_own_is_a_key(tmp_path: Path) -> None:
+    class Scaled(Translator):
+        calls = 0
+
+        def __init__(self, share: float) -> None:
+            super().__init__()
+            self.share = share
+
+        def forward(self, images: Tensor) -> Tensor:
+            Scaled.calls += 1
+            return images * self.share
+
+        def fingerprint(self) -> str:
+            return f"share {self.share}"
+
+    class Heir(Scaled):
+        def forward(self, images: Tensor) -> Tensor:
+            return 1 - super().forward(images)
+
+    first = np.array(make(tmp_path, Scaled(0.5)))
+    made = Scaled.calls
+    assert np.array_equal(make(tmp_path, Scaled(0.5)), first) and Scaled.calls == made
+    assert make(tmp_path, Scaled(0.0)).max() == 0
+    assert cache_key(people(), Heir(0.5)) is None, "what its base class says need not hold"
+    Scaled.fingerprint = lambda self: 7  # type: ignore[assignment, method-assign, return-value]
+    with pytest.raises(ValueError, match="must give a text, not 7"):
+        make(tmp_path, Scaled(0.5))
 
 
 def test_what_draws_at_random_is_not_kept(tmp_path: Path) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trees
+from PIL import Image
 
-from eval.matfiles import read_permutations, read_test_ids
 from eval.protocols import Setting, make_trials
 from mtrl.commands import verify as command
 from mtrl.data import load_data
+from mtrl.data.matfiles import read_permutations, read_test_ids
 from mtrl.data.verify import verify
 
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "sysu-official"
@@ -132,7 +135,7 @@ NOTES = [
     ("sysu", text, ("exp/test_id.txt", "7,8,9,10\n99"), "test_id.txt has more than one line"),
     ("sysu", empty, ("cam3",), "cam3 holds no images"),
     ("llcm", empty, ("test_vis/cam5",), "test_vis/cam5 holds no images"),
-    ("sysu", one_modality, (), "1 train identities have no infrared image: 2"),
+    ("sysu", one_modality, (), "1 train identities have no infrared image: 0002"),
     ("sysu", wide, (), "1 images are wider than high: cam1/0001/0001.jpg (60 x 30)"),
     ("sysu", wide, (), "1 images are smaller than 16 pixels: cam1/0001/0002.jpg (8 x 12)"),
     ("sysu", text, ("train_rgb_resized_img.npy", ""), "other programs' arrays"),
@@ -184,12 +187,114 @@ def test_everything_in_one_run(tmp_path: Path) -> None:
         assert part in told
 
 
+def pictures() -> dict[str, bytes]:
+    """Files that readers take for pictures, by name."""
+
+    def save(kind: str, size: tuple[int, int] = (20, 40), **options: object) -> bytes:
+        buffer = io.BytesIO()
+        Image.new("RGB", size, (90, 60, 30)).save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    turned = Image.Exif()
+    turned[274] = 6
+    scan = save("JPEG", progressive=True)
+    start = scan.rindex(b"\xff\xda")
+    bomb = scan[:start] + scan[start:-2] * 200 + scan[-2:]
+    huge = bytearray(save("PNG"))
+    huge[16:24] = (9000).to_bytes(4, "big") + (8000).to_bytes(4, "big")
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
+    png = save("PNG")
+    exif = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    chunk = len(exif).to_bytes(4, "big") + b"eXIf" + exif + zlib.crc32(b"eXIf" + exif).to_bytes(4, "big")
+    return {
+        "plain.jpg": save("JPEG"),
+        "phone.jpg": save("JPEG", (40, 20), exif=turned.tobytes()),
+        "phone.png": save("PNG", (40, 20), exif=turned.tobytes()),
+        "phone.webp": save("WEBP", (40, 20), exif=turned.tobytes()),
+        "phone.tif": save("TIFF", (40, 20), exif=turned.tobytes()),
+        "late.png": png[:-12] + chunk + png[-12:],
+        "a png.jpg": save("PNG"),
+        "pixels.bmp": save("BMP"),
+        "lying.jpg": save("JPEG2000"),
+        "lying.png": save("JPEG2000"),
+        "icon.bmp": save("ICO"),
+        "strip.jpg": save("JPEG", (20, 1200)),
+        "strip.bmp": save("BMP", (1200, 20)),
+        "huge.png": bytes(huge),
+        "bomb.jpg": bomb,
+        "cut.jpg": save("JPEG")[:-100],
+        "cut.png": png[:-20],
+        "cut.bmp": save("BMP")[:-100],
+        "empty.jpg": b"",
+        "text.png": b"<html>",
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be read")
+@pytest.mark.parametrize("full", [False, True])
+def test_verify_and_the_reader_judge_alike(tmp_path: Path, full: bool) -> None:
+    """What the loader refuses is a problem, and nothing else is; sizes are those of upright pictures."""
+    root = tmp_path / "own"
+    for name, content in pictures().items():
+        path = root / "train" / "visible" / name.replace(".", " ") / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    options: dict[str, object] = {"parts": ("train",), "cache_dir": tmp_path / "c", "image_size": (8, 4)}
+    read = load_data("folder", root, on_bad="skip", **options).train  # type: ignore[arg-type]
+    report = verify("folder", root, full=full)
+    refused = {name for name in pictures() if not any(path.endswith(f"/{name}") for path in read.names)}
+    assert refused >= {"lying.jpg", "strip.jpg", "strip.bmp", "huge.png", "bomb.jpg", "empty.jpg", "cut.bmp"}
+    (bad,) = [finding.what for finding in report.problems if "cannot be read" in finding.what]
+    assert bad.startswith(f"{len(refused)} images cannot be read")
+    wide = [finding.what for finding in report.notes if "wider than high" in finding.what]
+    assert wide == ["1 images are wider than high: train/visible/late png/late.png (40 x 20)"]
+
+
+def test_people_of_one_modality_only_cannot_be_trained_on(tmp_path: Path) -> None:
+    for kind, name in (("visible", "anna"), ("infrared", "Anna")):
+        trees.draw(tmp_path, f"train/{kind}/{name}/a.jpg")
+    report = verify("folder", tmp_path)
+    assert "none of the 2 training identities has visible and infrared images" in report.problems[0].what
+    assert any("taken for different people: Anna and anna" in finding.what for finding in report.notes)
+    assert any("1 training identities have no visible" in f.what or ": Anna" in f.what for f in report.notes)
+
+
+def test_a_part_is_told_how_to_be_checked(tmp_path: Path) -> None:
+    for name in ("sysu", "regdb", "llcm"):
+        root = trees.MAKERS[name](tmp_path / name)
+        assert any("--no-counts" in finding.advice for finding in verify(name, root).notes)
+        assert not any("--no-counts" in finding.advice for finding in verify(name, root, counts=False).notes)
+
+
+def test_overlaps_are_named_as_the_data_name_them(tmp_path: Path) -> None:
+    root = trees.folder(tmp_path / "own")
+    copy(root, "query/visible/eve", "train/visible/0117")
+    copy(root, "query/visible/eve", "gallery/visible/0117")
+    assert any("and tested on: 0117" in finding.what for finding in verify("folder", root).notes)
+    root = trees.regdb(tmp_path / "regdb")
+    for kind in ("visible", "thermal"):
+        train = (root / f"idx/train_{kind}_4.txt").read_text()
+        (root / f"idx/test_{kind}_4.txt").write_text(train)
+    problems = [finding.what for finding in verify("regdb", root, counts=False).problems]
+    assert any(
+        "trial 4: 4 identities are in both training and test lists: 5, 6, 7, 8" in what for what in problems
+    )
+
+
+def test_frame_numbers_of_any_length_are_looked_through(tmp_path: Path) -> None:
+    root = trees.sysu(tmp_path / "sysu")
+    trees.draw(root, "cam1/0007/999999999999.jpg")
+    trees.draw(root, f"cam1/{2**64}/0001.jpg"), trees.draw(root, "cam1/²/0001.jpg")
+    report = verify("sysu", root)
+    why = "(its name is no identity number)"
+    expected = f"2 stray files or folders are passed over: cam1/{2**64} {why}, cam1/² {why}"
+    assert expected in [finding.what for finding in report.notes], report.text()
+
+
 def test_damage_inside_a_file_is_found_by_decoding(tmp_path: Path) -> None:
     root = trees.folder(tmp_path / "own")
     rng = np.random.default_rng(0)
     path = root / "query" / "visible" / "eve" / "noise.png"
-    from PIL import Image
-
     Image.fromarray(rng.integers(0, 255, (64, 32, 3), dtype=np.uint8)).save(path)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 255
@@ -215,7 +320,7 @@ def test_an_unreadable_folder_is_one_problem_of_all(tmp_path: Path, monkeypatch:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr("mtrl.data.listing.os.scandir", refuse)
+    monkeypatch.setattr("mtrl.files.scan.os.scandir", refuse)
     report = verify("sysu", root, counts=False)
     assert ["cam1/0007 cannot be read: Permission denied" in f.what for f in report.problems] == [True]
 

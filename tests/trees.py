@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +103,79 @@ def folder(root: Path) -> Path:
             for person in people:
                 for number in range(2):
                     draw(root, f"{split}/{kind}/{person}/{split} {number}.jpg")
+    return root
+
+
+# What `hostile` writes: images that can be read, ones that look so and cannot be, and everything else.
+GOOD = (
+    *(
+        f"visible/1/{name}"
+        for name in ("a.avif", "b.bmp", "c.dib", "d.gif", "e.jfif", "f.jpe", "g.JPG", "h.jpeg")
+    ),
+    *(f"visible/1/{name}" for name in ("i.mpo", "j.pgm", "k.Png", "l.ppm", "m.tif", "n.tiff", "o.webp")),
+    *("visible/1/caf\udce9.png", "visible/1/linked.png", "visible/2/linked.png", "visible/old.jpg/1.png"),
+    *("infrared/1/deep/er/1.png", "infrared/1/a.png", "infrared/2/linked.png", "infrared/2/other.jpg"),
+)
+BAD = ("visible/1/empty.jpg", "visible/1/html.png", "infrared/2/gone.jpg", "infrared/2/itself.png")
+NO_IMAGES = {
+    "visible/1/._a.jpg": "hidden",
+    "visible/.Trash": "hidden",
+    "infrared/.DS_Store": "hidden",
+    "visible/__MACOSX": "left by macOS",
+    "infrared/1/Thumbs.db": "not an image",
+    "infrared/1/notes": "not an image",
+    "visible/1/p.heic": ".heic is not decoded",
+    "visible/1/q.SVG": ".svg is not decoded",
+    "visible/1/r.jp2": ".jp2 is not decoded",
+    "visible/1/pipe.jpg": "no ordinary file",
+    "infrared/1/round": "a link to a folder that it lies in",
+    "infrared/1/top": "a link to a folder that it lies in",
+    "infrared/1/itself": "a link to nowhere",
+    "infrared/nobody": "a link to nowhere",
+}
+
+
+def hostile(root: Path) -> Path:
+    """A gallery as disks hold them, with GOOD, BAD and NO_IMAGES; links lead to a folder beside it."""
+    beside = root.with_name(f"{root.name} elsewhere")
+    for path in ("1/a.png", "1/deep/er/1.png"):
+        draw(root, f"infrared/{path}")
+    for path in ("linked.png", "other.jpg"):
+        draw(beside / "2", path)
+    draw(root, "visible/old.jpg/1.png")
+    draw(root, "visible/2/linked.png")
+    kinds = {".jfif": "JPEG", ".jpe": "JPEG", ".mpo": "JPEG", ".pgm": "PPM"}
+    for path in GOOD[:16]:
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", SIZE, colour(path.encode("utf-8", "replace").decode())).save(
+            target, kinds.get(target.suffix)
+        )
+    (root / "visible/1/linked.png").symlink_to(beside / "2" / "linked.png")
+    (root / "infrared/2").symlink_to(beside / "2", target_is_directory=True)
+    for path in ("visible/.Trash/1.png", "visible/__MACOSX/1/a.png", "visible/1/._a.jpg", "visible/1/p.heic"):
+        draw(root, f"{path}.png")
+        (root / f"{path}.png").rename(root / path)
+    for path in (
+        "visible/1/q.SVG",
+        "visible/1/r.jp2",
+        "infrared/1/Thumbs.db",
+        "infrared/1/notes",
+        "infrared/.DS_Store",
+    ):
+        (root / path).write_bytes(b"no image")
+    os.mkfifo(root / "visible/1/pipe.jpg")
+    (root / "visible/1/empty.jpg").touch()
+    (root / "visible/1/html.png").write_text("<html>")
+    for link, target in (
+        ("infrared/1/round", ".."),
+        ("infrared/1/top", "/"),
+        ("infrared/1/itself", "itself"),
+    ):
+        (root / link).symlink_to(target)
+    (root / "infrared/nobody").symlink_to("nowhere")
+    (beside / "2" / "gone.jpg").symlink_to("nowhere.jpg")
+    (beside / "2" / "itself.png").symlink_to("itself.png")
     return root
 
 

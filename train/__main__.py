@@ -43,19 +43,18 @@ def train(argv: Sequence[str]) -> int:
     from train.data import load
     from train.distributed import joined
     from train.loop import Trainer
+    from train.preflight import check_runs
     from train.publish import push_run, reserve_repository
 
     with joined(settings.device) as world:
-        for run in settings.runs():
+        runs = settings.runs()
+        check_runs(runs)
+        for run in runs:
             if world.main:
                 reserve_repository(run)
             trainer = Trainer(run, load(run, ("train",)))
-            progress = trainer.run()
-            if not world.main:
-                continue
-            best = f"best mAP of held-out identities {progress['best']:.3f}"
-            print(f"{trainer.folder}: {progress['step']} steps, {best}")
-            if run.push:
+            trainer.run()
+            if world.main and run.push:
                 print(push_run(run))
     return 0
 

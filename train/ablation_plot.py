@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from train.ablation_report import LABELS, WAYS, Row
-from train.settings import METHODS
+from train.presets import METHODS
 
 COLOURS = {"control": "#6e7781", "term": "#1f5fbf", "full": "#5b3a9e"}
 _INK, _GRID = "#1f2328", "#d8dee4"

@@ -7,8 +7,15 @@ from mtrl.data.imageset import ReIDData
 from train.settings import TrainSettings
 
 
-def load(settings: TrainSettings, parts: tuple[str, ...] = ("train", "test"), test_seed: int = 0) -> ReIDData:
+def load(
+    settings: TrainSettings,
+    parts: tuple[str, ...] = ("train", "test"),
+    test_seed: int = 0,
+    labels_only: bool = False,
+) -> ReIDData:
     """The data set of a run at its image size. Errors as in `mtrl.data.load_data`."""
+    if settings.trial == "all":
+        raise ValueError("--trial all stands for ten data sets; this takes one of them: --trial 1 to 10")
     height, width = settings.image_size
     return load_data(
         settings.dataset,
@@ -22,4 +29,5 @@ def load(settings: TrainSettings, parts: tuple[str, ...] = ("train", "test"), te
         trial=int(settings.trial),
         train_ids=settings.train_ids,
         on_bad=settings.on_bad,
+        labels_only=labels_only,
     )

@@ -56,6 +56,12 @@ class World:
     def device(self, name: str) -> torch.device:
         """`pick_device`, one GPU per process."""
         device = pick_device(name)
+        if self.size > 1 and device.type == "mps":
+            if name != "auto":
+                raise ValueError(
+                    "several processes train on CUDA GPUs or the CPU: give --device cpu, or start one"
+                )
+            return torch.device("cpu")
         if self.size == 1 or device.type != "cuda":
             return device
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.rank)))
@@ -66,6 +72,11 @@ class World:
             raise ValueError(
                 f"--identities {identities} cannot be shared by {self.size} processes: choose a multiple of {self.size}"
             )
+
+    def check_sync_bn(self, sync_bn: bool, device: torch.device) -> None:
+        """Raises ValueError where batch normalisation over several processes cannot be had."""
+        if self.size > 1 and sync_bn and device.type != "cuda":
+            raise ValueError("--sync-bn needs GPUs: torch synchronises batch statistics on CUDA only")
 
     def share(self, batch: Batch) -> Batch:
         """The identities of a batch that are this process's, with all their images."""
@@ -78,8 +89,7 @@ class World:
         if self.size == 1:
             return model
         device = next(model.parameters()).device
-        if sync_bn and device.type != "cuda":
-            raise ValueError("--sync-bn needs GPUs: torch synchronises batch statistics on CUDA only")
+        self.check_sync_bn(sync_bn, device)
         indices = [device.index] if device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=indices)
 

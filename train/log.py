@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,7 +14,8 @@ from typing import Any
 
 import torch
 
-from mtrl.writing import explained, write_atomically
+from mtrl.checkout import NoAnswerError, read_checkout
+from mtrl.writing import explained, flush_file, make_folder, write_atomically
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 
@@ -29,7 +28,7 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, step: int = 0, evaluated: bool = True) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.path = folder / "metrics.jsonl"
         kept = [
             record
@@ -55,8 +54,7 @@ class RunLog:
 
     def flush(self) -> None:
         """Puts the records on the disk: before a state that continues behind them."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+        flush_file(self.path)
 
     def close(self) -> None:
         """Never raises: it runs beside the error that ends a run, and the JSON lines hold the same values."""
@@ -98,18 +96,41 @@ def run_settings(run: Path) -> Path:
     return path
 
 
-def environment() -> dict[str, Any]:
-    """What a stranger needs to repeat the run: versions, machine, git state and the command."""
+def environment(trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a stranger needs to repeat the run: versions, machine, git state and the command; `trained`: what was.
+
+    Where Git does not say, the commit is "unknown (why)" and the list of changed files None.
+    """
+    commit, changed = git_state(Path(__file__).resolve().parent.parent)
     return {
+        **({} if trained is None else {"trained": trained}),
         "command": ["python", "-m", "train", *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
         "threads": torch.get_num_threads(),
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_changed_files": _git("status", "--porcelain", "--untracked-files=no").splitlines(),
+        "git_commit": commit,
+        "git_changed_files": changed,
     }
+
+
+def git_state(root: Path) -> tuple[str, list[str] | None]:
+    """(commit, lines of `git status`) of the code; ("unknown (why)", None) where Git does not say."""
+    try:
+        checkout = read_checkout(root)
+    except NoAnswerError as error:
+        return f"unknown ({error})", None
+    if checkout is None:
+        return "unknown (the code is in no Git checkout)", None
+    return checkout.commit, list(checkout.changed)
+
+
+def code_state(environment: Mapping[str, Any]) -> str:
+    """The commit of a run's `environment.json` for its card, and whether the code differed from it."""
+    changed = environment["git_changed_files"]
+    commit = environment["git_commit"] or "unknown"
+    return f"{commit} with {len(changed)} changed files" if changed else commit
 
 
 def processor() -> str:
@@ -118,15 +139,6 @@ def processor() -> str:
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return named[0] if named else platform.processor() or platform.machine()
-
-
-def _git(*arguments: str) -> str:
-    root = Path(__file__).resolve().parent.parent
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def draw_curves(folder: Path) -> Path:

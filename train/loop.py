@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ReIDData
@@ -22,9 +21,17 @@ from mtrl.data.transition_cache import transition_images
 from mtrl.hub import CONFIG, WEIGHTS
 from mtrl.losses.total import total_loss
 from mtrl.model import MTRL, Features
+from mtrl.progress import Progress, say
 from mtrl.translate import Learned, load_translator
 from mtrl.writing import remove_partial, write_atomically
-from train.build import augment_config, averaged, loss_weights, pick_precision, seeded_model, step_seed
+from train.build import (
+    augment_config,
+    averaged,
+    loss_weights,
+    pick_precision,
+    seeded_model,
+    step_seed,
+)
 from train.claim import claimed
 from train.compile import CompiledForward, worth_compiling
 from train.distributed import PeerLostError, World, peers, with_sync_bn
@@ -34,6 +41,8 @@ from train.log import RunLog, draw_curves, environment
 from train.memory import keep_freed_memory
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.pipeline import BatchPipeline, TrainBatch
+from train.preflight import check_folder, say_changes
+from train.presets import listed
 from train.settings import TrainSettings
 from train.state import load_state, save_state
 from train.stop import StopRequest, say_stopped
@@ -62,6 +71,9 @@ class Trainer:
         )
         self.steps_per_epoch = min(settings.batches or len(self.sampler), len(self.sampler))
         self.model = seeded_model(settings, len(self.sampler.classes)).to(self.device)
+        self.settings = settings = dataclasses.replace(
+            settings, pooling=self.model.config.pooling
+        )  # "auto" no more
         if settings.sync_bn:
             self.model = with_sync_bn(self.model)
         self.forward = self._forward()
@@ -119,6 +131,7 @@ class Trainer:
                 log.close()
         if self.world.main:
             draw_curves(self.folder)
+            say(f"{self.folder}: {now['step']} steps, {self.outcome()}", sys.stdout)
         return self.progress
 
     def _train(self, log: RunLog | None, stop: StopRequest) -> None:
@@ -130,6 +143,8 @@ class Trainer:
 
     def _open_folder(self) -> None:
         state = self.folder / "last" / "state.safetensors"
+        # Among several processes the first one makes the folder, perhaps before the others come here.
+        changes = check_folder(self.settings) if self.world.main or self.settings.resume else []
         if self.settings.resume:
             run = self.settings.fixed()
             self.progress |= load_state(state, self.model, self.optimizer, self.average, run)
@@ -137,16 +152,18 @@ class Trainer:
             if self.world.main:
                 for folder in (self.folder, state.parent):
                     remove_partial(folder, (state.name, WEIGHTS, CONFIG, "metrics.jsonl"))
+                if changes:
+                    say_changes(changes, say)
+                    write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
             return
         if not self.world.main:
             return
-        if state.exists():
-            raise ValueError(
-                f"{self.folder} already holds a run: add --resume to continue it, or choose another --output"
-            )
-        saved = dataclasses.replace(self.settings, output=str(self.folder), resume=False)
-        write_atomically(self.folder / "settings.yaml", saved.yaml().encode())
-        write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
+        say(f"{self.settings.backbone} with pooling {self.settings.pooling}")
+        write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
+        write_atomically(
+            self.folder / "environment.json",
+            json.dumps(environment(self.settings.record()), indent=1).encode(),
+        )
         self._save()  # what cannot be written shows now, and --resume works from here on
 
     def _check_progress(self, state: Path) -> None:
@@ -169,14 +186,13 @@ class Trainer:
         cuda = [self.device] if self.device.type == "cuda" else []
         with (
             torch.random.fork_rng(cuda),
-            tqdm(
+            Progress[None](
                 total=self.steps_per_epoch,
                 initial=start,
-                desc=title,
+                title=title,
                 unit="step",
-                leave=False,
-                mininterval=1.0,
-                disable=not self.world.main,
+                keep=False,
+                show=self.world.main,
             ) as bar,
         ):
             remaining = range(start, self.steps_per_epoch)
@@ -193,7 +209,7 @@ class Trainer:
                 if log is not None and logs:
                     rate = images / (perf_counter() - since)
                     since, images = perf_counter(), 0
-                    bar.set_postfix_str(self._record(log, epoch, parts, rate))
+                    bar.remark(self._record(log, epoch, parts, rate))
             stop.check()
             self._look(log)
 
@@ -205,7 +221,7 @@ class Trainer:
                 facts = {"epoch": refused.epoch, "terms": refused.terms, "images": refused.images}
                 log.note("refused", refused.step, facts)
                 if self.guard.skip:
-                    tqdm.write(f"skipped a batch: {refused}", file=sys.stderr)
+                    say(f"skipped a batch: {refused}")
 
         self.progress["skipped"] += self.guard.look(report)
 
@@ -245,6 +261,14 @@ class Trainer:
         self.guard.end()
         return parts
 
+    def outcome(self) -> str:
+        """What was trained and what came of it, as the last line of a run."""
+        if self.progress["best_step"]:
+            came = f"best mAP of held-out identities {self.progress['best']:.3f}"
+        else:
+            came = "no held-out identities, so the model is that of the last epoch"
+        return f"method {self.settings.method} ({listed(self.settings.terms().items())}), {came}"
+
     def best_network(self) -> MTRL:
         """The network that is evaluated and shipped: the averaged one if there is one."""
         return self.model if self.average is None else self.average.module  # type: ignore[return-value]
@@ -261,7 +285,7 @@ class Trainer:
         score, values = held_out_figures(self.best_network(), self.held_out, self.data.protocol)
         log.write("eval", self.progress["step"], values)
         shown = " ".join(f"{name} {100 * v:.1f}" for name, v in values.items() if name != "modality_gap")
-        tqdm.write(f"epoch {epoch + 1}: held-out identities: {shown}")
+        say(f"epoch {epoch + 1}: held-out identities: {shown}", sys.stdout)
         if score > self.progress["best"]:
             self.best_network().save_pretrained(self.folder)
             self.progress |= {"best": score, "best_step": self.progress["step"]}

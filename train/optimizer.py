@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,13 +13,17 @@ from train.settings import TrainSettings
 
 
 def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW or SGD over four groups: {backbone, head} x {decayed, not decayed: biases and norms}."""
+    """AdamW or SGD over four groups: {backbone, head} x {decayed, not decayed}.
+
+    Not decayed: biases, norms, and what the backbone itself exempts, such as position and class tokens.
+    """
+    exempt = exempt_from_decay(model)
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         part = "backbone" if name.startswith("backbone.") else "head"
-        groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
+        groups.setdefault((part, parameter.ndim > 1 and name not in exempt), []).append(parameter)
     described = [
         {
             "params": parameters,
@@ -40,6 +46,16 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Op
     # One pass over each parameter instead of a dozen, where torch has it.
     fused = device in ("cpu", "cuda")
     return torch.optim.AdamW(described, lr=settings.lr, fused=fused)
+
+
+def exempt_from_decay(model: nn.Module) -> set[str]:
+    """Names of parameters that the timm backbone of `model` wants without weight decay, wherever they now stand."""
+    listed: Any = getattr(getattr(getattr(model, "backbone", None), "body", None), "no_weight_decay", set)
+    exempt = set(listed())
+    # A dual stem has moved the first layers out of the body: `backbone.stems.0.patch_embed.proj.weight`.
+    place = re.compile(r"backbone\.(body|stems\.\d+)\.")
+    names = [name for name, _ in model.named_parameters() if place.match(name)]
+    return {name for name in names if place.sub("", name, count=1) in exempt}
 
 
 def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +22,12 @@ from eval.report import Report
 from mtrl import MTRL, cli, load_pretrained
 from mtrl.card import CardFacts, Result, model_card
 from mtrl.checkpoint import save_checkpoint
-from mtrl.cli import merge, read_yaml
 from mtrl.config import Modality
 from mtrl.data.synthetic import load_part
 from mtrl.hub import PLACEHOLDER, reserve, upload_folder
 from mtrl.writing import write_atomically
 from train.data import load
-from train.log import read_records, run_settings
+from train.log import code_state, read_records, run_settings
 from train.settings import TrainSettings
 from train.validate import DIRECTIONS
 
@@ -85,8 +85,7 @@ def _repo_id(settings: TrainSettings) -> str:
 
 def publish(run: Path, output: Path, dtype: str, name: str) -> None:
     """Raises FileNotFoundError for a folder that is no run."""
-    path = run_settings(run)
-    settings = merge(TrainSettings, read_yaml(path), source=str(path))
+    settings = cli.read_settings(TrainSettings, run_settings(run))
     data = load(settings, ("test",))
     save_checkpoint(load_pretrained(run), output, dtype=dtype)
     model = load_pretrained(output)
@@ -111,15 +110,15 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
     return CardFacts(
         name=name,
         dataset=label,
-        command=shlex.join(environment["command"]).replace(str(Path.home()), "~"),
+        command=shlex.join(environment["command"]).replace(os.path.expanduser("~"), "~"),  # noqa: PTH111
         seed=settings.seed,
         training={
-            "method": f"{settings.method} with {settings.translator} transition images",
+            "method": f"{settings.method} with {settings.terms()['transition']} transition images",
             "weights": f"mtc {settings.mtc}, center {settings.center}, mqr {settings.mqr}, direct {settings.direct}",
             "epochs": str(settings.epochs),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
-            "commit": environment["git_commit"],
+            "commit": code_state(environment),
         },
         results=[_result(label, report) for report in reports],
         protocol=RULES[reports[0].setting.protocol],

@@ -5,38 +5,31 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mtrl import cli
 from mtrl.backbone import default_config
-from mtrl.cli import option
+from mtrl.cli import Given, json_object, option
 from mtrl.config import POOLINGS, STEMS, ModelConfig
 from mtrl.data.augment import CHANNEL_MODES
+from train.presets import METHODS, PRESETS, TERMS, listed, resolve
 
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 SIZES = ("tiny", "small", "large")
 COMPILE = ("auto", "on", "off")
 _OF_DATA = ("dataset", "size", "data_seed", "trial", "train_ids", "hold_out", "image_size")
 FIXED = (*_OF_DATA, "seed", "identities", "instances", "batches")
-
-# The added terms of a method. A baseline sees visible and infrared images only ("A") or the transition images
-# too, as plain augmentation ("A'"); the direct controls carry the total weight of MTRL's own terms on one
-# visible-infrared contrast, so that MTRL is compared with as much contrastive pressure, not with less; the
-# single terms have the weights that they have in MTRL.
-METHODS: dict[str, dict[str, Any]] = {
-    "mtrl": {"transition": True, "mtc": 1.5, "center": 0.5, "mqr": 1.0, "direct": 0.0},
-    "mtrl-triangle": {"transition": True, "mtc": 1.5, "center": 0.5, "mqr": 1.0, "direct": 1.5},
-    "baseline": {"transition": False, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 0.0},
-    "augmented": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 0.0},
-    "direct": {"transition": False, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 3.0},
-    "augmented-direct": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 3.0},
-    "augmented-direct-4.5": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 4.5},
-    "mtc": {"transition": True, "mtc": 1.5, "center": 0.0, "mqr": 0.0, "direct": 0.0},
-    "center": {"transition": True, "mtc": 0.0, "center": 0.5, "mqr": 0.0, "direct": 0.0},
-    "mqr": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 1.0, "direct": 0.0},
-}
+# What may differ between two commands that mean the same run: where and how fast it is computed, what is written.
+FREE = frozenset({"output", "resume", "push", "private", "device", "precision", "compile", "cache_dir", "data_root",
+                  "log_every"})  # fmt: skip
+# What a run may go on with in another value: its length, and what helps one that diverged.
+TUNABLE = frozenset({"epochs", "lr", "backbone_lr", "weight_decay", "schedule", "lr_warmup", "lr_steps", "clip",
+                     "warmup_epochs", "ramp_epochs", "on_nonfinite", "eval_every", "on_bad", "sync_bn"})  # fmt: skip
+_NOT_NEGATIVE = ("data_seed", "seed", "hold_out", "eval_every", "batches", "lr", "backbone_lr", "weight_decay", "clip",
+                 "lr_warmup", "warmup_epochs", "ramp_epochs")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +82,12 @@ class TrainSettings:
     triplet_feature: str = option("embedding", "feature of the triplet", ("embedding", "pooled"))
 
     backbone: str = option("resnet50", "timm model name")
-    backbone_args: str = option("{}", 'further timm arguments as JSON, e.g. {"channels": [32, 64, 128, 256]}')
+    backbone_args: str = option(
+        "{}", 'further timm arguments as JSON, e.g. {"channels": [32, 64, 128, 256]}', kind=json_object
+    )
     image_size: tuple[int, ...] = option((288, 144), "height and width in pixels")
     stem: str = option("shared", "one stem, or one per modality", STEMS)
-    pooling: str = option("gem", "pooling", POOLINGS)
+    pooling: str = option("auto", "pooling; auto: the one that suits the backbone", POOLINGS)
     last_stride: int = option(1, "stride of a ResNet's last stage")
     pretrained: bool = option(True, "start from ImageNet weights (through timm)")
 
@@ -102,7 +97,7 @@ class TrainSettings:
     optimizer: str = option("adamw", "optimiser", ("adamw", "sgd"))
     lr: float = option(3.5e-4, "peak learning rate of the head; the backbone's is lr x backbone_lr")
     backbone_lr: float = option(1.0, "factor of the backbone's learning rate")
-    weight_decay: float = option(5e-4, "weight decay (not on biases and norms)")
+    weight_decay: float = option(5e-4, "weight decay (not on biases, norms and tokens of position and class)")
     schedule: str = option("cosine", "learning rate after the warm-up", ("cosine", "step"))
     lr_warmup: float = option(1.0, "epochs of linear learning-rate warm-up")
     lr_steps: tuple[int, ...] = option((20, 50), "epochs at which the step schedule divides by ten")
@@ -141,6 +136,24 @@ class TrainSettings:
             raise ValueError(f'trial must be 1 to 10 or "all", not {self.trial!r}')
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1), not {self.ema}")
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        compared = [(name, getattr(self, name)) for name in ("mtc", "center", "mqr") if getattr(self, name)]
+        if compared and not self.transition:
+            raise ValueError(
+                f"{listed(compared)} compare transition images, but there are none: add --transition, or set them to 0"
+            )
+
+    def terms(self) -> dict[str, Any]:
+        """The weights that hold, in words that a record can keep: of the added terms, and which images they see."""
+        images = self.translator if self.transition else "none"
+        return {"transition": images, **{name: getattr(self, name) for name in TERMS if name != "transition"}}
+
+    def record(self) -> dict[str, Any]:
+        """What is trained, for reports: data set, method, and the weights that its terms really have."""
+        size = self.size if self.dataset == "synthetic" else None
+        return {"dataset": self.dataset, "size": size, "method": self.method, "terms": self.terms()}
 
     @property
     def run_folder(self) -> str:
@@ -158,7 +171,7 @@ class TrainSettings:
         """The settings as a file for --config."""
         import yaml
 
-        values = dataclasses.asdict(self)
+        values = dataclasses.asdict(self) | {"output": self.run_folder, "resume": False}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return yaml.safe_dump(plain, sort_keys=False)
 
@@ -198,48 +211,20 @@ class TrainSettings:
         return dataclasses.replace(config, mean=known.mean, std=known.std)
 
 
-_SMALL_NETWORK = {
-    "backbone": "resnet10t",
-    "backbone_args": '{"channels": [32, 64, 128, 256], "stem_width": 16}',
-    "pretrained": False,
-    "lr": 2e-3,
-    "lr_warmup": 0.5,
-    "flip": 0.5,
-    "erase": 0.3,
-    "erase_area": (0.02, 0.2),
-}
-
-# Starting points by data set and size; any flag or YAML entry overrides them.
-PRESETS: dict[str, dict[str, Any]] = {
-    "synthetic-tiny": {
-        **_SMALL_NETWORK,
-        "backbone_args": '{"channels": [16, 32, 48, 64], "stem_width": 16}',
-        "image_size": (64, 32), "pad": 2, "epochs": 10, "identities": 4, "instances": 2,
-        "warmup_epochs": 1.0, "ramp_epochs": 1.0, "hold_out": 6,
-    },
-    "synthetic-small": {
-        **_SMALL_NETWORK,
-        "image_size": (128, 64), "pad": 5, "epochs": 24, "warmup_epochs": 1.0, "hold_out": 60, "eval_every": 4,
-    },
-    "synthetic-large": {
-        **_SMALL_NETWORK,
-        "backbone": "resnet18", "backbone_args": "{}",
-        "image_size": (192, 96), "pad": 8, "epochs": 40, "identities": 16, "warmup_epochs": 2.0, "hold_out": 200,
-        "eval_every": 4,
-    },
-    "sysu": {"pretrained": True, "eval_every": 2},
-    "regdb": {"pretrained": True, "eval_every": 5},
-    "llcm": {"pretrained": True, "eval_every": 2},
-    "folder": {"pretrained": True, "eval_every": 5},
-}  # fmt: skip
-
-
 def parse(argv: Sequence[str], program: str = "python -m train") -> TrainSettings:
-    """Settings from the preset of the data set and method, then --config, then flags."""
-    first = cli.parse(TrainSettings, _parser(program), argv)
-    preset = PRESETS[f"synthetic-{first.size}" if first.dataset == "synthetic" else first.dataset]
-    base = dataclasses.replace(TrainSettings(), **{**preset, **METHODS[first.method]})
-    return cli.parse(TrainSettings, _parser(program), argv, base)
+    """Settings from the preset of the data set and method, then --config, then flags; says what a name overrides."""
+    parser = _parser(program)
+    cli.add_flags(parser, TrainSettings)
+    settings, notes = settle(cli.given(parser, argv))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return settings
+
+
+def settle(found: Given) -> tuple[TrainSettings, list[str]]:
+    """Settings of what was given, and lines about entries of a file that a name on the command line overrides."""
+    values, notes = resolve(found, PRESETS, dataclasses.asdict(TrainSettings()), METHODS)
+    return cli.build(TrainSettings, values), notes
 
 
 def _parser(program: str) -> argparse.ArgumentParser:

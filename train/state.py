@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from mtrl.checkpoint import tensor_digest
+from mtrl.tensor_file import tensor_bytes
 from mtrl.untrusted import open_tensors, outline, parse_json
 from mtrl.writing import make_folder, write_atomically
 
@@ -44,7 +44,7 @@ def save_state(
     facts = json.dumps({"progress": progress, "run": run}, allow_nan=False)
     metadata = {"format": FORMAT, "facts": facts, "sha256": _digest(facts, tensors)}
     make_folder(path.parent)
-    write_atomically(path, save(tensors, metadata))
+    write_atomically(path, tensor_bytes(tensors, metadata))
 
 
 def load_state(

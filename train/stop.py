@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from tqdm import tqdm
+from mtrl.progress import say
 
 
 class StopRequest:
@@ -50,4 +49,4 @@ def say_stopped(command: str, folder: Path, step: int | None) -> None:
     """Says where an interrupted run stands and how it goes on; step None: a step was cut, nothing was saved."""
     reached = "inside a step, so the state saved before it counts" if step is None else f"at step {step}"
     again = f"python -m {command} --config {folder / 'settings.yaml'} --resume"
-    tqdm.write(f"stopped {reached}; continue with: {again}", file=sys.stderr)
+    say(f"stopped {reached}; continue with: {again}")

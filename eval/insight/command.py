@@ -63,6 +63,7 @@ def write_pictures(settings: InsightSettings) -> list[Path]:
     output = Path(settings.output)
     output.mkdir(parents=True, exist_ok=True)
     model = load_pretrained(settings.checkpoint, device=pick_device(settings.device))
+    translator = load_translator(settings.translator)
     data = load_data(
         settings.dataset,
         settings.data_root,
@@ -72,7 +73,6 @@ def write_pictures(settings: InsightSettings) -> list[Path]:
         cache_dir=settings.cache_dir,
         parts=("test",),
     )
-    translator = load_translator(settings.translator)
     if not translator.deterministic:
         translator.reseed(settings.seed)
 

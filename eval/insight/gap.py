@@ -33,11 +33,13 @@ def gap_records(run: Path) -> list[dict[str, float]]:
     """{"epoch", "gap", "map"} of each evaluation of a run; steps become epochs by the training records."""
     file = run / "metrics.jsonl"
     records: list[dict[str, Any]] = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             continue  # cut off by a crash
+        if isinstance(record, dict):
+            records.append(record)
     trained = [record for record in records if record.get("kind") == "train" and record.get("epoch")]
     if not trained:
         return []

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
+
+from mtrl.progress import Progress
 
 WIDTHS = (16, 32, 64, 64)
 
@@ -54,7 +55,7 @@ def train_classifier(
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     labels = torch.cat([torch.zeros(batch // 2), torch.ones(batch // 2)]).to(device)
-    for _ in tqdm(range(steps), desc="classifier", unit="step", leave=False):
+    for _ in Progress(range(steps), title="classifier", unit="step", keep=False):
         day = _draw(visible, batch // 2, draws).to(device).float() / 255
         night = _draw(infrared, batch // 2, draws).to(device).float() / 255
         weights = torch.rand(len(day), 3, generator=draws).to(device) + 1e-3

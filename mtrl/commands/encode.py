@@ -6,10 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from safetensors.torch import save
-
 from mtrl import load_pretrained
-from mtrl.commands.options import add_model_options, find_images
+from mtrl.commands.options import add_model_options, add_skip_option, encode_files, find_images
+from mtrl.files.filenames import as_text
+from mtrl.tensor_file import tensor_bytes
 from mtrl.writing import write_atomically
 
 
@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="FILE", type=Path, required=True, help="the .safetensors file to write"
     )
     add_model_options(parser, modality="visible")
-    parser.add_argument(
-        "--skip-unreadable", action="store_true", help="leave out damaged images instead of stopping"
-    )
+    add_skip_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -35,14 +33,14 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"--output must end in .safetensors, not {args.output}")
     paths, skipped = find_images(args.images, args.skip_unreadable)
     model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
-    features = model.encode(paths, args.modality, args.batch_size)
+    features = encode_files(model, paths, args.modality, args.batch_size)
     metadata = {
         "format": "pt",
-        "names": json.dumps([str(path) for path in paths]),
+        "names": json.dumps([as_text(path) for path in paths]),
         "modality": args.modality,
         "model": model.fingerprint(),
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(args.output, save({"features": features}, metadata=metadata))
-    print(f"{len(paths)} images, {model.dim} dimensions, written to {args.output}" + skipped)
+    write_atomically(args.output, tensor_bytes({"features": features}, metadata))
+    print(f"{len(paths)} images, {model.dim} dimensions, written to {as_text(args.output)}" + skipped)
     return 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mtrl import Gallery, load_pretrained
-from mtrl.commands.options import add_model_options
-from mtrl.commands.photos import read_photos
+from mtrl import MTRL, Gallery, load_pretrained
+from mtrl.commands.options import add_model_options, add_skip_option, encode_files
+from mtrl.commands.photos import Photos, read_photos
+from mtrl.config import Modality
 from mtrl.demo.folder import remember_source
+from mtrl.files.filenames import as_text
 from mtrl.retrieval.address import shown
 from mtrl.retrieval.store import COLLECTION, KINDS, create_store, open_store
 from mtrl.retrieval.where import Where
@@ -25,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PHOTOS",
         type=Path,
         nargs="?",
-        help="folder of images, searched to its depths, or a .csv with the columns path, identity, camera, time",
+        help="folder of images, searched to its depths, or a .csv or .parquet with the columns path, identity, camera, "
+        "time",
     )
     parser.add_argument(
         "--output",
@@ -67,9 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--half", action="store_true", help="store features in float16: half the space (not in Milvus)"
     )
-    parser.add_argument(
-        "--skip-unreadable", action="store_true", help="leave out damaged images instead of stopping"
-    )
+    add_skip_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -89,13 +90,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _delete(args: argparse.Namespace) -> None:
+    names, people = [tuple(map(as_text, texts)) for texts in (args.delete_name, args.delete_identity)]
     store = open_store(args.output, args.collection)
     try:
-        count = sum(
-            store.delete(where)
-            for where in (Where(names=args.delete_name), Where(identities=args.delete_identity))
-            if where
-        )
+        count = sum(store.delete(where) for where in (Where(names=names), Where(identities=people)) if where)
         print(f"{count} images deleted, {len(store)} left in {shown(args.output)}")
     finally:
         store.close()
@@ -108,16 +106,7 @@ def _index(args: argparse.Namespace) -> None:
     try:
         if store is not None:
             store.check_model(model)
-        entries = Gallery.build(
-            model,
-            photos.paths,
-            args.modality,
-            photos.identities,
-            photos.cameras,
-            photos.names,
-            args.batch_size,
-            photos.times,
-        )
+        entries = _encode(model, photos, args.modality, args.batch_size)
         entries = entries.half() if args.half else entries
         if store is None:
             store = create_store(args.store, args.output, entries, args.collection)
@@ -134,3 +123,16 @@ def _index(args: argparse.Namespace) -> None:
     finally:
         if store is not None:
             store.close()
+
+
+def _encode(model: MTRL, photos: Photos, modality: str, batch_size: int) -> Gallery:
+    """`Gallery.build` with a progress bar."""
+    return Gallery(
+        encode_files(model, photos.paths, modality, batch_size),
+        tuple(photos.names),
+        Modality.parse(modality),
+        None if photos.identities is None else tuple(photos.identities),
+        None if photos.cameras is None else tuple(photos.cameras),
+        model.fingerprint(),
+        None if photos.times is None else tuple(photos.times),
+    )

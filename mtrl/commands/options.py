@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtrl.images import read_image
+import torch
+from torch import Tensor
 
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".avif",
-    ".ppm",
-    ".pgm",
-)
+from mtrl.files.filenames import as_text, some_of
+from mtrl.files.scan import PassedOver, report, scan, why_unreadable
+from mtrl.images import read_image
+from mtrl.model import MTRL
+from mtrl.picture_file import image_suffixes
+from mtrl.progress import Progress
+
+_BATCHES_AT_ONCE = 4  # between two steps of a progress bar; the next batch is decoded ahead only within them
 
 
 def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
@@ -32,7 +29,7 @@ def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
         help="folder of a checkpoint, or a Hugging Face Hub id user/repo (default: the shipped one)",
     )
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")
-    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument(
         "--modality",
         choices=("visible", "infrared"),
@@ -42,31 +39,69 @@ def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="images per forward pass (default: 64)")
 
 
-def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Path], str]:
-    """Files, and the images in folders in order of their names -> (paths, a remark on skipped ones or "").
+def add_skip_option(parser: argparse.ArgumentParser) -> None:
+    """--skip-unreadable."""
+    parser.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out damaged images and folders that cannot be opened, and name them, instead of stopping",
+    )
 
-    Raises FileNotFoundError for a path that does not exist, ValueError when no image is left.
+
+def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Path], str]:
+    """Files, and the images in folders in order of their names -> (paths, a remark on what was left out or "").
+
+    The remark names what was passed over and why, in lines. With `skip_unreadable` every image is decoded, and those
+    that cannot be, or are not there, are left out and named too. Raises FileNotFoundError for a path that does not
+    exist, OSError for a folder that cannot be opened, ValueError when no image is left.
     """
     paths: list[Path] = []
+    passed_over: list[PassedOver] = []
+    unopened: list[str] = []
     for source in sources:
         if source.is_dir():
-            found = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-            # Hidden files are half-written ones, or the companions that macOS leaves.
-            paths += sorted(path for path in found if not path.name.startswith("."))
-        elif source.exists():
+            found = scan(source)
+            paths += [source / path for path in found.images]
+            passed_over += [
+                dataclasses.replace(item, path=str(source / item.path)) for item in found.passed_over
+            ]
+            unopened += found.errors
+        elif source.exists() or source.is_symlink() or skip_unreadable:
             paths.append(source)
         else:
-            raise FileNotFoundError(f"{source} does not exist")
-    kept = [path for path in paths if _readable(path)] if skip_unreadable else paths
+            raise FileNotFoundError(f"{as_text(source)} does not exist")
+    if unopened and not skip_unreadable:
+        raise OSError(some_of(unopened))
+    unreadable = _unreadable(paths) if skip_unreadable else {}
+    kept = [path for path in paths if path not in unreadable]
+    lines = unopened + report(
+        [PassedOver(str(path), why, True) for path, why in unreadable.items()] + passed_over
+    )
     if not kept:
-        raise ValueError(f"no images ({', '.join(SUFFIXES)}) in {', '.join(map(str, sources))}")
-    left_out = len(paths) - len(kept)
-    return kept, f"; {left_out} unreadable left out" if left_out else ""
+        where = ", ".join(map(as_text, sources))
+        raise ValueError("; ".join([f"no images ({', '.join(sorted(image_suffixes()))}) in {where}", *lines]))
+    left_out = f"; {len(unreadable)} unreadable left out" if unreadable else ""
+    return kept, "\n".join([left_out, *lines])
 
 
-def _readable(path: Path) -> bool:
-    try:
-        read_image(path)
-    except (ValueError, OSError):
-        return False
-    return True
+def encode_files(model: MTRL, paths: Sequence[Path], modality: str, batch_size: int) -> Tensor:
+    """`MTRL.encode` with a progress bar."""
+    step = max(1, batch_size) * _BATCHES_AT_ONCE
+    parts = []
+    with Progress[None](total=len(paths), title="encode", unit="image") as bar:
+        for start in range(0, len(paths), step):
+            some = paths[start : start + step]
+            parts.append(model.encode(some, modality, batch_size))
+            bar.update(len(some))
+    return torch.cat(parts) if parts else torch.empty(0, model.dim)
+
+
+def _unreadable(paths: Sequence[Path]) -> dict[Path, str]:
+    """The images that cannot be decoded, each with the reason."""
+    bad: dict[Path, str] = {}
+    for path in Progress(paths, title="check images", unit="image"):
+        try:
+            read_image(path)
+        except (ValueError, OSError) as error:
+            bad[path] = why_unreadable(error, str(path))
+    return bad

@@ -1,15 +1,20 @@
-"""What `index` is given: a folder of images, or a CSV listing with their labels."""
+"""What `index` is given: a folder of images, or a table that lists them with their labels."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mtrl.commands.options import find_images
+from mtrl.files.filenames import as_text
+from mtrl.files.table import Row, is_table, read_table, whole_decimal
+from mtrl.names import short, whole_number
 from mtrl.retrieval.where import parse_time
 
-COLUMNS = ("path", "identity", "camera", "time")
+LABELS = ("identity", "camera", "time")
+Label = TypeVar("Label")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,67 +33,66 @@ def read_photos(
 ) -> tuple[Photos, str]:
     """(photos, a remark on skipped ones or "").
 
-    source      a folder, searched to its depths, or a .csv listing: a column `path` (from the listing's folder on)
-                and, as far as known, `identity`, `camera` (integer), `time` (ISO 8601; UTC without an offset)
+    source      a folder, searched to its depths, or a table (.csv or .parquet): a column `path` (from the table's
+                folder on) and, as far as known, `identity`, `camera` (integer), `time` (ISO 8601; UTC without an
+                offset)
     identities  "folder": that of an image is the name of the folder it lies in; "none"
     times       "file": the file's modification time; "none"
-    A listing's own columns go before these. Raises FileNotFoundError, or ValueError with the listing's line.
+    A table's own columns go before these. Raises FileNotFoundError, or ValueError with the table's line.
     """
-    listed = source.suffix.lower() == ".csv" and source.is_file()
-    records = _read_listing(source) if listed else []
-    paths = [source.parent / record["path"] for record in records] if listed else [source]
+    listed = is_table(source)
+    rows = read_table(source, ("path",), LABELS) if listed else []
+    paths = _listed_paths(source, rows) if listed else [source]
     kept, remark = find_images(paths, skip_unreadable)
     root = source.parent if listed else source
     if listed:
         left = set(kept)
-        records = [record for record, path in zip(records, paths, strict=True) if path in left]
-    if len(kept) != len(records) and listed:
-        raise ValueError(f"{source} lists a folder or an image twice; every line must be one image")
-    folders = [path.parent.name for path in kept] if identities == "folder" else None
+        rows = [row for row, path in zip(rows, paths, strict=True) if path in left]
+    folders = [as_text(path.parent.name) for path in kept] if identities == "folder" else None
     moments = [path.stat().st_mtime for path in kept] if times == "file" else None
-    cameras = _column(records, "camera", source)
-    stamps = _column(records, "time", source)
     photos = Photos(
         kept,
-        [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in kept],
-        _column(records, "identity", source) or folders,
-        None if cameras is None else [_integer(text, source) for text in cameras],
-        moments if stamps is None else [parse_time(text) for text in stamps],
+        [as_text(path.relative_to(root).as_posix() if path.is_relative_to(root) else path) for path in kept],
+        _column(rows, "identity", str) or folders,
+        _column(rows, "camera", _camera),
+        _column(rows, "time", parse_time) or moments,
     )
     return photos, remark
 
 
-def _read_listing(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            records = list(reader)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no CSV listing: {error}") from error
-    names = reader.fieldnames or []
-    unknown = [name for name in names if name not in COLUMNS]
-    if "path" not in names or unknown:
-        raise ValueError(
-            f"{path} must have the column path and may have identity, camera, time; it has {names}"
-        )
-    for line, record in enumerate(records, start=2):
-        if None in record or None in record.values() or not record["path"]:
-            raise ValueError(f"{path}, line {line}: every line needs a path and as many cells as the head")
-    return records
+def _listed_paths(source: Path, rows: Sequence[Row]) -> list[Path]:
+    """The files of a table. Raises ValueError for a folder, and for a file that is listed twice."""
+    first: dict[Path, str] = {}
+    for row in rows:
+        path = source.parent / row["path"]
+        if path.is_dir():
+            raise ValueError(f"{row.where}: {path} is a folder; every row must be one image")
+        if path in first:
+            raise ValueError(f"{row.where}: {row['path']} is listed twice; first in {first[path]}")
+        first[path] = row.where
+    return list(first)
 
 
-def _column(records: list[dict[str, str]], name: str, source: Path) -> list[str] | None:
+def _column(rows: Sequence[Row], name: str, parse: Callable[[str], Label]) -> list[Label] | None:
     """A column that is filled everywhere, None where it is missing or empty throughout."""
-    values = [record.get(name) or "" for record in records]
-    if not any(values):
+    empty = [row.where for row in rows if not row[name]]
+    if len(empty) == len(rows):
         return None
-    if not all(values):
-        raise ValueError(f"{source}: the column {name} must be filled in every line, or in none")
-    return values
+    if empty:
+        raise ValueError(f"{empty[0]}: the column {name} must be filled in every line, or in none")
+    return [_parsed(row, name, parse) for row in rows]
 
 
-def _integer(text: str, source: Path) -> int:
+def _parsed(row: Row, name: str, parse: Callable[[str], Label]) -> Label:
     try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{source}: a camera is an integer, not {text!r}") from None
+        return parse(row[name])
+    except ValueError as error:
+        raise ValueError(f"{row.where}: {error}") from None
+
+
+def _camera(text: str) -> int:
+    text = whole_decimal(text)
+    number = whole_number(text.removeprefix("-"))
+    if number is None:
+        raise ValueError(f"a camera is an integer of at most 64 bits, not {short(text)!r}")
+    return -number if text.startswith("-") else number

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtrl.checkpoint import FORMAT, find_checkpoint, read_checkpoint
 from mtrl.hub import CARD, CONFIG, upload_files, upload_folder
-from mtrl.space import git_commit, space_files
+from mtrl.space import page_commit, space_files
 from mtrl.translate import load_translator
 
 
@@ -87,13 +87,14 @@ def push_space(repo_id: str, checkpoint: str | None, private: bool | None, messa
     folder = find_checkpoint(checkpoint)
     read_checkpoint(folder)
     files = space_files(None if checkpoint is None else folder)
-    commit = git_commit()
+    commit = page_commit()
+    state = f"commit {commit[:12]}" if commit else "no Git checkout"
     return upload_files(
         files,
         repo_id,
         kind="space",
         private=private,
-        commit_message=message or "Upload the page" + (f" of commit {commit[:12]}" if commit else ""),
+        commit_message=message or f"Upload the page of {state}",
         mirror=True,
     )
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mtrl import Match, load_pretrained
 from mtrl.commands.options import add_model_options
+from mtrl.files.filenames import as_text
+from mtrl.names import printable
 from mtrl.retrieval.store import COLLECTION, open_store
 from mtrl.retrieval.where import Where, format_time, parse_time
 
@@ -52,23 +54,19 @@ def main(args: argparse.Namespace) -> int:
         store.close()
     if args.json:
         found = [
-            {"query": str(q), "matches": [dataclasses.asdict(m) for m in matches]} for q, matches in answers
+            {"query": as_text(q), "matches": [dataclasses.asdict(m) for m in matches]}
+            for q, matches in answers
         ]
         print(json.dumps(found, indent=1))
         return 0
     for query, matches in answers:
-        print(query)
+        print(printable(as_text(query)))
         print("\n".join(map(_row, matches)) if matches else "      nothing fits")
     return 0
 
 
 def _row(match: Match) -> str:
-    identity = "" if match.identity is None else f"  identity {_plain(str(match.identity))}"
+    identity = "" if match.identity is None else f"  identity {printable(str(match.identity))}"
     camera = "" if match.camera is None else f"  camera {match.camera}"
     time = "" if match.time is None else f"  {format_time(match.time)}"
-    return f"{match.rank:4d}  {match.score:6.3f}  {_plain(match.name)}{identity}{camera}{time}"
-
-
-def _plain(text: str) -> str:
-    """Names come from files and from strangers' galleries: what a terminal could take for a command is spelt out."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return f"{match.rank:4d}  {match.score:6.3f}  {printable(match.name)}{identity}{camera}{time}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 
-from mtrl.data.synthetic import HEIGHT, SIZES, WIDTH, load
-from mtrl.data.synthetic.cache import cache_root
-from mtrl.data.synthetic.export import LAYOUTS, export
+from mtrl.data.array_cache import cache_root
+from mtrl.data.imageset import ReIDData
+from mtrl.data.matfiles import TEST_IDS, read_permutations, read_test_ids
+from mtrl.data.synthetic import HEIGHT, SIZES, WIDTH, load, load_counts
+from mtrl.data.synthetic.export import LAYOUTS, REGDB_SHOTS, export
 from mtrl.data.synthetic.sheet import contact_sheet, write_gallery
 
 
@@ -27,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cache-dir",
         metavar="DIR",
         default=None,
-        help=f"cache folder (default: MTRL_CACHE, else {cache_root()})",
+        help="cache folder (default: MTRL_CACHE, else ~/.cache/mtrl)",
     )
     parser.add_argument(
         "--output", metavar="DIR", default=None, help="export to this new folder instead of only caching"
@@ -37,6 +40,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(LAYOUTS),
         default="sysu",
         help="directory layout of --output (default: sysu)",
+    )
+    parser.add_argument(
+        "--shots-per-camera",
+        type=int,
+        metavar="N",
+        default=None,
+        help="images of each identity in each camera (default: the size's own, 1 to 4; RegDB has ten of each spectrum)",
+    )
+    parser.add_argument(
+        "--like",
+        metavar="FILE",
+        type=Path,
+        default=None,
+        help="rand_perm_cam.mat of the official SYSU-MM01 evaluation, with test_id.mat beside it: the test set of "
+        "--output gets its identities, cameras and numbers of images (10,578 images)",
+    )
+    parser.add_argument(
+        "--people", type=int, metavar="N", default=None, help="of --like, only the first N test identities"
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        default=None,
+        help=f"height and width of the images (default: {HEIGHT} {WIDTH} for --output, else the size's own)",
     )
     parser.add_argument(
         "--sheet",
@@ -51,11 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Draws what the options ask for; prints where it is."""
-    for name in ("seed", "test_seed"):
-        if getattr(args, name) < 0:
-            raise ValueError(f"--{name.replace('_', '-')} must not be negative")
-    if args.workers is not None and args.workers < 1:
-        raise ValueError("--workers must be at least 1")
+    _check(args)
     if args.sheet:
         path = Path(args.sheet)
         if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -67,16 +92,70 @@ def main(args: argparse.Namespace) -> int:
         count = write_gallery(args.gallery, test_seed=args.test_seed)
         print(f"gallery of {count} images: {args.gallery}")
     if args.output:
-        data = load(
-            args.size, args.seed, args.test_seed, (HEIGHT, WIDTH), args.cache_dir, workers=args.workers
-        )
-        print(
-            f"{export(data, args.output, args.layout)} images in the layout of {args.layout}: {args.output}"
-        )
+        size = (HEIGHT, WIDTH) if args.image_size is None else tuple(args.image_size)
+        count = export(_drawn(args, size), args.output, args.layout, permutations=args.like)
+        print(f"{count} images in the layout of {args.layout}: {args.output}")
     elif not (args.sheet or args.gallery):
         start = time.perf_counter()
-        data = load(args.size, args.seed, args.test_seed, None, args.cache_dir, workers=args.workers)
+        data = _drawn(args, None if args.image_size is None else tuple(args.image_size))
         height, width = data.train.images.shape[1:3]
         print(f"{args.size}: {len(data.train)} training and {len(data.test)} test images of {height} x {width} pixels "
               f"in {cache_root(args.cache_dir)} ({time.perf_counter() - start:.1f} s)")  # fmt: skip
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises ValueError for options that are out of range or make no sense together."""
+    for name, least in (
+        ("seed", 0),
+        ("test_seed", 0),
+        ("workers", 1),
+        ("shots_per_camera", 1),
+        ("people", 1),
+    ):
+        value, flag = getattr(args, name), f"--{name.replace('_', '-')}"
+        if value is not None and value < least:
+            raise ValueError(f"{flag} must not be negative" if least == 0 else f"{flag} must be at least 1")
+    if args.like is not None:
+        if args.output is None or args.layout != "sysu":
+            raise ValueError("--like is of SYSU-MM01: it needs --output DIR and --layout sysu")
+        if args.shots_per_camera is not None:
+            raise ValueError("--like says how many images each camera has; leave out --shots-per-camera")
+    elif args.people is not None:
+        raise ValueError("--people belongs to --like FILE; the numbers of people are those of --size")
+    if args.shots_per_camera is not None and args.output is not None and args.layout == "regdb":
+        raise ValueError(
+            "RegDB has ten images of each identity in each spectrum; leave out --shots-per-camera"
+        )
+
+
+def _drawn(args: argparse.Namespace, image_size: tuple[int, int] | None) -> ReIDData:
+    """The data set that the options describe."""
+    shots = None if args.shots_per_camera is None else (args.shots_per_camera, args.shots_per_camera)
+    if args.output and args.layout == "regdb":
+        shots = REGDB_SHOTS
+    how = {"image_size": image_size, "cache_dir": args.cache_dir, "workers": args.workers}
+    if args.like is None:
+        return load(args.size, args.seed, args.test_seed, shots=shots, **how)
+    counts = official_counts(args.like, args.people)
+    train = load(args.size, args.seed, parts=("train",), **how)
+    return dataclasses.replace(train, test=load_counts(counts, args.test_seed, **how))
+
+
+def official_counts(permutations: Path, people: int | None = None) -> dict[tuple[int, int], int]:
+    """{(camera, identity): number of images} of the official test set, or of its first `people` identities.
+
+    permutations  rand_perm_cam.mat; the identities stand in test_id.mat beside it
+    Raises FileNotFoundError for a missing file, ValueError for a damaged one and for identities that it does not list.
+    """
+    listed = read_permutations(permutations)
+    identities = read_test_ids(permutations.with_name(TEST_IDS))[:people]
+    counts = {
+        (camera, identity): orders.shape[1]
+        for (camera, identity), orders in listed.items()
+        if identity in identities
+    }
+    absent = sorted(set(identities) - {identity for _, identity in counts})
+    if absent:
+        raise ValueError(f"{permutations} lists no image of identity {absent[0]}, which {TEST_IDS} names")
+    return counts

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
+from mtrl.device import pick_device
+from mtrl.files.filenames import as_text, some_of
+from mtrl.files.scan import Scan, report, scan, why_unreadable
 from mtrl.images import read_image
+from mtrl.picture_file import format_of, image_suffixes
+from mtrl.progress import Progress
 from mtrl.translate import NAMES, Translator, load_translator
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    ".jpg": {"quality": 95, "subsampling": 0},
-    ".webp": {"lossless": True},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
-SAVE_OPTIONS[".jpeg"] = SAVE_OPTIONS[".jpg"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="luminance",
         help=f"{', '.join(NAMES)}, a folder or a Hub id (default: luminance)",
     )
-    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument(
         "--overwrite", action="store_true", help="translate again what OUT has, e.g. from another translator"
     )
@@ -48,38 +50,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Translates, and prints what was done. Raises ValueError or OSError for wrong input."""
-    try:
-        device = torch.empty(0, device=args.device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {args.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    device = pick_device(args.device)
     translator = load_translator(args.translator).to(device)
-    pairs = list(_pairs(args.source, args.target))
-    done, skipped = translate_all(pairs, translator, device, args.overwrite)
-    print(f"{done} translated, {skipped} already there: {args.target}")
+    pairs, found = _pairs(args.source, args.target)
+    for line in report(found.passed_over):
+        print(line)
+    todo = [pair for pair in pairs if args.overwrite or not pair[1].is_file()]
+    bad = translate_all(todo, translator, device)
+    print(
+        f"{len(todo) - len(bad)} translated, {len(pairs) - len(todo)} already there: {as_text(args.target)}"
+    )
+    problems = list(found.errors)
+    if bad:
+        named = [f"{path} ({why})" for path, why in bad.items()]
+        problems.append(f"{len(bad)} of {len(todo)} pictures could not be read: {some_of(named)}")
+    if problems:
+        raise ValueError("; ".join(problems))
     return 0
 
 
 def translate_all(
-    pairs: list[tuple[Path, Path]], translator: Translator, device: torch.device, overwrite: bool = False
-) -> tuple[int, int]:
-    """Translates each (input file, output file) -> numbers of pictures written and skipped.
-
-    A file that cannot be read does not stop the others; at the end ValueError names the first.
-    """
-    todo = [(source, target) for source, target in pairs if overwrite or not target.exists()]
-    failures: list[str] = []
-    for source, target in tqdm(todo, desc="translate", unit="image", disable=len(todo) < 2):
+    pairs: list[tuple[Path, Path]], translator: Translator, device: torch.device
+) -> dict[Path, str]:
+    """Translates each (input file, output file) -> {input file that cannot be read: why}. All others are done."""
+    bad: dict[Path, str] = {}
+    for source, target in Progress(pairs, title="translate", unit="image", show=len(pairs) > 1):
         try:
             picture = read_image(source)
         except (ValueError, OSError) as error:
-            failures.append(str(error))
+            bad[source] = why_unreadable(error, str(source))
             continue
         _save(translate_picture(picture, translator, device), target)
-    if failures:
-        raise ValueError(
-            f"{len(failures)} of {len(todo)} pictures could not be read; the first: {failures[0]}"
-        )
-    return len(todo), len(pairs) - len(todo)
+    return bad
 
 
 def translate_picture(picture: Image.Image, translator: Translator, device: torch.device) -> Image.Image:
@@ -91,49 +93,64 @@ def translate_picture(picture: Image.Image, translator: Translator, device: torc
     return Image.fromarray(bytes_.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
-def _pairs(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
-    """(input file, output file) of everything to do, in order of names.
+def _pairs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], Scan]:
+    """(input file, output file) of everything to do, in order of names, and what stands in the folder.
 
     Raises FileNotFoundError without a source, ValueError for a target that cannot be meant.
     """
     if not source.exists():
-        raise FileNotFoundError(f"{source} does not exist")
-    if source.is_file():
+        raise FileNotFoundError(f"{as_text(source)} does not exist")
+    if not source.is_dir():
         output = target / source.name if target.is_dir() else target
-        _check_output(source, output)
-        yield source, output
-        return
-    if target.is_file():
-        raise ValueError(f"{source} is a folder, so OUT must be one too, but {target} is a file")
-    inside, root = target.resolve(), source.resolve()
-    if inside == root:
-        raise ValueError("IN and OUT are the same folder: the originals would be lost")
-    found = [path for path in sorted(source.rglob("*")) if _is_picture(path)]
-    found = [path for path in found if not path.resolve().is_relative_to(inside)]
-    if not found:
-        raise ValueError(f"no pictures ({', '.join(SUFFIXES)}) in {source}")
-    for path in found:
-        yield path, target / path.relative_to(source)
+        if output.suffix.lower() not in image_suffixes():
+            raise ValueError(f"{as_text(output)} must end in one of {', '.join(sorted(image_suffixes()))}")
+        found, pairs = Scan([source.name]), [(source, output)]
+    else:
+        if target.exists() and not target.is_dir():
+            raise ValueError(
+                f"{as_text(source)} is a folder, so OUT must be one too, but {as_text(target)} is a file"
+            )
+        inside = target.resolve()
+        found = scan(
+            source, enter=lambda path: "the output folder" if (source / path).resolve() == inside else ""
+        )
+        pairs = [(source / path, target / path) for path in found.images]
+    if not pairs:
+        nothing = f"no pictures ({', '.join(sorted(image_suffixes()))}) in {as_text(source)}"
+        raise ValueError("; ".join([nothing, *found.errors, *report(found.passed_over)]))
+    _check_outputs(pairs)
+    return pairs, found
 
 
-def _is_picture(path: Path) -> bool:
-    hidden = path.name.startswith(".")  # half-written files of an interrupted run, macOS companions
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+def _check_outputs(pairs: list[tuple[Path, Path]]) -> None:
+    """Raises ValueError where an output file is an input file, by whatever path or link."""
+    originals = {key for source, _ in pairs if (key := _file_key(source))}
+    for source, target in pairs:
+        if (key := _file_key(target)) and key in originals:
+            raise ValueError(
+                f"{as_text(target)}, the output for {as_text(source)}, is a picture of IN: the original would be lost"
+            )
 
 
-def _check_output(source: Path, output: Path) -> None:
-    if output.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{output} must end in one of {', '.join(SUFFIXES)}")
-    if output.resolve() == source.resolve():
-        raise ValueError("IN and OUT are the same file: the original would be lost")
+def _file_key(path: Path) -> tuple[int, int] | None:
+    """The same for all paths of a file; None where there is none."""
+    try:
+        info = path.stat()
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 def _save(picture: Image.Image, target: Path) -> None:
     """Writes under another name first, so that a file of the right name is always whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}.partial{target.suffix}")
+    kind = format_of(target)
+    if kind == "GIF":  # of at most 256 colours: all greys, which the shipped translators give, are kept
+        grey = picture.convert("L")
+        picture = grey if grey.convert("RGB").tobytes() == picture.tobytes() else picture
     try:
-        picture.save(partial, **SAVE_OPTIONS.get(target.suffix.lower(), {}))
+        picture.save(partial, format=kind, **SAVE_OPTIONS.get(kind, {}))
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

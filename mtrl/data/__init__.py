@@ -28,6 +28,7 @@ class Request:
     trial: int
     train_ids: str
     on_bad: str
+    labels_only: bool
 
 
 def _synthetic(request: Request) -> ReIDData:
@@ -42,6 +43,7 @@ def _synthetic(request: Request) -> ReIDData:
         request.image_size,
         request.cache_dir,
         parts=request.parts,
+        labels_only=request.labels_only,
     )
 
 
@@ -53,6 +55,7 @@ def _files(request: Request) -> dict[str, Any]:
         "cache_dir": request.cache_dir,
         "parts": request.parts,
         "on_bad": request.on_bad,
+        "labels_only": request.labels_only,
     }
 
 
@@ -103,6 +106,7 @@ def load_data(
     trial: int = 1,
     train_ids: str = "395",
     on_bad: str = "error",
+    labels_only: bool = False,
 ) -> ReIDData:
     """A data set by name.
 
@@ -114,6 +118,7 @@ def load_data(
     trial      regdb: split 1 to 10
     train_ids  sysu: "395" identities, or "296" with the other 99 as `validation`
     on_bad     "error" | "skip" image files that cannot be read
+    labels_only  draw and open nothing: the labels stand there, pixels are zeros that take no memory
 
     Raises ValueError for an unknown name or a data set that is not as it should be, FileNotFoundError for a
     missing folder or file.
@@ -123,5 +128,7 @@ def load_data(
     unknown = sorted(set(parts) - {"train", "test"})
     if unknown:
         raise ValueError(f'unknown part {unknown}; known are "train" and "test"')
-    request = Request(root, size, seed, test_seed, image_size, cache_dir, parts, trial, train_ids, on_bad)
+    request = Request(
+        root, size, seed, test_seed, image_size, cache_dir, parts, trial, train_ids, on_bad, labels_only
+    )
     return DATASETS[name](request)

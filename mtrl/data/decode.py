@@ -1,25 +1,38 @@
-"""Image files to one memory-mapped uint8 array: decoded and resized once, then read without a decoder."""
+"""Image files to one memory-mapped uint8 array: decoded and resized once, then read without a decoder.
+
+The array belongs to the content of the files: its key is a digest of all their bytes, of the image size and of the
+code that decodes. Names, folders and times play no part. They cannot tell files apart: two folders may hold equal
+names, sizes and times, a file may be overwritten and its time restored (cp -p, rsync, tar), a link may lead elsewhere,
+a network drive may number its files anew at every mount. Reading the files costs less than a tenth of decoding them
+(docs/data.md has figures), and a data set that was copied or moved finds the array it has.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import stat
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
-from PIL import Image
 
+from mtrl.code_digest import code_digest
+from mtrl.data.array_cache import Store, cache_root, open_or_make, threads
+from mtrl.data.decoder import decode
 from mtrl.data.imageset import ImageSet
 from mtrl.data.listing import Sample
-from mtrl.data.pixel_cache import Store, open_or_make
-from mtrl.data.synthetic.cache import cache_root
-from mtrl.images import read_image
+from mtrl.file_state import file_state
+from mtrl.files.filenames import as_text
 
 ON_BAD = ("error", "skip")
-_VERSION = 1  # part of every key: another way to decode or resize needs another number
+_READERS = 8  # files that are read at a time: a network drive answers each late, but many at once
+_CHUNK = 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,6 +43,11 @@ class Pixels:
     rows: Mapping[str, int]
     bad: Mapping[str, str]
 
+    @property
+    def unread(self) -> bool:
+        """Whether the images are one zero that stands for all pixels (see `decode_images`)."""
+        return self.images.strides[0] == 0
+
 
 def decode_images(
     root: Path,
@@ -37,21 +55,33 @@ def decode_images(
     image_size: tuple[int, int],
     cache_dir: str | Path | None = None,
     what: str = "images",
+    labels_only: bool = False,
 ) -> Pixels:
     """Every file of a list as RGB of `image_size` = (height, width), from the cache or decoded into it.
 
     Files that are missing or no readable image are named in `bad`, and do not stop the others.
-    The key of the cache follows from the files' names, sizes and times and from the image size.
-    Raises OSError when the cache cannot be written, with what to do about it.
+    With `labels_only` no file is opened: the images are zeros that take no memory, and nothing is bad.
+    Raises OSError when the cache cannot be written, with what to do about it, or a file changes while it is decoded.
     """
-    kept, missing, key = _fingerprint(root, paths, image_size)
-    if not kept:
-        return Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, missing)
-    files = tuple(root / path for path in kept)
-    store = Store(cache_root(cache_dir) / "images", key, image_size, files)
-    images, unreadable = open_or_make(store, decode, what)
-    good = [path for position, path in enumerate(kept) if position not in unreadable]
-    bad = missing | {kept[position]: why for position, why in unreadable.items()}
+    if labels_only:
+        nothing = np.broadcast_to(np.zeros((), np.uint8), (len(paths), *image_size, 3))
+        return Pixels(nothing, {path: row for row, path in enumerate(paths)}, {})
+    contents = _read_contents([root / path for path in paths])
+    unread = {path: found for path, found in zip(paths, contents, strict=True) if isinstance(found, str)}
+    files = [
+        (path, found) for path, found in zip(paths, contents, strict=True) if isinstance(found, _Content)
+    ]
+    if not files:
+        return Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, unread)
+
+    def rows(start: int, stop: int) -> Generator[NDArray[np.uint8] | str, None, None]:
+        return _decode_all(root, files[start:stop], image_size)
+
+    key = _key([content for _, content in files], image_size)
+    store = Store(cache_root(cache_dir) / "images", key, len(files), image_size, f"decoded {what}")
+    images, damaged = open_or_make(store, rows)
+    good = [path for position, (path, _) in enumerate(files) if position not in damaged]
+    bad = unread | {files[position][0]: why for position, why in damaged.items()}
     return Pixels(images, {path: row for row, path in enumerate(good)}, bad)
 
 
@@ -77,14 +107,20 @@ def image_set(pixels: Pixels, samples: Sequence[Sample], on_bad: str = "error") 
     used = [sample for sample in samples if sample.path not in pixels.bad]
     rows = np.array([pixels.rows[sample.path] for sample in used], dtype=np.int64)
     in_one_run = len(rows) > 0 and bool((np.diff(rows) == 1).all())
+    if pixels.unread:
+        images = pixels.images[: len(rows)]
+    else:
+        images = pixels.images[rows[0] : rows[-1] + 1] if in_one_run else pixels.images[rows]
     subsets = np.array([sample.subset for sample in used], dtype=np.int8)
     return ImageSet(
-        images=pixels.images[rows[0] : rows[-1] + 1] if in_one_run else pixels.images[rows],
+        images=images,
         identities=np.array([sample.identity for sample in used], dtype=np.int64),
         cameras=np.array([sample.camera for sample in used], dtype=np.int64),
         modalities=np.array([int(sample.modality) for sample in used], dtype=np.uint8),
-        names=tuple(sample.path for sample in used),
+        names=tuple(as_text(sample.path) for sample in used),
         subsets=subsets if subsets.any() else None,
+        identity_names={sample.identity: sample.shown_identity for sample in used},
+        camera_names={s.camera: s.camera_name for s in used if s.camera_name is not None},
     )
 
 
@@ -96,9 +132,11 @@ def load_images(
     *,
     on_bad: str = "error",
     what: str = "images",
+    labels_only: bool = False,
 ) -> ImageSet:
     """`decode_images` and `image_set` in one: the samples' images, memory-mapped, in the samples' order."""
-    pixels = decode_images(root, [sample.path for sample in samples], image_size, cache_dir, what)
+    paths = [sample.path for sample in samples]
+    pixels = decode_images(root, paths, image_size, cache_dir, what, labels_only)
     return image_set(pixels, samples, on_bad)
 
 
@@ -107,27 +145,81 @@ def empty_set(image_size: tuple[int, int]) -> ImageSet:
     return image_set(Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, {}), [])
 
 
-def decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] of a file: RGB, upright, antialiased bilinear. Raises as `read_image`."""
-    image = read_image(path)
-    if image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What a file holds: SHA-256 of its bytes, and its state before they were read."""
+
+    digest: bytes
+    state: tuple[int, ...]
 
 
-def _fingerprint(
-    root: Path, paths: Sequence[str], size: tuple[int, int]
-) -> tuple[list[str], dict[str, str], str]:
-    """(files that exist, {missing file: why}, key of the cache)."""
-    digest = hashlib.sha256(f"{_VERSION} {size[0]}x{size[1]}\n".encode())
-    kept, missing = [], {}
-    for path in paths:
-        try:
-            info = (root / path).stat()
-        except OSError as error:
-            absent = isinstance(error, FileNotFoundError)
-            missing[path] = f"{root / path} " + ("does not exist" if absent else f"cannot be read: {error}")
-            continue
-        kept.append(path)
-        digest.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-    return kept, missing, digest.hexdigest()[:32]
+def _read_contents(files: Sequence[Path]) -> list[_Content | str]:
+    """The content of each file, or why it cannot be read."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(_read_content, files))
+
+
+def _read_content(path: Path) -> _Content | str:
+    digest = hashlib.sha256()
+    try:
+        state = file_state(path)
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            return str(_try_to_decode(path, (1, 1)))
+        with path.open("rb", buffering=0) as file:
+            while part := file.read(_CHUNK):
+                digest.update(part)
+    except FileNotFoundError:
+        return f"{as_text(path)} does not exist"
+    except (OSError, ValueError) as error:
+        return f"{as_text(path)} cannot be read: {getattr(error, 'strerror', None) or error}"
+    return _Content(digest.digest(), state)
+
+
+def _is_still(path: Path, content: _Content) -> bool:
+    if file_state(path) == content.state:
+        return True
+    now = _read_content(path)
+    return isinstance(now, _Content) and now.digest == content.digest
+
+
+def _key(contents: Sequence[_Content], size: tuple[int, int]) -> str:
+    """Names the array of these contents, decoded by this code and this version of Pillow."""
+    code = code_digest("mtrl.data.decoder")
+    digest = hashlib.sha256(f"{code} Pillow {PIL.__version__} {size[0]}x{size[1]}\n".encode())
+    for content in contents:
+        digest.update(content.digest)
+    return digest.hexdigest()[:32]
+
+
+def _decode_all(
+    root: Path, files: Sequence[tuple[str, _Content]], size: tuple[int, int]
+) -> Generator[NDArray[np.uint8] | str, None, None]:
+    """Images, or why there is none, in the files' order; only a few wait in memory at a time.
+
+    Raises OSError for a file that is no longer the one whose content was read: that key is not its own.
+    """
+    waiting: deque[tuple[Path, _Content, Future[NDArray[np.uint8] | str]]] = deque()
+
+    def next_image() -> NDArray[np.uint8] | str:
+        path, content, future = waiting.popleft()
+        image = future.result()
+        if not isinstance(image, str) and not _is_still(path, content):
+            raise OSError(
+                f"{as_text(path)} was changed while it was decoded; run again when nothing writes there"
+            )
+        return image
+
+    with ThreadPoolExecutor(threads()) as pool:
+        for name, content in files:
+            waiting.append((root / name, content, pool.submit(_try_to_decode, root / name, size)))
+            if len(waiting) >= 8 * threads():
+                yield next_image()
+        while waiting:
+            yield next_image()
+
+
+def _try_to_decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8] | str:
+    try:
+        return decode(path, size)
+    except (ValueError, OSError) as error:
+        return str(error)

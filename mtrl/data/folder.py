@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import importlib
-from collections.abc import Collection, Iterable, Mapping
+import itertools
+import warnings
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtrl.config import Modality
 from mtrl.data.decode import empty_set, load_images
 from mtrl.data.imageset import ReIDData
-from mtrl.data.listing import BOTH, GALLERY, QUERY, Sample, Scan, in_order, scan_images
+from mtrl.data.listing import BOTH, GALLERY, QUERY, Sample, in_order, warn_of_images
+from mtrl.files.filenames import as_text, some_of
+from mtrl.files.scan import PassedOver, Scan, report, scan
+from mtrl.files.table import Row as Line
+from mtrl.files.table import read_table as read_lines
+from mtrl.files.table import whole_decimal
+from mtrl.names import canonical, whole_number
+from mtrl.os_errors import expanded
 
 SPLITS = ("train", "query", "gallery", "test")
 SUBSETS = {"train": BOTH, "query": QUERY, "gallery": GALLERY, "test": BOTH}
@@ -27,13 +35,14 @@ LAYOUT_HELP = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One image as the user named it. `camera` may be empty."""
+    """One image as the user named it. `camera` may be empty; `where` is its line in a table, for errors."""
 
     path: str
     identity: str
     camera: str
     modality: Modality
     split: str
+    where: str = ""
 
 
 def load(
@@ -43,27 +52,44 @@ def load(
     cache_dir: str | Path | None = None,
     parts: Collection[str] = ("train", "test"),
     on_bad: str = "error",
+    labels_only: bool = False,
 ) -> ReIDData:
     """The user's own data below `root`, or listed in the table `root` (CSV or Parquet).
 
     Query and gallery images together are the test set, evaluated as RegDB is: every query is compared with every
     gallery image of the other modality, and none is skipped, whatever its camera. In a table, images of the split
     "test" are both. The image of a person is found among images of the same identity name.
+    With `labels_only` no image is opened: pixels are zeros that take no memory.
 
     Raises FileNotFoundError or ValueError that says what is missing or wrong; ImportError for a Parquet table
     without a reader.
     """
     if root is None:
         raise ValueError(f"a folder of your own needs --data-root DIR: {LAYOUT_HELP}")
-    base, rows = list_rows(Path(root).expanduser())
+    base, rows = list_rows(expanded(root))
     samples = to_samples(rows)
+    common = shared_identities(samples)
+    if common:
+        names = ", ".join(common[:10]) + ", ..." * (len(common) > 10)
+        warnings.warn(
+            f"{len(common)} identities of {root} stand in training and in query or gallery: {names}; figures on people "
+            "seen in training are too good, unless these names mean different people",
+            stacklevel=2,
+        )
     images = {"train": empty_set(image_size), "test": empty_set(image_size)}
     for part, what in (("train", "training images"), ("test", "query and gallery images")):
         if part in parts:
             if not samples[part]:
                 raise FileNotFoundError(f"{root} has no {what}; {LAYOUT_HELP}")
-            images[part] = load_images(base, samples[part], image_size, cache_dir, on_bad=on_bad, what=what)
+            how: dict[str, Any] = {"on_bad": on_bad, "what": what, "labels_only": labels_only}
+            images[part] = load_images(base, samples[part], image_size, cache_dir, **how)
     return ReIDData("folder", "regdb", images["train"], images["test"])
+
+
+def shared_identities(samples: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """Names of the identities that are trained on and tested on, as `to_samples` gives them, sorted."""
+    names = {sample.identity: sample.shown_identity for sample in samples["train"]}
+    return sorted(names[i] for i in names.keys() & {sample.identity for sample in samples["test"]})
 
 
 def list_rows(root: Path) -> tuple[Path, list[Row]]:
@@ -79,69 +105,78 @@ def list_rows(root: Path) -> tuple[Path, list[Row]]:
         return root, read_table(tables[0])
     rows, found = scan_tree(root)
     if found.errors:
-        raise OSError(found.errors[0])
+        raise OSError(some_of(found.errors))
     if not rows:
-        raise FileNotFoundError(f"no images in {root}; {LAYOUT_HELP}")
+        left_out = "".join(f"; {line}" for line in report(found.passed_over))
+        raise FileNotFoundError(f"no images in {root}; {LAYOUT_HELP}{left_out}")
+    warn_of_images(root, found.passed_over)
     return root, rows
 
 
 def scan_tree(root: Path) -> tuple[list[Row], Scan]:
-    """The images of the folders, and whatever else stands there. Identities are the folders' names."""
+    """The images of the folders, and whatever else stands there.
+
+    Identities are the names of the folders directly below visible and infrared; folders in these are read too.
+    """
     rows: list[Row] = []
-    found = Scan({}, [], [])
+    whole = Scan()
     for split in ("train", "query", "gallery"):
         for name, modality in MODALITIES.items():
             top = f"{split}/{name}"
-            for folder in sorted(path for path in _children(root / top, found) if path.is_dir()):
-                paths = scan_images(root, f"{top}/{folder.name}", found)
-                rows += [Row(path, folder.name, "", modality, split) for path in paths]
-            found.stray.extend(
-                f"{top}/{path.name}" for path in _children(root / top, found) if not path.is_dir()
-            )
-    return rows, found
+            found = scan(root, top)
+            for path in found.images:
+                identity, _, rest = path.removeprefix(f"{top}/").partition("/")
+                if rest:
+                    rows.append(Row(path, as_text(identity), "", modality, split))
+                else:
+                    whole.passed_over.append(PassedOver(path, "not in the folder of an identity", image=True))
+            whole.passed_over.extend(found.passed_over)
+            whole.errors.extend(found.errors)
+    return rows, whole
 
 
 def read_table(path: Path) -> list[Row]:
     """The rows of a CSV or Parquet table with the columns path, identity, modality, split and perhaps camera.
 
-    Paths are absolute or start from the table's folder. Raises ValueError naming the row.
+    Paths are absolute or start from the table's folder. Raises ValueError naming the row, and as
+    `mtrl.files.table.read_table`.
     """
-    if path.suffix.lower() == ".parquet":
-        records: Iterable[Mapping[str, Any]] = _read_parquet(path)
-    elif path.suffix.lower() == ".csv":
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                records = list(csv.DictReader(file, strict=True))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not a readable CSV table: {error}") from error
-    else:
-        raise ValueError(f"{path} must be a .csv or .parquet table, or a folder")
-    rows = [_row(record, f"{path}, row {number}") for number, record in enumerate(records, 1)]
-    if not rows:
-        raise ValueError(f"{path} lists no images")
-    return rows
+    return [_row(line) for line in read_lines(path, COLUMNS, ("camera",))]
 
 
 def to_samples(rows: Iterable[Row]) -> dict[str, list[Sample]]:
     """{"train", "test": samples in order}.
 
     Identity names that are all numbers keep them; otherwise each name's place in the sorted list is its number.
-    Cameras likewise, from 1 on; without any, visible images have camera 1 and infrared ones camera 2.
+    The samples keep the names beside the numbers. Names are equal if their composed forms are; 7 and 007 are two.
+    Cameras likewise, from 1 on; without any, visible images have camera 1 and infrared ones camera 2, or the
+    next odd or even number that no named camera has.
     An image listed as query and as gallery is both. Raises ValueError for an image listed twice otherwise.
     """
     rows = list(rows)
     identities = _numbers({row.identity for row in rows})
+    _warn_alike(identities)
     cameras = _numbers({row.camera for row in rows if row.camera}, start=1)
     listed: dict[tuple[str, str], Sample] = {}
+    unnamed = {m: _first_free(int(m) + 1, set(cameras.values())) for m in Modality}
     for row in rows:
         part = "train" if row.split == "train" else "test"
-        camera = cameras[row.camera] if row.camera else int(row.modality) + 1
-        sample = Sample(row.path, identities[row.identity], camera, row.modality, SUBSETS[row.split])
+        sample = Sample(
+            row.path,
+            identities[canonical(row.identity)],
+            cameras[canonical(row.camera)] if row.camera else unnamed[row.modality],
+            row.modality,
+            SUBSETS[row.split],
+            row.identity,
+            row.camera,
+        )
         before = listed.get((part, row.path))
         if before is not None:
             same = dataclasses.replace(before, subset=sample.subset) == sample
             if not same or part == "train" or {before.subset, sample.subset} != {QUERY, GALLERY}:
-                raise ValueError(f"{row.path} is listed twice")
+                people = " and ".join(dict.fromkeys((before.shown_identity, sample.shown_identity)))
+                where = f"{row.where}: " if row.where else ""
+                raise ValueError(f"{where}{row.path} is listed twice, as a {row.split} image of {people}")
             sample = dataclasses.replace(sample, subset=BOTH)
         listed[part, row.path] = sample
     return {
@@ -150,60 +185,36 @@ def to_samples(rows: Iterable[Row]) -> dict[str, list[Sample]]:
     }
 
 
-def _row(record: Mapping[str, Any], where: str) -> Row:
-    if None in record or None in record.values():
-        raise ValueError(f"{where}: the number of columns differs from the first line's")
-    values = {str(key).strip().lower(): str(value).strip() for key, value in record.items()}
-    missing = [name for name in COLUMNS if name not in values]
-    if missing:
-        raise ValueError(
-            f"{where}: no column {', '.join(missing)}; needed are {', '.join(COLUMNS)}, and camera if known"
-        )
-    empty = [name for name in COLUMNS if not values[name]]
-    if empty:
-        raise ValueError(f"{where}: {', '.join(empty)} is empty")
-    modality, split = values["modality"].lower(), values["split"].lower()
+def _row(line: Line) -> Row:
+    modality, split = line["modality"].lower(), line["split"].lower()
     if modality not in MODALITIES:
-        raise ValueError(f'{where}: modality must be "visible" or "infrared", not {values["modality"]!r}')
+        raise ValueError(f'{line.where}: modality must be "visible" or "infrared", not {line["modality"]!r}')
     if split not in SPLITS:
-        raise ValueError(f"{where}: split must be one of {', '.join(SPLITS)}, not {values['split']!r}")
-    path = values["path"].replace("\\", "/")
-    return Row(path, values["identity"], values.get("camera", ""), MODALITIES[modality], split)
-
-
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    try:
-        reader = importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise ImportError(
-            f"reading {path} needs pyarrow: python -m pip install pyarrow, or save the table as CSV"
-        ) from None
-    try:
-        records: list[dict[str, Any]] = reader.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's own errors are these
-        raise ValueError(f"{path} is not a readable Parquet table: {error}") from error
-    return [{key: _cell(value) for key, value in record.items()} for record in records]
-
-
-def _cell(value: Any) -> Any:
-    """A cell as CSV would hold it: nothing for an empty one; a column of integers with gaps comes as floats."""
-    if value is None or value != value:
-        return ""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+        raise ValueError(f"{line.where}: split must be one of {', '.join(SPLITS)}, not {line['split']!r}")
+    camera = whole_decimal(line["camera"])
+    return Row(line["path"], line["identity"], camera, MODALITIES[modality], split, line.where)
 
 
 def _numbers(names: Collection[str], start: int = 0) -> dict[str, int]:
-    numbers = {name: int(name) for name in names if name.isascii() and name.isdecimal()}
-    if len(numbers) == len(names) == len(set(numbers.values())):
+    """{composed form of a name: its number}: the number that it is, where all are different numbers."""
+    forms = {canonical(name) for name in names}
+    numbers = {form: number for form in forms if (number := whole_number(form)) is not None}
+    if len(numbers) == len(forms) == len(set(numbers.values())):
         return numbers
-    return {name: number for number, name in enumerate(sorted(names), start)}
+    return {form: number for number, form in enumerate(sorted(forms), start)}
 
 
-def _children(folder: Path, found: Scan) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        found.errors.append(f"{folder} cannot be read: {error.strerror}")
-        return []
+def _warn_alike(names: Collection[str]) -> None:
+    """Warns of names that are different people here, and probably one in fact: 7 and 007, Anna and anna."""
+    groups: dict[int | str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        number = whole_number(name)
+        groups[name.casefold() if number is None else number].append(name)
+    alike = [" and ".join(group) for group in groups.values() if len(group) > 1]
+    if alike:
+        shown = "; ".join(alike[:5]) + ("; ..." if len(alike) > 5 else "")
+        warnings.warn(f"these identities are taken for different people: {shown}", stacklevel=3)
+
+
+def _first_free(start: int, taken: Collection[int]) -> int:
+    return next(number for number in itertools.count(start, 2) if number not in taken)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ class ImageSet:
     modalities  uint8 [N], values of `Modality`
     names       N unique names, for reports and figures (for files: the path below the root)
     subsets     int8 [N] or None: 1 only a query, 2 only in the gallery, 0 both, as None says of all images
+    identity_names  {identity: how the data set writes it}, for messages and figures; where one is not there, its
+                number is its name
+    camera_names    {camera: how the data set writes it}, likewise; "" for a camera that the data set does not name
 
     Identities and cameras may come as any sequence of integers, taken by position (see `mtrl.labels`). Raises
     ValueError for pixels of another type, labels that are no integers, and for another number of labels than images.
@@ -32,6 +36,8 @@ class ImageSet:
     modalities: NDArray[np.uint8]
     names: tuple[str, ...]
     subsets: NDArray[np.int8] | None = None
+    identity_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    camera_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
@@ -55,6 +61,14 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.names)
 
+    def identity_name(self, identity: int) -> str:
+        """An identity for people to read, as its data set writes it: "anna", "0117"."""
+        return self.identity_names.get(int(identity), str(int(identity)))
+
+    def camera_name(self, camera: int) -> str:
+        """A camera for people to read, as its data set writes it; "" where it has no name."""
+        return self.camera_names.get(int(camera), str(int(camera)))
+
     def rows(
         self, modality: Modality | None = None, cameras: tuple[int, ...] | None = None
     ) -> NDArray[np.int64]:
@@ -68,7 +82,8 @@ class ImageSet:
 
     def take(self, rows: NDArray[np.int64]) -> ImageSet:
         """The images of some rows, copied out of a memory map."""
-        return ImageSet(
+        return dataclasses.replace(
+            self,
             images=np.ascontiguousarray(self.images[rows]),
             identities=self.identities[rows],
             cameras=self.cameras[rows],

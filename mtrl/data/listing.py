@@ -6,39 +6,58 @@ Labels come from path components and from list files, never from positions in a 
 from __future__ import annotations
 
 import dataclasses
-import os
+import itertools
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mtrl.config import Modality
+from mtrl.files import text
+from mtrl.files.filenames import as_text, some_of
+from mtrl.files.scan import PassedOver, report, scan
+from mtrl.names import short, whole_number
+from mtrl.os_errors import expanded
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 BOTH, QUERY, GALLERY = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One image file. `path` is below the root, with forward slashes; `subset` as in `ImageSet.subsets`."""
+    """One image file.
+
+    path      below the root, with forward slashes
+    identity, camera  the numbers that arrays hold
+    subset    as in `ImageSet.subsets`
+    identity_name  the identity as the data set writes it; "": as the image's folder is called
+    camera_name    the camera as the data set writes it; "": it does not say; None: the number is the name
+    """
 
     path: str
     identity: int
     camera: int
     modality: Modality
     subset: int = BOTH
+    identity_name: str = dataclasses.field(default="", compare=False)
+    camera_name: str | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def shown_identity(self) -> str:
+        """The identity for people to read, leading zeros kept: "0117"."""
+        return self.identity_name or PurePosixPath(self.path).parent.name
 
 
 @dataclasses.dataclass(frozen=True)
-class Scan:
+class IdentityFolders:
     """What stands in a folder of identity folders.
 
     images  {identity: paths below the root, in file-name order}, identities ascending
     stray   everything else: files that are no image, images outside an identity folder, odd folders
-    errors  what could not be read, or is ambiguous
+    errors  folders that cannot be read, and numbers that two folders have
     """
 
     images: dict[int, list[str]]
-    stray: list[str]
+    stray: list[PassedOver]
     errors: list[str]
 
 
@@ -47,59 +66,48 @@ def in_order(samples: Iterable[Sample]) -> list[Sample]:
     return sorted(samples, key=lambda sample: (sample.identity, sample.camera, sample.path))
 
 
-def is_image(name: str) -> bool:
-    """By its ending; hidden files (macOS companions `._0001.jpg`) are none."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-
-
-def scan_identities(root: Path, folder: str) -> Scan:
+def scan_identities(root: Path, folder: str) -> IdentityFolders:
     """The images of ROOT/FOLDER/<identity number>/. An absent folder is an empty one."""
-    found = Scan({}, [], [])
     names: dict[int, str] = {}
-    for name, is_folder in _entries(root, folder, found.errors):
-        path = f"{folder}/{name}"
-        if not (is_folder and name.isdecimal()):
-            found.stray.append(path)
-        elif int(name) in names:
-            found.errors.append(f"{path} and {folder}/{names[int(name)]} are the same identity number")
-        else:
-            names[int(name)] = name
-    for identity in sorted(names):
-        images = scan_images(root, f"{folder}/{names[identity]}", found)
-        if images:
-            found.images[identity] = images
-    return found
+    same: list[str] = []
 
+    def enter(path: str) -> str:
+        name = path.removeprefix(f"{folder}/")
+        if "/" in name:
+            return "a folder in the folder of an identity"
+        number = whole_number(name)
+        if number is None:
+            return "its name is no identity number"
+        if names.setdefault(number, name) != name:
+            same.append(f"{path} and {folder}/{names[number]} are the same identity number")
+            return "another folder has this identity number"
+        return ""
 
-def scan_images(root: Path, folder: str, found: Scan) -> list[str]:
-    """Paths of the images directly in ROOT/FOLDER, in file-name order; the rest goes to `found`."""
-    images = []
-    for name, is_folder in _entries(root, folder, found.errors):
-        if not is_folder and is_image(name):
-            images.append(f"{folder}/{name}")
+    found = scan(root, folder, enter)
+    images: dict[int, list[str]] = defaultdict(list)
+    for path in list(found.images):
+        name, _, rest = path.removeprefix(f"{folder}/").partition("/")
+        if rest:
+            images[int(name)].append(path)
         else:
-            found.stray.append(f"{folder}/{name}")
-    return images
+            found.passed_over.append(PassedOver(path, "not in the folder of an identity", image=True))
+    return IdentityFolders(dict(sorted(images.items())), found.passed_over, found.errors + same)
 
 
 def images_of(root: Path, folder: str) -> dict[int, list[str]]:
     """`scan_identities` for a loader: stray files are passed over, errors raise OSError."""
     found = scan_identities(root, folder)
     if found.errors:
-        raise OSError(found.errors[0])
+        raise OSError(some_of(found.errors))
+    warn_of_images(root, found.stray)
     return found.images
 
 
-def _entries(root: Path, folder: str, errors: list[str]) -> list[tuple[str, bool]]:
-    """(name, is a folder) sorted by name. Links are followed; a broken one counts as a file."""
-    try:
-        with os.scandir(root / folder) as entries:
-            return sorted((entry.name, entry.is_dir()) for entry in entries)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        errors.append(f"{root / folder} cannot be read: {error.strerror}")
-        return []
+def warn_of_images(root: Path, stray: Iterable[PassedOver]) -> None:
+    """A warning that names what seems to be an image and is not read. `verify` names everything else too."""
+    lines = report(item for item in stray if item.image)
+    if lines:
+        warnings.warn(f"{as_text(root)}: {'; '.join(lines)}", stacklevel=2)
 
 
 def open_root(root: str | Path | None, layout: Sequence[str], dataset: str) -> Path:
@@ -113,7 +121,7 @@ def open_root(root: str | Path | None, layout: Sequence[str], dataset: str) -> P
             f"{dataset} needs its folder: --data-root DIR, the one that holds {wanted} "
             f"(check it with: python -m mtrl verify --dataset {dataset} --data-root DIR)"
         )
-    base = Path(root).expanduser()
+    base = expanded(root)
     if not base.is_dir():
         raise FileNotFoundError(f"{base} is not a folder; --data-root must hold {wanted}")
     missing = [name for name in layout if not (base / name).is_dir()]
@@ -136,11 +144,9 @@ def nested_root(base: Path, layout: Sequence[str]) -> Path | None:
 def read_text(path: Path) -> str:
     """A small text file, with or without a byte-order mark. Raises FileNotFoundError or ValueError by name."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return text.read_text(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing; it is part of the data set's download") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file: {error.reason}") from error
 
 
 def read_ids(path: Path) -> list[int]:
@@ -154,31 +160,35 @@ def read_ids(path: Path) -> list[int]:
         warnings.warn(f"{path} has more than one line; only the first is read", stacklevel=2)
     parts = [part.strip() for part in (lines[0] if lines else "").split(",")]
     ids = [part for part in parts if part]
-    wrong = [part for part in ids if not (part.isascii() and part.isdecimal())]
-    if wrong or not ids:
-        what = f"{wrong[0]!r} is no identity number" if wrong else "its first line is empty"
+    numbers = [whole_number(part) for part in ids]
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(ids) or not ids:
+        wrong = short(ids[numbers.index(None)]) if ids else ""
+        what = f"{wrong!r} is no identity number of at most 64 bits" if ids else "its first line is empty"
         raise ValueError(f"{path}: {what}; expected one line such as 6,10,17")
-    if len(set(ids)) != len(ids):
+    if len(set(known)) != len(known):
         raise ValueError(f"{path} names an identity twice")
-    return sorted(int(part) for part in ids)
+    return sorted(known)
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
     """(path below the root, label) of a list file with lines `PATH LABEL`, in the file's order.
 
-    Raises FileNotFoundError, or ValueError naming the line.
+    Spaces or tabs stand between the two. Raises FileNotFoundError, or ValueError naming the line.
     """
     result: list[tuple[str, int]] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
-        name, _, label = line.strip().rpartition(" ")
-        name = name.strip().replace("\\", "/")
-        if not name or not (label.isascii() and label.isdecimal()):
-            raise ValueError(f"{path}, line {number}: expected a path, a space and a label, not {line!r}")
+        name, label = (["", *line.rsplit(maxsplit=1)])[-2:]
+        name, value = name.strip().replace("\\", "/"), whole_number(label)
+        if not name or value is None:
+            raise ValueError(
+                f"{path}, line {number}: expected a path, a space and a label, not {short(line)!r}"
+            )
         if name.startswith("/") or ".." in name.split("/"):
             raise ValueError(f"{path}, line {number}: {name} leads out of the data set's folder")
-        result.append(("/".join(part for part in name.split("/") if part not in ("", ".")), int(label)))
+        result.append(("/".join(part for part in name.split("/") if part not in ("", ".")), value))
     if not result:
         raise ValueError(f"{path} is empty")
     if len({name for name, _ in result}) != len(result):
@@ -194,8 +204,9 @@ def check_labels(lists: Mapping[Path, Sequence[tuple[str, int]]], identity_of: C
     identities: dict[int, int] = {}
     for source, listed in lists.items():
         labels = {label for _, label in listed}
-        gaps = sorted(set(range(max(labels) + 1)) - labels)
-        if gaps:
+        if max(labels) >= len(labels):
+            missing = (label for label in range(max(labels)) if label not in labels)
+            gaps = list(itertools.islice(missing, 6))  # a label may be as large as 64 bits
             shown = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
             raise ValueError(
                 f"{source}: labels must run from 0 to {max(labels)} without a gap, but {shown} is missing; "
@@ -215,6 +226,7 @@ def check_labels(lists: Mapping[Path, Sequence[tuple[str, int]]], identity_of: C
 def identity_folder(path: str) -> int:
     """117 of `Visible/117/NAME.bmp`. Raises ValueError where the folder's name is no number."""
     folder = PurePosixPath(path).parent.name
-    if not folder.isdecimal():
+    number = whole_number(folder)
+    if number is None:
         raise ValueError(f"{path} is not in a folder that an identity number names, such as 0117")
-    return int(folder)
+    return number

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mtrl.config import Modality
 from mtrl.data.decode import empty_set, load_images
@@ -26,7 +27,7 @@ TEST_FOLDERS = {Modality.VISIBLE: "test_vis", Modality.INFRARED: "test_nir"}
 # Camera 3 took no infrared image; downloads have an empty folder there, or none.
 CAMERAS = {Modality.VISIBLE: tuple(range(1, 10)), Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}
 LAYOUT = (*TEST_FOLDERS.values(), "idx")
-_CAMERA_PART = re.compile(r"c(\d{1,3})")
+_CAMERA_PART = re.compile(r"c([0-9]{1,3})")
 
 
 def load(
@@ -36,25 +37,38 @@ def load(
     cache_dir: str | Path | None = None,
     parts: Collection[str] = ("train", "test"),
     on_bad: str = "error",
+    labels_only: bool = False,
 ) -> ReIDData:
     """LLCM below `root`.
 
     parts   which of "train" and "test" to decode; the other stays empty
     on_bad  "error" | "skip" images that cannot be read
+    labels_only  open no image: pixels are zeros that take no memory
 
     Raises FileNotFoundError or ValueError that says what is missing or wrong.
     """
     base = open_root(root, LAYOUT, "llcm")
+    how: dict[str, Any] = {"on_bad": on_bad, "labels_only": labels_only}
     data = ReIDData("llcm", "llcm", empty_set(image_size), empty_set(image_size))
+    check_disjoint(base)
     if "train" in parts:
         samples = list_train(base)
-        images = load_images(base, samples, image_size, cache_dir, on_bad=on_bad, what="training images")
+        images = load_images(base, samples, image_size, cache_dir, what="training images", **how)
         data = dataclasses.replace(data, train=images)
     if "test" in parts:
         samples = list_test(base)
-        images = load_images(base, samples, image_size, cache_dir, on_bad=on_bad, what="test images")
+        images = load_images(base, samples, image_size, cache_dir, what="test images", **how)
         data = dataclasses.replace(data, test=images)
     return data
+
+
+def check_disjoint(root: Path) -> None:
+    """Raises ValueError for an identity of idx/test_id.txt that a training list has too, where they are there."""
+    tests, lists = root / "idx" / "test_id.txt", [root / "idx" / name for name in LISTS.values()]
+    train = {identity_folder(path) for source in lists if source.is_file() for path, _ in read_labels(source)}
+    common = sorted(train & set(read_ids(tests))) if tests.is_file() else []
+    if common:
+        raise ValueError(f"identity {common[0]} stands in the training lists and in {tests}")
 
 
 def list_train(root: Path) -> list[Sample]:

@@ -33,11 +33,13 @@ def load(
     parts: Collection[str] = ("train", "test"),
     trial: int = 1,
     on_bad: str = "error",
+    labels_only: bool = False,
 ) -> ReIDData:
     """RegDB below `root`, split as trial 1 ... 10 says.
 
     parts   which of "train" and "test" to load; the other stays empty
     on_bad  "error" | "skip" images that cannot be read
+    labels_only  open no image: pixels are zeros that take no memory
 
     All trials share one cache of the whole data set; a split is copied out of it into memory.
     Raises FileNotFoundError or ValueError that says what is missing or wrong.
@@ -49,7 +51,7 @@ def load(
         raise ValueError(f"identity {min(common)} stands in the training and the test lists of trial {trial}")
     paths = {path for folder in FOLDERS.values() for p in images_of(base, folder).values() for path in p}
     listed = {sample.path for part in samples.values() for sample in part}
-    pixels = decode_images(base, sorted(paths | listed), image_size, cache_dir, "images")
+    pixels = decode_images(base, sorted(paths | listed), image_size, cache_dir, "images", labels_only)
     data = ReIDData("regdb", "regdb", empty_set(image_size), empty_set(image_size))
     if "train" in parts:
         data = dataclasses.replace(data, train=image_set(pixels, samples["train"], on_bad))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from mtrl.config import Modality
 from mtrl.data.decode import decode_images, empty_set, image_set, load_images
@@ -26,6 +27,7 @@ def load(
     parts: Collection[str] = ("train", "test"),
     train_ids: str = "395",
     on_bad: str = "error",
+    labels_only: bool = False,
 ) -> ReIDData:
     """SYSU-MM01 below `root`.
 
@@ -33,6 +35,7 @@ def load(
     train_ids  "395": training and validation identities together, as published results do; "296": the training
                identities, and the 99 validation identities as `validation`
     on_bad     "error" | "skip" images that cannot be read
+    labels_only  open no image: pixels are zeros that take no memory
 
     Raises FileNotFoundError or ValueError that says what is missing or wrong.
     """
@@ -46,7 +49,7 @@ def load(
         # Training identities first: with 296 of them, training and validation are two views of one cache.
         train, validation = (list_samples(base, split[part]) for part in ("train", "val"))
         paths = [sample.path for sample in train + validation]
-        pixels = decode_images(base, paths, image_size, cache_dir, "training images")
+        pixels = decode_images(base, paths, image_size, cache_dir, "training images", labels_only)
         if train_ids == "395":
             data = dataclasses.replace(data, train=image_set(pixels, train + validation, on_bad))
         else:
@@ -54,7 +57,8 @@ def load(
             data = dataclasses.replace(data, train=image_set(pixels, train, on_bad), validation=held_out)
     if "test" in parts:
         samples = list_samples(base, split["test"])
-        images = load_images(base, samples, image_size, cache_dir, on_bad=on_bad, what="test images")
+        how: dict[str, Any] = {"on_bad": on_bad, "labels_only": labels_only}
+        images = load_images(base, samples, image_size, cache_dir, what="test images", **how)
         data = dataclasses.replace(data, test=images)
     return data
 

@@ -68,7 +68,7 @@ def about_html(service: DemoService, card: Card | None = None) -> str:
     """The method with its figure, the model's facts, limits and intended use. `card` is the model's."""
     height, width = service.model.config.image_size
     parameters = sum(p.numel() for p in service.model.parameters())
-    people = {p.identity for p in service.pictures if p.identity is not None}
+    people = {p.person for p in service.pictures if p.identity is not None}
     facts = [
         (service.model.config.backbone, "backbone"),
         (f"{parameters / 1e6:.2f} million", "parameters, none added for the transition"),
@@ -125,20 +125,23 @@ def _figure(service: DemoService) -> str:
     person = _pictured_person(service.pictures)
     if person is None:
         return ""
-    mine = [p for p in service.pictures if p.identity == person]
+    mine = [p for p in service.pictures if p.person == person]
     visible = [read_image(p.path) for p in mine if p.modality is Modality.VISIBLE][:2]
     infrared = [read_image(p.path) for p in mine if p.modality is Modality.INFRARED][:2]
     transition = [service.translate(image).transition for image in visible]
     return method_figure(
-        [fit(i, 256) for i in visible], transition, [fit(i, 256) for i in infrared], f"person {person}"
+        [fit(i, 256) for i in visible],
+        transition,
+        [fit(i, 256) for i in infrared],
+        f"person {mine[0].identity}",
     )
 
 
-def _pictured_person(pictures: list[Picture]) -> int | str | None:
+def _pictured_person(pictures: list[Picture]) -> str | None:
     """The first person seen at least twice in each spectrum, else once; None if nobody is."""
     for least in (2, 1):
-        for person in dict.fromkeys(p.identity for p in pictures if p.identity is not None):
-            counts = [sum(p.identity == person and p.modality is m for p in pictures) for m in Modality]
+        for person in dict.fromkeys(p.person for p in pictures if p.identity is not None):
+            counts = [sum(p.person == person and p.modality is m for p in pictures) for m in Modality]
             if min(counts) >= least:
                 return person
     return None

@@ -41,8 +41,8 @@ def measure(
     v = service.model.encode([visible], "visible")[0]
     t = service.model.encode(list(transitions.values()), "infrared")
     infrared = service.features[Modality.INFRARED]
-    people = [service.pictures[i].identity for i in service.rows[Modality.INFRARED]]
-    person = known.identity if known else None
+    people = [service.pictures[i].person for i in service.rows[Modality.INFRARED]]
+    person = known.person if known else None
     same = np.array([person is not None and identity == person for identity in people])
 
     def reach(scores: NDArray[np.float32]) -> Reach:

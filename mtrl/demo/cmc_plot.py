@@ -49,7 +49,7 @@ def benchmark(service: DemoService, name: str) -> list[Score]:
     for direction, sides in DIRECTIONS.items():
         query, gallery = (service.features[modality] for modality in sides)
         labels = [[pictures[i] for i in service.rows[modality]] for modality in sides]
-        people = [[str(p.identity) for p in side] for side in labels]
+        people = [[str(p.person) for p in side] for side in labels]
         cameras = [[p.camera for p in side] for side in labels]
         metrics = rank_features(query, gallery, people[0], people[1], cameras[0], cameras[1], protocol="sysu")
         scores.append(Score(name, direction, metrics, metrics.valid, len(gallery)))

@@ -92,7 +92,7 @@ def make_map(
         Spot(kind, picture, x, y, n - len(v) if kind == "transition" else -1)
         for n, (kind, picture, (x, y)) in enumerate(zip(kinds, pictures, places, strict=True))
     )
-    people = [[picture.identity for picture in group] for group in (visible, infrared)]
+    people = [[picture.person for picture in group] for group in (visible, infrared)]
     sheet = contact_sheet([*images, *transitions, *(service.open(picture) for picture in infrared)])
     shown = len(visible) + len(infrared)
     return EmbeddingMap(
@@ -111,11 +111,11 @@ def _sample(service: DemoService, modality: Modality) -> list[int]:
     share = MAX_PICTURES / max(1, len(service.pictures))
     if share >= 1:
         return list(range(len(pictures)))
-    people = list(dict.fromkeys(p.identity for p in service.pictures))
+    people = list(dict.fromkeys(p.person for p in service.pictures))
     if people == [None]:
         return list(range(0, len(pictures), round(1 / share + 0.5)))
     kept = set(people[: max(2, int(len(people) * share))])
-    return [row for row, picture in enumerate(pictures) if picture.identity in kept]
+    return [row for row, picture in enumerate(pictures) if picture.person in kept]
 
 
 def _transitions(

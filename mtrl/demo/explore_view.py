@@ -115,9 +115,11 @@ read();
 
 def map_html(data: EmbeddingMap) -> str:
     """The whole map: keys, filter, points, the picture under the pointer, and the gaps."""
-    people = dict.fromkeys(spot.picture.identity for spot in data.spots)
-    hues = {identity: hue(n) for n, identity in enumerate(people)}
-    points = "".join(_point(n, spot, hues[spot.picture.identity]) for n, spot in enumerate(data.spots))
+    people: dict[str | None, int | str | None] = {}
+    for spot in data.spots:
+        people.setdefault(spot.picture.person, spot.picture.identity)
+    hues = {person: hue(n) for n, person in enumerate(people)}
+    points = "".join(_point(n, spot, hues[spot.picture.person]) for n, spot in enumerate(data.spots))
     counts = {kind: sum(spot.kind == kind for spot in data.spots) for kind in KINDS}
     keys = "".join(
         f'<button type="button" class="m-key" data-kind="{kind}" aria-pressed="true"><svg viewBox="-8 -8 16 16" '
@@ -125,9 +127,10 @@ def map_html(data: EmbeddingMap) -> str:
         for kind, count in counts.items()
         if count
     )
-    named = [identity for identity in hues if identity is not None]
+    named = {person: identity for person, identity in people.items() if person is not None}
     options = "".join(
-        f'<option value="{escape(str(i), quote=True)}">person {escape(str(i))}</option>' for i in named
+        f'<option value="{escape(person, quote=True)}">person {escape(str(identity))}</option>'
+        for person, identity in named.items()
     )
     label = (
         f"Map of {len(data.spots)} embeddings of {len(named)} people. Arrow keys move from point to point, Enter "
@@ -156,10 +159,10 @@ def hue(n: int) -> int:
 def _point(n: int, spot: Spot, angle: int) -> str:
     x, y = position(spot)
     what = f"{spot.kind}, {name_of(spot.picture)}"
-    identity = "" if spot.picture.identity is None else str(spot.picture.identity)
+    person = spot.picture.person or ""
     return (
         f'<g class="m-spot" role="button" tabindex="-1" data-n="{n}" data-kind="{spot.kind}" data-x="{x:.1f}" '
-        f'data-y="{y:.1f}" data-origin="{spot.origin}" data-person="{escape(identity, quote=True)}" '
+        f'data-y="{y:.1f}" data-origin="{spot.origin}" data-person="{escape(person, quote=True)}" '
         f'data-picture="{escape(spot.picture.name, quote=True)}" aria-label="{escape(what, quote=True)}" '
         f'style="--h:{angle}" transform="translate({x:.1f} {y:.1f})">{SHAPES[spot.kind]}</g>'
     )

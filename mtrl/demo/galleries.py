@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl.demo.service import DemoService
+from mtrl.files.filenames import as_text
+from mtrl.names import printable
+from mtrl.os_errors import expanded
 
 KEPT = 4
 
@@ -40,7 +44,10 @@ class Galleries:
             with self._loading:
                 found = self._find(base, folder)
                 if found is None:
-                    found = DemoService(base.model, folder, base.translators, base.translator)
+                    found = DemoService(
+                        base.model, folder, base.translators, base.translator, public=self.public
+                    )
+                    tell_passed_over(found)
                     with self._guard:
                         self._kept[(id(base), folder)] = (base, found)
                         while len(self._kept) > KEPT:
@@ -54,7 +61,7 @@ class Galleries:
             return self.folders[name]
         if self.public:
             raise ValueError(f"this page has no gallery {name!r}; it has {', '.join(self.names)}")
-        return Path(name).expanduser()
+        return expanded(name)
 
     def _find(self, base: DemoService, folder: Path) -> DemoService | None:
         with self._guard:
@@ -65,13 +72,19 @@ class Galleries:
             return entry[1]
 
 
+def tell_passed_over(service: DemoService) -> None:
+    """Names on the terminal what of a gallery's folder is not searched."""
+    for line in service.passed_over():
+        print(f"gallery {printable(as_text(service.folder))}: {line}", file=sys.stderr)
+
+
 def _named(folders: Sequence[Path]) -> dict[str, Path]:
     """Each folder by its own name, with a number where two have the same."""
     named: dict[str, Path] = {}
     for folder in folders:
         if folder in named.values():
             continue
-        name = folder.resolve().name or str(folder)
+        name = as_text(folder.resolve().name or folder)
         while name in named:
             name += " (2)"
         named[name] = folder

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from mtrl.checkpoint import read_checkpoint
 from mtrl.cli import read_yaml
 from mtrl.demo.service import ENCODED_TOGETHER, DemoService
+from mtrl.file_state import file_state
 from mtrl.hub import CARD, CONFIG, REPO_ID, WEIGHTS
 from mtrl.model import MTRL
+from mtrl.os_errors import expanded
 
 KEPT = 2
 MAX_BYTES = {CONFIG: 1_000_000, WEIGHTS: 500_000_000, CARD: 200_000}
@@ -41,7 +43,7 @@ class Loaded:
     name     how the page calls it
     card     Markdown of its model card, "" where there is none
     records  of its training run, oldest first; empty where they are not beside it
-    stamp    state of the folder that it was read from
+    stamp    state of the files that it was read from
     """
 
     source: str
@@ -49,7 +51,7 @@ class Loaded:
     service: DemoService
     card: str = ""
     records: tuple[dict[str, Any], ...] = ()
-    stamp: int = 0
+    stamp: tuple[tuple[int, ...], ...] = ()
 
 
 class Models:
@@ -62,7 +64,7 @@ class Models:
         """`folder` of the home model, for its card and records. `public`: models come from the Hub alone, without
         the rights of whoever started the page, and nothing of them stays on the disk."""
         self.public = public
-        self.home = Loaded("", "This page's model", home, read_card(folder), read_records(folder), stamp=0)
+        self.home = Loaded("", "This page's model", home, read_card(folder), read_records(folder))
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._guard = threading.Lock()
         self._loading = threading.Lock()
@@ -98,13 +100,14 @@ class Models:
             self._kept.move_to_end(source)
             return found
 
-    def _stamp(self, source: str) -> int:
-        weights = Path(source).expanduser() / WEIGHTS
-        return 0 if self.public or not weights.is_file() else weights.stat().st_mtime_ns
+    def _stamp(self, source: str) -> tuple[tuple[int, ...], ...]:
+        if self.public:
+            return ()
+        return tuple(file_state(expanded(source) / name) for name in (CONFIG, WEIGHTS))
 
     def _load(self, source: str, progress: Progress) -> Loaded:
         stamp = self._stamp(source)
-        if not self.public and (folder := Path(source).expanduser()).is_dir():
+        if not self.public and (folder := expanded(source)).is_dir():
             return self._read(source, folder, progress, stamp)
         repo_id, _, revision = source.partition("@")
         if not REPO_ID.fullmatch(repo_id):
@@ -124,7 +127,9 @@ class Models:
             except (ValueError, OSError) as error:
                 raise ValueError(str(error).replace(str(folder), source)) from error
 
-    def _read(self, source: str, folder: Path, progress: Progress, stamp: int) -> Loaded:
+    def _read(
+        self, source: str, folder: Path, progress: Progress, stamp: tuple[tuple[int, ...], ...]
+    ) -> Loaded:
         progress(0.05, "Reading the weights")
         for name, most in MAX_BYTES.items():
             if (folder / name).is_file():
@@ -139,7 +144,7 @@ class Models:
             if time.monotonic() - started > MAX_SECONDS:
                 raise ValueError(f"encoding the gallery took more than {MAX_SECONDS // 60} minutes; stopped")
 
-        service = DemoService(model, home.folder, home.translators, home.translator, encoded)
+        service = DemoService(model, home.folder, home.translators, home.translator, encoded, home.public)
         name = source if folder.parent.name == "snapshots" else folder.resolve().name
         return Loaded(source, name, service, read_card(folder), read_records(folder), stamp)
 

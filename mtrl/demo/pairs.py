@@ -59,13 +59,13 @@ def measure(
     """The pair scores of a gallery whose `features[modality]` [N,D] belong to `pictures[i] for i in rows[modality]`."""
     step = {modality: -(-len(rows[modality]) // MAX_ROWS) or 1 for modality in Modality}
     visible, infrared = (features[modality][:: step[modality]] for modality in Modality)
-    people = [[pictures[i].identity for i in rows[modality][:: step[modality]]] for modality in Modality]
+    people = [[pictures[i].person for i in rows[modality][:: step[modality]]] for modality in Modality]
     scores = (visible @ infrared.T).numpy()
-    known = all(identity is not None for identities in people for identity in identities)
+    known = all(person is not None for side in people for person in side)
     same = np.zeros(scores.shape, dtype=bool)
     if known and scores.size:
-        number = {identity: n for n, identity in enumerate(dict.fromkeys(people[0] + people[1]))}
-        first, second = ([number[identity] for identity in identities] for identities in people)
+        number = {person: n for n, person in enumerate(dict.fromkeys(people[0] + people[1]))}
+        first, second = ([number[person] for person in side] for side in people)
         same = np.equal.outer(np.array(first), np.array(second))
     others = np.where(same, -1.0, scores)
     usual = (

@@ -13,11 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mtrl.config import Modality
-from mtrl.demo.folder import Picture, is_index, read_gallery
+from mtrl.demo.folder import Picture, is_index, scan_gallery
 from mtrl.demo.pairs import RATES, USUAL_RATE, measure
 from mtrl.demo.pictures import detect_modality, digest, fit, hints_for, read_query
 from mtrl.demo.results import Comparison, Hit, Retrieval, Translation
 from mtrl.evidence import evidence_maps
+from mtrl.files.filenames import as_text, some_of
+from mtrl.files.scan import PassedOver, report, why_unreadable
 from mtrl.images import read_image, to_batch
 from mtrl.model import MTRL
 from mtrl.retrieval.gallery import Gallery
@@ -43,24 +45,27 @@ class DemoService:
         translators: Mapping[str, nn.Module],
         translator: str = "",
         progress: Callable[[float], None] | None = None,
+        public: bool = False,
     ) -> None:
         """`translators` by name; `translator` is the one shown beside a query (default: the first). `progress`
-        is told the share of the gallery that is encoded; what it raises ends the work."""
+        is told the share of the gallery that is encoded; what it raises ends the work. `public`: see
+        `scan_gallery`. Pictures that cannot be read are passed over; raises ValueError where none is left."""
         if not translators:
             raise ValueError("the page needs at least one translator")
         self.model = model
         self.translators = {name: module.eval() for name, module in translators.items()}
         self.translator = translator or next(iter(self.translators))
         self.folder = Path(gallery)
-        self.pictures = read_gallery(self.folder)
-        self._by_name = {picture.name: picture for picture in self.pictures}
+        self.public = public
         # A query that is pixel for pixel a gallery picture is recognised, so its truth is known.
         self._known: dict[bytes, Picture] = {}
+        self.pictures, self.scan = scan_gallery(self.folder, public)
+        self.features = self._read_index() if is_index(self.folder) else self._encode(progress)
+        self._by_name = {picture.name: picture for picture in self.pictures}
         self.rows = {
             modality: [i for i, picture in enumerate(self.pictures) if picture.modality is modality]
             for modality in Modality
         }
-        self.features = self._read_index() if is_index(self.folder) else self._encode(progress)
         self.pairs = measure(self.pictures, self.rows, self.features)
         self.threshold = self.pairs.threshold(RATES[USUAL_RATE])
         # The first call of every translator is slow; a visitor should not be the one to wait for it.
@@ -110,6 +115,9 @@ class DemoService:
         right = np.array([_correct(known, gallery[i]) is True for i in order], dtype=bool)
         usual = self.pairs.usual.get(modality) if known is None else None
         hints = hints_for(query, size, known, detected, modality)
+        missed = [item.path for item in self.scan.passed_over if item.image]
+        if missed and not self.public:
+            hints.append(f"Pictures of this gallery that are not searched: {some_of(missed, 3)}.")
         if target is modality:
             hints.append(f"This gallery holds {target.name.lower()} pictures only, so those were searched.")
         elif usual is not None and scores[order[0]] < usual:
@@ -185,17 +193,41 @@ class DemoService:
         detected = known.modality if known else detect_modality(query)
         return query, size, known, detected, detected if direction == AUTO else DIRECTIONS[direction]
 
+    def passed_over(self) -> list[str]:
+        """What of the gallery's folder is not searched, by name: a line for each reason."""
+        return [*self.scan.errors, *report(self.scan.passed_over)]
+
     def _encode(self, progress: Callable[[float], None] | None) -> dict[Modality, Tensor]:
+        """Embeddings of the pictures that can be read; the others leave `pictures`."""
         parts: dict[Modality, list[Tensor]] = {m: [torch.empty(0, self.model.dim)] for m in Modality}
+        kept: set[str] = set()
         done = 0
-        for modality, rows in self.rows.items():
-            for start in range(0, len(rows), ENCODED_TOGETHER):
-                images = [self.open(self.pictures[i]) for i in rows[start : start + ENCODED_TOGETHER]]
-                parts[modality].append(self.model.encode(images, modality=modality.name.lower()))
-                done += len(images)
+        for modality in Modality:
+            mine = [picture for picture in self.pictures if picture.modality is modality]
+            for start in range(0, len(mine), ENCODED_TOGETHER):
+                opened = [(p, self._try(p)) for p in mine[start : start + ENCODED_TOGETHER]]
+                images = [image for _, image in opened if image is not None]
+                kept |= {picture.name for picture, image in opened if image is not None}
+                if images:
+                    parts[modality].append(self.model.encode(images, modality=modality.name.lower()))
+                done += len(opened)
                 if progress:
                     progress(done / len(self.pictures))
+        self.pictures = [picture for picture in self.pictures if picture.name in kept]
+        if not self.pictures:
+            raise ValueError(
+                f"no picture of the gallery {as_text(self.folder)} can be read; "
+                + "; ".join(self.passed_over())
+            )
         return {modality: torch.cat(features) for modality, features in parts.items()}
+
+    def _try(self, picture: Picture) -> Image.Image | None:
+        """The picture; None, and a remark, for one that cannot be read."""
+        try:
+            return self.open(picture)
+        except (ValueError, OSError) as error:
+            self.scan.passed_over.append(PassedOver(picture.name, why_unreadable(error, picture.name), True))
+            return None
 
     def _read_index(self) -> dict[Modality, Tensor]:
         index = Gallery.load(self.folder)
@@ -223,7 +255,7 @@ class DemoService:
 def _correct(query: Picture | None, picture: Picture) -> bool | None:
     if query is None or query.identity is None or picture.identity is None:
         return None
-    return query.identity == picture.identity
+    return query.person == picture.person
 
 
 def _same_room(query: Picture | None, picture: Picture) -> bool:

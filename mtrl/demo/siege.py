@@ -121,7 +121,9 @@ def serve(port: int) -> int:
 
 
 def _process() -> dict[str, Any]:
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    status = dict(
+        line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    )
     gradio = sys.modules.get("gradio.utils")
     folder = Path(gradio.get_upload_folder()) if gradio else Path("/nonexistent")
     return {

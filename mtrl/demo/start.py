@@ -14,8 +14,10 @@ import torch
 
 from mtrl import load_pretrained
 from mtrl.config import Modality
-from mtrl.demo.folder import read_gallery
+from mtrl.demo.folder import scan_gallery
+from mtrl.demo.galleries import tell_passed_over
 from mtrl.demo.service import DemoService
+from mtrl.os_errors import expanded
 from mtrl.translate import load_translator
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
@@ -24,7 +26,9 @@ ASSETS = Path(__file__).parents[1] / "assets"
 TRANSLATORS = ("luminance", "spectral", "learned")
 
 
-def open_service(checkpoint: str | None = None, gallery: str | None = None) -> DemoService:
+def open_service(
+    checkpoint: str | None = None, gallery: str | None = None, public: bool = False
+) -> DemoService:
     """The service over a checkpoint (folder or Hub id) and a gallery folder; None takes the shipped one.
 
     Raises FileNotFoundError or ValueError that say what is missing.
@@ -35,12 +39,12 @@ def open_service(checkpoint: str | None = None, gallery: str | None = None) -> D
             translators[name] = load_translator(name)
         except FileNotFoundError:  # no learned translator is shipped with this version
             continue
-    return DemoService(load_pretrained(checkpoint), gallery_folder(gallery), translators)
+    return DemoService(load_pretrained(checkpoint), gallery_folder(gallery), translators, public=public)
 
 
 def gallery_folder(gallery: str | None) -> Path:
     """The folder of the gallery; None is the shipped one."""
-    return Path(gallery).expanduser() if gallery else ASSETS / "gallery"
+    return expanded(gallery) if gallery else ASSETS / "gallery"
 
 
 def card_folder(checkpoint: str | None) -> Path | None:
@@ -81,22 +85,27 @@ def serve(
     """Serves the page until interrupted. The first of `galleries` with both spectra, or the shipped one, is the home
     of the examples; the others can be chosen."""
     _return_large_blocks()
+    public = is_public(host, share, public)
     folders = [gallery_folder(gallery) for gallery in galleries]
     complete = [
-        folder for folder in folders if len({p.modality for p in read_gallery(folder)}) == len(Modality)
+        folder
+        for folder in folders
+        if len({p.modality for p in scan_gallery(folder, public)[0]}) == len(Modality)
     ]
     home = complete[0] if complete else gallery_folder(None)
     torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # one core is busy importing gradio
     with ThreadPoolExecutor(1) as pool:  # gradio takes seconds to import; the gallery is encoded meanwhile
         module = pool.submit(importlib.import_module, "mtrl.demo.page")
-        service = open_service(checkpoint, str(home))
+        service = open_service(checkpoint, str(home), public)
+        tell_passed_over(service)
+        if not all(service.rows.values()):  # the examples need both spectra
+            service = open_service(checkpoint, None, public)
         try:
             page_module = module.result()
         except ModuleNotFoundError as error:
             raise ImportError(f'the page needs gradio: pip install "mtrl[demo]" ({error})') from error
     # Visitors are served side by side, one picture each: more threads per picture would wait for one another.
     torch.set_num_threads(1)
-    public = is_public(host, share, public)
     page = page_module.build_page(
         service,
         card_folder(checkpoint),

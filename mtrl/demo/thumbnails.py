@@ -6,10 +6,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import os
 import re
 from pathlib import Path
 
 from mtrl.demo.folder import Picture
+from mtrl.file_state import file_state
 from mtrl.images import read_image
 
 FOLDER = "pictures"
@@ -24,12 +26,11 @@ _paths: dict[str, Path] = {}  # of the pictures that were shown; no other file c
 
 def address(picture: Picture) -> str:
     """The address of a picture's thumbnail, relative to the page's; "" if its file is gone."""
-    try:
-        state = picture.path.stat()
-    except OSError:
+    state = file_state(picture.path)
+    if not state:
         return ""
-    text = f"{picture.path.resolve()}\n{state.st_mtime_ns}\n{state.st_size}"
-    key = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    text = f"{picture.path.resolve()}\n{state}"
+    key = hashlib.blake2b(os.fsencode(text), digest_size=12).hexdigest()
     _paths[key] = picture.path
     return f"{FOLDER}/{key}.jpg"
 

@@ -34,10 +34,16 @@ def private_folder() -> Path:
     named = Path(os.environ.get(VARIABLE) or tempfile.gettempdir())
     if named in _held:
         return named
-    named.mkdir(parents=True, exist_ok=True)
-    for old in named.glob(f"{_PREFIX}*"):
-        _delete_abandoned(old)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=named)).resolve()
+    try:
+        named.mkdir(parents=True, exist_ok=True)
+        for old in named.glob(f"{_PREFIX}*"):
+            _delete_abandoned(old)
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=named)).resolve()
+    except OSError as error:
+        raise OSError(
+            f"the page cannot keep files in {named} ({error.strerror or error}): set {VARIABLE} to a folder that can "
+            "be written"
+        ) from error
     _held[folder] = _hold(folder)
     os.environ[VARIABLE] = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

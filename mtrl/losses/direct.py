@@ -12,18 +12,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .distances import check_features, check_labels, check_temperature, contrast, no_autocast, unit_rows
+from .distances import Labels, as_labels, check_features, check_temperature, contrast, no_autocast, unit_rows
 
 
 def direct_contrastive(
     visible: Tensor,
     infrared: Tensor,
-    identities: Tensor,
-    infrared_identities: Tensor | None = None,
+    identities: Labels,
+    infrared_identities: Labels | None = None,
     *,
     temperature: float = 0.1,
 ) -> Tensor:
-    """Visible [N,D], infrared [M,D], their labels int [N] and [M] (None: the same) -> scalar.
+    """Visible [N,D], infrared [M,D], their integer labels [N] and [M] (None: the same) -> scalar.
 
     Rows are normalised here. Images without a partner in the other modality do not count: 0 where nobody has
     one, and without any visible or any infrared image. One identity alone: log M and log N averaged, if its
@@ -32,8 +32,8 @@ def direct_contrastive(
     infrared_identities = identities if infrared_identities is None else infrared_identities
     check_features("visible", visible)
     check_features("infrared", infrared, like=visible)
-    check_labels("identities", identities, len(visible))
-    check_labels("infrared_identities", infrared_identities, len(infrared))
+    identities = as_labels("identities", identities, visible)
+    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
     check_temperature(temperature)
     with no_autocast(visible):
         similarity = unit_rows(visible) @ unit_rows(infrared).T / temperature

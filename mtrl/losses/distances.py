@@ -5,9 +5,16 @@ Nothing here (or in any loss) waits for the device: no `.item()`, no boolean ind
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+Labels: TypeAlias = Tensor | NDArray[Any] | Sequence[int]
 
 SMALLEST_NORM = 1e-6  # a zero feature stays zero, with a bounded gradient
 
@@ -80,19 +87,40 @@ def _margin_rows(distance: Tensor, positive: Tensor, negative: Tensor, margin: f
 
 
 def check_features(name: str, features: Tensor, like: Tensor | None = None) -> None:
-    """Raises ValueError unless `features` is floating point [N,D], with the width D of `like`."""
+    """Raises ValueError unless `features` is a floating point tensor [N,D], with the width D of `like`."""
+    if not isinstance(features, Tensor):
+        raise ValueError(f"{name} must be a tensor, not {type(features).__name__}: torch.as_tensor makes one")
     if features.ndim != 2 or not features.is_floating_point():
         raise ValueError(f"{name} must be floating point [N,D], not {features.dtype} {list(features.shape)}")
     if like is not None and features.shape[1] != like.shape[1]:
         raise ValueError(f"{name} has features of width {features.shape[1]}, the others of {like.shape[1]}")
 
 
-def check_labels(name: str, labels: Tensor, rows: int) -> None:
-    """Raises ValueError unless `labels` is integer [rows]."""
-    if labels.shape != (rows,) or labels.is_floating_point():
+def as_labels(name: str, labels: Labels, like: Tensor) -> Tensor:
+    """int64 [N] beside the N rows of `like`, from a tensor, an array or a sequence, which is taken by position.
+
+    Raises ValueError for anything but N integers that int64 can hold.
+    """
+    labels = label_tensor(name, labels)
+    integer = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    if labels.shape != (len(like),) or (not integer and len(like)):
         raise ValueError(
-            f"{name} must be {rows} integers, one per row, not {labels.dtype} {list(labels.shape)}"
+            f"{name} must be {len(like)} integers, one per row, not {labels.dtype} {list(labels.shape)}"
         )
+    return labels.to(like.device, torch.int64)
+
+
+def label_tensor(name: str, labels: Labels) -> Tensor:
+    """Labels as they are in a tensor, or a tensor of an array or a sequence. Raises ValueError."""
+    if isinstance(labels, Tensor):
+        return labels
+    try:
+        array = np.asarray(labels)
+        if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
+            raise ValueError("an integer is beyond 64 bits")
+        return torch.from_numpy(array.astype(np.int64) if array.dtype.kind in "iu" else np.array(array))
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{name} must be integers, one per row ({error})") from error
 
 
 def check_temperature(temperature: float) -> None:

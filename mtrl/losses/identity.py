@@ -10,16 +10,16 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from .distances import check_features, check_labels, full, no_autocast
+from .distances import Labels, as_labels, check_features, full, no_autocast
 
 
-def identity_loss(logits: Tensor, identities: Tensor, smoothing: float = 0.1) -> Tensor:
-    """Logits [N,C] and labels int64 [N] in 0..C-1 -> scalar; 0 for an empty batch.
+def identity_loss(logits: Tensor, identities: Labels, smoothing: float = 0.1) -> Tensor:
+    """Logits [N,C] and integer labels [N] in 0..C-1 -> scalar; 0 for an empty batch.
 
     Raises ValueError for other shapes or a smoothing outside [0, 1). A label outside 0..C-1 is torch's error.
     """
     check_features("logits", logits)
-    check_labels("identities", identities, len(logits))
+    identities = as_labels("identities", identities, logits)
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing must be in [0, 1), not {smoothing}")
     if len(logits) == 0:

@@ -15,19 +15,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .distances import check_features, check_labels, no_autocast, pairwise_distances, unit_rows
+from .distances import Labels, as_labels, check_features, no_autocast, pairwise_distances, unit_rows
 
 
 def modality_center(
     visible: Tensor,
     transition: Tensor,
     infrared: Tensor,
-    identities: Tensor,
-    infrared_identities: Tensor | None = None,
+    identities: Labels,
+    infrared_identities: Labels | None = None,
     *,
     margin: float = 0.3,
 ) -> Tensor:
-    """Visible [N,D], their transitions [N,D] row by row, infrared [M,D], labels int [N] and [M] -> scalar.
+    """Visible [N,D], their transitions [N,D] row by row, infrared [M,D], integer labels [N] and [M] -> scalar.
 
     Rows are normalised here; `infrared_identities` None stands for `identities`. Zero iff all three centres
     of every identity coincide and no two identities are nearer than `margin`. One identity alone: its chain,
@@ -40,8 +40,8 @@ def modality_center(
     check_features("infrared", infrared, like=visible)
     if visible.shape != transition.shape:
         raise ValueError("visible and transition must be aligned row by row")
-    check_labels("identities", identities, len(visible))
-    check_labels("infrared_identities", infrared_identities, len(infrared))
+    identities = as_labels("identities", identities, visible)
+    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
     if len(visible) + len(infrared) == 0:
         return unit_rows(visible).sum()
     with no_autocast(visible):

@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .distances import check_features, check_labels, check_temperature, no_autocast, unit_rows
+from .distances import Labels, as_labels, check_features, check_temperature, no_autocast, unit_rows
 
 QUERY_TEACHERS = ("better", "all")  # transitions that know better than their picture; all of them
 
@@ -28,8 +28,8 @@ def modality_query_regularization(
     visible: Tensor,
     transition: Tensor,
     infrared: Tensor,
-    identities: Tensor | None = None,
-    infrared_identities: Tensor | None = None,
+    identities: Labels | None = None,
+    infrared_identities: Labels | None = None,
     *,
     temperature: float = 0.1,
 ) -> Tensor:
@@ -51,8 +51,8 @@ def modality_query_regularization(
     same = None
     if identities is not None:
         infrared_identities = identities if infrared_identities is None else infrared_identities
-        check_labels("identities", identities, len(visible))
-        check_labels("infrared_identities", infrared_identities, len(infrared))
+        identities = as_labels("identities", identities, visible)
+        infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
         same = identities[:, None] == infrared_identities
     elif infrared_identities is not None:
         raise ValueError("infrared_identities are given, but no identities to compare them with")

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from .direct import direct_contrastive
 from .distances import (
+    Labels,
+    as_labels,
     check_features,
-    check_labels,
     check_temperature,
     contrast,
     margin_contrast,
@@ -40,8 +41,8 @@ def modality_transition_contrastive(
     visible: Tensor,
     transition: Tensor,
     infrared: Tensor,
-    identities: Tensor,
-    infrared_identities: Tensor | None = None,
+    identities: Labels,
+    infrared_identities: Labels | None = None,
     *,
     temperature: float = 0.1,
     hop1: str = "instance",
@@ -49,7 +50,7 @@ def modality_transition_contrastive(
     margin: float = 0.3,
     direct_weight: float = 0.0,
 ) -> Tensor:
-    """Visible [N,D], their transitions [N,D] row by row, infrared [M,D], labels int [N] and [M] -> scalar.
+    """Visible [N,D], their transitions [N,D] row by row, infrared [M,D], integer labels [N] and [M] -> scalar.
 
     Rows are normalised here; `infrared_identities` None stands for `identities`. `margin` serves
     form="margin" alone, `temperature` everything else. A hop without images on either side is 0, and images
@@ -58,7 +59,9 @@ def modality_transition_contrastive(
     shapes or options.
     """
     infrared_identities = identities if infrared_identities is None else infrared_identities
-    _check(visible, transition, infrared, identities, infrared_identities)
+    _check(visible, transition, infrared)
+    identities = as_labels("identities", identities, visible)
+    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
     check_temperature(temperature)
     if hop1 not in HOP1_FORMS or form not in MTC_FORMS:
         raise ValueError(
@@ -83,11 +86,9 @@ def modality_transition_contrastive(
     return loss
 
 
-def _check(v: Tensor, t: Tensor, r: Tensor, identities: Tensor, infrared_identities: Tensor) -> None:
+def _check(v: Tensor, t: Tensor, r: Tensor) -> None:
     check_features("visible", v)
     check_features("transition", t)
     check_features("infrared", r, like=v)
     if v.shape != t.shape:
         raise ValueError(f"visible {list(v.shape)} and transition {list(t.shape)} must be aligned row by row")
-    check_labels("identities", identities, len(v))
-    check_labels("infrared_identities", infrared_identities, len(r))

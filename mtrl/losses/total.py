@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .direct import direct_contrastive
-from .distances import unit_rows
+from .distances import Labels, label_tensor, unit_rows
 from .identity import identity_loss
 from .modality_center import modality_center
 from .modality_query import QUERY_TEACHERS, modality_query_regularization
@@ -103,13 +103,15 @@ class TriLayout:
             raise ValueError(
                 f"{self.visible} visible images have {self.transition} transitions: neither 0 nor all"
             )
+        object.__setattr__(self, "identities", label_tensor("identities", self.identities))
         rows = self.visible + self.transition + self.infrared
         if self.identities.shape != (rows,):
             raise ValueError(f"identities must be [{rows}], not {list(self.identities.shape)}")
 
     @classmethod
-    def balanced(cls, identities: Tensor, transition: bool = True) -> TriLayout:
+    def balanced(cls, identities: Labels, transition: bool = True) -> TriLayout:
         """The layout of a sampler's batch: visible and infrared images with the same labels int64 [N]."""
+        identities = label_tensor("identities", identities)
         n, times = len(identities), 3 if transition else 2
         return cls(n, n if transition else 0, n, identities.repeat(times))
 

@@ -18,18 +18,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .distances import check_features, check_labels, full, mean_where, no_autocast, pairwise_distances
+from .distances import Labels, as_labels, check_features, full, mean_where, no_autocast, pairwise_distances
 
 
-def weighted_triplet(features: Tensor, identities: Tensor) -> Tensor:
-    """Features [N,D], taken as they are (not normalised), and labels int [N] -> scalar.
+def weighted_triplet(features: Tensor, identities: Labels) -> Tensor:
+    """Features [N,D], taken as they are (not normalised), and integer labels [N] -> scalar.
 
     An anchor without a negative does not count: 0 for one identity alone or an empty batch. With one image
     per identity D+ is 0 and the loss is mean_i log(1 + exp(-D-_i)); with identical features it is log 2.
     Raises ValueError for other shapes.
     """
     check_features("features", features)
-    check_labels("identities", identities, len(features))
+    identities = as_labels("identities", identities, features)
     if len(features) == 0:
         return full(features).sum()
     with no_autocast(features):

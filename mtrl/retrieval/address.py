@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from mtrl.files.filenames import as_text
+
 TOKEN = "MILVUS_TOKEN"
 
 
@@ -17,7 +19,7 @@ def is_address(target: str | Path) -> bool:
 def shown(target: str | Path) -> str:
     """The target as it may be printed: an address without user, password and parameters."""
     if not is_address(target):
-        return str(target)
+        return as_text(target)
     bare = re.sub(r"//.*@", "//***@", str(target), flags=re.DOTALL)
     return re.sub(r"[?#].*", "?***", bare, flags=re.DOTALL)
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from mtrl.checkpoint import tensor_digest
@@ -24,6 +23,7 @@ from mtrl.retrieval.checks import checked_queries
 from mtrl.retrieval.gallery import Gallery, Match
 from mtrl.retrieval.store import CELLS, ExactStore
 from mtrl.retrieval.where import Where
+from mtrl.tensor_file import tensor_bytes
 from mtrl.untrusted import open_tensors, outline
 from mtrl.writing import write_atomically
 
@@ -175,7 +175,7 @@ def _write_cells(folder: Path, gallery: Gallery, cells: Cells) -> None:
         "gallery": tensor_digest({"features": gallery.features}),
         "cells": tensor_digest(tensors),
     }
-    write_atomically(folder / CELLS, save(tensors, metadata=record))
+    write_atomically(folder / CELLS, tensor_bytes(tensors, record))
 
 
 def _read_cells(folder: Path, gallery: Gallery) -> Cells | None:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtrl.names import check_integer
+
 Identity = str | int
 _CHECKED_ROWS = 1 << 14
 
@@ -65,10 +67,10 @@ def _identity(value: Any) -> Identity:
 
 
 def _camera(value: Any) -> int:
-    """An integer, also one of NumPy or torch. Raises ValueError for anything else."""
+    """An integer of at most 64 bits, also one of NumPy or torch. Raises ValueError for anything else."""
     if isinstance(value, (bool, str)) or not hasattr(value, "__index__"):
         raise ValueError(f"a gallery label must be an integer (an identity may be text), not {value!r}")
-    return int(value)
+    return check_integer(int(value), "a gallery label that is a number")
 
 
 def _time(value: Any) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mtrl.config import Modality
+from mtrl.files.filenames import as_text
 from mtrl.images import ImageSource
 from mtrl.retrieval.checks import LABEL_PARSERS, Identity, check_same_model, checked_queries, unit_rows
 from mtrl.retrieval.gallery_file import TABLE, read_gallery, write_gallery
@@ -249,5 +250,5 @@ def _default_names(images: Sequence[ImageSource] | Tensor) -> tuple[str, ...]:
     if isinstance(images, Tensor):
         return tuple(str(row) for row in range(len(images)))
     return tuple(
-        str(image) if isinstance(image, (str, Path)) else str(row) for row, image in enumerate(images)
+        as_text(image) if isinstance(image, (str, Path)) else str(row) for row, image in enumerate(images)
     )

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor
 
 from mtrl.checkpoint import tensor_digest
+from mtrl.file_state import file_state
+from mtrl.tensor_file import tensor_bytes
 from mtrl.untrusted import FLOATS, open_tensors, outline, parse_json, read_limited
 from mtrl.writing import write_atomically
 
@@ -32,7 +33,7 @@ def write_gallery(folder: Path, features: Tensor, labels: Mapping[str, Any]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     path = _features_file(folder, digest)
     # Also where such a file is there already: it may be the damaged one that is built again.
-    write_atomically(path, save(tensors, metadata={"format": "pt"}))
+    write_atomically(path, tensor_bytes(tensors, {"format": "pt"}))
     table = {"format": FORMAT, "sha256": digest, **labels}
     write_atomically(
         folder / TABLE, json.dumps(table).encode()
@@ -60,11 +61,7 @@ def read_gallery(folder: Path) -> tuple[Tensor, dict[str, Any]]:
 
 def table_state(folder: Path) -> tuple[int, ...]:
     """Changes whenever a gallery is written; () where there is none."""
-    try:
-        state = (folder / TABLE).stat()
-    except OSError:
-        return ()
-    return state.st_ino, state.st_mtime_ns, state.st_size
+    return file_state(folder / TABLE)
 
 
 def _read(folder: Path) -> tuple[Tensor, dict[str, Any]]:

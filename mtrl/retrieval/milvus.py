@@ -6,9 +6,9 @@ The embedded engine logs every change before it answers, so that what `put` or `
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,14 @@ from mtrl.config import Modality
 from mtrl.retrieval.address import TOKEN, is_address, redacted, shown
 from mtrl.retrieval.checks import check_same_model, checked_queries
 from mtrl.retrieval.gallery import Gallery, Match
-from mtrl.retrieval.milvus_filter import MAX_TEXT, check_texts, expression
+from mtrl.retrieval.milvus_collection import (
+    described,
+    gallery_record,
+    make_collection,
+    may_be_bare,
+)
+from mtrl.retrieval.milvus_filter import expression
+from mtrl.retrieval.milvus_rows import FIELDS, check_texts, to_matches, to_row
 from mtrl.retrieval.store import COLLECTION, check_names
 from mtrl.retrieval.where import Where
 
@@ -27,10 +34,8 @@ if TYPE_CHECKING:
     from mtrl.model import MTRL
 
 FILES = "milvus.db"
-RECORD = "mtrl"
-FORMAT = "mtrl-milvus-1"
+UNFINISHED = "_unfinished"  # ends the name of a collection that is being filled
 _BATCH = 1000
-_FIELDS = ["name", "identity", "camera", "time"]
 
 
 def is_milvus(target: str | Path) -> bool:
@@ -56,9 +61,10 @@ class MilvusStore:
         self._mark: Path | None = None
         try:
             with _answering(target):
-                about = _described(self._client, collection, target)
-                record = _record(about, collection, target)
-                self._bare = _may_be_bare(about)
+                about = described(self._client, collection, target)
+                record = gallery_record(about, collection, target)
+                self._bare = may_be_bare(about)
+                self._fields = [f["name"] for f in about["fields"] if f["name"] in FIELDS]
                 self.model = str(record["model"])
                 self.modality = Modality.parse(str(record["modality"]))
                 self.dim = int(record["dim"])
@@ -72,11 +78,14 @@ class MilvusStore:
 
     @classmethod
     def create(cls, target: str | Path, entries: Gallery, collection: str = COLLECTION) -> MilvusStore:
-        """A new collection with these entries. Raises ValueError where one of that name exists."""
+        """A new collection with these entries. It is filled under another name and renamed when it is whole, so that a
+        try that fails is in nobody's way. Raises ValueError where one of that name exists.
+        """
         check_names(entries)
         check_texts(entries)
         if not is_address(target):
             Path(target).mkdir(parents=True, exist_ok=True)
+        unfinished = collection + UNFINISHED
         client = _connect(target)
         try:
             with _answering(target):
@@ -84,18 +93,27 @@ class MilvusStore:
                     raise ValueError(
                         f"{shown(target)} has a collection {collection!r} already; add to it, or choose another name"
                     )
-                _create(client, collection, entries, embedded=not is_address(target))
+                if client.has_collection(unfinished):
+                    client.drop_collection(unfinished)
+                make_collection(client, unfinished, entries, embedded=not is_address(target))
         finally:
             client.close()
-        store = cls(target, collection)
+        store = cls(target, unfinished)
         try:
             store.put(entries)
-        except BaseException as error:
-            if isinstance(error, ValueError):  # refused as a whole
-                store._client.drop_collection(collection)
-            store.close()
+        except BaseException:
+            with contextlib.suppress(Exception):  # a database that is gone: the next try removes it
+                store._client.drop_collection(unfinished)
             raise
-        return store
+        finally:
+            store.close()
+        client = _connect(target)
+        try:
+            with _answering(target):
+                client.rename_collection(unfinished, collection)
+        finally:
+            client.close()
+        return cls(target, collection)
 
     def __len__(self) -> int:
         with _answering(self.target):
@@ -124,7 +142,7 @@ class MilvusStore:
         with _answering(self.target):
             for start in range(0, len(entries), _BATCH):
                 rows = range(start, min(start + _BATCH, len(entries)))
-                self._client.upsert(self.collection, [_row(entries, row) for row in rows])
+                self._client.upsert(self.collection, [to_row(entries, row, self._fields) for row in rows])
             self._client.flush(self.collection)
 
     def delete(self, where: Where) -> int:
@@ -146,11 +164,11 @@ class MilvusStore:
                 data=list(queries.numpy()),
                 limit=k,
                 filter=expression(where or Where()),
-                output_fields=_FIELDS,
+                output_fields=self._fields,
             )
         if not any(found) and not len(self):  # asked last: to count costs as much as to search
             raise ValueError("the gallery is empty; add images to it first")
-        return [_matches(hits) for hits in found]
+        return [to_matches(hits) for hits in found]
 
     def close(self) -> None:
         self._client.close()
@@ -218,81 +236,3 @@ def _opened(client: Any, folder: Path, collection: str) -> Path:
             client.upsert(collection, client.get(collection, ids=names[start : start + _BATCH]))
         client.flush(collection)
     return mark
-
-
-def _create(client: Any, collection: str, entries: Gallery, embedded: bool) -> None:
-    from pymilvus import DataType
-
-    record = {
-        "format": FORMAT,
-        "model": entries.model,
-        "modality": entries.modality.name.lower(),
-        "dim": entries.features.shape[1],
-    }
-    # Servers keep a description; the embedded engine keeps properties only.
-    schema = client.create_schema(
-        auto_id=False, enable_dynamic_field=False, description=json.dumps({RECORD: record})
-    )
-    schema.add_field("name", DataType.VARCHAR, is_primary=True, max_length=MAX_TEXT)
-    schema.add_field("feature", DataType.FLOAT_VECTOR, dim=entries.features.shape[1])
-    schema.add_field("identity", DataType.VARCHAR, max_length=MAX_TEXT, nullable=True)
-    schema.add_field("camera", DataType.INT64, nullable=True)
-    schema.add_field("time", DataType.DOUBLE, nullable=True)
-    index = client.prepare_index_params()
-    index.add_index("feature", index_type="FLAT" if embedded else "AUTOINDEX", metric_type="COSINE")
-    client.create_collection(
-        collection,
-        schema=schema,
-        index_params=index,
-        properties={RECORD: json.dumps(record)},
-        consistency_level="Strong",
-    )
-
-
-def _described(client: Any, collection: str, target: str | Path) -> dict[str, Any]:
-    if not client.has_collection(collection):
-        known = ", ".join(client.list_collections()) or "none"
-        raise FileNotFoundError(f"{shown(target)} has no collection {collection!r}; there are: {known}")
-    return dict(client.describe_collection(collection))
-
-
-def _may_be_bare(about: dict[str, Any]) -> bool:
-    """May an entry have no identity, camera or time? Servers before Milvus 2.5 know no missing values."""
-    return all(field.get("nullable") for field in about["fields"] if field["name"] in _FIELDS[1:])
-
-
-def _record(about: dict[str, Any], collection: str, target: str | Path) -> dict[str, Any]:
-    try:
-        text = (about.get("properties") or {}).get(RECORD)
-        record = json.loads(text) if text else json.loads(about["description"])[RECORD]
-        if record["format"] == FORMAT and {"model", "modality", "dim"} <= record.keys():
-            return dict(record)
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise ValueError(f"the collection {collection!r} at {shown(target)} is no gallery of this library")
-
-
-def _row(entries: Gallery, row: int) -> dict[str, Any]:
-    return {
-        "name": entries.names[row],
-        "feature": entries.features[row].float().numpy(),
-        "identity": None if entries.identities is None else str(entries.identities[row]),
-        "camera": None if entries.cameras is None else entries.cameras[row],
-        "time": None if entries.times is None else entries.times[row],
-    }
-
-
-def _matches(hits: Sequence[Any]) -> list[Match]:
-    ranked = sorted(hits, key=lambda hit: (-hit["distance"], hit["entity"]["name"]))
-    return [
-        Match(
-            rank,
-            float(hit["distance"]),
-            -1,
-            hit["entity"]["name"],
-            hit["entity"].get("identity"),
-            hit["entity"].get("camera"),
-            hit["entity"].get("time"),
-        )
-        for rank, hit in enumerate(ranked, start=1)
-    ]

@@ -1,11 +1,12 @@
-"""What may be said to Milvus: filters, and texts that can stand in one."""
+"""Builds and escapes Milvus filter expressions."""
 
 from __future__ import annotations
 
-from mtrl.retrieval.gallery import Gallery
+from mtrl.names import canonical
 from mtrl.retrieval.where import Where
 
-MAX_TEXT = 1024
+# What would end or change a literal. All other characters, spaces and controls too, stand for themselves.
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"})
 
 
 def expression(where: Where) -> str:
@@ -13,7 +14,9 @@ def expression(where: Where) -> str:
     parts = []
     for field, texts in (("name", where.names), ("identity", where.identities)):
         if texts:
-            parts.append(f"{field} in [{', '.join(map(_quoted, texts))}]")
+            # Rows hold the compared form; those of collections of older versions the form that was given.
+            forms = dict.fromkeys(form for text in texts for form in (canonical(text), text))
+            parts.append(f"{field} in [{', '.join(map(_quoted, forms))}]")
     if where.cameras:
         parts.append(f"camera in [{', '.join(str(int(camera)) for camera in where.cameras)}]")
     if where.after is not None:
@@ -28,21 +31,9 @@ def _number(value: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    _check_text(text)
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"Milvus compares Unicode text only, which {text!r} is not") from None
+    escaped = text.translate(_ESCAPES)
     return f'"{escaped}"'
-
-
-def _check_text(text: str) -> None:
-    if len(text.encode("utf-8", "replace")) > MAX_TEXT or not text.isprintable():
-        raise ValueError(
-            f"names and identities in Milvus have at most {MAX_TEXT} bytes and no control characters: {text[:60]!r}"
-        )
-
-
-def check_texts(entries: Gallery) -> None:
-    """Raises ValueError for a name or identity that is too long, or that no filter could name."""
-    for text in entries.names:
-        _check_text(text)
-    for identity in entries.identities or ():
-        _check_text(str(identity))

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from mtrl.data.lock import only_one
+from mtrl.names import canonical
 from mtrl.retrieval.gallery import Gallery, Match
 from mtrl.retrieval.gallery_file import TABLE, table_state
 from mtrl.retrieval.where import Where
@@ -157,19 +158,20 @@ def open_store(target: str, collection: str = COLLECTION) -> Store:
 
 
 def check_names(entries: Gallery) -> None:
-    """Raises ValueError where two entries share a name, which is their key."""
-    if len(set(entries.names)) < len(entries):
-        seen: set[str] = set()
-        twice = next(name for name in entries.names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"two entries are named {twice!r}; in a store each name stands once")
+    """Raises ValueError where two entries share a name, which is their key. Names are compared as `canonical`."""
+    seen: set[str] = set()
+    for name in entries.names:
+        if canonical(name) in seen:
+            raise ValueError(f"two entries are named {name!r}; in a store each name stands once")
+        seen.add(canonical(name))
 
 
 def merged(gallery: Gallery, entries: Gallery) -> Gallery:
     """`gallery` with `entries` behind it, less what they replace."""
     check_names(entries)
     gallery.check_fits(entries)
-    new = set(entries.names)
-    kept = [row for row, name in enumerate(gallery.names) if name not in new]
+    new = set(map(canonical, entries.names))
+    kept = [row for row, name in enumerate(gallery.names) if canonical(name) not in new]
     return (gallery if len(kept) == len(gallery) else gallery.select(kept)).join(entries)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mtrl.names import canonical, check_integer
 
 if TYPE_CHECKING:
     from mtrl.retrieval.gallery import Gallery
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 class Where:
     """Conditions that an entry must all meet; what is left empty does not matter.
 
-    names, identities  one of these; identities are compared as text, so 7 and "7" are the same person
+    names, identities  one of these; identities are compared as text, so 7 and "7" are the same person. Accents are
+                       equal whether they are composed or not (`mtrl.names.canonical`)
     cameras            one of these integers
     after, before      after <= time < before, in seconds since 1970-01-01 UTC (see `parse_time`)
     Raises ValueError for values of another type.
@@ -36,6 +40,7 @@ class Where:
         for camera in self.cameras:
             if isinstance(camera, bool) or not hasattr(camera, "__index__"):
                 raise ValueError(f"a camera is an integer, not {camera!r}")
+            check_integer(int(camera), "a camera")
         object.__setattr__(self, "cameras", tuple(int(camera) for camera in self.cameras))
         for name in ("after", "before"):
             value = getattr(self, name)
@@ -51,17 +56,16 @@ class Where:
     def rows(self, gallery: Gallery) -> NDArray[np.int64]:
         """The gallery's rows that fit, rising. Raises ValueError where it lacks the labels asked for."""
         fits = np.ones(len(gallery), dtype=bool)
-        for field, wanted in (
-            ("names", self.names),
-            ("identities", self.identities),
-            ("cameras", self.cameras),
-        ):
-            if wanted:
-                fits &= np.isin(_column(gallery, field), np.array(wanted))
+        for field, texts in (("names", self.names), ("identities", self.identities)):
+            if texts:
+                wanted = set(map(canonical, texts))
+                fits &= np.array([canonical(str(v)) in wanted for v in _column(gallery, field)], dtype=bool)
+        if self.cameras:
+            fits &= np.isin(np.array(_column(gallery, "cameras"), dtype=np.int64), self.cameras)
         if self.after is not None:
-            fits &= _column(gallery, "times") >= self.after
+            fits &= np.array(_column(gallery, "times")) >= self.after
         if self.before is not None:
-            fits &= _column(gallery, "times") < self.before
+            fits &= np.array(_column(gallery, "times")) < self.before
         return np.flatnonzero(fits)
 
 
@@ -83,8 +87,8 @@ def format_time(seconds: float) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _column(gallery: Gallery, field: str) -> NDArray:
-    values = getattr(gallery, field)
+def _column(gallery: Gallery, field: str) -> Sequence[Any]:
+    values: Sequence[Any] | None = getattr(gallery, field)
     if values is None:
         raise ValueError(f"this gallery's images have no {field} to choose by; build it with them")
-    return np.array(list(map(str, values)) if field in ("names", "identities") else values)
+    return values

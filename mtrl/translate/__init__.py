@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from mtrl.os_errors import expanded
+
 from .interface import Translator, check_images
 from .learned import Learned
 from .luminance import Luminance
@@ -55,7 +57,7 @@ def load_translator(
                 f"no learned translator is shipped in {SHIPPED}: use {_names(TRANSLATORS)}"
             )
         return read_translator(SHIPPED)
-    if isinstance(source, str) and not Path(name).expanduser().is_dir() and not REPO_ID.fullmatch(name):
+    if isinstance(source, str) and not expanded(name).is_dir() and not REPO_ID.fullmatch(name):
         raise ValueError(f"unknown translator {name!r}: use {_names(NAMES)}, a folder, or a Hub id user/repo")
     return read_translator(find_checkpoint(source, revision=revision, token=token))
 

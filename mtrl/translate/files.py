@@ -22,6 +22,7 @@ from mtrl.untrusted import (
     parse_object,
     read_limited,
 )
+from mtrl.wrappers import plain_names, plain_state
 
 from .learned import Learned, LearnedConfig
 
@@ -42,7 +43,7 @@ def save_translator(
     Raises ValueError for values that are not finite, OSError when the folder cannot be written.
     """
     folder, kind = Path(folder), parse_dtype(dtype)
-    tensors = {name: stored(name, value, kind) for name, value in translator.state_dict().items()}
+    tensors = {name: stored(name, value, kind) for name, value in plain_state(translator).items()}
     values = dataclasses.asdict(translator.config)
     text = json.dumps({"format": FORMAT, **values, "sha256": tensor_digest(tensors)}, indent=1)
     write_files(folder, tensors, text, card)
@@ -64,17 +65,18 @@ def read_translator(folder: str | Path) -> Learned:
     with open_tensors(path) as file:
         digest = _check_record(file.metadata() or {}, config, path)
         found = outline(file)
-        shapes = {name: shape for name, (kind, shape) in found.items() if kind in FLOATS}
+        names = plain_names(found, expected)
+        shapes = {names[name]: shape for name, (kind, shape) in found.items() if kind in FLOATS}
         if shapes != expected:
-            wrong = min(n for n in found.keys() | expected.keys() if shapes.get(n) != expected.get(n))
+            wrong = min(n for n in shapes.keys() | expected.keys() if shapes.get(n) != expected.get(n))
             raise ValueError(f"{path} does not hold the tensors that {CONFIG} describes; see {wrong}")
-        tensors = {name: file.get_tensor(name) for name in shapes}
+        tensors = {name: file.get_tensor(name) for name in found}
     if tensor_digest(tensors) != digest:
         raise ValueError(damaged(path, "its checksum differs"))
     check_finite(tensors, path)
     with torch.random.fork_rng(devices=[]):  # building draws weights; the caller's random state stays
         translator = Learned(config)
-    translator.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=True)
+    translator.load_state_dict({names[name]: value.float() for name, value in tensors.items()}, strict=True)
     return translator.eval().requires_grad_(False)
 
 
@@ -90,7 +92,7 @@ def is_translator(folder: str | Path) -> bool:
 def fingerprint(translator: Learned) -> str:
     """SHA-256 over configuration and weights."""
     values = json.dumps(dataclasses.asdict(translator.config), sort_keys=True)
-    return tensor_digest({values: torch.zeros(0), **{n: v.cpu() for n, v in translator.state_dict().items()}})
+    return tensor_digest({values: torch.zeros(0), **{n: v.cpu() for n, v in plain_state(translator).items()}})
 
 
 def _parse(text: str, where: str) -> tuple[LearnedConfig, str]:

@@ -13,6 +13,9 @@ class Translator(nn.Module):
     deterministic  True: the output is a function of the image, so that it can be computed once and kept.
                    False: in train() mode every call draws new parameters per image; in eval() mode the output
                    is a function of the image for these translators as well.
+
+    A class of your own may define `fingerprint(self) -> str`: a text that changes whenever it would give other images
+    (its parameters, weights, version). Then what it made is kept on disk and found by the next run.
     """
 
     deterministic: bool = True

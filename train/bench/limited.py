@@ -53,7 +53,7 @@ def _section(section: str, flags: Sequence[str], share: float, results: Results)
     with tempfile.TemporaryDirectory() as folder:
         written, said = Path(folder) / "lines.json", Path(folder) / "errors.txt"
         command = [sys.executable, "-m", "train", "bench", section, *flags, "--json", str(written)]
-        with said.open("w") as errors:
+        with said.open("w", encoding="utf-8") as errors:
             try:
                 done = subprocess.run(
                     command, stdout=subprocess.DEVNULL, stderr=errors, timeout=max(share, 1)
@@ -62,9 +62,9 @@ def _section(section: str, flags: Sequence[str], share: float, results: Results)
             except subprocess.TimeoutExpired:
                 ended = f"{section} was stopped after {share:.0f} s"
         if ended.endswith(": "):
-            words = said.read_text(errors="replace").strip().splitlines()
+            words = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             ended += words[-1] if words else f"exit status {done.returncode}"
-        found = json.loads(written.read_text()) if written.exists() else {"lines": []}
+        found = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {"lines": []}
     lines = [_line(values) for values in found.pop("lines")]
     results.about = results.about or found
     results.lines += lines

@@ -23,7 +23,8 @@ from train.build import augment_config, pick_precision
 from train.loop import Trainer
 from train.memory import keep_freed_memory
 from train.pipeline import TrainBatch
-from train.settings import METHODS, TrainSettings, parse
+from train.presets import METHODS
+from train.settings import TrainSettings, parse
 
 PLAIN_NAME = "two-stream step: fp32, NCHW, plain Adam, a loop per triplet anchor, losses read each step"
 LATE = 10**6  # a step after every warm-up

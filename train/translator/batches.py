@@ -50,8 +50,7 @@ class Batches:
         visible = images.modalities[rows] == int(Modality.VISIBLE)
         self.images, self.truth = images, truth
         self.visible, self.infrared = rows[visible], rows[~visible]
-        if min(len(self.visible), len(self.infrared)) == 0:
-            raise ValueError("a translator learns from visible and infrared images: one of them is missing")
+        check_modalities(images.modalities[rows], "the images that a translator learns from")
         self.batch_size = min(batch_size, len(self.visible), len(self.infrared))
         self.augment = PairedAugment(augment)
         self.device, self.seed = device, seed
@@ -91,6 +90,13 @@ def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """uint8 [N,H,W,3] -> float [N,3,H,W] in [0, 1]."""
     tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(device, non_blocking=True)
     return tensor.permute(0, 3, 1, 2).float().div_(255)
+
+
+def check_modalities(modalities: NDArray[np.uint8], what: str) -> None:
+    """Raises ValueError unless there are images of both modalities."""
+    for kind in Modality:
+        if not (modalities == int(kind)).any():
+            raise ValueError(f"{what} must be of both modalities: {kind.name.lower()} ones are missing")
 
 
 def split_last(images: ImageSet, held_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

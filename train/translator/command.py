@@ -16,8 +16,11 @@ def main(argv: Sequence[str]) -> int:
     settings = parse(argv)
     from mtrl.data.synthetic import truth
     from train.data import load
+    from train.presets import listed
     from train.translator.loop import TranslatorTrainer
+    from train.translator.preflight import check
 
+    check(settings)
     images = load(settings.data(), ("train",)).train
     height, width = settings.image_size
     pairs = None
@@ -25,5 +28,5 @@ def main(argv: Sequence[str]) -> int:
         pairs = truth(settings.data_seed, settings.size, (height, width), settings.cache_dir, domain="train")
     trainer = TranslatorTrainer(settings, images, pairs)
     progress = trainer.run()
-    print(f"{trainer.folder}: {progress['step']} steps")
+    print(f"{trainer.folder}: {progress['step']} steps, {listed(settings.terms().items())}")
     return 0

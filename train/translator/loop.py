@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from mtrl.data.augment import AugmentConfig
 from mtrl.data.imageset import ImageSet
 from mtrl.device import pick_device
 from mtrl.hub import CONFIG, WEIGHTS
+from mtrl.progress import Progress, say
 from mtrl.translate.files import save_translator
 from mtrl.translate.learned import STRIDE, Learned, luminance
 from mtrl.writing import remove_partial, write_atomically
@@ -23,6 +23,7 @@ from train.build import pick_precision
 from train.claim import claimed
 from train.guard import Refused, Seen, StepGuard
 from train.log import RunLog, draw_curves, environment
+from train.preflight import check_folder, say_changes
 from train.state import load_state, save_state
 from train.stop import StopRequest, say_stopped
 from train.translator.batches import Batch, Batches, split_last
@@ -34,7 +35,7 @@ from train.translator.objective import (
     patch_contrast,
     structure_loss,
 )
-from train.translator.settings import TranslatorSettings
+from train.translator.settings import TUNABLE, TranslatorSettings
 from train.translator.sheet import sample_sheet
 
 BETAS = (0.5, 0.99)  # little momentum: the opponent moves
@@ -97,18 +98,21 @@ class TranslatorTrainer:
 
     def _open_folder(self) -> None:
         state = self.folder / "last" / "state.safetensors"
+        changes = check_folder(self.settings, TUNABLE)
         if self.settings.resume:
             run = self.settings.fixed()
             self.progress = load_state(state, self.networks, self.optimizer, self.average, run)
             for folder in (self.folder, state.parent):
                 remove_partial(folder, (state.name, WEIGHTS, CONFIG, "metrics.jsonl"))
+            if changes:
+                say_changes(changes, say)
+                write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
             return
-        if state.exists():
-            raise ValueError(
-                f"{self.folder} already holds a run: add --resume to continue it, or choose another --output"
-            )
         write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
-        write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
+        write_atomically(
+            self.folder / "environment.json",
+            json.dumps(environment(self.settings.record()), indent=1).encode(),
+        )
         self._save_state()  # what cannot be written shows now, and --resume works from here on
 
     def _train_epoch(self, epoch: int, log: RunLog, stop: StopRequest) -> None:
@@ -116,7 +120,9 @@ class TranslatorTrainer:
         last = settings.epochs * self.steps_per_epoch
         title = f"epoch {epoch + 1}/{settings.epochs}"
         since, images = perf_counter(), 0
-        with tqdm(total=self.steps_per_epoch, initial=start, desc=title, unit="step", leave=False) as bar:
+        with Progress[None](
+            total=self.steps_per_epoch, initial=start, title=title, unit="step", keep=False
+        ) as bar:
             for _, batch in zip(
                 range(start, self.steps_per_epoch), self.batches.epoch(epoch, start), strict=False
             ):
@@ -134,7 +140,7 @@ class TranslatorTrainer:
                     more = {"learning_rate": rate, "images_per_second": images / (perf_counter() - since)}
                     since, images = perf_counter(), 0
                     log.write("train", step, {"epoch": epoch + 1, **values, **more})
-                    bar.set_postfix_str(" ".join(f"{n[5:]} {v:.2f}" for n, v in values.items()))
+                    bar.remark(" ".join(f"{n[5:]} {v:.2f}" for n, v in values.items()))
             stop.check()
             self._look(log)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from eval.translators import TranslatorEvalSettings, markdown, measure
 from mtrl import cli
-from mtrl.cli import merge, read_yaml
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
 from mtrl.translate.files import read_translator, save_translator
-from train.log import read_records, run_settings
+from train.log import code_state, read_records, run_settings
+from train.presets import listed
 from train.translator.settings import TranslatorSettings
 
 SIMPLE = ("luminance", "spectral")
@@ -35,8 +35,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--name", default="MTRL translator", help="title of the card")
     parser.add_argument("--minutes", type=float, default=None, help="how long the run took, for the card")
     arguments = cli.arguments(parser, argv)
-    path = run_settings(arguments.run)
-    settings = merge(TranslatorSettings, read_yaml(path), source=str(path))
+    settings = cli.read_settings(TranslatorSettings, run_settings(arguments.run))
     translator = read_translator(arguments.run)
     save_translator(translator, arguments.output, dtype=arguments.dtype)
     stored = read_translator(arguments.output)
@@ -76,13 +75,12 @@ def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float 
         seed=settings.seed,
         training={
             "form": "with true infrared views (paired)" if settings.paired else "without pairs",
-            "weights": f"adversarial {settings.adversarial}, contrast {settings.contrast}, structure "
-            f"{settings.structure}, identity {settings.identity}",
+            "weights": listed(settings.terms().items()),
             "steps": f"{records[-1]['step'] if records else 0} of {settings.batch_size} visible and as many "
             f"infrared images of {settings.image_size[0]} x {settings.image_size[1]} pixels",
             "machine": f"{environment['device']}, {environment['threads']} threads{took}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
-            "commit": environment["git_commit"],
+            "commit": code_state(environment),
         },
         limits=["Trained on drawn people only; photographs come out roughly right at best."]
         if synthetic

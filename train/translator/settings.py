@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from mtrl import cli
 from mtrl.cli import option
 from mtrl.translate.learned import LearnedConfig
+from train.presets import resolve
 from train.settings import DATASETS, SIZES, TrainSettings
 
 DATA_FIELDS = (
@@ -23,6 +25,12 @@ DATA_FIELDS = (
     "on_bad",
     "image_size",
 )
+
+
+# What a run may go on with in another value: its length, its pace and what it shows.
+TUNABLE = frozenset({"epochs", "lr", "sheet_every", "on_bad"})
+_WEIGHTS = ("adversarial", "contrast", "structure", "identity", "truth")
+_NOT_NEGATIVE = ("hold_out", "seed", "data_seed", "batches", "sheet_every", "lr", *_WEIGHTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +86,15 @@ class TranslatorSettings:
             raise ValueError(f"image_size is a height and a width of at least 16, not {self.image_size}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1), not {self.ema}")
-        if self.hold_out < 0:
-            raise ValueError(f"hold_out must not be negative, got {self.hold_out}")
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.paired and self.dataset != "synthetic":
             raise ValueError(f"{self.dataset} has no pixel-aligned pairs: --paired is for synthetic data")
+        if self.trial == "all":
+            raise ValueError("a translator learns from one split: --trial 1 to 10")
         self.network()
+        self.data()
 
     def network(self) -> LearnedConfig:
         """Raises ValueError for impossible sizes."""
@@ -92,6 +104,15 @@ class TranslatorSettings:
     def run_folder(self) -> str:
         """The folder of this run."""
         return self.output or f"runs/translator-{self.dataset}-seed{self.seed}"
+
+    def terms(self) -> dict[str, float]:
+        """The weights of the terms of the loss."""
+        return {name: getattr(self, name) for name in _WEIGHTS if self.paired or name != "truth"}
+
+    def record(self) -> dict[str, Any]:
+        """What is trained, for reports: data set, and the weights that the terms really have."""
+        size = self.size if self.dataset == "synthetic" else None
+        return {"dataset": self.dataset, "size": size, "paired": self.paired, "terms": self.terms()}
 
     def yaml(self) -> str:
         """The settings as a file for --config."""
@@ -133,11 +154,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def parse(argv: Sequence[str]) -> TranslatorSettings:
-    """Settings from the preset of the data set, then --config, then flags."""
-    first = cli.parse(TranslatorSettings, _parser(), argv)
-    name = f"synthetic-{first.size}" if first.dataset == "synthetic" else first.dataset
-    base = dataclasses.replace(TranslatorSettings(), **PRESETS.get(name, {}))
-    return cli.parse(TranslatorSettings, _parser(), argv, base)
+    """Settings from the preset of the data set, then --config, then flags; says what a preset leaves to the file."""
+    parser = _parser()
+    cli.add_flags(parser, TranslatorSettings)
+    values, notes = resolve(cli.given(parser, argv), PRESETS, dataclasses.asdict(TranslatorSettings()))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return cli.build(TranslatorSettings, values)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,45 +1,30 @@
-"""The synthetic data set: which pictures it has, drawing them with a pool of processes, and the cache."""
+"""The synthetic data set: which images it has, and their cache."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import multiprocessing
-import os
-import signal
-import sys
-import warnings
-from collections.abc import Iterator
+import hashlib
+import itertools
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
-from PIL import Image
-from tqdm import tqdm
 
+from mtrl.code_digest import code_digest
 from mtrl.config import Modality
+from mtrl.data.array_cache import Pixels, Store, cache_root, open_or_make
 from mtrl.data.imageset import ImageSet, ReIDData
-from mtrl.data.synthetic.backgrounds import frame
-from mtrl.data.synthetic.cache import cache_root, new_images, read_images
 from mtrl.data.synthetic.cameras import ALL_CAMERAS, CAMERAS
+from mtrl.data.synthetic.draw import Job, draw_all
 from mtrl.data.synthetic.knobs import HEIGHT, SIZES, WIDTH, Difficulty, Size
-from mtrl.data.synthetic.render import draw_person, render
 
 FIRST_IDENTITY = {"test": 1, "train": 1001}
 """Identity numbers of a part start here, so that test (at most 1,000 people) and training never share one."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """All pictures of one person: what a worker draws at a time."""
-
-    domain: str
-    seed: int
-    person: int
-    shots: tuple[tuple[int, int], ...]  # (camera, shot)
-    image_size: tuple[int, int]
-    difficulty: Difficulty
-    infrared: bool | None
+Label = tuple[int, int, int, int]
+"""Of one image: the person's number in its domain (0, 1, ...), the identity's number in the set, camera, shot."""
 
 
 def load(
@@ -52,6 +37,8 @@ def load(
     workers: int | None = None,
     progress: bool = True,
     parts: tuple[str, ...] = ("train", "test"),
+    labels_only: bool = False,
+    shots: tuple[int, int] | None = None,
 ) -> ReIDData:
     """The synthetic benchmark; drawn on first use, then read from the cache.
 
@@ -59,12 +46,16 @@ def load(
     seed       which training identities; test_seed: which test identities (0: the published test set)
     image_size (height, width) of the stored images, area-averaged from 256 x 128; None: the size's own
     parts      which of "train" and "test" to provide; the other is an ImageSet without rows
+    labels_only  draw nothing: pixels are zeros that take no memory
+    shots      images per identity and (visible, infrared) camera; None: the size's own
     Raises ValueError for an unknown size or part, OSError when the cache cannot be written.
     """
     unknown = sorted(set(parts) - {"train", "test"})
     if unknown:
         raise ValueError(f'unknown part {unknown}; known are "train" and "test"')
     sets = {}
+    for number in (seed, test_seed):  # both before anything is drawn
+        _check_seed(number)
     for part in ("train", "test"):
         people = (0, 0) if part not in parts else None
         sets[part] = load_part(
@@ -77,6 +68,8 @@ def load(
             workers,
             progress,
             people=people,
+            labels_only=labels_only,
+            shots=shots,
         )
     return ReIDData("synthetic", "sysu", sets["train"], sets["test"])
 
@@ -111,122 +104,152 @@ def load_part(
     progress: bool = True,
     people: tuple[int, int] | None = None,
     infrared: bool | None = None,
+    labels_only: bool = False,
+    shots: tuple[int, int] | None = None,
 ) -> ImageSet:
-    """One part ("train" | "test"). `people` restricts it to a range of persons (not cached under another name).
+    """One part ("train" | "test"). `people` restricts it to a range of persons; `shots` as in `load`.
 
     `infrared=True` gives the aligned truth: visible cameras only, in infrared.
     """
-    if size not in SIZES:
-        raise ValueError(f"size must be one of {', '.join(SIZES)}, not {size!r}")
+    spec = _size(size)
+    first, last = people or (0, spec.train if domain == "train" else spec.test)
+    labels = [
+        (person, person + FIRST_IDENTITY[domain], camera, shot)
+        for person in range(first, last)
+        for camera, shot in _shots(shots or (spec.visible_shots, spec.infrared_shots), infrared)
+    ]
+    images = _Images(domain, seed, image_size or spec.image_size, difficulty or Difficulty(), infrared)
+    if labels_only:
+        return images.without_pixels(labels)
+    return images.load(labels, cache_dir, workers, progress, f"synthetic {size} {domain}")
+
+
+def load_counts(
+    counts: Mapping[tuple[int, int], int],
+    seed: int = 0,
+    image_size: tuple[int, int] = (HEIGHT, WIDTH),
+    cache_dir: str | Path | None = None,
+    difficulty: Difficulty | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> ImageSet:
+    """A test set with given identity numbers and numbers of images: {(camera, identity): images}.
+
+    The identity numbers below `FIRST_IDENTITY["train"]` get the test persons 0, 1, ... in ascending order.
+    Raises ValueError for other numbers, and for cameras that there are not.
+    """
+    identities = sorted({identity for _, identity in counts})
+    if not all(1 <= identity < FIRST_IDENTITY["train"] for identity in identities):
+        raise ValueError(f"identities of a test set must lie between 1 and {FIRST_IDENTITY['train'] - 1}")
+    unknown = sorted({camera for camera, _ in counts} - set(ALL_CAMERAS))
+    if unknown:
+        raise ValueError(f"camera {unknown[0]} is unknown; the synthetic cameras are 1 to {max(ALL_CAMERAS)}")
+    labels = [
+        (person, identity, camera, shot)
+        for person, identity in enumerate(identities)
+        for camera in ALL_CAMERAS
+        for shot in range(counts.get((camera, identity), 0))
+    ]
+    images = _Images("test", seed, image_size, difficulty or Difficulty(), None)
+    return images.load(labels, cache_dir, workers, progress, "synthetic test")
+
+
+def _check_seed(seed: int) -> None:
     if seed < 0:
         raise ValueError(f"a seed must not be negative, got {seed}")
-    spec, knobs = SIZES[size], difficulty or Difficulty()
-    height, width = image_size or spec.image_size
-    if not (8 <= height <= HEIGHT and 8 <= width <= WIDTH):
-        raise ValueError(f"image_size must lie between 8 x 8 and {HEIGHT} x {WIDTH}, not {height} x {width}")
-    first, last = people or (0, spec.train if domain == "train" else spec.test)
-    shots = _shots(spec, infrared)
-    labels = [(person, camera, shot) for person in range(first, last) for camera, shot in shots]
-    shape = (len(labels), height, width, 3)
-    if not labels:
-        return _image_set(np.zeros(shape, dtype=np.uint8), labels, domain, infrared)
-    kind = "" if infrared is None else "-truth"
-    span = "" if people is None else f"-{first}-{last}"
-    folder = (
-        cache_root(cache_dir)
-        / "synthetic"
-        / knobs.key()
-        / f"{domain}{kind}-{size}-{seed}-{height}x{width}{span}"
-    )
-    images = read_images(folder, shape)
-    if images is None:
-        jobs = [
-            Job(domain, seed, person, shots, (height, width), knobs, infrared)
-            for person in range(first, last)
-        ]
-        with new_images(folder, shape) as target:
-            _draw(jobs, target, workers, progress, f"synthetic {size} {domain}{kind}")
-        images = read_images(folder, shape)
-        if images is None:
-            raise OSError(f"the cache in {folder} cannot be read back; remove it and run again")
-    return _image_set(images, labels, domain, infrared)
 
 
-def _shots(spec: Size, infrared: bool | None) -> tuple[tuple[int, int], ...]:
-    shots = []
-    for camera in ALL_CAMERAS:
-        if CAMERAS[camera].infrared and infrared:
-            continue
-        count = spec.infrared_shots if CAMERAS[camera].infrared else spec.visible_shots
-        shots += [(camera, shot) for shot in range(count)]
-    return tuple(shots)
+def _size(name: str) -> Size:
+    if name not in SIZES:
+        raise ValueError(f"size must be one of {', '.join(SIZES)}, not {name!r}")
+    return SIZES[name]
 
 
-def _image_set(
-    images: NDArray[np.uint8], labels: list[tuple[int, int, int]], domain: str, infrared: bool | None
-) -> ImageSet:
-    numbers = [person + FIRST_IDENTITY[domain] for person, _, _ in labels]
-    cameras = [camera for _, camera, _ in labels]
-    modalities = [Modality.INFRARED if infrared else CAMERAS[camera].modality for camera in cameras]
-    names = tuple(
-        f"cam{camera}/{number:04d}/{shot + 1:04d}.jpg"
-        for number, (_, camera, shot) in zip(numbers, labels, strict=True)
-    )
-    return ImageSet(
-        images,
-        np.array(numbers, dtype=np.int64),
-        np.array(cameras, dtype=np.int64),
-        np.array(modalities, dtype=np.uint8),
-        names,
-    )
+def _shots(counts: tuple[int, int], infrared: bool | None) -> list[tuple[int, int]]:
+    """(camera, shot) of one person."""
+    if min(counts) < 1:
+        raise ValueError(f"shots must be at least 1, not {counts[0]} and {counts[1]}")
+    cameras = [camera for camera in ALL_CAMERAS if not (CAMERAS[camera].infrared and infrared)]
+    return [(camera, shot) for camera in cameras for shot in range(counts[CAMERAS[camera].infrared])]
 
 
-def resize_area(image: NDArray[np.uint8], image_size: tuple[int, int]) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] to (height, width), each pixel the average of the area it covers."""
-    height, width = image_size
-    if image.shape[:2] == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """How the images of a part are drawn; fields as those of `Job`."""
 
+    domain: str
+    seed: int
+    image_size: tuple[int, int]
+    difficulty: Difficulty
+    infrared: bool | None
 
-def _work(job: Job) -> NDArray[np.uint8]:
-    person = draw_person(job.domain, job.seed, job.person, job.difficulty)
-    return np.stack(
-        [
-            resize_area(render(person, camera, shot, job.infrared), job.image_size)
-            for camera, shot in job.shots
-        ]
-    )
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+        height, width = self.image_size
+        if not (8 <= height <= HEIGHT and 8 <= width <= WIDTH):
+            raise ValueError(
+                f"image_size must lie between 8 x 8 and {HEIGHT} x {WIDTH}, not {height} x {width}"
+            )
 
+    def load(
+        self,
+        labels: list[Label],
+        cache_dir: str | Path | None,
+        workers: int | None,
+        progress: bool,
+        what: str,
+    ) -> ImageSet:
+        """The images of these labels, from the cache or drawn into it."""
+        if not labels:
+            return self._set(np.zeros((0, *self.image_size, 3), np.uint8), labels)
+        what += " truth" if self.infrared else ""
 
-def _draw(
-    jobs: list[Job], target: NDArray[np.uint8], workers: int | None, progress: bool, title: str
-) -> None:
-    each = len(jobs[0].shots)
-    count = min(workers if workers is not None else os.cpu_count() or 1, len(jobs))
-    with tqdm(total=len(target), desc=title, unit="image", file=sys.stderr, disable=not progress) as bar:
-        for row, images in enumerate(_results(jobs, count)):
-            target[row * each : (row + 1) * each] = images
-            bar.update(each)
+        def rows(start: int, stop: int) -> Generator[Pixels | str, None, None]:
+            return draw_all(self._jobs(labels[start:stop]), workers)
 
-
-def _results(jobs: list[Job], workers: int) -> Iterator[NDArray[np.uint8]]:
-    """Pictures of each job, in order."""
-    if workers <= 1 or len(jobs) == 1:
-        yield from map(_work, jobs)
-        return
-    method = (
-        "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
-    )
-    if method == "fork":  # drawn here once, the views of the cameras are shared by all children
-        for camera in ALL_CAMERAS:
-            frame(camera)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # about threads of the parent: children use numpy only
-        pool = multiprocessing.get_context(method).Pool(
-            workers, initializer=functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        key = f"{what.replace(' ', '-')}-{self._key(labels)}"
+        store = Store(
+            cache_root(cache_dir) / "synthetic", key, len(labels), self.image_size, what + " images", progress
         )
-    with pool:
-        yield from pool.imap(_work, jobs, chunksize=1)
+        images, _ = open_or_make(store, rows)
+        return self._set(images, labels)
+
+    def without_pixels(self, labels: list[Label]) -> ImageSet:
+        """The labels alone: pixels are zeros that take no memory."""
+        return self._set(np.broadcast_to(np.zeros((), np.uint8), (len(labels), *self.image_size, 3)), labels)
+
+    def _key(self, labels: list[Label]) -> str:
+        """Changes with the images' labels and with everything that draws them: settings, code, libraries."""
+        drawn = [(person, camera, shot) for person, _, camera, shot in labels]
+        # Random streams and rounding may change with the feature releases of these two.
+        versions = [".".join(version.split(".")[:2]) for version in (np.__version__, PIL.__version__)]
+        text = repr([self, drawn, versions, code_digest("mtrl.data.synthetic.draw")])
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def _jobs(self, labels: list[Label]) -> list[Job]:
+        """One for each person, in order."""
+        persons = itertools.groupby(labels, key=lambda label: label[0])
+        return [
+            Job(
+                self.domain,
+                self.seed,
+                person,
+                tuple((camera, shot) for _, _, camera, shot in group),
+                self.image_size,
+                self.difficulty,
+                self.infrared,
+            )
+            for person, group in persons
+        ]
+
+    def _set(self, images: NDArray[np.uint8], labels: list[Label]) -> ImageSet:
+        modalities = [
+            Modality.INFRARED if self.infrared else CAMERAS[camera].modality for _, _, camera, _ in labels
+        ]
+        return ImageSet(
+            images,
+            np.array([identity for _, identity, _, _ in labels], dtype=np.int64),
+            np.array([camera for _, _, camera, _ in labels], dtype=np.int64),
+            np.array(modalities, dtype=np.uint8),
+            tuple(f"cam{c}/{identity:04d}/{shot + 1:04d}.jpg" for _, identity, c, shot in labels),
+        )

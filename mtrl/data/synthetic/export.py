@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,17 +14,31 @@ from PIL import Image
 
 from mtrl.config import Modality
 from mtrl.data.imageset import ReIDData
+from mtrl.data.matfiles import PERMUTATIONS, TEST_IDS, write_permutations, write_test_ids
 from mtrl.data.synthetic.sheet import save_jpeg
 
 REGDB_TRIALS = 10
-_LLCM_CAMERA = {1: 1, 2: 2, 4: 4, 5: 5, 3: 7, 6: 8}
-"""LLCM's third camera has no infrared side, so the two infrared cameras get other numbers there."""
+_REGDB_NAMES = {Modality.VISIBLE: ("Visible", "v"), Modality.INFRARED: ("Thermal", "t")}
+REGDB_IMAGES = 10  # of each identity in each spectrum
+REGDB_SHOTS = (3, 5)  # images per (visible, infrared) camera: four and two cameras give at least ten each
+_LLCM_CAMERA = {1: 1, 2: 2, 4: 4, 5: 5, 3: 2, 6: 5}
+"""A camera of LLCM takes both spectra, and its protocol skips what a query's own camera took. So the infrared cameras
+get numbers of visible ones: camera 3 that of camera 2, in whose room it stands."""
 
 
-def export(data: ReIDData, folder: str | Path, layout: str, held_out: int = 60) -> int:
+def export(
+    data: ReIDData,
+    folder: str | Path,
+    layout: str,
+    held_out: int = 60,
+    permutations: Path | None = None,
+) -> int:
     """Writes `data` to a new `folder` in a layout ("sysu" | "regdb" | "llcm"); returns the number of images.
 
-    The folder appears complete or not at all. Raises ValueError where it exists and is not empty.
+    held_out      training identities that become SYSU-MM01's validation identities (at most a quarter)
+    permutations  a rand_perm_cam.mat that fits the test set, for layout "sysu"; None: one is made by chance
+    The folder appears complete or not at all. Raises ValueError where it exists and is not empty, or where RegDB's
+    ten images of each spectrum cannot be had.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
@@ -33,6 +49,8 @@ def export(data: ReIDData, folder: str | Path, layout: str, held_out: int = 60) 
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         count = LAYOUTS[layout](data, work, held_out)
+        if layout == "sysu":
+            _official_files(data, work / "exp", permutations)
         work.chmod(0o755)
         if target.exists():
             target.rmdir()
@@ -65,20 +83,40 @@ def _sysu(data: ReIDData, root: Path, held_out: int) -> int:
     return len(data.train) + len(data.test)
 
 
+def _official_files(data: ReIDData, folder: Path, permutations: Path | None) -> None:
+    """test_id.mat and rand_perm_cam.mat of the official evaluation; none of them where SciPy is not installed."""
+    if importlib.util.find_spec("scipy") is None:
+        return
+    write_test_ids(folder / TEST_IDS, sorted(set(data.test.identities.tolist())))
+    if permutations is not None:
+        shutil.copyfile(permutations, folder / PERMUTATIONS)
+        return
+    labels = zip(data.test.cameras.tolist(), data.test.identities.tolist(), strict=True)
+    write_permutations(folder / PERMUTATIONS, Counter(labels))
+
+
 def _regdb(data: ReIDData, root: Path, held_out: int) -> int:
-    """Visible/<id>/*.bmp, Thermal/<id>/*.bmp, idx/{train,test}_{visible,thermal}_{1..10}.txt: random halves."""
+    """Visible/<id>/*.bmp, Thermal/<id>/*.bmp, idx/{train,test}_{visible,thermal}_{1..10}.txt: random halves.
+
+    Ten images of each identity and spectrum, spread over its cameras, whatever there are more.
+    """
     files: dict[tuple[int, Modality], list[str]] = {}
     frame = 0
     for part in (data.train, data.test):
-        for image, identity, modality in zip(
-            part.images, part.identities.tolist(), part.modalities.tolist(), strict=True
-        ):
-            frame += 1
-            top, letter = ("Visible", "v") if modality == Modality.VISIBLE else ("Thermal", "t")
-            name = f"{top}/{identity}/male_front_{letter}_{frame:05d}_{identity}.bmp"
-            (root / top / str(identity)).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(root / name)
-            files.setdefault((identity, Modality(modality)), []).append(name)
+        for identity in np.unique(part.identities).tolist():
+            for modality, (top, letter) in _REGDB_NAMES.items():
+                rows = np.flatnonzero((part.identities == identity) & (part.modalities == int(modality)))
+                if len(rows) < REGDB_IMAGES:
+                    raise ValueError(
+                        f"RegDB has {REGDB_IMAGES} images of each identity in each spectrum, but identity {identity} "
+                        f"has {len(rows)} {modality.name.lower()} ones; draw more images per camera"
+                    )
+                (root / top / str(identity)).mkdir(parents=True)
+                for row in rows[np.linspace(0, len(rows) - 1, REGDB_IMAGES).round().astype(int)]:
+                    frame += 1
+                    name = f"{top}/{identity}/male_front_{letter}_{frame:05d}_{identity}.bmp"
+                    Image.fromarray(part.images[row]).save(root / name)
+                    files.setdefault((identity, modality), []).append(name)
     (root / "idx").mkdir()
     identities = np.unique(np.concatenate([data.train.identities, data.test.identities]))
     for trial in range(1, REGDB_TRIALS + 1):

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-
-RENDERER_VERSION = 3
-"""Raise when a change of the renderer changes images: it is part of the key of every cached set."""
 
 HEIGHT, WIDTH = 256, 128
 """Every synthetic image is defined at this size; data sets hold an area-averaged copy at theirs."""
@@ -55,11 +50,6 @@ class Difficulty:
                 raise ValueError(f"difficulty {field.name} must lie in [0, {top:g}], not {value!r}")
         if self.vanish_share + self.invert_share > 1.0:
             raise ValueError("difficulty vanish_share + invert_share must not exceed 1")
-
-    def key(self) -> str:
-        """Twelve hex digits that change with any knob or with the renderer's version."""
-        text = json.dumps([RENDERER_VERSION, dataclasses.asdict(self)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from mtrl.data.listing import Sample, nested_root
 from mtrl.data.verify import check_folder, check_llcm, check_regdb, check_sysu
 from mtrl.data.verify.files import check_duplicates, check_images
 from mtrl.data.verify.report import Finding, Report
+from mtrl.os_errors import expanded
 
 __all__ = ["DATASETS", "Finding", "Report", "verify"]
 
@@ -36,7 +37,7 @@ def verify(
     """
     if dataset not in DATASETS:
         raise ValueError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
-    base = Path(root).expanduser()
+    base = expanded(root)
     if not base.exists():
         raise FileNotFoundError(f"{base} does not exist")
     report = Report(dataset, str(base), counts)
@@ -50,6 +51,11 @@ def verify(
                 _elsewhere(base, layout, report)
                 return report
             samples = check(base, report)
+    if any(expected not in (None, found) for _, found, expected in report.counts):
+        report.note(
+            "counts differ from the published ones",
+            "if this is a part of the data set, or a drawn one, check it with --no-counts",
+        )
     for message in dict.fromkeys(str(warning.message) for warning in raised):
         report.note(message)
     paths = [sample.path for sample in samples]

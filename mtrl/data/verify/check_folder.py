@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from mtrl.data.folder import LAYOUT_HELP, MODALITIES, SPLITS, TABLES, Row, list_rows, scan_tree, to_samples
+from mtrl.data.folder import (
+    LAYOUT_HELP,
+    MODALITIES,
+    SPLITS,
+    TABLES,
+    Row,
+    list_rows,
+    scan_tree,
+    shared_identities,
+    to_samples,
+)
 from mtrl.data.listing import GALLERY, QUERY, Sample
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
+from mtrl.names import canonical
 
 
 def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
@@ -21,7 +32,7 @@ def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
             base, (rows, found) = root, scan_tree(root)
             for error in found.errors:
                 report.problem(error, "make the folder readable")
-            note_stray(found.stray, report)
+            note_stray(found.passed_over, report)
             _note_others(root, report)
         samples = to_samples(rows)
     except (ValueError, OSError, ImportError) as error:
@@ -36,13 +47,14 @@ def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
         report.note("no query or gallery images", "these data can be trained on, but not evaluated")
     _check_pairs(samples["test"], report)
     note_one_modality(samples["train"], "training identities", report)
-    _check_overlap(samples["train"], samples["test"], report)
+    _check_overlap(samples, report)
     return base, samples["train"] + samples["test"]
 
 
 def _count(rows: list[Row], report: Report) -> None:
     images = Counter((row.split, row.modality) for row in rows)
-    identities = Counter((s, m) for s, m, _ in {(row.split, row.modality, row.identity) for row in rows})
+    people = {(row.split, row.modality, canonical(row.identity)) for row in rows}
+    identities = Counter((split, modality) for split, modality, _ in people)
     for split in SPLITS:
         for name, modality in MODALITIES.items():
             if images[split, modality]:
@@ -73,11 +85,11 @@ def _check_pairs(test: list[Sample], report: Report) -> None:
         )
 
 
-def _check_overlap(train: list[Sample], test: list[Sample], report: Report) -> None:
-    common = sorted({s.identity for s in train} & {s.identity for s in test})
+def _check_overlap(samples: dict[str, list[Sample]], report: Report) -> None:
+    common = shared_identities(samples)
     if common:
         report.note(
-            f"{len(common)} identities are trained on and tested on: {some([str(i) for i in common])}",
+            f"{len(common)} identities are trained on and tested on: {some(common)}",
             "figures on people seen in training are too good, unless these names mean different people",
         )
 

@@ -16,6 +16,7 @@ from mtrl.data.listing import (
 from mtrl.data.llcm import CAMERAS, LISTS, TEST_FOLDERS, camera_of
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
+from mtrl.files.scan import PassedOver
 
 PUBLISHED_IDS = {"train": 713, "test": 351}
 PUBLISHED_IMAGES = {
@@ -93,7 +94,7 @@ def _test_ids(root: Path, report: Report) -> set[int]:
 
 def _check_test(root: Path, wanted: set[int], report: Report) -> list[Sample]:
     samples: list[Sample] = []
-    stray: list[str] = []
+    stray: list[PassedOver] = []
     for modality, top in TEST_FOLDERS.items():
         here: list[Sample] = []
         for camera in CAMERAS[modality]:
@@ -116,7 +117,7 @@ def _check_test(root: Path, wanted: set[int], report: Report) -> list[Sample]:
 
 
 def _check_camera(
-    root: Path, folder: str, wanted: set[int], stray: list[str], report: Report
+    root: Path, folder: str, wanted: set[int], stray: list[PassedOver], report: Report
 ) -> list[tuple[int, str]]:
     """(identity, path) of a camera's test images."""
     if not (root / folder).is_dir():

@@ -9,6 +9,7 @@ from mtrl.data.listing import Sample, check_labels, identity_folder, read_labels
 from mtrl.data.regdb import CAMERAS, FOLDERS, TRIALS, list_name
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
+from mtrl.files.scan import PassedOver
 
 PUBLISHED_IDS = 412
 PUBLISHED_PER_IDENTITY = 10
@@ -20,7 +21,7 @@ _LISTS = "take the idx folder from the download, or from another copy of the dat
 def check(root: Path, report: Report) -> list[Sample]:
     """Fills the report and returns all images of the data set."""
     samples: list[Sample] = []
-    stray: list[str] = []
+    stray: list[PassedOver] = []
     for modality, folder in FOLDERS.items():
         if not (root / folder).is_dir():
             report.problem(f"the folder {folder} is missing", _ADVICE)
@@ -44,12 +45,19 @@ def check(root: Path, report: Report) -> list[Sample]:
     note_stray(stray, report)
     present = {sample.path for sample in samples}
     trials = [trial for trial in TRIALS if _check_trial(root, trial, present, report)]
+    samples += [_sample(path) for path in sorted(present - {sample.path for sample in samples})]
     report.counts.append(("usable trials", len(trials), len(TRIALS)))
     return samples
 
 
+def _sample(path: str) -> Sample:
+    """An image that stands in a list only, such as one with an ending that `scan_identities` does not take."""
+    modality = Modality.INFRARED if path.startswith(FOLDERS[Modality.INFRARED]) else Modality.VISIBLE
+    return Sample(path, identity_folder(path), CAMERAS[modality], modality)
+
+
 def _check_trial(root: Path, trial: int, present: set[str], report: Report) -> bool:
-    """True when the trial can be loaded."""
+    """True when the trial can be loaded. Listed files that exist are added to `present`."""
     before = len(report.problems)
     identities: dict[str, set[int]] = {}
     for part in ("train", "test"):
@@ -66,7 +74,9 @@ def _check_trial(root: Path, trial: int, present: set[str], report: Report) -> b
         common = identities["train"] & identities["test"]
         if common:
             report.problem(
-                f"trial {trial}: {len(common)} identities are in both training and test lists", _LISTS
+                f"trial {trial}: {len(common)} identities are in both training and test lists: "
+                f"{some([str(identity) for identity in sorted(common)])}",
+                _LISTS,
             )
         for part, ids in identities.items():
             if report.compare_counts and len(ids) != PUBLISHED_SPLIT:
@@ -87,6 +97,7 @@ def _check_lists(
         return set()
     for (path, lines), modality in zip(listed.items(), FOLDERS, strict=True):
         name = path.relative_to(root).as_posix()
+        present.update(image for image, _ in lines if image not in present and (root / image).is_file())
         missing = [image for image, _ in lines if image not in present]
         if missing:
             report.problem(f"{name}: {len(missing)} of its images are missing: {some(missing)}", _ADVICE)

@@ -9,6 +9,8 @@ from mtrl.data.listing import Sample, read_ids, scan_identities
 from mtrl.data.sysu_mm01 import CAMERAS, INFRARED_CAMERAS, VISIBLE_CAMERAS, modality_of
 from mtrl.data.verify.files import note_one_modality, note_stray
 from mtrl.data.verify.report import Report, some
+from mtrl.files.scan import PassedOver
+from mtrl.names import whole_number
 
 PUBLISHED_IDS = {"train": 296, "val": 99, "test": 96}
 # Images of cameras 1 to 6; of the validation identities only the sums by modality are known.
@@ -18,6 +20,7 @@ PUBLISHED_IMAGES = {
 }
 PUBLISHED_TEST_IDS = (56, 56, 93, 94, 95, 96)
 PUBLISHED_VALIDATION = {"visible": 1974, "infrared": 1980}
+_LARGEST_FRAME = 9999  # frame numbers have four digits
 _ADVICE = "unpack the download again; every image stands in camC/IDENTITY/FRAME.jpg"
 
 
@@ -25,7 +28,7 @@ def check(root: Path, report: Report) -> list[Sample]:
     """Fills the report and returns all images of the three parts."""
     split = _identities(root, report)
     samples: dict[str, list[Sample]] = {part: [] for part in split}
-    stray: list[str] = []
+    stray: list[PassedOver] = []
     for camera in CAMERAS:
         if not (root / f"cam{camera}").is_dir():
             report.problem(f"the folder cam{camera} is missing", _ADVICE)
@@ -101,8 +104,9 @@ def _gaps(samples: list[Sample], where: str, report: Report) -> None:
     folders: dict[str, set[int]] = {}
     for sample in samples:
         path = PurePosixPath(sample.path)
-        if path.stem.isdecimal():
-            folders.setdefault(str(path.parent), set()).add(int(path.stem))
+        number = whole_number(path.stem)
+        if number is not None and number <= _LARGEST_FRAME:
+            folders.setdefault(str(path.parent), set()).add(number)
     gaps = [
         f"{folder}/{number:04d}"
         for folder, numbers in sorted(folders.items())

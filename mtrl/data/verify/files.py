@@ -9,22 +9,25 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
-from tqdm import tqdm
-
 from mtrl.data.listing import Sample
 from mtrl.data.verify.report import Report, some
-from mtrl.images import read_image
+from mtrl.files.filenames import as_text
+from mtrl.files.scan import PassedOver
+from mtrl.images import read_image, upright_size
+from mtrl.picture_file import opened
+from mtrl.progress import Progress
 
 _SMALLEST = 16
-_ENDINGS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
+_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
+_PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _TAIL = 64
 
 
 def check_images(root: Path, paths: Iterable[str], report: Report, full: bool) -> None:
-    """Opens every image. Without `full` only the heads and ends of files are read; doubtful ones are decoded.
+    """Opens every image as the loaders do. Without `full` files are not decoded, except doubtful ones and formats
+    other than JPEG, PNG and BMP.
 
-    Pictures that cannot be read are problems; tiny ones, and ones wider than high, are notes.
+    Pictures that the loaders refuse are problems; tiny ones, and ones wider than high, are notes.
     """
     wanted = sorted(set(paths))
     bad: list[str] = []
@@ -32,12 +35,10 @@ def check_images(root: Path, paths: Iterable[str], report: Report, full: bool) -
     wide: list[str] = []
     with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
         results = pool.map(lambda path: _measure(root / path, full), wanted, chunksize=1)
-        bar = tqdm(
-            results, total=len(wanted), desc="check images", unit="image", mininterval=1.0, disable=None
-        )
+        bar = Progress(results, total=len(wanted), title="check images", unit="image")
         for path, size in zip(wanted, bar, strict=True):
             if isinstance(size, str):
-                bad.append(f"{path} ({size.removeprefix(str(root / path)).strip(': ')})")
+                bad.append(f"{path} ({size.removeprefix(as_text(root / path)).strip(': ')})")
                 continue
             width, height = size
             if min(size) < _SMALLEST:
@@ -78,22 +79,30 @@ def check_duplicates(root: Path, paths: Iterable[str], report: Report) -> None:
         report.note(f"{len(same)} images are there more than once: {some(same, 3)}")
 
 
-def note_stray(stray: Sequence[str], report: Report) -> None:
-    """Notes what the loaders pass over."""
+def note_stray(stray: Sequence[PassedOver], report: Report) -> None:
+    """Notes what the loaders pass over, what seems to be an image first."""
     if stray:
+        items = sorted(stray, key=lambda item: not item.image)
+        names = some([f"{item.path} ({item.reason})" for item in items])
         report.note(
-            f"{len(stray)} stray files or folders are passed over: {some(stray)}",
+            f"{len(stray)} stray files or folders are passed over: {names}",
             "nothing has to be done; other programs may stumble over them",
         )
 
 
 def note_one_modality(samples: Sequence[Sample], what: str, report: Report) -> None:
-    """Notes identities that only one kind of camera saw."""
+    """Notes identities that only one kind of camera saw. A problem where no identity was seen by both."""
     seen: dict[int, set[int]] = defaultdict(set)
+    names = {sample.identity: sample.shown_identity for sample in samples}
     for sample in samples:
         seen[sample.identity].add(int(sample.modality))
+    if seen and all(len(modalities) == 1 for modalities in seen.values()):
+        report.problem(
+            f"none of the {len(seen)} {what} has visible and infrared images",
+            "an identity must have the same name in both modalities",
+        )
     for modality, name in ((1, "infrared"), (0, "visible")):
-        lacking = [str(identity) for identity in sorted(seen) if modality not in seen[identity]]
+        lacking = [names[identity] for identity in sorted(seen) if modality not in seen[identity]]
         if lacking:
             report.note(
                 f"{len(lacking)} {what} have no {name} image: {some(lacking)}",
@@ -102,29 +111,31 @@ def note_one_modality(samples: Sequence[Sample], what: str, report: Report) -> N
 
 
 def _measure(path: Path, full: bool) -> tuple[int, int] | str:
-    """(width, height), or why the picture cannot be read."""
+    """(width, height) of the upright picture as the loaders read it, or why they cannot."""
     try:
-        if not full:
-            size = _size_from_head(path)
-            if size is not None:
-                return size
-        return read_image(path).size
+        size = None if full else _size_from_head(path)
+        return read_image(path).size if size is None else size
     except (ValueError, OSError) as error:
         return str(error)
 
 
 def _size_from_head(path: Path) -> tuple[int, int] | None:
-    """(width, height) if the head is sound and the file ends as its format says; None: look more closely."""
+    """(width, height) if the reader accepts the head, and the file ends as its format says.
+
+    None where only decoding can tell: for a head that the reader refuses, too, since it says why.
+    """
     try:
-        with Image.open(path) as image:
-            size, bands, suffix = image.size, len(image.getbands()), path.suffix.lower()
-        length = path.stat().st_size
-        if suffix == ".bmp":
-            return size if length >= size[0] * size[1] * bands else None
-        if suffix not in _ENDINGS:
-            return None
-        with path.open("rb") as file:
-            file.seek(max(0, length - _TAIL))
-            return size if _ENDINGS[suffix] in file.read() else None
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
+        with opened(path, str(path)) as image:
+            if image.format in ("BMP", "DIB"):
+                whole = path.stat().st_size >= image.width * image.height * len(image.getbands())
+                return image.size if whole else None
+            content = path.read_bytes()
+            if image.format in ("JPEG", "MPO") and _JPEG_END in content[-_TAIL:]:
+                return upright_size(image)
+            # What turns a PNG may stand behind its pixels, where only decoding finds it.
+            turned = any(name in content for name in _PNG_ORIENTATIONS)
+            if image.format == "PNG" and _PNG_END in content[-_TAIL:] and not turned:
+                return image.size
+    except Exception:  # decoders of damaged files raise errors of many kinds
         return None
+    return None

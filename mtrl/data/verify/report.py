@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-_SHOWN = 5
+from mtrl.files.filenames import SHOWN, as_text, some_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Report:
         for title, findings in (("Problems", self.problems), ("Notes", self.notes)):
             if findings:
                 lines += ["", f"{title}:", *_listed(findings)]
-        return "\n".join([*lines, "", self.summary().capitalize() + "."])
+        return as_text("\n".join([*lines, "", self.summary().capitalize() + "."]))
 
 
 def _listed(findings: Sequence[Finding]) -> list[str]:
@@ -77,6 +77,6 @@ def _listed(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def some(items: Sequence[str], shown: int = _SHOWN) -> str:
+def some(items: Sequence[str], shown: int = SHOWN) -> str:
     """The first few of a list."""
-    return ", ".join(items[:shown]) + (f", ... ({len(items)} in all)" if len(items) > shown else "")
+    return some_of(items, shown)

@@ -1,0 +1,66 @@
+"""A digest of what modules do, so that a result kept on disk is not taken for that of other code."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+
+
+@functools.cache
+def code_digest(*modules: str) -> str:
+    """Twenty hex digits that change with the code of some modules (dotted names) and of those that they import.
+
+    Imports are followed inside the modules' own top package, not into other libraries. Comments, docstrings and layout
+    do not count. Another version of Python may give another digest. A module without source, as in a frozen program,
+    counts as empty. Raises ModuleNotFoundError for a module that does not exist.
+    """
+    codes: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name not in codes:
+            tree, package = _parsed(name)
+            waiting += _imported(tree, package)
+            codes[name] = ast.dump(tree)
+    text = "\n".join(f"{name}\n{code}" for name, code in sorted(codes.items()))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def _parsed(name: str) -> tuple[ast.Module, str]:
+    """The syntax tree of a module, less statements that are nothing but a string; the package that it is in."""
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        raise ModuleNotFoundError(f"there is no module {name}")
+    tree = ast.parse(getattr(spec.loader, "get_source", lambda _: None)(name) or "")
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
+    return tree, spec.parent or ""
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+
+
+def _imported(tree: ast.Module, package: str) -> Iterator[str]:
+    """The modules of the same top package that a module imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
+    top = package.partition(".")[0]
+    return (name for name in names if name.partition(".")[0] == top and _is_module(name))
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # what would be its package is a module
+        return False

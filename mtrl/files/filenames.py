@@ -1,0 +1,43 @@
+"""File names as text: bytes that are not UTF-8, control characters, and long lists of names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtrl.names import printable
+
+ALL_NAMES = "MTRL_ALL_NAMES"
+SHOWN = 10
+_SURROGATE = re.compile("[\ud800-\udfff]")  # Python's form of a byte that is not UTF-8: 0xE9 is U+DCE9
+_SPELT_OUT = re.compile(r"\\x([89a-f][0-9a-f])")
+
+
+def as_text(name: str | Path) -> str:
+    r"""A file name as valid Unicode text, which JSON, CSV, HTML and databases can hold.
+
+    A byte that is not UTF-8 is spelt out, as in `caf\xe9.jpg`; all other names stay as they are.
+    """
+    return _SURROGATE.sub(_spell, str(name))
+
+
+def file_named(folder: Path, text: str) -> Path:
+    """The path below `folder` of a name that `as_text` gave: its inverse."""
+    path = folder / text
+    if _SPELT_OUT.search(text) and not os.path.lexists(path):
+        return folder / _SPELT_OUT.sub(lambda match: chr(0xDC00 + int(match[1], 16)), text)
+    return path
+
+
+def some_of(names: Sequence[str | Path], shown: int = SHOWN) -> str:
+    """The first few names in one line, and how many there are. MTRL_ALL_NAMES=1 in the environment shows all."""
+    every = os.environ.get(ALL_NAMES) == "1" or len(names) <= shown
+    listed = ", ".join(printable(as_text(name)) for name in (names if every else names[:shown]))
+    return listed if every else f"{listed}, ... ({len(names)} in all; {ALL_NAMES}=1 shows them)"
+
+
+def _spell(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

@@ -1,0 +1,27 @@
+"""Safetensors files that are equal, byte for byte, where tensors and metadata are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from safetensors.torch import save
+from torch import Tensor
+
+_ALIGNMENT = 8
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The content of a safetensors file with its metadata in order of the keys.
+
+    safetensors sorts tensors, but writes metadata in an order that differs from call to call.
+    """
+    content = save(dict(tensors), metadata=None if metadata is None else dict(metadata))
+    if metadata is None or len(metadata) < 2:
+        return content
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(content)[start:]])

@@ -1,0 +1,23 @@
+"""What would stop a translator's training, looked for before an image is decoded or drawn."""
+
+from __future__ import annotations
+
+from mtrl.data.augment import AugmentConfig
+from mtrl.device import pick_device
+from train.data import load
+from train.preflight import check_folder
+from train.translator.batches import check_modalities, split_last
+from train.translator.settings import TUNABLE, TranslatorSettings
+
+
+def check(settings: TranslatorSettings) -> None:
+    """Raises ValueError or OSError, with its reason, for a run that could not be trained."""
+    check_folder(settings, TUNABLE)
+    pick_device(settings.device)
+    AugmentConfig(pad=settings.pad, flip=settings.flip, erase=0.0)
+    images = load(settings.data(), ("train",), labels_only=True).train
+    rows, held_out = split_last(images, settings.hold_out)
+    check_modalities(images.modalities[rows], "the images that a translator learns from")
+    if settings.hold_out and settings.sheet_every:
+        what = f"the images of the {settings.hold_out} held-out identities, shown in the sheets,"
+        check_modalities(images.modalities[held_out], what)
