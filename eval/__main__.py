@@ -68,7 +68,7 @@ class EvalSettings:
     on_bad: str = option(
         "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
     )
-    value_range: tuple[float, ...] = option((), RANGE_HELP)
+    value_range: tuple[float, float] | None = option(None, RANGE_HELP)
     json: str | None = option(None, "write the figures here; with --direction both, one file per direction")
     output: str | None = option(None, "folder for figures: CMC curve, ranking strips, modality gap")
 
@@ -183,7 +183,7 @@ def _evaluate_split(
         parts=("test",),
         trial=split,
         on_bad=settings.on_bad,
-        value_range=settings.value_range or None,
+        value_range=settings.value_range,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reading in earnest says the same

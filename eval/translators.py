@@ -61,7 +61,7 @@ class TranslatorEvalSettings:
     seed: int = option(0, "seed of the classifier and of translators that draw at random")
     device: str = option("auto", '"auto", "cpu", "cuda", ...')
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
-    value_range: tuple[float, ...] = option((), RANGE_HELP)
+    value_range: tuple[float, float] | None = option(None, RANGE_HELP)
     json: str | None = option(None, "write the figures here")
     markdown: str | None = option(None, "write the table here")
     sheet: str | None = option(None, "write a picture of samples here")
@@ -186,7 +186,7 @@ def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor]
         image_size=(height, width),
         cache_dir=settings.cache_dir,
         parts=("train",) if held_out else ("train", "test"),
-        value_range=settings.value_range or None,
+        value_range=settings.value_range,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reading in earnest says the same

@@ -104,11 +104,20 @@ def add_flags(parser: argparse.ArgumentParser, settings: type, without: Iterable
             continue
         keywords["type"] = field.metadata.get("kind") or (number if kind is float else kind)
         keywords["choices"] = field.metadata.get("choices")
-        if typing.get_origin(hints[field.name]) is tuple:
-            keywords["nargs"] = "+"
+        if (count := _count(hints[field.name])) is not None:
+            keywords["nargs"] = count
         elif field.metadata.get("bare"):
             keywords |= {"nargs": "?", "const": field.metadata["bare"]}
         parser.add_argument(flag, **keywords)
+
+
+def _count(hint: Any) -> int | str | None:
+    """How many words a flag takes (argparse's nargs): 2 for `tuple[float, float]`, "+" for `tuple[float, ...]`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is not tuple:
+        return None
+    return "+" if Ellipsis in typing.get_args(hint) else len(typing.get_args(hint))
 
 
 def number(text: str) -> float:

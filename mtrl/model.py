@@ -58,8 +58,12 @@ class MTRL(nn.Module):
         self.neck = BNNeck(self.dim, config.num_identities)
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(config.mean, dtype=torch.float32).view(3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(config.std, dtype=torch.float32).view(3, 1, 1), persistent=False
+        )
         self.to(memory_format=torch.channels_last)  # convolutions are faster so, on a CPU by a third and more
 
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Features:
@@ -69,7 +73,7 @@ class MTRL(nn.Module):
         """
         pooled = self.backbone(images, modality)
         with torch.autocast(pooled.device.type, enabled=False):
-            embedding, logits = self.neck(pooled.to(self.neck.norm.weight.dtype))
+            embedding, logits = self.neck(pooled.to(self.mean.dtype))
         return Features(pooled, embedding, logits)
 
     def preprocess(

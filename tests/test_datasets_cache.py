@@ -21,6 +21,7 @@ from mtrl.data import array_cache
 from mtrl.data.decode import Pixels, decode_images
 from mtrl.data.decoder import decode
 from mtrl.images import to_batch
+from mtrl.levels import ValueRange
 
 SIZE = (16, 8)
 COUNT = 22
@@ -55,7 +56,9 @@ class Decoder:
         self.stop_at = ""
         monkeypatch.setattr("mtrl.data.decode.decode", self)
 
-    def __call__(self, path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    def __call__(
+        self, path: Path, size: tuple[int, int], value_range: ValueRange | None = None
+    ) -> NDArray[np.uint8]:
         if path.name == self.stop_at:
             raise KeyboardInterrupt
         self.seen.append(path.name)
@@ -154,7 +157,7 @@ def test_other_code_has_other_arrays(root: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_file_that_changes_meanwhile_is_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def change(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    def change(path: Path, size: tuple[int, int], value_range: ValueRange | None) -> NDArray[np.uint8]:
         if path.name == "20.jpg":
             trees.draw(root, "20.jpg", (40, 80))
         return decode(path, size)
@@ -250,7 +253,7 @@ def test_bad_files_are_named_and_tried_again(root: Path, monkeypatch: pytest.Mon
     moved = decode_images(root.parent / "moved", names(), SIZE, root.parent / "cache")
     assert str(root.parent / "moved" / "05.jpg") in moved.bad["05.jpg"]
     (root.parent / "moved").rename(root)
-    monkeypatch.setattr("mtrl.data.decode.decode", lambda path, size: np.zeros((*size, 3), np.uint8))
+    monkeypatch.setattr("mtrl.data.decode.decode", lambda path, size, limits: np.zeros((*size, 3), np.uint8))
     assert set(load(root).bad) == {"07.jpg"}, "a decoder that can read it has come"
     monkeypatch.undo()
     (root / "05.jpg").write_bytes(good)

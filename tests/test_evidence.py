@@ -34,7 +34,7 @@ class Colours(nn.Module):
 @pytest.fixture
 def colours() -> MTRL:
     model = MTRL(ModelConfig("test_resnet", SIZE, mean=(0, 0, 0), std=(1, 1, 1), pooling="avg"))
-    model.backbone.body, model.backbone.dim = Colours(), 3
+    model.backbone.body, model.backbone.dim, model.dim = Colours(), 3, 3
     model.neck.norm = nn.BatchNorm1d(3)
     return model.eval()
 

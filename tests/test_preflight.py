@@ -23,12 +23,12 @@ TINY = ["--size", "tiny", "--device", "cpu", "--backbone", "test_resnet", "--ima
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def undrawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an image is drawn")
 
-    monkeypatch.setattr(dataset, "_draw", refuse)
-    monkeypatch.setattr(dataset, "read_images", lambda *_: None)
+    monkeypatch.setattr(dataset, "draw_all", refuse)
+    monkeypatch.setenv("MTRL_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -104,6 +104,7 @@ def test_export(stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     export_onnx(wrapped, tmp_path / "again.onnx", "infrared")
     content = (tmp_path / "m.onnx").read_bytes()
     assert (tmp_path / "again.onnx").read_bytes() == content and b"stack_trace" not in content
+    (tmp_path / "again.onnx").unlink()
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     about = json.loads(session.get_modelmeta().custom_metadata_map["mtrl"])
     assert about["fingerprint"] == model.fingerprint() and about["image_size"] == [64, 32]

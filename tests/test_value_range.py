@@ -159,7 +159,7 @@ def test_data_sets_and_their_cache(tmp_path: Path) -> None:
     report = verify("folder", root, value_range=(2000, 4500))
     assert [note.what for note in report.notes if note.what.startswith("12 images are one flat level")]
     for settings in (TrainSettings, TranslatorSettings, EvalSettings):
-        assert settings().value_range == () and settings(value_range=RANGE).value_range == RANGE
+        assert settings().value_range is None and settings(value_range=RANGE).value_range == RANGE
     assert TrainSettings().fixed()["value_range"] is None  # as in runs that were begun before
     assert TrainSettings(value_range=RANGE).fixed()["value_range"] == [20.0, 45.0]
     assert TranslatorSettings(value_range=RANGE).data().value_range == RANGE

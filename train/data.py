@@ -30,5 +30,5 @@ def load(
         train_ids=settings.train_ids,
         on_bad=settings.on_bad,
         labels_only=labels_only,
-        value_range=settings.value_range or None,
+        value_range=settings.value_range,
     )

@@ -51,7 +51,7 @@ class TrainSettings:
     on_bad: str = option(
         "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
     )
-    value_range: tuple[float, ...] = option((), RANGE_HELP)
+    value_range: tuple[float, float] | None = option(None, RANGE_HELP)
     output: str | None = option(None, "run folder (default: runs/DATASET-METHOD-seedN)")
     resume: bool = option(False, "continue the run in --output from its last saved state")
     push: str | None = option(None, "after training publish the model, with its test figures, as this Hub id")

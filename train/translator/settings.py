@@ -49,7 +49,7 @@ class TranslatorSettings:
     on_bad: str = option(
         "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
     )
-    value_range: tuple[float, ...] = option((), RANGE_HELP)
+    value_range: tuple[float, float] | None = option(None, RANGE_HELP)
     output: str | None = option(None, "run folder (default: runs/translator-DATASET-seedN)")
     resume: bool = option(False, "continue the run in --output from its last saved state")
     seed: int = option(0, "seed of weights, sampling and augmentation")
