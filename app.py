@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mtrl import cli
+from mtrl.console import cli
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     )
     arguments = cli.arguments(parser)
 
-    from mtrl.demo.start import serve
+    from mtrl.demo.launch import serve
 
     return serve(
         arguments.checkpoint,

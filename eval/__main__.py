@@ -15,11 +15,11 @@ from eval.features import FEATURES, Extraction
 from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting, make_trials
 from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
 from eval.score import DISTANCES
-from mtrl.cli import option, parse, run
+from mtrl.console.cli import option, parse, run
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
-from mtrl.device import pick_device
-from mtrl.levels import RANGE_HELP
+from mtrl.files.levels import RANGE_HELP
+from mtrl.models.device import pick_device
 from mtrl.retrieval.ranking import CMC_LEVELS
 from mtrl.retrieval.rerank import VARIANTS
 
@@ -101,11 +101,11 @@ def _dispatch(arguments: list[str]) -> int:
 
         return benchmark_main(arguments[1:])
     if arguments[:1] == ["translators"]:
-        from eval.translators import main as translators_main
+        from eval.translation.command import main as translators_main
 
         return translators_main(arguments[1:])
     if arguments[:1] == ["cost"]:
-        from eval.cost import main as cost_main
+        from eval.cost.command import main as cost_main
 
         return cost_main(arguments[1:])
     if arguments[:1] == ["insight"]:

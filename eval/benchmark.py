@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl import cli
+from mtrl.console import cli
 from mtrl.retrieval.ranking import rank_metrics
 
 # name, queries, gallery images, identities, protocol, query cameras, gallery cameras

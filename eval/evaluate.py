@@ -13,7 +13,7 @@ from eval.protocols import Permutations, Setting, Trial, make_trials
 from eval.report import Report
 from eval.score import DISTANCES, Bank, modality_gap, score_reranked, score_trials
 from mtrl.data.imageset import ImageSet
-from mtrl.model import MTRL
+from mtrl.models.reid import MTRL
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

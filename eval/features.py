@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.code_digest import code_digest
+from mtrl.console.progress import Progress
 from mtrl.data.imageset import ImageSet
-from mtrl.model import MTRL, evaluating
-from mtrl.progress import Progress
-from mtrl.wrappers import plain_state
-from mtrl.writing import write_atomically
+from mtrl.files.atomic import write_atomically
+from mtrl.files.code_digest import code_digest
+from mtrl.models.reid import MTRL, evaluating
+from mtrl.models.wrappers import plain_state
 
 FEATURES = ("after", "before")
 _HASHED_ROWS = 256
@@ -90,7 +90,7 @@ def _forward(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Extrac
 
 def _cache_path(model: MTRL, images: ImageSet, rows: NDArray[np.int64], how: Extraction) -> Path:
     """A file name that changes with the model, the pixels, their order, the kind of feature, code and libraries."""
-    code = code_digest("eval.features", "mtrl.model")
+    code = code_digest("eval.features", "mtrl.models.reid")
     made_by = [code, torch.__version__, timm.__version__, model.mean.device.type]
     digest = hashlib.sha256()
     asked = [model.config.to_dict(), how.feature, how.flip, how.bf16]

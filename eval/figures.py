@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from eval.evaluate import Evaluation
 from eval.score import distance_matrix
-from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
-from mtrl.names import short
+from mtrl.labels.names import short
+from mtrl.models.config import Modality
 from mtrl.retrieval.ranking import query_blocks, skipped
 
 RIGHT, WRONG, INK, MUTED = "#1a7f37", "#c62828", "#1f2328", "#6e7781"

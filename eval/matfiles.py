@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.data.matfiles import read_mat
-from mtrl.names import short, whole_number
+from mtrl.labels.names import short, whole_number
 
 
 def read_features(directory: Path, prefix: str, camera: int) -> dict[int, NDArray[np.float64]]:

@@ -17,9 +17,9 @@ from eval.matfiles import read_features
 from eval.protocols import INDOOR_CAMERAS, MODES, Setting, make_trials
 from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
 from eval.score import DISTANCES, Bank
-from mtrl.cli import option, parse
-from mtrl.config import Modality
+from mtrl.console.cli import option, parse
 from mtrl.data.matfiles import read_permutations, read_test_ids
+from mtrl.models.config import Modality
 from mtrl.retrieval.rerank import VARIANTS
 
 FORMS = (

@@ -21,8 +21,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.config import Modality
-from mtrl.labels import as_array, integer_labels
+from mtrl.labels.reading import as_array, integer_labels
+from mtrl.models.config import Modality
 from mtrl.retrieval.labels import PROTOCOLS
 from mtrl.retrieval.ranking import CMC_LEVELS, DEFAULT_CMC_LEVEL
 

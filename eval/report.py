@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eval.protocols import Setting
 from eval.score import Scores
-from mtrl.writing import write_atomically
+from mtrl.files.atomic import write_atomically
 
 RANKS = (1, 5, 10, 20)
 RERANK_HELP = (

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from eval.protocols import Setting, Trial
-from mtrl.config import Modality
-from mtrl.labels import as_array, integer_labels
+from mtrl.labels.reading import as_array, integer_labels
+from mtrl.models.config import Modality
 from mtrl.retrieval.ranking import one_less, query_blocks, rank_blocks
 from mtrl.retrieval.rerank import k_reciprocal
 
@@ -39,7 +39,7 @@ class Bank:
     rows: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        """Labels may come as any sequence of integers, taken by position; see `mtrl.labels`."""
+        """Labels may come as any sequence of integers, taken by position; see `mtrl.labels.reading`."""
         for field in ("identities", "cameras"):
             object.__setattr__(self, field, integer_labels(getattr(self, field), field))
         for field in ("features", "modalities", "rows"):

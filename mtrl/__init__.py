@@ -1,7 +1,7 @@
 """Modality-transition representation learning for visible-infrared person re-identification."""
 
-from mtrl.checkpoint import load_pretrained
-from mtrl.model import MTRL
+from mtrl.models.checkpoint import load_pretrained
+from mtrl.models.reid import MTRL
 from mtrl.retrieval.gallery import Gallery, Match
 
 __all__ = ["MTRL", "Gallery", "Match", "load_pretrained"]

@@ -7,7 +7,7 @@ import importlib.util
 import subprocess
 import sys
 
-from mtrl.cli import arguments, run
+from mtrl.console.cli import arguments, run
 
 COMMANDS = {
     "synth": "draw the synthetic data set; contact sheets, exports, the demo gallery",

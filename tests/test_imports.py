@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("app", "mtrl", "train", "eval")
 MAY_IMPORT = {
-    "app": {"mtrl.demo", "mtrl.cli"},
+    "app": {"mtrl.demo", "mtrl.console"},
     "train": {"train", "eval", "mtrl"},
     "eval": {"eval", "mtrl"},
     "mtrl": {"mtrl"},
@@ -30,7 +30,7 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            bare = node.module in ROOMS  # `from mtrl import cli` asks for mtrl.cli
+            bare = node.module in ROOMS  # `from mtrl import cli` asks for mtrl.console.cli
             names |= {f"{node.module}.{alias.name}" for alias in node.names} if bare else {node.module}
     return names
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtrl import cli
+from mtrl.console import cli
 from train.settings import parse
 
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] == "curves":
         return curves(argv[1:])
     if argv and argv[0] == "ablate":
-        from train.ablate import main as ablate
+        from train.ablation.command import main as ablate
 
         return ablate(argv[1:])
     if argv and argv[0] == "publish":
@@ -41,10 +41,10 @@ def main(argv: Sequence[str]) -> int:
 def train(argv: Sequence[str]) -> int:
     settings = parse(argv)
     from train.data import load
-    from train.distributed import joined
-    from train.loop import Trainer
     from train.preflight import check_runs
     from train.publish import push_run, reserve_repository
+    from train.run.distributed import joined
+    from train.trainer import Trainer
 
     with joined(settings.device) as world:
         runs = settings.runs()
@@ -60,7 +60,7 @@ def train(argv: Sequence[str]) -> int:
 
 
 def curves(argv: Sequence[str]) -> int:
-    from train.log import draw_curves
+    from train.run.log import draw_curves
 
     parser = argparse.ArgumentParser(
         "python -m train curves", description="Draws the curves of a run folder."

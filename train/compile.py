@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtrl.model import Features
+from mtrl.models.reid import Features
 
 # Compiling takes about a minute; with fewer steps than this a GPU does not earn it back.
 WORTH_STEPS = 2000

@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 
 from eval.protocols import Setting, make_trials
-from mtrl.cli import read_settings
-from mtrl.config import Modality
+from mtrl.console.cli import read_settings
+from mtrl.console.settings_file import read_entries
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
-from mtrl.settings_file import read_entries
+from mtrl.models.config import Modality
 from mtrl.translate import load_translator
 from train.build import augment_config, loss_weights, seeded_model
 from train.data import load
-from train.distributed import World
 from train.optimizer import build_optimizer
 from train.presets import listed
+from train.run.distributed import World
 from train.settings import FREE, TUNABLE, TrainSettings
 from train.validate import DIRECTIONS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mtrl.cli import Given
+from mtrl.console.cli import Given
 
 # The added terms of a method. A baseline sees visible and infrared images only ("A") or the transition images
 # too, as plain augmentation ("A'"); the direct controls carry the total weight of MTRL's own terms on one

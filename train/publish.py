@@ -19,15 +19,16 @@ from safetensors.torch import save
 from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from eval.report import Report
-from mtrl import MTRL, cli, load_pretrained
-from mtrl.card import CardFacts, Result, model_card
-from mtrl.checkpoint import save_checkpoint
-from mtrl.config import Modality
+from mtrl import MTRL, load_pretrained
+from mtrl.console import cli
 from mtrl.data.synthetic import load_part
-from mtrl.hub import PLACEHOLDER, reserve, upload_folder
-from mtrl.writing import write_atomically
+from mtrl.files.atomic import write_atomically
+from mtrl.hub.client import PLACEHOLDER, reserve, upload_folder
+from mtrl.models.card import CardFacts, Result, model_card
+from mtrl.models.checkpoint import save_checkpoint
+from mtrl.models.config import Modality
 from train.data import load
-from train.log import code_state, read_records, run_settings
+from train.run.log import code_state, read_records, run_settings
 from train.settings import TrainSettings
 from train.validate import DIRECTIONS
 

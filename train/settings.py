@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl import cli
-from mtrl.backbone import default_config
-from mtrl.cli import Given, json_object, option
-from mtrl.config import POOLINGS, STEMS, ModelConfig
-from mtrl.data.augment import CHANNEL_MODES
-from mtrl.levels import RANGE_HELP
+from mtrl.console import cli
+from mtrl.console.cli import Given, json_object, option
+from mtrl.data.augment.batched import CHANNEL_MODES
+from mtrl.files.levels import RANGE_HELP
+from mtrl.models.backbone import default_config
+from mtrl.models.config import POOLINGS, STEMS, ModelConfig
 from train.presets import METHODS, PRESETS, TERMS, listed, resolve
 
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")

@@ -7,7 +7,7 @@ import numpy as np
 from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from mtrl.data.imageset import ImageSet
-from mtrl.model import MTRL
+from mtrl.models.reid import MTRL
 
 DIRECTIONS = ("ir2vis", "vis2ir")
 

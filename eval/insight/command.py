@@ -15,11 +15,11 @@ from eval.insight.people import People, choose
 from eval.insight.plane import draw_planes
 from eval.insight.similarity import draw_similarity
 from mtrl import load_pretrained
-from mtrl.cli import option, parse
+from mtrl.console.cli import option, parse
 from mtrl.data import load_data
-from mtrl.device import pick_device
-from mtrl.levels import RANGE_HELP
-from mtrl.model import MTRL
+from mtrl.files.levels import RANGE_HELP
+from mtrl.models.device import pick_device
+from mtrl.models.reid import MTRL
 from mtrl.translate import load_translator
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from eval.figures import RIGHT, WRONG, new_figure, save_figure
 from eval.insight.people import People
-from mtrl.evidence import evidence_maps
-from mtrl.model import MTRL
+from mtrl.models.evidence import evidence_maps
+from mtrl.models.reid import MTRL
 
 
 def draw_evidence(model: MTRL, people: People, path: Path) -> Path:

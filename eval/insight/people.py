@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
-from mtrl.model import MTRL
+from mtrl.models.config import Modality
+from mtrl.models.reid import MTRL
 from mtrl.translate import Translator
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from eval.figures import new_figure, save_figure
 from eval.insight.people import People
-from mtrl.embedding_map import project_2d
-from mtrl.model import MTRL
+from mtrl.models.reid import MTRL
+from mtrl.retrieval.embedding_map import project_2d
 
 MARKS = {"visible": "o", "transition": "D", "infrared": "^"}
 

@@ -10,7 +10,7 @@ import torch
 from eval.figures import new_figure, save_figure
 from eval.insight.people import People
 from mtrl.losses import modality_query_regularization
-from mtrl.model import MTRL
+from mtrl.models.reid import MTRL
 
 
 def draw_similarity(model: MTRL, people: People, path: Path) -> Path:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtrl.progress import Progress
+from mtrl.console.progress import Progress
 
 WIDTHS = (16, 32, 64, 64)
 

@@ -14,9 +14,9 @@ from mtrl.commands.options import (
     encode_files,
     find_images,
 )
+from mtrl.files.atomic import write_atomically
 from mtrl.files.filenames import as_text
-from mtrl.tensor_file import tensor_bytes
-from mtrl.writing import write_atomically
+from mtrl.files.tensor_file import tensor_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mtrl import load_pretrained
-from mtrl.export import export_onnx
+from mtrl.models.export import export_onnx
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

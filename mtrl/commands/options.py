@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mtrl.console.progress import Progress
 from mtrl.files.filenames import as_text, some_of
+from mtrl.files.image_limits import image_suffixes
+from mtrl.files.images import read_image
+from mtrl.files.levels import RANGE_HELP, ValueRange
 from mtrl.files.scan import PassedOver, report, scan, why_unreadable
-from mtrl.images import read_image
-from mtrl.levels import RANGE_HELP, ValueRange
-from mtrl.model import MTRL
-from mtrl.picture_file import image_suffixes
-from mtrl.progress import Progress
+from mtrl.models.reid import MTRL
 
 _BATCHES_AT_ONCE = 4  # between two steps of a progress bar; the next batch is decoded ahead only within them
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 from mtrl.commands.options import find_images
 from mtrl.files.filenames import as_text
 from mtrl.files.table import Row, is_table, read_table, whole_decimal
-from mtrl.names import short, whole_number
-from mtrl.retrieval.where import parse_time
+from mtrl.labels.names import short, whole_number
+from mtrl.retrieval.filters import parse_time
 
 LABELS = ("identity", "camera", "time")
 Label = TypeVar("Label")

@@ -6,9 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from mtrl.checkpoint import FORMAT, find_checkpoint, read_checkpoint
-from mtrl.hub import CARD, CONFIG, upload_files, upload_folder
-from mtrl.space import page_commit, space_files
+from mtrl.hub.client import CARD, CONFIG, upload_files, upload_folder
+from mtrl.hub.space import page_commit, space_files
+from mtrl.models.checkpoint import FORMAT, find_checkpoint, read_checkpoint
 from mtrl.translate import load_translator
 
 

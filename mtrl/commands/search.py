@@ -10,9 +10,9 @@ from pathlib import Path
 from mtrl import Match, load_pretrained
 from mtrl.commands.options import add_model_options, add_value_range
 from mtrl.files.filenames import as_text
-from mtrl.names import printable
-from mtrl.retrieval.store import COLLECTION, open_store
-from mtrl.retrieval.where import Where, format_time, parse_time
+from mtrl.labels.names import printable
+from mtrl.retrieval.filters import Where, format_time, parse_time
+from mtrl.retrieval.stores.base import COLLECTION, open_store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from mtrl.commands.options import add_value_range
-from mtrl.device import pick_device
+from mtrl.console.progress import Progress
 from mtrl.files.filenames import as_text, some_of
+from mtrl.files.image_limits import format_of, image_suffixes
+from mtrl.files.images import read_image
+from mtrl.files.levels import ValueRange, checked_range
 from mtrl.files.scan import Scan, report, scan, why_unreadable
-from mtrl.images import read_image
-from mtrl.levels import ValueRange, checked_range
-from mtrl.picture_file import format_of, image_suffixes
-from mtrl.progress import Progress
+from mtrl.models.device import pick_device
 from mtrl.translate import NAMES, Translator, load_translator
 
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {

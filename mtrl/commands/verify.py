@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mtrl.commands.options import add_value_range
-from mtrl.data.verify import DATASETS, verify
+from mtrl.data.sources.verify import DATASETS, verify
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.data.imageset import ImageSet, ReIDData
-from mtrl.levels import ValueRange, checked_range
+from mtrl.files.levels import ValueRange, checked_range
 
 __all__ = ["DATASETS", "ImageSet", "ReIDData", "load_data"]
 
@@ -62,25 +62,25 @@ def _files(request: Request) -> dict[str, Any]:
 
 
 def _sysu(request: Request) -> ReIDData:
-    from mtrl.data.sysu_mm01 import load
+    from mtrl.data.sources.sysu import load
 
     return load(**_files(request), train_ids=request.train_ids)
 
 
 def _regdb(request: Request) -> ReIDData:
-    from mtrl.data.regdb import load
+    from mtrl.data.sources.regdb import load
 
     return load(**_files(request), trial=request.trial)
 
 
 def _llcm(request: Request) -> ReIDData:
-    from mtrl.data.llcm import load
+    from mtrl.data.sources.llcm import load
 
     return load(**_files(request))
 
 
 def _folder(request: Request) -> ReIDData:
-    from mtrl.data.folder import load
+    from mtrl.data.sources.folder import load
 
     return load(**_files(request), value_range=request.value_range)
 

@@ -25,9 +25,9 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.data.lock import only_one
-from mtrl.os_errors import expanded
-from mtrl.progress import Progress
+from mtrl.console.os_errors import expanded
+from mtrl.console.progress import Progress
+from mtrl.files.lock import only_one
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Rows: TypeAlias = Callable[[int, int], Generator["Pixels | str", None, None]]

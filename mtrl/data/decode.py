@@ -22,14 +22,14 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from mtrl.code_digest import code_digest
 from mtrl.data.array_cache import Store, cache_root, open_or_make, threads
 from mtrl.data.decoder import decode
 from mtrl.data.imageset import ImageSet
 from mtrl.data.listing import Sample
-from mtrl.file_state import file_state
+from mtrl.files.code_digest import code_digest
+from mtrl.files.file_state import file_state
 from mtrl.files.filenames import as_text
-from mtrl.levels import ValueRange, checked_range
+from mtrl.files.levels import ValueRange, checked_range
 
 ON_BAD = ("error", "skip")
 _READERS = 8  # files that are read at a time: a network drive answers each late, but many at once

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtrl.images import read_image
-from mtrl.levels import ValueRange
+from mtrl.files.images import read_image
+from mtrl.files.levels import ValueRange
 
 
 def decode(path: Path, size: tuple[int, int], value_range: ValueRange | None = None) -> NDArray[np.uint8]:

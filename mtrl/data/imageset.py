@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.config import Modality
-from mtrl.labels import integer_labels
+from mtrl.labels.reading import integer_labels
+from mtrl.models.config import Modality
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ImageSet:
                 number is its name
     camera_names    {camera: how the data set writes it}, likewise; "" for a camera that the data set does not name
 
-    Identities and cameras may come as any sequence of integers, taken by position (see `mtrl.labels`). Raises
+    Identities and cameras may come as any sequence of integers, taken by position (see `mtrl.labels.reading`). Raises
     ValueError for pixels of another type, labels that are no integers, and for another number of labels than images.
     """
 

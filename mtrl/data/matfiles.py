@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.names import check_integer
+from mtrl.labels.names import check_integer
 
 PERMUTATIONS, TEST_IDS = "rand_perm_cam.mat", "test_id.mat"
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"

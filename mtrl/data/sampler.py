@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mtrl.config import Modality
+from mtrl.models.config import Modality
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

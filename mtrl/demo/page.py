@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.demo.uploads import UPLOADS, VARIABLE, private_folder
+from mtrl.demo.server.uploads import UPLOADS, VARIABLE, private_folder
 
 os.environ[VARIABLE] = str(private_folder())  # some parts of Gradio look only when they are imported
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
@@ -22,17 +22,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mtrl.demo import about_tab, endpoints, explore_tab, model_tab, retrieve_tab, thumbnails, transition_tab
-from mtrl.demo.connections import patient
-from mtrl.demo.galleries import Galleries
-from mtrl.demo.gate import Gate, House, Limits, Visits
-from mtrl.demo.housekeeping import Housekeeping
-from mtrl.demo.models import Models
-from mtrl.demo.parts import PRIVATE, html
-from mtrl.demo.receive import Receiver
-from mtrl.demo.service import DemoService
-from mtrl.demo.style import CSS
-from mtrl.demo.tabs_style import TABS_CSS
+from mtrl.demo.html.style import CSS
+from mtrl.demo.html.tabs_style import TABS_CSS
+from mtrl.demo.server.cleanup import Housekeeping
+from mtrl.demo.server.connections import patient
+from mtrl.demo.server.receive import Receiver
+from mtrl.demo.server.request_filter import Gate, House, Limits, Visits
+from mtrl.demo.service import thumbnails
+from mtrl.demo.service.galleries import Galleries
+from mtrl.demo.service.models import Models
+from mtrl.demo.service.service import DemoService
+from mtrl.demo.tabs import about as about_tab
+from mtrl.demo.tabs import endpoints
+from mtrl.demo.tabs import explore as explore_tab
+from mtrl.demo.tabs import model as model_tab
+from mtrl.demo.tabs import retrieve as retrieve_tab
+from mtrl.demo.tabs import transition as transition_tab
+from mtrl.demo.tabs.parts import PRIVATE, html
 
 LIMITS = Limits()
 WAITING = 64  # requests in the queue; more are refused

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtrl.names import printable
+from mtrl.labels.names import printable
 
 ALL_NAMES = "MTRL_ALL_NAMES"
 SHOWN = 10

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mtrl.files.filenames import as_text, some_of
-from mtrl.picture_file import image_suffixes
+from mtrl.files.image_limits import image_suffixes
 
 # Endings of images that the reader does not decode: whoever has them should know.
 # fmt: off

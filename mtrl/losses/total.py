@@ -23,7 +23,7 @@ from .modality_transition import HOP1_FORMS, MTC_FORMS, modality_transition_cont
 from .triplet import weighted_triplet
 
 if TYPE_CHECKING:
-    from mtrl.model import Features
+    from mtrl.models.reid import Features
 
 FEATURES = ("embedding", "pooled")
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtrl.levels import ValueRange
-from mtrl.names import check_integer
+from mtrl.files.levels import ValueRange
+from mtrl.labels.names import check_integer
 
 Identity = str | int
 _CHECKED_ROWS = 1 << 14

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtrl.config import Modality
 from mtrl.files.filenames import as_text
-from mtrl.images import ImageSource, check_list
-from mtrl.levels import ValueRange, checked_range
+from mtrl.files.images import ImageSource, check_list
+from mtrl.files.levels import ValueRange, checked_range
+from mtrl.labels.sequences import by_position
+from mtrl.models.config import Modality
 from mtrl.retrieval.checks import (
     LABEL_PARSERS,
     Identity,
@@ -26,13 +27,12 @@ from mtrl.retrieval.checks import (
     checked_queries,
     unit_rows,
 )
+from mtrl.retrieval.filters import Where
 from mtrl.retrieval.gallery_file import TABLE, read_gallery, write_gallery
 from mtrl.retrieval.nearest import nearest
-from mtrl.retrieval.where import Where
-from mtrl.sequences import by_position
 
 if TYPE_CHECKING:
-    from mtrl.model import MTRL
+    from mtrl.models.reid import MTRL
 
 LABELS = ("identities", "cameras", "times")
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from mtrl.checkpoint import tensor_digest
-from mtrl.file_state import file_state
-from mtrl.tensor_file import tensor_bytes
-from mtrl.untrusted import FLOATS, open_tensors, outline, parse_json, read_limited
-from mtrl.writing import write_atomically
+from mtrl.files.atomic import write_atomically
+from mtrl.files.file_state import file_state
+from mtrl.files.tensor_file import tensor_bytes
+from mtrl.files.untrusted import FLOATS, open_tensors, outline, parse_json, read_limited
+from mtrl.models.checkpoint import tensor_digest
 
 FORMAT = "mtrl-gallery-1"
 TABLE = "gallery.json"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.labels import kind_of, read_labels
+from mtrl.labels.reading import kind_of, read_labels
 
 PROTOCOLS = ("sysu", "regdb", "llcm")
 

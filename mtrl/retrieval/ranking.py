@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.labels import as_array
+from mtrl.labels.reading import as_array
 from mtrl.retrieval.labels import PROTOCOLS, Labels, one_of
 
 CMC_LEVELS = ("identity", "image")

@@ -26,7 +26,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.labels import as_array
+from mtrl.labels.reading import as_array
 
 VARIANTS = ("paper", "released")
 _BLOCK_ROWS = 512

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtrl.os_errors import expanded
+from mtrl.console.os_errors import expanded
 
 from .interface import Translator, check_images
 from .learned import Learned
@@ -41,8 +41,8 @@ def load_translator(
     Raises FileNotFoundError for a translator that is not there, ValueError for one that is damaged or an unknown
     name, OSError when the Hub cannot be reached.
     """
-    from mtrl.checkpoint import find_checkpoint
-    from mtrl.hub import REPO_ID
+    from mtrl.hub.client import REPO_ID
+    from mtrl.models.checkpoint import find_checkpoint
 
     from .files import SHIPPED, read_translator
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from mtrl.card import closing_sections
+from mtrl.models.card import closing_sections
 
 from .learned import Learned
 

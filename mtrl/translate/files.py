@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 
-from mtrl.checkpoint import parse_dtype, stored, tensor_digest, write_files
-from mtrl.hub import CONFIG, WEIGHTS
-from mtrl.untrusted import (
+from mtrl.files.untrusted import (
     FLOATS,
     check_finite,
     damaged,
@@ -22,7 +20,9 @@ from mtrl.untrusted import (
     parse_object,
     read_limited,
 )
-from mtrl.wrappers import plain_names, plain_state
+from mtrl.hub.client import CONFIG, WEIGHTS
+from mtrl.models.checkpoint import parse_dtype, stored, tensor_digest, write_files
+from mtrl.models.wrappers import plain_names, plain_state
 
 from .learned import Learned, LearnedConfig
 

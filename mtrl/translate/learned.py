@@ -72,7 +72,7 @@ class Learned(Translator):
         self.head = nn.Conv2d(width, 1, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        self.to(memory_format=torch.channels_last)  # as `mtrl.model.MTRL`
+        self.to(memory_format=torch.channels_last)  # as `mtrl.models.reid.MTRL`
 
     def forward(self, images: Tensor) -> Tensor:
         """float [N,3,H,W] in [0, 1] -> same. Raises ValueError for another shape or integers."""

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from mtrl import cli
-from mtrl.device import pick_device
-from mtrl.writing import write_atomically
+from mtrl.console import cli
+from mtrl.files.atomic import write_atomically
+from mtrl.models.device import pick_device
 from train.bench.limited import run
 from train.bench.plot import draw
 from train.bench.table import Line, Options, header
-from train.log import environment, processor
+from train.run.log import environment, processor
 
 # Each is a module here with `lines(options) -> Iterator[Line]`.
 SECTIONS = {

@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from mtrl.config import IMAGENET_MEAN, IMAGENET_STD
-from mtrl.data.augment import AugmentConfig, PairedAugment
+from mtrl.data.augment.batched import AugmentConfig, PairedAugment
+from mtrl.data.augment.per_image import Scale
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
+from mtrl.models.config import IMAGENET_MEAN, IMAGENET_STD
+from train.batches.memory import keep_freed_memory
+from train.batches.pipeline import BatchPipeline
 from train.bench.table import Line, Options, Task, paired
-from train.imagewise import Scale
-from train.memory import keep_freed_memory
-from train.pipeline import BatchPipeline
 
 P, K = 8, 4
 PLAIN = AugmentConfig(pad=10, flip=0.5, erase=0.5)

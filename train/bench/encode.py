@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
-from mtrl.backbone import default_config
-from mtrl.export import INPUT, OUTPUT, export_onnx
-from mtrl.model import MTRL
+from mtrl.models.backbone import default_config
+from mtrl.models.export import INPUT, OUTPUT, export_onnx
+from mtrl.models.reid import MTRL
 from train.bench.table import Line, Options, paired
 
 BATCH = 16

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from eval.protocols import Setting, make_trials
 from eval.score import Bank, score_trials
-from mtrl.data.augment import PairedAugment
+from mtrl.data.augment.batched import PairedAugment
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.retrieval.ranking import rank_features
+from train.batches.memory import keep_freed_memory
 from train.build import augment_config
-from train.loop import Trainer
-from train.memory import keep_freed_memory
 from train.settings import parse
+from train.trainer import Trainer
 
 VISIBLE, INFRARED, IDENTITIES = 22_258, 11_909, 395  # SYSU-MM01's training set
 STEPS = 2

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from mtrl.writing import write_atomically
+from mtrl.files.atomic import write_atomically
 from train.bench.table import Line, header
 
 

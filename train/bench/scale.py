@@ -13,13 +13,13 @@ import numpy as np
 
 from eval.protocols import Setting, Trial
 from eval.score import Bank, score_trials
-from mtrl.data.augment import PairedAugment
+from mtrl.data.augment.batched import PairedAugment
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
+from train.batches.pipeline import BatchPipeline
 from train.bench.data import PLAIN, K, P
 from train.bench.footprint import sysu_test
 from train.bench.table import Line, Options, paired
-from train.pipeline import BatchPipeline
 
 
 def lines(options: Options) -> Iterator[Line]:

@@ -14,17 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtrl.data.augment import PairedAugment
+from mtrl.data.augment.batched import PairedAugment
 from mtrl.data.imageset import ReIDData
-from mtrl.model import MTRL
+from mtrl.models.reid import MTRL
+from train.batches.memory import keep_freed_memory
+from train.batches.pipeline import TrainBatch
 from train.bench.data import random_people
 from train.bench.table import Line, Options, Task, paired
 from train.build import augment_config, pick_precision
-from train.loop import Trainer
-from train.memory import keep_freed_memory
-from train.pipeline import TrainBatch
 from train.presets import METHODS
 from train.settings import TrainSettings, parse
+from train.trainer import Trainer
 
 PLAIN_NAME = "two-stream step: fp32, NCHW, plain Adam, a loop per triplet anchor, losses read each step"
 LATE = 10**6  # a step after every warm-up

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.config import Modality
-from mtrl.data.augment import AugmentConfig, PairedAugment
+from mtrl.data.augment.batched import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ImageSet
+from mtrl.models.config import Modality
 
 
 @dataclasses.dataclass(frozen=True)

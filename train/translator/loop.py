@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mtrl.data.augment import AugmentConfig
+from mtrl.console.progress import Progress, say
+from mtrl.data.augment.batched import AugmentConfig
 from mtrl.data.imageset import ImageSet
-from mtrl.device import pick_device
-from mtrl.hub import CONFIG, WEIGHTS
-from mtrl.progress import Progress, say
+from mtrl.files.atomic import remove_partial, write_atomically
+from mtrl.hub.client import CONFIG, WEIGHTS
+from mtrl.models.device import pick_device
 from mtrl.translate.files import save_translator
 from mtrl.translate.learned import STRIDE, Learned, luminance
-from mtrl.writing import remove_partial, write_atomically
 from train.build import pick_precision
-from train.claim import claimed
-from train.guard import Refused, Seen, StepGuard
-from train.log import RunLog, draw_curves, environment
 from train.preflight import check_folder, say_changes
-from train.state import load_state, save_state
-from train.stop import StopRequest, say_stopped
+from train.run.log import RunLog, draw_curves, environment
+from train.run.run_lock import claimed
+from train.run.skipped_steps import Refused, Seen, StepGuard
+from train.run.state import load_state, save_state
+from train.run.stop import StopRequest, say_stopped
 from train.translator.batches import Batch, Batches, split_last
 from train.translator.networks import Networks, draw_positions
 from train.translator.objective import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mtrl.data.augment import AugmentConfig
-from mtrl.device import pick_device
+from mtrl.data.augment.batched import AugmentConfig
+from mtrl.models.device import pick_device
 from train.data import load
 from train.preflight import check_folder
 from train.translator.batches import check_modalities, split_last

@@ -12,13 +12,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.translators import TranslatorEvalSettings, markdown, measure
-from mtrl import cli
+from eval.translation.command import TranslatorEvalSettings, markdown, measure
+from mtrl.console import cli
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
 from mtrl.translate.files import read_translator, save_translator
-from train.log import code_state, read_records, run_settings
 from train.presets import listed
+from train.run.log import code_state, read_records, run_settings
 from train.translator.settings import TranslatorSettings
 
 SIMPLE = ("luminance", "spectral")

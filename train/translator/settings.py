@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mtrl import cli
-from mtrl.cli import option
-from mtrl.levels import RANGE_HELP
+from mtrl.console import cli
+from mtrl.console.cli import option
+from mtrl.files.levels import RANGE_HELP
 from mtrl.translate.learned import LearnedConfig
 from train.presets import resolve
 from train.settings import DATASETS, SIZES, TrainSettings

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtrl.config import Modality
 from mtrl.data.imageset import ImageSet
+from mtrl.models.config import Modality
 from mtrl.translate.learned import Learned, luminance
 from train.translator.batches import to_float
 

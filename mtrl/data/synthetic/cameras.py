@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.config import Modality
+from mtrl.models.config import Modality
 
 Array = NDArray[Any]
 FRAME_HEIGHT, FRAME_WIDTH = 720, 960

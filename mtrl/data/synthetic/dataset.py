@@ -12,13 +12,13 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from mtrl.code_digest import code_digest
-from mtrl.config import Modality
 from mtrl.data.array_cache import Pixels, Store, cache_root, open_or_make
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.synthetic.cameras import ALL_CAMERAS, CAMERAS
 from mtrl.data.synthetic.draw import Job, draw_all
 from mtrl.data.synthetic.knobs import HEIGHT, SIZES, WIDTH, Difficulty, Size
+from mtrl.files.code_digest import code_digest
+from mtrl.models.config import Modality
 
 FIRST_IDENTITY = {"test": 1, "train": 1001}
 """Identity numbers of a part start here, so that test (at most 1,000 people) and training never share one."""

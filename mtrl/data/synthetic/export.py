@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mtrl.config import Modality
 from mtrl.data.imageset import ReIDData
 from mtrl.data.matfiles import PERMUTATIONS, TEST_IDS, write_permutations, write_test_ids
 from mtrl.data.synthetic.sheet import save_jpeg
+from mtrl.models.config import Modality
 
 REGDB_TRIALS = 10
 _REGDB_NAMES = {Modality.VISIBLE: ("Visible", "v"), Modality.INFRARED: ("Thermal", "t")}

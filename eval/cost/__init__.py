@@ -1,0 +1,1 @@
+"""`python -m eval cost`: what inference costs, beside a plain backbone."""

@@ -1,0 +1,249 @@
+"""`python -m eval translators`: how well translators turn visible images into infrared ones, in one table."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eval.translation.alignment import alignment
+from eval.translation.frechet import frechet_distance
+from eval.translation.likeness import SpectrumClassifier, judge, train_classifier
+from eval.translation.sheet import write_sheet
+from eval.translation.similarity import psnr, ssim
+from mtrl.console.cli import option, parse
+from mtrl.data import load_data
+from mtrl.data.imageset import ImageSet
+from mtrl.data.synthetic import SIZES, truth
+from mtrl.data.synthetic.dataset import load_part
+from mtrl.files.atomic import write_atomically
+from mtrl.files.levels import RANGE_HELP
+from mtrl.models.config import Modality
+from mtrl.models.device import pick_device
+from mtrl.translate import NAMES, Translator, load_translator
+from mtrl.translate.learned import luminance
+
+DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
+COLUMNS = ("alignment", "likeness", "frechet", "psnr", "ssim")
+RANDOM = ", random"
+_TITLES = ("alignment", "infrared-likeness", "Fréchet distance", "PSNR (dB)", "SSIM")
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslatorEvalSettings:
+    """Every option of `python -m eval translators`. Field names are the flags."""
+
+    translators: tuple[str, ...] = option(NAMES, "names, folders or Hub ids")
+    dataset: str = option("synthetic", "data set", DATASETS)
+    data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
+    size: str = option("small", "size of the synthetic data set", tuple(SIZES))
+    data_seed: int = option(0, "synthetic training identities, on which the classifier is trained")
+    test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
+    part: str = option(
+        "test",
+        "identities that are translated: test, or the last --hold-out training identities",
+        ("test", "held-out"),
+    )
+    hold_out: int = option(60, "training identities that the classifier does not see")
+    image_size: tuple[int, ...] = option((128, 64), "height and width in pixels")
+    limit: int = option(2000, "most images of each kind, evenly spaced")
+    steps: int = option(300, "training steps of the classifier")
+    seed: int = option(0, "seed of the classifier and of translators that draw at random")
+    device: str = option("auto", '"auto", "cpu", "cuda", ...')
+    cache_dir: str | None = option(None, "where rendered and resized images are kept")
+    value_range: tuple[float, float] | None = option(None, RANGE_HELP)
+    json: str | None = option(None, "write the figures here")
+    markdown: str | None = option(None, "write the table here")
+    sheet: str | None = option(None, "write a picture of samples here")
+
+    def __post_init__(self) -> None:
+        if len(self.image_size) != 2 or min(self.image_size) < 16:
+            raise ValueError(f"image_size is a height and a width of at least 16, not {self.image_size}")
+        if min(self.limit, self.steps, self.hold_out) < 1:
+            raise ValueError("limit, steps and hold_out must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What is translated: visible [N,3,H,W]; infrared [M,1,H,W] of the same people by infrared cameras; truth: the
+    visible images' own infrared view [N,1,H,W], or None. Float in [0, 1], on the CPU.
+    """
+
+    visible: Tensor
+    infrared: Tensor
+    truth: Tensor | None
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m eval translators",
+        description="Measures translators: alignment with the visible image, infrared-likeness by a classifier that "
+        "this command trains and by the distance of feature distributions, and, on synthetic data, PSNR and SSIM "
+        "against the true infrared view.",
+    )
+    settings = parse(TranslatorEvalSettings, parser, argv)
+    loaded = [(name, load_translator(name)) for name in settings.translators]
+    result, sample, outputs = measure(settings, loaded)
+    text = markdown(result)
+    print(text)
+    if settings.json:
+        write_atomically(Path(settings.json), (json.dumps(result, indent=1) + "\n").encode())
+    if settings.markdown:
+        write_atomically(Path(settings.markdown), text.encode())
+    if settings.sheet:
+        shown = {Path(name).name: grey for name, grey in outputs.items() if not name.endswith(RANDOM)}
+        write_sheet(Path(settings.sheet), sample.visible, shown, sample.truth)
+    return 0
+
+
+def measure(
+    settings: TranslatorEvalSettings, translators: Sequence[tuple[str, Translator]]
+) -> tuple[dict[str, Any], Sample, dict[str, Tensor]]:
+    """(figures as in the JSON, the images, the translated images [N,1,H,W] by row name)."""
+    device = pick_device(settings.device)
+    train, sample = load_sample(settings)
+    network = train_classifier(*train, seed=settings.seed, steps=settings.steps, device=device)
+    real, reference = judge(network, sample.infrared)
+    day, _ = judge(network, luminance(sample.visible))
+    scale = reference.std(dim=0).clamp(min=1e-6)
+    outputs = dict(translate_all(translators, sample.visible, settings.seed, device))
+    if sample.truth is not None:
+        outputs["true infrared"] = sample.truth
+    rows = [
+        {"translator": name, **_figures(network, grey, sample, reference, scale)}
+        for name, grey in outputs.items()
+    ]
+    outputs.pop("true infrared", None)
+    result = {
+        "dataset": settings.dataset,
+        "size": settings.size if settings.dataset == "synthetic" else None,
+        "part": settings.part,
+        "test_seed": settings.test_seed if settings.part == "test" else None,
+        "images": len(sample.visible),
+        "seed": settings.seed,
+        "classifier": {
+            "visible": float((day < 0.5).float().mean()),
+            "infrared": float((real > 0.5).float().mean()),
+        },
+        "rows": rows,
+    }
+    return result, sample, outputs
+
+
+def _figures(
+    network: SpectrumClassifier, grey: Tensor, sample: Sample, reference: Tensor, scale: Tensor
+) -> dict[str, float | None]:
+    verdict, features = judge(network, grey)
+    exact = sample.truth
+    return {
+        "alignment": float(alignment(luminance(sample.visible), grey).mean()),
+        "likeness": float(verdict.mean()),
+        "frechet": frechet_distance(features / scale, reference / scale),
+        "psnr": None if exact is None or exact is grey else float(psnr(grey, exact).mean()),
+        "ssim": None if exact is None or exact is grey else float(ssim(grey, exact).mean()),
+    }
+
+
+def translate_all(
+    translators: Sequence[tuple[str, Translator]], visible: Tensor, seed: int, device: torch.device
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, [N,1,H,W]) of each translator; one that draws at random comes twice, fixed and drawing."""
+    for name, translator in translators:
+        translator.to(device).eval()
+        yield name, _translate(translator, visible, device)
+        if not translator.deterministic:
+            translator.train().reseed(seed)
+            yield name + RANDOM, _translate(translator, visible, device)
+
+
+def _translate(translator: Translator, visible: Tensor, device: torch.device) -> Tensor:
+    with torch.inference_mode():
+        parts = [luminance(translator(part.to(device))).cpu() for part in visible.split(32)]
+    return torch.cat(parts).clamp(0, 1)
+
+
+def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor], Sample]:
+    """((visible, infrared) uint8 [N,3,H,W] to train the classifier on, what is translated)."""
+    height, width = settings.image_size
+    held_out = settings.part == "held-out"
+    read = partial(
+        load_data,
+        settings.dataset,
+        settings.data_root,
+        size=settings.size,
+        seed=settings.data_seed,
+        test_seed=settings.test_seed,
+        image_size=(height, width),
+        cache_dir=settings.cache_dir,
+        parts=("train",) if held_out else ("train", "test"),
+        value_range=settings.value_range,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # reading in earnest says the same
+        people = np.unique(read(labels_only=True).train.identities)
+    if settings.hold_out >= len(people):
+        raise ValueError(f"cannot hold out {settings.hold_out} of {len(people)} training identities")
+    data = read()
+    kept = np.isin(data.train.identities, people[: len(people) - settings.hold_out])
+    known = tuple(
+        _pixels(data.train, np.flatnonzero(kept & (data.train.modalities == int(m))), len(kept))
+        for m in Modality
+    )
+    images = data.train.take(np.flatnonzero(~kept)) if held_out else data.test
+    day, night = images.rows(Modality.VISIBLE), images.rows(Modality.INFRARED)
+    exact = _truth(settings, (height, width)) if settings.dataset == "synthetic" else None
+    if exact is not None and len(exact) != len(day):
+        raise ValueError(f"{len(day)} visible images, but {len(exact)} true infrared views")
+    chosen = _spread(np.arange(len(day)), settings.limit)
+    sample = Sample(
+        _pixels(images, day[chosen], len(chosen)).float() / 255,
+        _pixels(images, night, settings.limit)[:, :1].float() / 255,
+        None if exact is None else _pixels(exact, chosen, len(chosen))[:, :1].float() / 255,
+    )
+    return (known[0], known[1]), sample
+
+
+def _truth(settings: TranslatorEvalSettings, image_size: tuple[int, int]) -> ImageSet:
+    """The true infrared views of the part's visible images."""
+    size, cache = settings.size, settings.cache_dir
+    if settings.part == "test":
+        return truth(settings.test_seed, size, image_size, cache)
+    count = SIZES[size].train
+    last = (count - settings.hold_out, count)
+    return load_part("train", size, settings.data_seed, image_size, cache, people=last, infrared=True)
+
+
+def _pixels(images: ImageSet, rows: NDArray[np.int64], limit: int) -> Tensor:
+    """uint8 [N,3,H,W] of at most `limit` rows, evenly spaced."""
+    array = np.ascontiguousarray(images.images[_spread(rows, limit)])
+    return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
+
+
+def _spread(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    return rows[np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(np.int64)]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The table, with what the classifier says of real images below it."""
+    lines = ["| translator | " + " | ".join(_TITLES) + " |", "|---|" + "---:|" * len(COLUMNS)]
+    digits = {"alignment": 3, "likeness": 3, "frechet": 2, "psnr": 2, "ssim": 3}
+    for row in result["rows"]:
+        cells = ["" if row[key] is None else f"{row[key]:.{digits[key]}f}" for key in COLUMNS]
+        lines.append(f"| {row['translator']} | " + " | ".join(cells) + " |")
+    seen = result["classifier"]
+    lines.append(
+        f"\n{result['images']} visible images of {result['part']} identities. The classifier is right on "
+        f"{100 * seen['visible']:.1f} % of their grey visible images and {100 * seen['infrared']:.1f} % of their "
+        "infrared ones."
+    )
+    return "\n".join(lines) + "\n"

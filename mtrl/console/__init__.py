@@ -1,0 +1,1 @@
+"""Command lines: settings from flags and YAML, progress, and errors in words."""

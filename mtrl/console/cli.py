@@ -1,0 +1,268 @@
+"""Command lines: flags made from dataclass fields, YAML under them, and errors without tracebacks.
+
+A YAML file is turned into the words of the same command line, so that an entry and a flag give the same value or
+the same error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import io
+import math
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mtrl.console.os_errors import READER_LEFT, drop_output, readable, reader_left
+from mtrl.console.settings_file import command_words, json_object, read_entries, read_yaml
+
+__all__ = ["Given", "add_flags", "arguments", "build", "given", "json_object", "option", "parse", "read_settings",
+           "read_yaml", "run"]  # fmt: skip
+
+Settings = TypeVar("Settings")
+
+
+def run(main: Callable[[], int | None]) -> typing.NoReturn:
+    """Calls `main` and exits: 0 done, 2 wrong usage or input (one message on stderr), 130 interrupted.
+
+    With MTRL_TRACEBACK=1 in the environment an error keeps its traceback. A character that the console's encoding
+    lacks (cp1252 on Windows) is spelt out, as \\u2192, instead of ending the command.
+    141, without a word, when what reads the output has gone (`| head`), as other programs of a Unix shell. With
+    MTRL_TRACEBACK=1 in the environment an error keeps its traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _ended(main)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()  # what cannot be written shows here, not after Python's end
+        sys.exit(code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError, ImportError) as error:
+        if reader_left(error):
+            sys.exit(READER_LEFT)
+        if os.environ.get("MTRL_TRACEBACK") == "1":
+            raise
+        print(f"error: {readable(error)}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        drop_output()
+
+
+def _ended(main: Callable[[], int | None]) -> int | str | None:
+    """The exit code of `main`, which argparse gives by an exception."""
+    try:
+        return main() or 0
+    except SystemExit as ended:
+        return ended.code
+
+
+def option(
+    default: Any,
+    help: str,
+    choices: Sequence[str] | None = None,
+    kind: Callable[[str], Any] | None = None,
+    bare: str | None = None,
+) -> Any:
+    """A dataclass field that `add_flags` turns into a flag with this help and these choices.
+
+    kind  turns the flag's word into the value; None: the field's own type
+    bare  value of the flag where it stands alone, and of `true` in YAML; `false` there means that it is not given
+    """
+    metadata = {"help": help, "choices": choices, "kind": kind, "bare": bare}
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def add_flags(parser: argparse.ArgumentParser, settings: type, without: Iterable[str] = ()) -> None:
+    """One `--flag` per field of a settings dataclass. Flags that are not given stay absent (see `given`)."""
+    hints = typing.get_type_hints(settings)
+    for field in dataclasses.fields(settings):
+        if field.name in without:
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        kind = _scalar_type(hints[field.name])
+        default = field.default if field.default is not dataclasses.MISSING else None
+        shown = "" if default in (None, "") else f" (default: {default})"
+        keywords: dict[str, Any] = {
+            "default": argparse.SUPPRESS,
+            "help": field.metadata.get("help", "").replace("%", "%%") + shown,
+        }
+        if kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
+            continue
+        keywords["type"] = field.metadata.get("kind") or (number if kind is float else kind)
+        keywords["choices"] = field.metadata.get("choices")
+        if (count := _count(hints[field.name])) is not None:
+            keywords["nargs"] = count
+        elif field.metadata.get("bare"):
+            keywords |= {"nargs": "?", "const": field.metadata["bare"]}
+        parser.add_argument(flag, **keywords)
+
+
+def _count(hint: Any) -> int | str | None:
+    """How many words a flag takes (argparse's nargs): 2 for `tuple[float, float]`, "+" for `tuple[float, ...]`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is not tuple:
+        return None
+    return "+" if Ellipsis in typing.get_args(hint) else len(typing.get_args(hint))
+
+
+def number(text: str) -> float:
+    """The type of a flag that holds a number: a finite one."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text!r}")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Values by option name, as a command line and its YAML file give them; what is not given is absent.
+
+    flags        from the command line
+    file         from the YAML file of --config, less what stands there as null
+    source       name of that file, or None
+    positionals  arguments without a flag
+    """
+
+    flags: dict[str, Any]
+    file: dict[str, Any]
+    source: str | None
+    positionals: dict[str, Any]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Options from both: a flag beats the file."""
+        return {**self.file, **self.flags}
+
+
+def given(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Given:
+    """What a command line and the YAML file that it names with --config say, by source. Adds --config.
+
+    An option that is required may stand in either. Raises ValueError for an unknown option or an impossible value in
+    the file, FileNotFoundError if it is missing; a wrong command line ends the program, as argparse does.
+    """
+    parser.add_argument("--config", default=None, metavar="FILE", help="YAML file with any of these options")
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=parser.allow_abbrev)
+    first.add_argument("--config", default=None)
+    source = first.parse_known_args(argv)[0].config
+    options = _options(parser)
+    required = [action for action in options.values() if action.required]
+    for action in required if source else []:  # it may stand in the file
+        action.required = False
+    # An attribute that is there already gets no default: what stays None was not given.
+    blank = argparse.Namespace(**dict.fromkeys(options, None))
+    found = vars(parser.parse_args(argv, blank))
+    flags = {name: value for name in options if (value := found.pop(name)) is not None}
+    found.pop("config")
+    file = _read_file(parser, source) if source else {}
+    missing = [action.option_strings[-1] for action in required if action.dest not in {**file, **flags}]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    return Given(flags, file, source, found)
+
+
+def parse(
+    settings: type[Settings],
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None = None,
+    base: Settings | None = None,
+) -> Settings:
+    """Settings from, in rising order of precedence: defaults or `base`, the YAML of --config, flags.
+
+    Errors as in `given`.
+    """
+    add_flags(parser, settings)
+    return build(settings, given(parser, argv).values, base)
+
+
+def arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of a hand-made parser: flags over the YAML of --config over defaults. Errors as in `given`."""
+    found = given(parser, argv)
+    values = {name: _default(action) for name, action in _options(parser).items()}
+    return argparse.Namespace(**{**found.positionals, **values, **found.values})
+
+
+def build(settings: type[Settings], values: dict[str, Any], base: Settings | None = None) -> Settings:
+    """A `settings` object from the values of flags over `base`."""
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return settings(**plain) if base is None else dataclasses.replace(base, **plain)  # type: ignore[type-var]
+
+
+def read_settings(settings: type[Settings], path: str | Path) -> Settings:
+    """The settings that a run wrote into a YAML file. Raises as `given`."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_flags(parser, settings)
+    return build(settings, _read_file(parser, str(path)))
+
+
+class _Probe(argparse.ArgumentParser):
+    """Parses the words of one option, and raises what a command line would print."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise ValueError(message)
+
+
+def _read_file(parser: argparse.ArgumentParser, source: str) -> dict[str, Any]:
+    """The values of a YAML file by option, each converted and checked by the option's own action."""
+    options = _options(parser)
+    known = sorted(name for name, action in options.items() if action.help != argparse.SUPPRESS)
+    values = {}
+    for name, node in read_entries(source).items():
+        if name not in options:
+            raise ValueError(f"unknown option {name!r} in {source}; known are {', '.join(known)}")
+        action = copy.copy(options[name])
+        flag = next(flag for flag in action.option_strings if flag.startswith("--"))
+        probe = _Probe(add_help=False, allow_abbrev=False)
+        try:
+            words = list(command_words(action, flag, node))
+            action.required, action.default = False, None
+            probe._add_action(action)
+            parts = [getattr(probe.parse_args(each), action.dest) for each in words]
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+        if parts:  # an option that takes a list adds up, any other one stands there once
+            values[name] = (
+                [item for part in parts for item in part] if isinstance(parts[0], list) else parts[0]
+            )
+    return values
+
+
+def _options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """The parser's options by name, but for --config and --help."""
+    return {
+        action.dest: action
+        for action in parser._actions
+        if action.option_strings and action.dest not in ("config", "help")
+    }
+
+
+def _default(action: argparse.Action) -> Any:
+    """As argparse has it: a default that is text goes through the option's type."""
+    return (
+        action.type(action.default)
+        if callable(action.type) and isinstance(action.default, str)
+        else action.default
+    )
+
+
+def _scalar_type(hint: Any) -> Any:
+    """The type of one value of a flag: `int` for `int`, `int | None` and `tuple[int, ...]`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is tuple:
+        hint = typing.get_args(hint)[0]
+    return hint

@@ -1,0 +1,133 @@
+"""Augmentation on a CPU, image by image: each goes through a core's cache once, and the cores share a batch.
+
+What `mtrl.data.augment.batched` does on whole batches, up to rounding, except blur and noise. Needs numba, which
+compiles `mtrl.data.augment.kernels` for the first batch ever and keeps the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtrl.data.augment.batched import Geometry
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Colours:
+    """How each of B images changes; None where nothing of the kind is switched on.
+
+    matrices  float [B,3,3], see `mtrl.translate.photometric.mix_channels`
+    levels    float [2,B], brightness and contrast of `mtrl.translate.photometric.jitter`
+    """
+
+    matrices: Tensor | None = None
+    levels: Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Output = (input - mean) / std for each of R, G, B; by default the input itself."""
+
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+def available() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def render(
+    images: Tensor, rows: Tensor, geometry: Geometry, pad: int, colours: Colours, scale: Scale, out: Tensor
+) -> None:
+    """Images moved and mirrored, borders repeated; then coloured, scaled and their boxes erased: into `out`.
+
+    images  contiguous [N,H,W,3] on the CPU, uint8 (255 is white) or float32 (1 is white); nothing is copied but what
+            is cut out, so they may be a memory map
+    rows    int64 [B], which images. `geometry` counts in images with `pad` more pixels on every side
+    out     contiguous float32 [B,H,W,3], written as a whole
+
+    The work is shared by `torch.get_num_threads()` threads. Raises ValueError if one does not fit the other, IndexError
+    for rows that are not there.
+    """
+    count, _, width, channels = out.shape
+    _check(images, rows, geometry, colours, out)
+    if count == 0:
+        return
+    from mtrl.data.augment import kernels as imagewise_loops
+
+    jittered = colours.levels is not None
+    levels = torch.ones(count, 2) if colours.levels is None else colours.levels.T
+    matrices = torch.eye(channels).expand(count, -1, -1) if colours.matrices is None else colours.matrices
+    shifts, mirrored, boxes = _moves(geometry, pad, width)
+    fill = ((geometry.fill.numpy() - scale.mean) / scale.std).astype(np.float32)
+    line = _line(scale, 255 if images.dtype == torch.uint8 else 1, width, jittered)
+    colour = [tensor.float().contiguous().numpy() for tensor in (matrices, levels)]
+    every: list[NDArray[Any]] = [rows.numpy(), shifts, mirrored, *colour, boxes, fill, out.numpy()]
+    source = images.numpy()
+
+    def some(start: int, stop: int) -> None:
+        imagewise_loops.render(source, line, jittered, *(each[start:stop] for each in every))
+
+    threads = min(torch.get_num_threads(), count)
+    edges = [count * part // threads for part in range(threads + 1)]
+    others = [_pool(threads - 1).submit(some, *ends) for ends in pairwise(edges[1:])]
+    some(0, edges[1])
+    for other in others:
+        other.result()
+
+
+def _check(images: Tensor, rows: Tensor, geometry: Geometry, colours: Colours, out: Tensor) -> None:
+    """The loops trust what they are given."""
+    count, channels = len(out), out.shape[3]
+    fits = (
+        images.shape[1:] == out.shape[1:] and channels == 3 and images.dtype in (torch.uint8, torch.float32)
+    )
+    if not (fits and out.dtype == torch.float32 and images.is_contiguous() and out.is_contiguous()):
+        raise ValueError(
+            "contiguous images [N,H,W,3] of uint8 or float32 go into float32 [B,H,W,3], "
+            f"not {images.dtype} {list(images.shape)} into {out.dtype} {list(out.shape)}"
+        )
+    counts = [len(rows), len(geometry.top), len(geometry.left), len(geometry.fill)]
+    counts += [] if colours.matrices is None else [len(colours.matrices)]
+    counts += [] if colours.levels is None else [colours.levels.shape[1]]
+    if set(counts) != {count}:
+        raise ValueError(f"rows, places and colours of {counts} images for {count}")
+    if count and not 0 <= int(rows.min()) <= int(rows.max()) < len(images):
+        raise IndexError(f"rows {int(rows.min())} to {int(rows.max())} of {len(images)} images")
+
+
+def _moves(geometry: Geometry, pad: int, width: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Pixels down and right [B,2]; which are mirrored, bool [B]; boxes [B,4], of no height where there is none."""
+    count = len(geometry.top)
+    across = (geometry.left.numpy() - pad).clip(1 - width, width - 1)
+    shifts = np.stack([geometry.top.numpy() - pad, across], axis=1)
+    mirrored = np.zeros(count, bool)
+    mirrored[geometry.mirrored.numpy()] = True
+    boxes = np.zeros((count, 4), np.int64)
+    if geometry.boxes:
+        table = np.array(geometry.boxes)
+        boxes[table[:, 0]] = table[:, 1:]
+    return shifts, mirrored, boxes
+
+
+@cache
+def _line(scale: Scale, white: float, width: int, limited: bool) -> NDArray[np.float32]:
+    """For a line of R, G, B, R, ...: the factor and shift that scale it, and what black and white become; [4,3 W]."""
+    mean, std = np.array(scale.mean), np.array(scale.std)
+    ends = [(0 - mean) / std, (1 - mean) / std] if limited else [[-np.inf] * 3, [np.inf] * 3]
+    return np.tile([1 / white / std, -mean / std, *ends], width).astype(np.float32)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "render")

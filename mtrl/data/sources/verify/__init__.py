@@ -1,0 +1,80 @@
+"""Checks a data set on disk: is it whole, is it what was published, what has to be done."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from mtrl.console.os_errors import expanded
+from mtrl.data.listing import Sample, nested_root
+from mtrl.data.sources import llcm, regdb
+from mtrl.data.sources import sysu as sysu_mm01
+from mtrl.data.sources.verify import check_folder, check_llcm, check_regdb, check_sysu
+from mtrl.data.sources.verify.files import check_duplicates, check_images
+from mtrl.data.sources.verify.report import Finding, Report
+from mtrl.files.levels import ValueRange, checked_range
+
+__all__ = ["DATASETS", "Finding", "Report", "verify"]
+
+Check = Callable[[Path, Report], list[Sample]]
+CHECKS: dict[str, tuple[tuple[str, ...], Check]] = {
+    "sysu": (sysu_mm01.LAYOUT, check_sysu.check),
+    "regdb": (regdb.LAYOUT, check_regdb.check),
+    "llcm": (llcm.LAYOUT, check_llcm.check),
+}
+DATASETS = (*CHECKS, "folder")
+
+
+def verify(
+    dataset: str,
+    root: str | Path,
+    *,
+    full: bool = False,
+    counts: bool = True,
+    duplicates: bool = False,
+    value_range: ValueRange | None = None,
+) -> Report:
+    """Looks at everything and returns what was found; nothing is changed.
+
+    full        decode every image, not only read heads and ends
+    counts      compare with the published counts
+    duplicates  look for files with the same content
+    value_range  (low, high) for images of more than 8 bits: decodes every image and notes those that lie outside
+
+    Raises ValueError for an unknown data set, FileNotFoundError for a root that does not exist.
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
+    base = expanded(root)
+    if not base.exists():
+        raise FileNotFoundError(f"{base} does not exist")
+    report = Report(dataset, str(base), counts)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        if dataset == "folder":
+            base, samples = check_folder.check(base, report)
+        else:
+            layout, check = CHECKS[dataset]
+            if not any((base / name).is_dir() for name in layout):
+                _elsewhere(base, layout, report)
+                return report
+            samples = check(base, report)
+    if any(expected not in (None, found) for _, found, expected in report.counts):
+        report.note(
+            "counts differ from the published ones",
+            "if this is a part of the data set, or a drawn one, check it with --no-counts",
+        )
+    for message in dict.fromkeys(str(warning.message) for warning in raised):
+        report.note(message)
+    paths = [sample.path for sample in samples]
+    check_images(base, paths, report, full, checked_range(value_range))
+    if duplicates:
+        check_duplicates(base, paths, report)
+    return report
+
+
+def _elsewhere(base: Path, layout: tuple[str, ...], report: Report) -> None:
+    nested = nested_root(base, layout)
+    advice = f"use --data-root '{nested}'" if nested else "point --data-root at the folder that holds them"
+    report.problem(f"none of {', '.join(layout)} is in {base}", advice)

@@ -1,0 +1,112 @@
+"""Transition images on disk: the visible images of a set, translated once, as one array that training reads.
+
+The key of the array is a digest of the images and of the translator: its weights, settings and code. Other images or
+another translator have another array. A translator whose images follow from something that cannot be known here, as
+those of a class of your own, translates anew for every run, into memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mtrl.data.array_cache import Pixels, Store, cache_root, open_or_make
+from mtrl.data.imageset import ImageSet
+from mtrl.files.code_digest import code_digest
+from mtrl.models.config import Modality
+from mtrl.translate import Luminance, Translator
+from mtrl.translate.files import fingerprint
+from mtrl.translate.learned import Learned
+
+BATCH = 32
+_HASHED_ROWS = 256
+
+
+def transition_images(
+    images: ImageSet,
+    translator: Translator,
+    device: torch.device,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> NDArray[np.uint8]:
+    """uint8 [V,H,W,3], read-only: the visible images of a set, in order of their rows, translated.
+
+    The translator is in evaluation mode. Raises ValueError for one that draws at random, OSError when the cache cannot
+    be written.
+    """
+    if not translator.deterministic:
+        raise ValueError(
+            "a translator that draws at random gives other images each time: there is nothing to keep"
+        )
+    rows = images.rows(Modality.VISIBLE)
+
+    def translated(start: int, stop: int) -> Generator[Pixels | str, None, None]:
+        for first in range(start, stop, BATCH):
+            part = rows[first : min(first + BATCH, stop)]
+            yield from translate_pixels(images.images[part], translator, device)
+
+    key, (height, width) = cache_key(images, translator), images.images.shape[1:3]
+    if key is None:
+        made = np.empty((len(rows), height, width, 3), np.uint8)
+        for row, image in enumerate(translated(0, len(rows))):
+            made[row] = image
+        made.flags.writeable = False
+        return made
+    folder = cache_root(cache_dir) / "transitions"
+    store = Store(folder, key, len(rows), (height, width), "transition images", progress)
+    return open_or_make(store, translated)[0]
+
+
+def cache_key(images: ImageSet, translator: Translator) -> str | None:
+    """Twenty hex digits that change with any visible image's name or pixels, and with the translator.
+
+    None where nothing tells translators like this one apart.
+    """
+    known = translator_key(translator)
+    if known is None:
+        return None
+    rows = images.rows(Modality.VISIBLE)
+    digest = hashlib.sha256(f"{known} {images.images.shape[1:]} {len(rows)};".encode())
+    for start in range(0, len(rows), _HASHED_ROWS):
+        part = rows[start : start + _HASHED_ROWS]
+        digest.update("\n".join(images.names[row] for row in part).encode("utf-8", "surrogateescape"))
+        digest.update(np.ascontiguousarray(images.images[part]).data)
+    return digest.hexdigest()[:20]
+
+
+def translator_key(translator: Translator) -> str | None:
+    """A text that differs for translators that give different images; None where there is none.
+
+    Those of this package have one: class, code and weights. A class of your own has one if it defines `fingerprint`,
+    itself: what a base class says need not hold for it. Raises ValueError where that gives no text.
+    """
+    kind = type(translator)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if kind in (Learned, Luminance) and "forward" not in vars(translator):
+        weights = fingerprint(translator) if isinstance(translator, Learned) else "no weights"
+        return f"{name} {code_digest(kind.__module__)} {weights}"
+    if "fingerprint" not in vars(kind):
+        return None
+    text = vars(kind)["fingerprint"](translator)
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"fingerprint() of the translator {name} must give a text, not {text!r}")
+    return f"{name} {text}"
+
+
+def translate_pixels(
+    pixels: NDArray[np.uint8], translator: Translator, device: torch.device
+) -> NDArray[np.uint8]:
+    """uint8 [N,H,W,3] -> the same, translated and rounded."""
+    parts = []
+    for start in range(0, len(pixels), BATCH):
+        array = np.ascontiguousarray(pixels[start : start + BATCH])
+        batch = torch.from_numpy(array).to(device).permute(0, 3, 1, 2).float() / 255
+        with torch.inference_mode():
+            output = (255 * translator(batch)).round().clamp(0, 255).byte()
+        parts.append(output.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+    return np.concatenate(parts)

@@ -1,0 +1,147 @@
+"""The text of the About tab, and the page's words on use and storage."""
+
+from __future__ import annotations
+
+from html import escape
+
+from mtrl.demo.html.charts import method_figure
+from mtrl.demo.html.model_card import Card
+from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.pictures import fit
+from mtrl.demo.service.service import DemoService
+from mtrl.files.images import read_image
+from mtrl.models.config import Modality
+
+METHOD = """
+<ol>
+<li>A person looks different by day and by night: an infrared camera sees no hue, and brightness only in part.</li>
+<li>Before training, each visible picture is translated into a <b class="m-t">transition image</b>, aligned with it
+pixel by pixel and similar to infrared.</li>
+<li>In training the transition is the stepping stone: each visible picture is pulled to its own transition (hop 1), and
+transitions to infrared pictures of the same person (hop 2).</li>
+<li>Two more terms keep each person's three centres together and apart from other people's, and make a visible picture
+and its transition rank the infrared pictures alike.</li>
+<li>None of these losses has a parameter, and the translator is left behind: a search costs one pass of an ordinary
+network and a list of cosines.</li>
+</ol>
+<p class="m-mute">The idea is that of arXiv 2511.02685; the formulas of this implementation are its own.</p>
+"""
+
+USE_LIMITS = """
+<ul>
+<li><b>Not for</b> watching, tracking or identifying people without their knowledge, one by one or in a crowd.</li>
+<li><b>Not for</b> decisions about a person (access, work, credit, insurance, border, policing), nor as evidence: a high
+score is a resemblance under one model, no proof of identity.</li>
+<li><b>Not for</b> finding out origin, health, belief or any other trait of a person.</li>
+<li><b>Not for</b> pictures that were taken from the web, from cameras or from data sets against their terms.</li>
+<li><b>Embeddings of people are biometric data</b> in many jurisdictions. Search only with pictures whose people have
+consented, or for which a law gives you a basis.</li>
+</ul>
+"""
+STORED = """
+<ul>
+<li><b>Your pictures</b> lie in a folder of the server that only this page can read, under names that nobody can guess.
+They serve your searches only and are deleted when you close the page, half an hour after they came at the latest.</li>
+<li><b>Embeddings</b> of your pictures are computed for the answer and not stored. The gallery's stay in memory while
+the page runs.</li>
+<li><b>A model that you choose</b> is loaded for your visit; the server keeps the last few in memory for everybody who
+names them again.</li>
+<li><b>Nothing else</b> is collected: no accounts, no cookies, no analytics, no log of pictures or visitors. The page
+itself contacts no other server, except the Hugging Face Hub when you name a model there.</li>
+</ul>
+"""
+BESIDE_UPLOAD = """<p class="m-scope m-mute m-private">Your picture goes to the server of this page, serves your
+searches only and is deleted when you close the page, half an hour after it came at the latest. Use pictures of people
+who agree, or where a law allows it, never to watch or identify somebody.
+<a href="?tab=about" target="_blank" rel="noopener">What is not allowed, what is stored</a></p>"""
+ROUGH = (
+    "Photographs of real people give a transition and a ranking, but expect rough guesses; for real use, train on "
+    "licensed data of your own."
+)
+KIND = "Expect it to work on pictures like those only."
+MISTAKES = """<li><b>A score is no proof.</b> Clothes decide much of it: the same person in other clothes is another
+one to the model, two people in one uniform are the same. Somebody always ranks first, also when the person is not
+in the gallery. Results need a human look.</li>"""
+
+
+def about_html(service: DemoService, card: Card | None = None) -> str:
+    """The method with its figure, the model's facts, limits and intended use. `card` is the model's."""
+    height, width = service.model.config.image_size
+    parameters = sum(p.numel() for p in service.model.parameters())
+    people = {p.person for p in service.pictures if p.identity is not None}
+    facts = [
+        (service.model.config.backbone, "backbone"),
+        (f"{parameters / 1e6:.2f} million", "parameters, none added for the transition"),
+        (f"{height} × {width}", "pixels, height × width"),
+        (f"{service.features[Modality.VISIBLE].shape[1]}", "numbers per embedding"),
+        (
+            f"{len(service.pictures)}",
+            f"gallery pictures of {len(people)} people" if people else "gallery pictures",
+        ),
+    ]
+    if service.threshold:
+        facts.append(
+            (
+                f"{service.threshold.true:.0%}",
+                f"of same-person pairs accepted at {service.threshold.false:.0%} false matches",
+            )
+        )
+    cards = "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in facts)
+    return (
+        f'<div class="m-scope m-about"><section><h2>The method in five sentences</h2>{METHOD}</section>'
+        f"{_figure(service)}"
+        f'<section><h2>The model on this page</h2><div class="m-facts">{cards}</div></section>'
+        f"<section><h2>Limits</h2><ul>{people_html(service, card)}{MISTAKES}</ul></section>"
+        f"<section><h2>What this may not be used for</h2>{USE_LIMITS}</section>"
+        f"<section><h2>What is stored, and for how long</h2>{STORED}</section></div>"
+    )
+
+
+def people_html(service: DemoService, card: Card | None) -> str:
+    """Who is seen here and who the model has learned from, as far as that is known."""
+    drawn_gallery = any(picture.truth is not None for picture in service.pictures)
+    drawn_model = card is not None and card.drawn
+    if drawn_gallery and drawn_model:
+        head, text = (
+            "The people here are drawn.",
+            f"The model has learned from drawn people only, too. {ROUGH}",
+        )
+    elif drawn_gallery:
+        head, text = "The people of this gallery are drawn.", f"{_learned_from(card)} {KIND}"
+    elif drawn_model:
+        head, text = "This model has learned from drawn people only.", ROUGH
+    else:
+        head, text = "This gallery was chosen by whoever runs this page.", f"{_learned_from(card)} {KIND}"
+    return f"<li><b>{head}</b> {text}</li>"
+
+
+def _learned_from(card: Card | None) -> str:
+    if card is None or not card.data:
+        return "What the model has learned from is not stated."
+    return f"According to its card, the model has learned from {escape(card.data)}."
+
+
+def _figure(service: DemoService) -> str:
+    person = _pictured_person(service.pictures)
+    if person is None:
+        return ""
+    mine = [p for p in service.pictures if p.person == person]
+    visible = [read_image(p.path) for p in mine if p.modality is Modality.VISIBLE][:2]
+    infrared = [read_image(p.path) for p in mine if p.modality is Modality.INFRARED][:2]
+    transition = [service.translate(image).transition for image in visible]
+    return method_figure(
+        [fit(i, 256) for i in visible],
+        transition,
+        [fit(i, 256) for i in infrared],
+        f"person {mine[0].identity}",
+    )
+
+
+def _pictured_person(pictures: list[Picture]) -> str | None:
+    """The first person seen at least twice in each spectrum, else once; None if nobody is."""
+    for least in (2, 1):
+        for person in dict.fromkeys(p.person for p in pictures if p.identity is not None):
+            counts = [sum(p.person == person and p.modality is m for p in pictures) for m in Modality]
+            if min(counts) >= least:
+                return person
+    return None

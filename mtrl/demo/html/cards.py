@@ -1,0 +1,199 @@
+"""Answers of the service as HTML. Everything that comes from outside is escaped."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from html import escape
+
+from mtrl.demo.html.charts import bar, histogram, image_tag
+from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.pictures import fit
+from mtrl.demo.service.results import Hit, Retrieval
+from mtrl.demo.service.thresholds import PairScores, Threshold
+from mtrl.models.config import Modality
+
+TALLEST = 352  # twice what is shown, for sharp screens
+COLOURS = {Modality.VISIBLE: "m-v", Modality.INFRARED: "m-i"}
+
+
+def name_of(picture: Picture) -> str:
+    """ "person 12, camera 3", as far as it is known."""
+    parts = [f"person {picture.identity}"] if picture.identity is not None else ["unknown person"]
+    if picture.camera is not None:
+        parts.append(f"camera {picture.camera}")
+    return ", ".join(parts)
+
+
+def thumbnails(groups: Sequence[tuple[str, Modality, Sequence[Picture]]]) -> str:
+    """Examples to click: one row of buttons per group."""
+    html = []
+    for title, modality, pictures in groups:
+        kind = modality.name.lower()
+        buttons = "".join(
+            f'<button type="button" data-picture="{escape(p.name, quote=True)}" '
+            f'title="{escape(name_of(p), quote=True)}">{image_tag(p, f"{kind} example: {name_of(p)}")}</button>'
+            for p in pictures
+        )
+        html.append(
+            f'<h3 class="{COLOURS[modality]}">{escape(title)}</h3><div class="m-thumbs">{buttons}</div>'
+        )
+    return f'<div class="m-scope m-examples">{"".join(html)}</div>'
+
+
+def error(message: str, title: str = "That picture cannot be used") -> str:
+    """An inline message in place of an answer."""
+    return f'<div class="m-scope m-error" role="alert"><h2>{escape(title)}</h2><p>{escape(message)}</p></div>'
+
+
+def empty(message: str) -> str:
+    """What stands in place of an answer before there is a picture."""
+    return f'<div class="m-scope m-empty">{escape(message)}</div>'
+
+
+def answer(
+    result: Retrieval, pairs: PairScores | None = None, rate: float = 0.01, address: str = "tab=retrieve"
+) -> str:
+    """The whole answer to a query: the pair on top, the sentence, the scores, the ranked pictures.
+
+    `pairs` are the gallery's, for the threshold that a share `rate` of wrong pairs passes. `address` restores
+    this answer; the page's script puts it into the browser's address bar.
+    """
+    threshold = pairs.threshold(rate) if pairs else None
+    value = threshold.value if threshold else None
+    hits = "".join(_hit(hit, value) for hit in result.hits)
+    same = pairs.same if pairs else None
+    legend = '<span><i class="k-all"></i>all scores</span><span><i class="k-top"></i>shown below</span>'
+    if same is not None and len(same):
+        legend += '<span><i class="k-same"></i>same-person pairs of this gallery</span>'
+    return (
+        f'<div class="m-scope m-answer" aria-live="polite" data-address="{escape(address, quote=True)}">'
+        f'<div class="m-top">{_pair(result)}<div class="m-say">'
+        f'<h2 id="summary">{escape(summary(result))}</h2>{_facts(result)}{hints_html(result.hints)}'
+        f'<p class="m-mute" id="threshold">{escape(_accepted(result, threshold))}</p>'
+        f'<div class="m-spread">{histogram(result.scores, len(result.hits), value, same)}'
+        f'<p class="m-scale">{legend}</p></div></div></div>'
+        f'<ol class="m-hits" id="hits">{hits}</ol>'
+        f'<p class="m-mute m-note">Choose a result to see it beside the query. '
+        f'<a download="mtrl-results.csv" href="{table(result)}">Download the table (CSV)</a></p></div>'
+    )
+
+
+def table(result: Retrieval) -> str:
+    """The ranked pictures as a CSV file in a link: rank, score, name, identity, camera, correct.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["rank", "score", "name", "identity", "camera", "correct"])
+    for hit in result.hits:
+        picture = hit.picture
+        writer.writerow(
+            [
+                hit.rank,
+                f"{hit.score:.6f}",
+                _plain(picture.name),
+                _plain(picture.identity),
+                picture.camera,
+                hit.correct,
+            ]
+        )
+    return "data:text/csv;base64," + base64.b64encode(buffer.getvalue().encode()).decode("ascii")
+
+
+def _plain(value: object) -> object:
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
+
+
+def summary(result: Retrieval) -> str:
+    """One sentence: what was searched, and how it went where the truth is known."""
+    target = result.target.name.lower()
+    searched = f"{len(result.scores)} {target} pictures searched"
+    if result.known is None or result.known.identity is None:
+        return f"{searched}; the best match scores {result.hits[0].score:.2f}."
+    if result.first_right is None:
+        return f"{searched}; none of them shows this person."
+    shown = sum(hit.correct is True for hit in result.hits)
+    where = (
+        "The best match is right"
+        if result.first_right == 1
+        else f"First right match at rank {result.first_right}"
+    )
+    found = f"{shown} of this person's {result.relevant} {target} pictures"
+    return f"{where}: {found} are among the first {len(result.hits)}."
+
+
+def _facts(result: Retrieval) -> str:
+    """What is known of this search, in a few words each."""
+    facts = []
+    if result.known is not None:
+        facts.append(name_of(result.known))
+    else:
+        facts.append(f"your picture, read as {result.modality.name.lower()}")
+    if result.precision is not None:
+        facts.append(f"average precision {result.precision:.0%}")
+    if result.skipped - (result.known is not None and result.known.modality is result.target) > 0:
+        facts.append("its own room left out")
+    facts.append(f"{1000 * result.seconds:.0f} ms")
+    return '<p class="m-chips">' + "".join(f"<span>{escape(fact)}</span>" for fact in facts) + "</p>"
+
+
+def _accepted(result: Retrieval, threshold: Threshold | None) -> str:
+    """How many results pass the threshold, and what passing it is worth."""
+    if threshold is None:
+        return "This gallery has too few known pairs of people to set a threshold at this rate."
+    above = int((result.scores > threshold.value).sum())
+    text = (
+        f"{above or 'None'} of {len(result.scores)} pass the threshold {threshold.value:.2f}. In this gallery "
+        f"{threshold.false:.1%} of the pairs of different people pass it too, and {threshold.true:.0%} of the pairs "
+        f"of one person."
+    ).replace(".0%", "%")
+    return text + (" So nobody here is a confident match." if result.known is None and not above else "")
+
+
+def hints_html(hints: list[str]) -> str:
+    return "".join(f'<p class="m-hint">{escape(hint)}</p>' for hint in hints)
+
+
+def _pair(result: Retrieval) -> str:
+    kind = result.modality.name.lower()
+    query = (
+        f"<figure>{image_tag(fit(result.query, TALLEST), f'query, {kind}')}"
+        f'<figcaption class="{COLOURS[result.modality]}">Query<small>{kind}</small></figcaption></figure>'
+    )
+    if result.transition is None:
+        return f'<div class="m-pair">{query}</div>'
+    whose, arrow = ("the query", "→") if result.modality is Modality.VISIBLE else ("the best match", "←")
+    image = image_tag(fit(result.transition, TALLEST), f"{whose} as a transition image")
+    return (
+        f'<div class="m-pair">{query}<span class="m-arrow" aria-hidden="true">{arrow}</span><figure>{image}'
+        f'<figcaption class="m-t">Transition<small>of {whose}</small></figcaption></figure></div>'
+    )
+
+
+def _hit(hit: Hit, threshold: float | None) -> str:
+    css, mark, said = {
+        True: ("right", "✓ right", "same person"),
+        False: ("wrong", "✗ wrong", "another person"),
+        None: ("", "", ""),
+    }[hit.correct]
+    label = f"rank {hit.rank}, score {hit.score:.2f}, {name_of(hit.picture)}" + (f", {said}" if said else "")
+    small = (
+        escape(name_of(hit.picture)).replace(", ", "<br>")
+        if hit.picture.identity is not None
+        else escape(hit.picture.name)
+    )
+    return (
+        f'<li class="m-hit {css}"><button type="button" data-compare="{escape(hit.picture.name, quote=True)}" '
+        f'title="{escape(label, quote=True)}">{image_tag(hit.picture, label)}</button>'
+        f'<span class="m-rank">{hit.rank}</span>'
+        f'<div class="m-score"><span>{hit.score:.2f}</span><span class="m-mark" aria-hidden="true">{mark}</span></div>'
+        f"{bar(hit.score, threshold)}<small>{small}</small></li>"
+    )

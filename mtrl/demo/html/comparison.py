@@ -1,0 +1,70 @@
+"""A query and a result side by side, with the regions that make them alike."""
+
+from __future__ import annotations
+
+import itertools
+from html import escape
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from mtrl.demo.html.cards import COLOURS, name_of
+from mtrl.demo.html.charts import image_tag
+from mtrl.demo.service.pictures import fit
+from mtrl.demo.service.results import Comparison
+
+SHOWN = 384
+LIGHT = np.array([255.0, 196.0, 0.0], dtype=np.float32)
+_count = itertools.count()
+
+
+def comparison_html(result: Comparison, accepted: bool | None) -> str:
+    """A dialog with both pictures, plain and lit by evidence. `accepted`: whether the score passes the threshold.
+
+    Every value is new, so that a result that is chosen twice opens twice.
+    """
+    said = {
+        True: "The same person.",
+        False: "Another person.",
+        None: "Whether it is the same person is not known.",
+    }
+    passed = {True: " The score passes the threshold.", False: " The score is below the threshold.", None: ""}
+    sides = (
+        ("Query", result.modality.name.lower(), result.query, result.evidence[0], COLOURS[result.modality]),
+        (
+            "Result",
+            name_of(result.picture) if result.picture.identity is not None else result.picture.name,
+            result.match,
+            result.evidence[1],
+            COLOURS[result.picture.modality],
+        ),
+    )
+    figures = "".join(
+        f'<figure><div class="m-layers">{image_tag(fit(image, SHOWN), f"{title}, as it is")}'
+        f"{image_tag(overlay(fit(image, SHOWN), evidence), f'{title}, lit where it is like the other')}</div>"
+        f'<figcaption class="{css}">{title}<small>{escape(small)}</small></figcaption></figure>'
+        for title, small, image, evidence, css in sides
+    )
+    name = escape(result.picture.name, quote=True)
+    return (
+        f'<dialog class="m-scope m-dialog" aria-labelledby="compare-title" data-number="{next(_count)}">'
+        f'<form method="dialog"><button class="m-close" aria-label="Close">✕</button></form>'
+        f'<h2 id="compare-title">Score {result.score:.2f}</h2>'
+        f'<p class="m-mute">{said[result.correct]}{passed[accepted]}</p>'
+        f'<div class="m-sides">{figures}</div>'
+        f'<label class="m-switch"><input type="checkbox" checked> Light the regions that make them alike</label>'
+        f'<p class="m-actions"><button type="button" class="m-main" data-picture="{name}">Search with this result'
+        f"</button></p></dialog>"
+    )
+
+
+def overlay(image: Image.Image, evidence: Tensor) -> Image.Image:
+    """The picture, lit where the evidence [H,W] in [0,1] is high and darkened where it is low."""
+    grid = Image.fromarray((evidence.numpy() * 255).astype(np.uint8)).resize(
+        image.size, Image.Resampling.BILINEAR
+    )
+    weight = np.asarray(grid, dtype=np.float32)[..., None] / 255
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    mixed = pixels * (0.45 + 0.55 * weight) * (1 - 0.35 * weight) + 0.35 * weight * LIGHT
+    return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))

@@ -1,0 +1,220 @@
+"""The map of Explore as HTML and SVG, with the script that makes it answer to mouse, finger and keyboard."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+from mtrl.demo.html.cards import name_of
+from mtrl.demo.html.charts import data_uri
+from mtrl.demo.service.embedding_plot import COLUMNS, KINDS, TILE, EmbeddingMap, Gap, Spot
+
+SIDE = 640
+MARGIN = 14
+SHAPES = {
+    "visible": '<circle r="6.8"/>',
+    "transition": '<path d="M0-5.6 5.6 0 0 5.6-5.6 0Z"/>',
+    "infrared": '<path d="M0-6.6 6.2 4.6H-6.2Z"/>',
+}
+GOLDEN = 137.508
+
+SCRIPT = """
+const one = (selector) => element.querySelector(selector);
+let spots = [], at = -1, person = '', hidden = new Set(), touched = false;
+const read = () => {
+  spots = [...element.querySelectorAll('.m-spot')].map((node) => ({node, x: +node.dataset.x, y: +node.dataset.y,
+    kind: node.dataset.kind, person: node.dataset.person, origin: +node.dataset.origin}));
+  at = -1;
+  if (spots.length) { fade(); focusable(0); }
+};
+const shown = (s) => !hidden.has(s.kind) && (!person || s.person === person);
+const fade = () => {
+  spots.forEach((s) => {
+    s.node.classList.toggle('m-off', hidden.has(s.kind));
+    s.node.classList.toggle('m-faint', !!person && s.person !== person);
+  });
+  const lines = !person ? '' : spots.filter((s) => shown(s) && s.origin >= 0 && shown(spots[s.origin])).map((s) => {
+    const o = spots[s.origin];
+    return `<line x1="${o.x}" y1="${o.y}" x2="${s.x}" y2="${s.y}"/>`;
+  }).join('');
+  one('.m-links').innerHTML = lines;
+  one('.m-map select').value = person;
+};
+const focusable = (index) => spots.forEach((s, n) => s.node.setAttribute('tabindex', n === index ? '0' : '-1'));
+const show = (index) => {
+  at = index;
+  const node = spots[index].node, sheet = one('.m-peek img'), tile = one('.m-peek').dataset;
+  one('.m-ring').setAttribute('transform', node.getAttribute('transform'));
+  const number = +node.dataset.n, columns = +tile.columns;
+  sheet.style.left = -(number % columns) * tile.width + 'px';
+  sheet.style.top = -Math.floor(number / columns) * tile.height + 'px';
+  sheet.alt = node.getAttribute('aria-label');
+  one('.m-peek').hidden = false;
+  one('.m-what').textContent = node.getAttribute('aria-label');
+  one('.m-chosen').hidden = false;
+  one('.m-idle').hidden = true;
+};
+const go = () => { if (at >= 0) trigger('click', {picture: spots[at].node.dataset.picture}); };
+const nearest = (event, reach) => {
+  const box = one('.m-plane > svg').getBoundingClientRect(), scale = 640 / box.width;
+  const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
+  let best = -1, least = (reach * scale) ** 2;
+  spots.forEach((s, n) => {
+    const d = (s.x - x) ** 2 + (s.y - y) ** 2;
+    if (shown(s) && d < least) { least = d; best = n; }
+  });
+  return best;
+};
+element.addEventListener('pointerdown', (event) => { touched = event.pointerType !== 'mouse'; });
+element.addEventListener('pointermove', (event) => {
+  if (event.pointerType !== 'mouse' || !event.target.closest('.m-plane > svg')) return;
+  const index = nearest(event, 14);
+  if (index >= 0 && index !== at) show(index);
+});
+element.addEventListener('click', (event) => {
+  const key = event.target.closest('.m-key');
+  if (key) {
+    const kind = key.dataset.kind;
+    if (!hidden.delete(kind)) hidden.add(kind);
+    key.setAttribute('aria-pressed', String(!hidden.has(kind)));
+    fade();
+  } else if (event.target.closest('.m-go')) go();
+  else if (event.target.closest('.m-only')) { person = at < 0 || person ? '' : spots[at].person; fade(); }
+  else if (event.target.closest('.m-plane > svg')) {
+    const index = nearest(event, touched ? 26 : 14);
+    if (index >= 0) { show(index); focusable(index); if (!touched) go(); }
+  }
+});
+element.addEventListener('change', (event) => {
+  if (event.target.matches('.m-map select')) { person = event.target.value; fade(); }
+});
+element.addEventListener('focusin', (event) => {
+  const index = spots.findIndex((s) => s.node === event.target);
+  if (index >= 0 && index !== at) show(index);
+});
+element.addEventListener('keydown', (event) => {
+  if (!event.target.closest('.m-spot')) return;
+  const way = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
+  if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); go(); return; }
+  if (!way) return;
+  event.preventDefault();
+  const here = spots[at];
+  let best = -1, least = Infinity;
+  spots.forEach((s, n) => {
+    const dx = s.x - here.x, dy = s.y - here.y, ahead = dx * way[0] + dy * way[1];
+    const aside = Math.abs(dx * way[1]) + Math.abs(dy * way[0]);
+    const cost = ahead + 2 * aside;
+    if (n !== at && shown(s) && ahead > 0.01 && cost < least) { least = cost; best = n; }
+  });
+  if (best >= 0) { show(best); focusable(best); spots[best].node.focus(); }
+});
+watch('value', read);
+read();
+"""
+
+
+def map_html(data: EmbeddingMap) -> str:
+    """The whole map: keys, filter, points, the picture under the pointer, and the gaps."""
+    people: dict[str | None, int | str | None] = {}
+    for spot in data.spots:
+        people.setdefault(spot.picture.person, spot.picture.identity)
+    hues = {person: hue(n) for n, person in enumerate(people)}
+    points = "".join(_point(n, spot, hues[spot.picture.person]) for n, spot in enumerate(data.spots))
+    counts = {kind: sum(spot.kind == kind for spot in data.spots) for kind in KINDS}
+    keys = "".join(
+        f'<button type="button" class="m-key" data-kind="{kind}" aria-pressed="true"><svg viewBox="-8 -8 16 16" '
+        f'aria-hidden="true">{SHAPES[kind]}</svg>{kind} <small>{count}</small></button>'
+        for kind, count in counts.items()
+        if count
+    )
+    named = {person: identity for person, identity in people.items() if person is not None}
+    options = "".join(
+        f'<option value="{escape(person, quote=True)}">person {escape(str(identity))}</option>'
+        for person, identity in named.items()
+    )
+    label = (
+        f"Map of {len(data.spots)} embeddings of {len(named)} people. Arrow keys move from point to point, Enter "
+        "searches with the picture."
+    )
+    return (
+        f'<div class="m-scope m-answer m-map"><div class="m-keys">{keys}<label>Show <select>'
+        f'<option value="">everybody</option>{options}</select></label></div>'
+        f'<div class="m-plane"><svg viewBox="0 0 {SIDE} {SIDE}" role="group" aria-label="{label}">'
+        f'<g class="m-links"></g>{points}'
+        f'<circle class="m-ring" r="10" transform="translate(-99 -99)"/></svg>{_side(data)}</div></div>'
+    )
+
+
+def position(spot: Spot) -> tuple[float, float]:
+    """Where a spot is drawn: (x, y) of the SVG, y downward."""
+    half = SIDE / 2 - MARGIN
+    return SIDE / 2 + half * spot.x, SIDE / 2 - half * spot.y
+
+
+def hue(n: int) -> int:
+    """A hue in degrees; neighbours in the order of people are far apart on the wheel."""
+    return math.floor(n * GOLDEN) % 360
+
+
+def _point(n: int, spot: Spot, angle: int) -> str:
+    x, y = position(spot)
+    what = f"{spot.kind}, {name_of(spot.picture)}"
+    person = spot.picture.person or ""
+    return (
+        f'<g class="m-spot" role="button" tabindex="-1" data-n="{n}" data-kind="{spot.kind}" data-x="{x:.1f}" '
+        f'data-y="{y:.1f}" data-origin="{spot.origin}" data-person="{escape(person, quote=True)}" '
+        f'data-picture="{escape(spot.picture.name, quote=True)}" aria-label="{escape(what, quote=True)}" '
+        f'style="--h:{angle}" transform="translate({x:.1f} {y:.1f})">{SHAPES[spot.kind]}</g>'
+    )
+
+
+def _side(data: EmbeddingMap) -> str:
+    width, height = TILE
+    peek = (
+        f'<div class="m-peek" hidden data-width="{width}" data-height="{height}" data-columns="{COLUMNS}" '
+        f'style="width:{width}px;height:{height}px"><img src="{data_uri(data.sheet)}" '
+        'alt="the picture under the pointer"></div>'
+    )
+    left_out = (
+        f"<p class='m-mute'>{data.left_out} pictures of this large gallery are left out.</p>"
+        if data.left_out
+        else ""
+    )
+    return (
+        f'<div class="m-aside"><div class="m-look"><div class="m-frame">{peek}</div><div aria-live="polite">'
+        '<b class="m-what"></b><p class="m-idle m-mute">Point at the map, or tap it, to see the picture. On a '
+        "keyboard: Tab into it, then the arrow keys; Enter searches.</p>"
+        '<div class="m-chosen" hidden><button type="button" class="m-go">Search with this picture</button> '
+        '<button type="button" class="m-only">Show only this person, or all</button></div></div></div>'
+        f"{gaps_html(data)}{left_out}"
+        '<p class="m-mute">Colour: the person (similar hues can be different people). Shape: the kind. Near points are '
+        "alike to the model; distances between far groups, and the size of a group, mean nothing (t-SNE).</p></div>"
+    )
+
+
+def gaps_html(data: EmbeddingMap) -> str:
+    """The gaps as a table, and the count of transitions that lead nearer to infrared."""
+    if not data.gaps:
+        return '<p class="m-mute">The people of this gallery are not known, so no gap can be measured.</p>'
+    rows = "".join(_gap(gap) for gap in data.gaps)
+    said = ""
+    if data.nearer is not None:
+        before, after = (1 - gap.same for gap in data.gaps[:2])
+        said = (
+            f'<p id="nearer">To infrared pictures of their person, visible pictures have a mean cosine of '
+            f"{before:.2f}, their {escape(data.translator)} transitions of {after:.2f}; {data.nearer[0]} of "
+            f"{data.nearer[1]} transitions are nearer than their visible picture.</p>"
+        )
+    return (
+        "<h3>Modality gap</h3><table class='m-table'><thead><tr><th>between</th><th>same person</th>"
+        f"<th>others</th><th>gap</th></tr></thead><tbody>{rows}</tbody></table>"
+        '<p class="m-mute">Mean cosine distances; the gap is their ratio. 0 would be perfect; at 1 the model could not '
+        f"tell people apart across the two.</p>{said}"
+    )
+
+
+def _gap(gap: Gap) -> str:
+    return (
+        f"<tr><th>{gap.first} – {gap.second}</th><td>{gap.same:.2f}</td><td>{gap.different:.2f}</td>"
+        f"<td><b>{gap.ratio:.2f}</b></td></tr>"
+    )

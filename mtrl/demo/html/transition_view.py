@@ -1,0 +1,103 @@
+"""What the Transition tab shows: a slider between visible and transition, every translator, and the bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from PIL import Image
+
+from mtrl.demo.html.cards import hints_html
+from mtrl.demo.html.charts import data_uri
+from mtrl.demo.service.distances import Bridge, bridge_figure, sentence
+from mtrl.demo.service.results import Translation
+
+TALLEST = 430
+NOTES = {
+    "luminance": "Brightness alone, the hue dropped. The simplest transition and the reference.",
+    "spectral": "Another mixture of the colour channels, a changed tone curve, and an infrared camera's blur and "
+    "noise. Nothing is learned.",
+    "learned": "A small network, trained on unpaired visible and infrared pictures of the training people.",
+}
+TRUTH = "true infrared"
+TRUTH_NOTE = "What an infrared camera saw at that moment. Known for this gallery only; no model sees it."
+
+# The tiles and the handle work without the server; a choice stays when another picture comes.
+SCRIPT = """
+let wanted = '';
+const apply = () => {
+  const tiles = [...element.querySelectorAll('button[data-tile]')];
+  if (!tiles.length) return;
+  const tile = tiles.find((t) => t.dataset.tile === wanted) || tiles.find((t) => 'first' in t.dataset) || tiles[0];
+  tiles.forEach((t) => t.setAttribute('aria-pressed', String(t === tile)));
+  const after = element.querySelector('.m-slide .m-after');
+  after.src = tile.querySelector('img').src;
+  after.alt = tile.querySelector('img').alt;
+  element.querySelector('.m-tag-after').textContent = tile.dataset.tile;
+  element.querySelectorAll('[data-note]').forEach((n) => { n.hidden = n.dataset.note !== tile.dataset.tile; });
+  element.querySelectorAll('[data-lane]').forEach((n) => {
+    n.classList.toggle('m-on', n.dataset.lane === tile.dataset.tile);
+  });
+};
+element.addEventListener('click', (event) => {
+  const tile = event.target.closest('button[data-tile]');
+  if (tile) { wanted = tile.dataset.tile; apply(); }
+});
+element.addEventListener('input', (event) => {
+  if (event.target.matches('.m-cut'))
+    event.target.parentElement.style.setProperty('--cut', event.target.value + '%');
+});
+watch('value', apply);
+apply();
+"""
+
+
+def comparison(results: Mapping[str, Translation], bridge: Bridge, shown: str) -> str:
+    """The tab's answer for one picture: `results` by translator, of which `shown` comes first."""
+    result = results[shown]
+    ratio = result.query.width / result.query.height
+    tiles = "".join(
+        _tile(name, one.transition, f"the {name} transition image", "m-t", name == shown)
+        for name, one in results.items()
+    )
+    notes = "".join(_note(name, NOTES.get(name, "")) for name in results)
+    said = "".join(_note(name, sentence(bridge, name)) for name in results)
+    if result.truth is not None:
+        tiles += _tile(TRUTH, result.truth, "the true infrared view of the same moment", "m-i", False)
+        notes += _note(TRUTH, TRUTH_NOTE)
+    else:
+        tiles += f'<div class="m-tile m-none" style="aspect-ratio:{ratio:.4f}">no infrared camera saw this moment</div>'
+    return (
+        f'<div class="m-scope m-answer" aria-live="polite"><div class="m-compare">{_slider(result, shown, ratio)}'
+        f'<div class="m-beside"><h2>Every translator on this picture</h2>'
+        f'<p class="m-mute">Choose one to lay it over the visible picture.</p>'
+        f'<div class="m-tiles">{tiles}</div>{notes}{hints_html(result.hints)}</div></div>'
+        f'<section class="m-bridge"><h2>The bridge to infrared</h2>{said}{bridge_figure(bridge)}</section></div>'
+    )
+
+
+def _slider(result: Translation, shown: str, ratio: float) -> str:
+    width = min(TALLEST * ratio, 420)
+    return (
+        f'<div class="m-slide" style="--cut:50%;aspect-ratio:{ratio:.4f};width:{width:.0f}px">'
+        f'<img class="m-before" src="{data_uri(result.query)}" alt="the visible picture">'
+        f'<img class="m-after" src="{data_uri(result.transition)}" alt="the {escape(shown)} transition image">'
+        '<span class="m-tag m-tag-before" aria-hidden="true">visible</span>'
+        f'<span class="m-tag m-tag-after" aria-hidden="true">{escape(shown)}</span>'
+        '<span class="m-handle" aria-hidden="true">⇔</span>'
+        '<input class="m-cut" type="range" min="0" max="100" value="50" '
+        'aria-label="How much of the visible picture is shown, in per cent"></div>'
+    )
+
+
+def _tile(name: str, image: Image.Image, alt: str, css: str, pressed: bool) -> str:
+    return (
+        f'<button type="button" class="m-tile" data-tile="{escape(name, quote=True)}"{" data-first" * pressed} '
+        f'aria-pressed="{str(pressed).lower()}"><img src="{data_uri(image)}" alt="{escape(alt, quote=True)}">'
+        f'<span class="{css}">{escape(name)}</span></button>'
+    )
+
+
+def _note(name: str, text: str) -> str:
+    """A sentence that is shown while the tile of that name is chosen."""
+    return f'<p data-note="{escape(name, quote=True)}">{escape(text)}</p>'

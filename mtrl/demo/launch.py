@@ -1,0 +1,116 @@
+"""From names on the command line to a running page."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from mtrl import load_pretrained
+from mtrl.console.os_errors import expanded
+from mtrl.demo.service.galleries import tell_passed_over
+from mtrl.demo.service.gallery_folder import scan_gallery
+from mtrl.demo.service.service import DemoService
+from mtrl.models.config import Modality
+from mtrl.translate import load_translator
+
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ASSETS = Path(__file__).parents[1] / "assets"
+TRANSLATORS = ("luminance", "spectral", "learned")
+
+
+def open_service(
+    checkpoint: str | None = None, gallery: str | None = None, public: bool = False
+) -> DemoService:
+    """The service over a checkpoint (folder or Hub id) and a gallery folder; None takes the shipped one.
+
+    Raises FileNotFoundError or ValueError that say what is missing.
+    """
+    translators = {}
+    for name in TRANSLATORS:
+        try:
+            translators[name] = load_translator(name)
+        except FileNotFoundError:  # no learned translator is shipped with this version
+            continue
+    return DemoService(load_pretrained(checkpoint), gallery_folder(gallery), translators, public=public)
+
+
+def gallery_folder(gallery: str | None) -> Path:
+    """The folder of the gallery; None is the shipped one."""
+    return expanded(gallery) if gallery else ASSETS / "gallery"
+
+
+def card_folder(checkpoint: str | None) -> Path | None:
+    """The folder that may hold the model card; None for a model from the Hub, whose card stays there."""
+    if checkpoint is None:
+        return ASSETS / "model"
+    return Path(checkpoint) if Path(checkpoint).is_dir() else None
+
+
+def is_public(host: str | None, share: bool, public: bool) -> bool:
+    """Whether others can reach the page: it listens beyond this machine, is shared, runs in a Space, or is said to."""
+    address = host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    shared = share or os.environ.get("GRADIO_SHARE", "").lower() == "true"
+    return public or shared or "SPACE_ID" in os.environ or address not in LOOPBACK
+
+
+def _return_large_blocks() -> None:
+    """Makes glibc give large blocks back to the system when they are freed.
+
+    After the first ones it would keep them in the heap of every thread that had one: 276 MB for each thread that
+    decoded a picture of 58 megapixels. Elsewhere this does nothing.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "gnu_get_libc_version"):
+            libc.mallopt(_M_MMAP_THRESHOLD, 4 << 20)
+            libc.mallopt(_M_ARENA_MAX, 2)
+
+
+def serve(
+    checkpoint: str | None,
+    galleries: Sequence[str],
+    host: str | None,
+    port: int | None,
+    share: bool,
+    public: bool = False,
+) -> int:
+    """Serves the page until interrupted. The first of `galleries` with both spectra, or the shipped one, is the home
+    of the examples; the others can be chosen."""
+    _return_large_blocks()
+    public = is_public(host, share, public)
+    folders = [gallery_folder(gallery) for gallery in galleries]
+    complete = [
+        folder
+        for folder in folders
+        if len({p.modality for p in scan_gallery(folder, public)[0]}) == len(Modality)
+    ]
+    home = complete[0] if complete else gallery_folder(None)
+    torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # one core is busy importing gradio
+    with ThreadPoolExecutor(1) as pool:  # gradio takes seconds to import; the gallery is encoded meanwhile
+        module = pool.submit(importlib.import_module, "mtrl.demo.page")
+        service = open_service(checkpoint, str(home), public)
+        tell_passed_over(service)
+        if not all(service.rows.values()):  # the examples need both spectra
+            service = open_service(checkpoint, None, public)
+        try:
+            page_module = module.result()
+        except ModuleNotFoundError as error:
+            raise ImportError(f'the page needs gradio: pip install "mtrl[demo]" ({error})') from error
+    # Visitors are served side by side, one picture each: more threads per picture would wait for one another.
+    torch.set_num_threads(1)
+    page = page_module.build_page(
+        service,
+        card_folder(checkpoint),
+        public,
+        [*folders, gallery_folder(None)],
+    )
+    page_module.launch(page, public, server_name=host, server_port=port, share=share)
+    return 0

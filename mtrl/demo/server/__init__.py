@@ -1,0 +1,1 @@
+"""The web server of the page: request filter, connections, uploads and their deletion."""

@@ -1,0 +1,235 @@
+"""A demo gallery on disk: pictures of people in a folder, or an index that `python -m mtrl index` made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hmac
+import json
+import os
+import secrets
+import warnings
+from pathlib import Path
+from typing import Any
+
+from mtrl.console.os_errors import readable
+from mtrl.data.array_cache import cache_root
+from mtrl.files.atomic import write_atomically
+from mtrl.files.filenames import as_text, file_named
+from mtrl.files.scan import PassedOver, Scan, report, scan
+from mtrl.files.text import read_text
+from mtrl.files.untrusted import parse_json, read_limited
+from mtrl.labels.names import canonical, check_integer
+from mtrl.models.config import Modality
+from mtrl.retrieval.gallery import Gallery
+
+MANIFEST = "manifest.json"
+INDEX = "gallery.json"
+SOURCES = "sources.json"  # beside an index: the folders that it was made of
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One picture of a gallery. `identity`, `camera` and `truth` (the aligned true infrared view) may be unknown.
+
+    `identity` is the person's name as the gallery writes it, to be shown; `person` is compared.
+    """
+
+    name: str
+    path: Path
+    modality: Modality
+    identity: int | str | None = None
+    camera: int | None = None
+    truth: Path | None = None
+
+    @property
+    def person(self) -> str | None:
+        """Equal for two pictures of one person: identities are compared as text, as searches of a gallery do."""
+        return None if self.identity is None else canonical(str(self.identity))
+
+
+def read_gallery(folder: Path) -> list[Picture]:
+    """The pictures of `scan_gallery`."""
+    return scan_gallery(folder)[0]
+
+
+def scan_gallery(folder: Path, public: bool = False) -> tuple[list[Picture], Scan]:
+    """The pictures of a gallery folder, in its own order, and what was passed over.
+
+    The folder holds either `manifest.json`, a list of {"file", "identity", "camera", "modality", "truth"}, or
+    two sub-folders `visible` and `infrared` of pictures; a level of folders below them names the people. An index
+    made by `python -m mtrl index` lists pictures of one spectrum, which may have been moved away since.
+    Links are followed; on a `public` page those that lead out of the folder are passed over.
+    Raises FileNotFoundError or ValueError that say what is missing.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no gallery folder at {as_text(folder)}; `python -m mtrl synth --gallery DIR` draws one"
+        )
+    if is_index(folder):
+        return _from_index(folder), Scan()
+    manifest = folder / MANIFEST
+    pictures, found = _from_manifest(manifest) if manifest.is_file() else _from_folders(folder, public)
+    for modality in Modality:
+        if not any(picture.modality is modality for picture in pictures):
+            left_out = "".join(f"; {line}" for line in [*found.errors, *report(found.passed_over)])
+            raise ValueError(
+                f"the gallery {as_text(folder)} has no {modality.name.lower()} pictures; it needs {MANIFEST}, or "
+                f"pictures in the sub-folders visible and infrared{left_out}"
+            )
+    return pictures, found
+
+
+def is_index(folder: Path) -> bool:
+    """Whether the folder is an index, whose embeddings are there already, in the order of its pictures."""
+    return (folder / INDEX).is_file()
+
+
+def remember_source(index: Path, folder: Path) -> None:
+    """Notes in an index that pictures of it lie in `folder`, so that the page can show them.
+
+    The note carries a seal of this machine's user: an index from elsewhere cannot point at files here. Where no key for
+    seals can be kept, the page will not show the pictures; a warning says so.
+    """
+    folders = list(dict.fromkeys([str(folder.resolve()), *_sources(index)]))
+    try:
+        note = {"folders": folders, "seal": _seal(folders)}
+    except (OSError, ValueError) as error:
+        warnings.warn(
+            f"the page will not show the pictures of {index}: {readable(error)}; set MTRL_CACHE", stacklevel=2
+        )
+        return
+    write_atomically(index / SOURCES, json.dumps(note).encode())
+
+
+def _sources(index: Path) -> list[str]:
+    """The folders noted by `remember_source` here; none where somebody else noted them."""
+    path = index / SOURCES
+    if not path.is_file():
+        return []
+    try:
+        note = parse_json(read_limited(path))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; build the index again") from error
+    folders, seal = (note.get("folders"), note.get("seal")) if isinstance(note, dict) else (None, None)
+    if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
+        return []
+    try:
+        return folders if isinstance(seal, str) and hmac.compare_digest(seal, _seal(folders)) else []
+    except (OSError, TypeError, ValueError):
+        return []
+
+
+def _seal(folders: list[str]) -> str:
+    """A keyed digest of the folders. The key is made once, for this user, and never leaves the cache folder."""
+    path = cache_root(None) / "index.key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise OSError(f"{path} is damaged; delete it, and index the pictures again")
+    return hmac.new(key, json.dumps(folders).encode(), "sha256").hexdigest()
+
+
+def _from_index(folder: Path) -> list[Picture]:
+    index = Gallery.load(folder)
+    if not len(index):
+        raise ValueError(f"the index {folder} holds no pictures")
+    roots = [Path(source) for source in _sources(folder)]
+    identities = index.identities or (None,) * len(index)
+    cameras = index.cameras or (None,) * len(index)
+    return [
+        Picture(as_text(name), _place(folder, roots, name), index.modality, _label(identity), camera)
+        for name, identity, camera in zip(index.names, identities, cameras, strict=True)
+    ]
+
+
+def _label(identity: int | str | None) -> int | str | None:
+    return as_text(identity) if isinstance(identity, str) else identity
+
+
+def _place(index: Path, roots: list[Path], name: str) -> Path:
+    """Where the picture of that name lies: below one of the roots, or in the index's own folder, links resolved.
+
+    A path that does not exist for a name that leads elsewhere: the index may be a stranger's.
+    """
+    inside = [
+        file_named(root, name)
+        for root in roots
+        if ".." not in Path(name).parts and (root / name).is_relative_to(root)
+    ]
+    if len(inside) == 1:
+        return inside[0]
+    with contextlib.suppress(OSError, ValueError):
+        own = file_named(index, name)
+        if own.resolve().is_relative_to(index.resolve()):
+            inside.append(own)
+    return next((path for path in inside if path.is_file()), index / INDEX / "not in this index")
+
+
+def _from_manifest(manifest: Path) -> tuple[list[Picture], Scan]:
+    text = read_text(manifest)
+    try:
+        entries = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{manifest} is not valid JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise ValueError(f"{manifest} must hold a list of pictures")
+    found = Scan()
+    pictures = [_picture(entry, manifest, found) for entry in entries]
+    return [picture for picture in pictures if picture is not None], found
+
+
+def _picture(entry: Any, manifest: Path, found: Scan) -> Picture | None:
+    """The picture of an entry; None for one whose file is not there."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "modality" not in entry:
+        raise ValueError(f'{manifest}: every entry needs "file" and "modality", not {str(entry)[:120]}')
+    labels = {key: entry.get(key) for key in ("identity", "camera")}
+    for key, value in labels.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            check_integer(value, f"{manifest}: {key} of {entry['file']}")
+        elif value is not None and not (key == "identity" and isinstance(value, str) and value):
+            what = "a name, a whole number" if key == "identity" else "a whole number"
+            raise ValueError(f"{manifest}: {key} of {entry['file']} must be {what} or null")
+    path = _inside(manifest.parent, entry["file"], found)
+    truth = _inside(manifest.parent, str(entry["truth"]), found) if entry.get("truth") else None
+    if path is None:
+        return None
+    return Picture(
+        name=as_text(entry["file"]),
+        path=path,
+        modality=Modality.parse(entry["modality"]),
+        identity=_label(labels["identity"]),
+        camera=labels["camera"],
+        truth=truth,
+    )
+
+
+def _inside(folder: Path, name: str, found: Scan) -> Path | None:
+    """The file that a manifest names; None, and a remark, where there is none. Raises ValueError for one outside."""
+    path = file_named(folder, name)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{folder / MANIFEST}: {as_text(name)} lies outside the gallery folder")
+    if path.is_file():
+        return path
+    found.passed_over.append(PassedOver(name, f"listed in {MANIFEST}, but there is no such file", image=True))
+    return None
+
+
+def _from_folders(folder: Path, public: bool) -> tuple[list[Picture], Scan]:
+    pictures: list[Picture] = []
+    whole = Scan()
+    for modality in Modality:
+        top = modality.name.lower()
+        found = scan(folder, top, inside=public)
+        whole.passed_over.extend(found.passed_over)
+        whole.errors.extend(found.errors)
+        for path in found.images:
+            name = as_text(path)
+            parts = name.split("/")[1:]
+            identity = parts[0] if len(parts) > 1 else None
+            pictures.append(Picture(name, folder / path, modality, identity))
+    return pictures, whole

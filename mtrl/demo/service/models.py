@@ -1,0 +1,282 @@
+"""The models that visitors choose: looked up, measured before they take memory, loaded, and the last few kept."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtrl.console.cli import read_yaml
+from mtrl.console.os_errors import expanded
+from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
+from mtrl.files.file_state import file_state
+from mtrl.hub.client import CARD, CONFIG, REPO_ID, WEIGHTS
+from mtrl.models.checkpoint import read_checkpoint
+from mtrl.models.reid import MTRL
+
+KEPT = 2
+MAX_BYTES = {CONFIG: 1_000_000, WEIGHTS: 500_000_000, CARD: 200_000}
+MAX_RECORD_BYTES = 20_000_000
+MAX_PIXELS = 512 * 256
+MAX_ACTIVATIONS = 2 << 30  # bytes of the largest layer's output while the gallery is encoded
+MAX_SECONDS = 300  # for the whole gallery
+METRICS = "metrics.jsonl"
+
+Progress = Callable[[float, str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model at work on the page's gallery.
+
+    source   "" for the page's own model, else what a visitor typed: a folder or a Hub id
+    name     how the page calls it
+    card     Markdown of its model card, "" where there is none
+    records  of its training run, oldest first; empty where they are not beside it
+    stamp    state of the files that it was read from
+    """
+
+    source: str
+    name: str
+    service: DemoService
+    card: str = ""
+    records: tuple[dict[str, Any], ...] = ()
+    stamp: tuple[tuple[int, ...], ...] = ()
+
+
+class Models:
+    """The page's own model and up to `KEPT` others by their source. Safe to call from several threads.
+
+    A visitor's page remembers only the source; a model that had to make room is loaded again when it is needed.
+    """
+
+    def __init__(self, home: DemoService, folder: Path | None = None, public: bool = False) -> None:
+        """`folder` of the home model, for its card and records. `public`: models come from the Hub alone, without
+        the rights of whoever started the page, and nothing of them stays on the disk."""
+        self.public = public
+        self.home = Loaded("", "This page's model", home, read_card(folder), read_records(folder))
+        self._kept: OrderedDict[str, Loaded] = OrderedDict()
+        self._guard = threading.Lock()
+        self._loading = threading.Lock()
+
+    def service(self, source: str = "") -> DemoService:
+        """The service of a source that `get` accepts."""
+        return self.get(source).service
+
+    def get(self, source: str = "", progress: Progress | None = None) -> Loaded:
+        """The model of a source: "", a folder, "user/repo" or "user/repo@revision".
+
+        Raises FileNotFoundError, ValueError or OSError that say what is wrong, before it takes much memory.
+        """
+        source = source.strip()
+        if not source:
+            return self.home
+        found = self._find(source)
+        if found is None:
+            with self._loading:  # one at a time: each takes memory and a processor
+                found = self._find(source) or self._load(source, progress or (lambda share, text: None))
+                with self._guard:
+                    self._kept[source] = found
+                    self._kept.move_to_end(source)
+                    while len(self._kept) > KEPT:
+                        self._kept.popitem(last=False)
+        return found
+
+    def _find(self, source: str) -> Loaded | None:
+        with self._guard:
+            found = self._kept.get(source)
+            if found is None or found.stamp != self._stamp(source):
+                return None
+            self._kept.move_to_end(source)
+            return found
+
+    def _stamp(self, source: str) -> tuple[tuple[int, ...], ...]:
+        if self.public:
+            return ()
+        return tuple(file_state(expanded(source) / name) for name in (CONFIG, WEIGHTS))
+
+    def _load(self, source: str, progress: Progress) -> Loaded:
+        stamp = self._stamp(source)
+        if not self.public and (folder := expanded(source)).is_dir():
+            return self._read(source, folder, progress, stamp)
+        repo_id, _, revision = source.partition("@")
+        if not REPO_ID.fullmatch(repo_id):
+            raise ValueError(
+                "this page is open to others, so it loads models from the Hugging Face Hub only: write user/repo"
+                if self.public
+                else f'there is no folder {source}, and a model on the Hugging Face Hub is written "user/repo"'
+            )
+        progress(0.0, "Asking the Hugging Face Hub")
+        if not self.public:
+            folder = fetch(repo_id, revision or None)
+            return self._read(source, folder, progress, stamp)
+        with tempfile.TemporaryDirectory() as cache:
+            folder = fetch(repo_id, revision or None, token=False, cache=Path(cache))
+            try:
+                return self._read(source, folder, progress, stamp)
+            except (ValueError, OSError) as error:
+                raise ValueError(str(error).replace(str(folder), source)) from error
+
+    def _read(
+        self, source: str, folder: Path, progress: Progress, stamp: tuple[tuple[int, ...], ...]
+    ) -> Loaded:
+        progress(0.05, "Reading the weights")
+        for name, most in MAX_BYTES.items():
+            if (folder / name).is_file():
+                check_size(str(folder / name), (folder / name).stat().st_size, most)
+        model = read_checkpoint(folder)
+        home = self.home.service
+        check_cost(model, len(home.pictures))
+        started = time.monotonic()
+
+        def encoded(share: float) -> None:
+            progress(0.1 + 0.9 * share, f"Encoding the gallery, {share:.0%}")
+            if time.monotonic() - started > MAX_SECONDS:
+                raise ValueError(f"encoding the gallery took more than {MAX_SECONDS // 60} minutes; stopped")
+
+        service = DemoService(model, home.folder, home.translators, home.translator, encoded, home.public)
+        name = source if folder.parent.name == "snapshots" else folder.resolve().name
+        return Loaded(source, name, service, read_card(folder), read_records(folder), stamp)
+
+
+def fetch(repo_id: str, revision: str | None, token: bool | None = None, cache: Path | None = None) -> Path:
+    """The local folder of a Hub model with its card, once the sizes that the Hub states were found acceptable.
+
+    Raises FileNotFoundError for what is not there, ValueError for files that are too large, OSError for a Hub
+    out of reach.
+    """
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    def get(name: str) -> Path:
+        url = hf_hub_url(repo_id, name, revision=revision)
+        check_size(f"{name} of {repo_id}", get_hf_file_metadata(url, token=token).size, MAX_BYTES[name])
+        return Path(hf_hub_download(repo_id, name, revision=revision, token=token, cache_dir=cache))
+
+    try:
+        folder = get(CONFIG).parent
+        get(WEIGHTS)
+    except Exception as error:
+        raise _in_words(repo_id, revision, error) from error
+    with contextlib.suppress(errors.EntryNotFoundError, OSError, ValueError):
+        get(CARD)  # welcome, not needed
+    return folder
+
+
+def _in_words(repo_id: str, revision: str | None, error: Exception) -> Exception:
+    from huggingface_hub import errors
+
+    if isinstance(error, ValueError) and not isinstance(error, OSError):
+        return error
+    if isinstance(error, errors.GatedRepoError):
+        return OSError(f"{repo_id} is gated on the Hugging Face Hub, and this page has no access to it")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return FileNotFoundError(f"{repo_id} on the Hugging Face Hub has no revision {revision}")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return FileNotFoundError(
+            f"there is no model {repo_id} on the Hugging Face Hub that this page may read"
+        )
+    if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+        return FileNotFoundError(
+            f"{repo_id} on the Hugging Face Hub is no model of this kind: it needs {CONFIG} and {WEIGHTS}"
+        )
+    return OSError(f"the Hugging Face Hub cannot be reached for {repo_id}; try again later")
+
+
+def check_size(what: str, size: int | None, most: int) -> None:
+    """Raises ValueError for a size that is not known or above `most`, in bytes."""
+    if size is None:
+        raise ValueError(f"the size of {what} is not known, so it is not loaded")
+    if size > most:
+        raise ValueError(f"{what} has {size / 1e6:,.0f} MB; this page loads up to {most / 1e6:,.1f} MB of it")
+
+
+def check_cost(model: MTRL, pictures: int) -> None:
+    """Raises ValueError for a model that would take too much memory or time on a gallery of `pictures`.
+
+    A single empty picture is encoded, and its largest intermediate result measured: a small file can describe a
+    network with very wide layers.
+    """
+    height, width = model.config.image_size
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"this model reads pictures of {height} × {width} pixels; this page loads models of up to "
+            f"{MAX_PIXELS:,} pixels, such as 512 × 256"
+        )
+    largest = 0
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel() * output.element_size())
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
+    try:
+        model.encode(torch.zeros(1, 3, height, width))  # the first pass also sets things up
+        started = time.perf_counter()
+        model.encode(torch.zeros(1, 3, height, width))
+        seconds = (time.perf_counter() - started) * pictures
+    except (ArithmeticError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"this model cannot encode a picture: {error}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if largest * ENCODED_TOGETHER > MAX_ACTIVATIONS:
+        raise ValueError(
+            f"this model needs {largest / 2**20:,.0f} MB per picture and layer; too much for this page"
+        )
+    if seconds > MAX_SECONDS:
+        raise ValueError(
+            f"this model would take {seconds / 60:.0f} minutes for the {pictures} pictures of the gallery on this "
+            f"machine; this page allows {MAX_SECONDS // 60}"
+        )
+
+
+def read_card(folder: Path | None) -> str:
+    """The Markdown of the card in a folder; for a run without one, what its settings say; else ""."""
+    path = folder / CARD if folder else None
+    if path is None:
+        return ""
+    if not path.is_file():
+        return _card_of_run(path.with_name("settings.yaml"))
+    if path.stat().st_size > MAX_BYTES[CARD]:
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _card_of_run(path: Path) -> str:
+    try:
+        settings = read_yaml(path)
+    except (ValueError, OSError):
+        return ""
+    data = "-".join(str(settings[key]) for key in ("dataset", "size") if settings.get(key))
+    if settings.get("dataset") != "synthetic":
+        data = str(settings.get("dataset") or "")
+    rows = [("Data", data)] + [(key, settings.get(key)) for key in ("method", "translator", "epochs", "seed")]
+    lines = [f"- {key}: {value}" for key, value in rows if value not in (None, "")]
+    return "## Training\n\n" + "\n".join(lines) if lines else ""
+
+
+def read_records(folder: Path | None) -> tuple[dict[str, Any], ...]:
+    """The records of a run's `metrics.jsonl`; lines that are none are left out, a huge file is not read."""
+    path = folder / METRICS if folder else None
+    if path is None or not path.is_file() or path.stat().st_size > MAX_RECORD_BYTES:
+        return ()
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            records.append(record)
+    return tuple(records)

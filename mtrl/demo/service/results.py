@@ -1,0 +1,81 @@
+"""What the service answers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from mtrl.demo.service.gallery_folder import Picture
+from mtrl.models.config import Modality
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """One ranked picture. `correct` is None where the query's person is unknown."""
+
+    rank: int
+    score: float
+    picture: Picture
+    correct: bool | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrieval:
+    """The answer to one query.
+
+    query        the picture that was searched with, upright RGB
+    target       the spectrum of the pictures that were searched
+    transition   the query as a transition image; for an infrared query that of the best match; None: not asked for
+    scores       cosine of every searched gallery picture, descending
+    first_right  rank of the first picture of the same person in the whole gallery, None if unknown or absent
+    relevant     pictures of the same person that were searched
+    precision    average precision in [0, 1] over the whole gallery, None if unknown
+    skipped      gallery pictures left out because they were taken in the query's own room
+    hints        sentences for the user about what was assumed
+    """
+
+    query: Image.Image
+    known: Picture | None
+    detected: Modality
+    modality: Modality
+    target: Modality
+    hits: list[Hit]
+    transition: Image.Image | None
+    scores: NDArray[np.float32]
+    first_right: int | None
+    relevant: int
+    precision: float | None
+    skipped: int
+    hints: list[str]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Translation:
+    """A visible picture, its transition and, where the gallery holds it, the true infrared view."""
+
+    query: Image.Image
+    known: Picture | None
+    transition: Image.Image
+    truth: Image.Image | None
+    hints: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A query beside one gallery picture.
+
+    evidence  float32 [H,W] in [0,1] of each picture: where the similarity comes from
+    """
+
+    query: Image.Image
+    match: Image.Image
+    picture: Picture
+    modality: Modality
+    score: float
+    correct: bool | None
+    evidence: tuple[Tensor, Tensor]

@@ -1,0 +1,79 @@
+"""Scores of a gallery's own pairs: where to draw the line between one person and two."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtrl.demo.service.gallery_folder import Picture
+from mtrl.models.config import Modality
+
+RATES = {"1 in 10": 0.1, "1 in 100": 0.01, "1 in 1,000": 0.001}
+USUAL_RATE = "1 in 100"
+MAX_ROWS = 2000  # of each spectrum; more pairs would not move the threshold
+STRANGE = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """Score from which two pictures count as one person, set on the gallery's own pairs.
+
+    value   cosine that a share `false` of the different-person pairs exceeds
+    true    share of the same-person pairs that exceed it
+    """
+
+    value: float
+    false: float
+    true: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairScores:
+    """Cosines of visible-infrared pairs of a gallery.
+
+    same       float32 [S], pairs of one person; empty where people are not known
+    different  float32 [D], pairs of two people
+    usual      by the query's spectrum: the best score with other people that all but 1 % of the gallery's own
+               pictures reach
+    """
+
+    same: NDArray[np.float32]
+    different: NDArray[np.float32]
+    usual: dict[Modality, float]
+
+    def threshold(self, rate: float) -> Threshold | None:
+        """The threshold that a share `rate` of the different-person pairs passes; None for too few pairs."""
+        if not len(self.same) or len(self.different) * rate < 1:
+            return None
+        value = float(np.quantile(self.different, 1 - rate))
+        return Threshold(value, rate, float((self.same > value).mean()))
+
+
+def measure(
+    pictures: Sequence[Picture], rows: Mapping[Modality, Sequence[int]], features: Mapping[Modality, Tensor]
+) -> PairScores:
+    """The pair scores of a gallery whose `features[modality]` [N,D] belong to `pictures[i] for i in rows[modality]`."""
+    step = {modality: -(-len(rows[modality]) // MAX_ROWS) or 1 for modality in Modality}
+    visible, infrared = (features[modality][:: step[modality]] for modality in Modality)
+    people = [[pictures[i].person for i in rows[modality][:: step[modality]]] for modality in Modality]
+    scores = (visible @ infrared.T).numpy()
+    known = all(person is not None for side in people for person in side)
+    same = np.zeros(scores.shape, dtype=bool)
+    if known and scores.size:
+        number = {person: n for n, person in enumerate(dict.fromkeys(people[0] + people[1]))}
+        first, second = ([number[person] for person in side] for side in people)
+        same = np.equal.outer(np.array(first), np.array(second))
+    others = np.where(same, -1.0, scores)
+    usual = (
+        {
+            Modality.VISIBLE: float(np.quantile(others.max(axis=1), STRANGE)),
+            Modality.INFRARED: float(np.quantile(others.max(axis=0), STRANGE)),
+        }
+        if scores.size
+        else {}
+    )
+    return PairScores(scores[same], scores[~same], usual)

@@ -1,0 +1,107 @@
+"""The stable endpoints for programs: /retrieve, /translate, /encode. Clients see typed inputs and plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from mtrl.demo.service import thumbnails
+from mtrl.demo.service.galleries import Galleries
+from mtrl.demo.service.results import Retrieval
+from mtrl.demo.service.service import AUTO, DemoService
+from mtrl.demo.tabs.parts import ask, given, picture_input, publish
+
+
+def add_retrieve(service: DemoService, galleries: Galleries, inputs: list[Any]) -> None:
+    """/retrieve over the inputs (image, direction, k, gallery)."""
+
+    def retrieve(
+        image: str | None, direction: str, k: float, gallery: str | None
+    ) -> tuple[list[dict[str, str]], dict[str, Any]]:
+        """Ranks a gallery's pictures by similarity to a picture of one person, across visible and infrared light.
+
+        Args:
+            image: picture of one person, upright, from head to feet.
+            direction: what the picture is and what is searched; "auto" looks at the picture's colours.
+            k: number of results, 1 to 50.
+            gallery: name of one of the page's galleries; empty for its first.
+
+        Returns:
+            Ranked pictures with addresses relative to the page's, and an object with the matches and their scores.
+        """
+        result, searched = ask(lambda: _search(image, direction, int(k), gallery))
+        pictures = [
+            {"image": thumbnails.address(hit.picture), "caption": f"{hit.rank}: {hit.score:.3f}"}
+            for hit in result.hits
+        ]
+        matches = [
+            {
+                "rank": hit.rank,
+                "score": round(hit.score, 6),
+                "name": hit.picture.name,
+                "identity": hit.picture.identity,
+                "camera": hit.picture.camera,
+                "correct": hit.correct,
+                "picture": shown["image"],
+            }
+            for hit, shown in zip(result.hits, pictures, strict=True)
+        ]
+        return pictures, {
+            "modality": result.modality.name.lower(),
+            "searched": len(result.scores),
+            "threshold": searched.threshold.value if searched.threshold else None,
+            "matches": matches,
+            "hints": result.hints,
+        }
+
+    def _search(
+        image: str | None, direction: str, k: int, gallery: str | None
+    ) -> tuple[Retrieval, DemoService]:
+        searched = galleries.service(service, gallery)
+        return searched.retrieve(given(image), direction, k, transition=False), searched
+
+    pictures = gr.JSON(visible=False, label="Ranked pictures")
+    data = gr.JSON(visible=False, label="Ranked matches")
+    gr.Button(visible=False).click(retrieve, inputs, [pictures, data], api_name="retrieve")
+
+
+def add_translate(service: DemoService, inputs: list[Any]) -> None:
+    """/translate over the inputs (image, translator)."""
+
+    def translate(image: str | None, translator: str) -> str:
+        """Translates a visible picture into a transition image, which looks like infrared and is aligned with it.
+
+        Args:
+            image: visible (colour) picture of a person.
+            translator: name of the translator.
+
+        Returns:
+            A PNG of the picture's size, at most 512 pixels on its longer side.
+        """
+        result = ask(lambda: service.translate(given(image), translator))
+        return publish(result.transition, output)
+
+    output = gr.Image(visible=False, format="png", label="Transition image")
+    gr.Button(visible=False).click(translate, inputs, output, api_name="translate")
+
+
+def add_encode(service: DemoService) -> None:
+    """/encode, which has no place on the page."""
+
+    def encode(image: str | None, modality: str) -> list[float]:
+        """Embeds a picture of a person: the cosine of two embeddings says how alike the model finds them.
+
+        Args:
+            image: picture of one person, upright, from head to feet.
+            modality: "visible", "infrared", or "auto": a picture without colour is taken as infrared.
+
+        Returns:
+            The embedding, a list of numbers with unit length.
+        """
+        return ask(lambda: service.encode(given(image), modality))
+
+    image = picture_input("api-image", None, visible=False)
+    modality = gr.Radio([AUTO, "visible", "infrared"], value=AUTO, visible=False, label="Modality")
+    output = gr.JSON(visible=False, label="Embedding")
+    gr.Button(visible=False).click(encode, [image, modality], output, api_name="encode")

@@ -1,0 +1,126 @@
+"""The Explore tab: the gallery as a map of embeddings, and a benchmark of one or two models on it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from mtrl.demo.html import cards
+from mtrl.demo.html.explore_view import SCRIPT, map_html
+from mtrl.demo.service.cmc_plot import benchmark, benchmark_html
+from mtrl.demo.service.embedding_plot import EmbeddingMap, Progress, make_map
+from mtrl.demo.service.models import Models
+from mtrl.demo.service.service import DemoService
+from mtrl.demo.tabs.parts import Tab, ask, html
+
+WAIT: dict[str, object] = {"api_visibility": "private", "show_progress": "full"}
+
+
+class Maps:
+    """Maps by model and translator, drawn once and forgotten with the model."""
+
+    def __init__(self) -> None:
+        self._drawn: weakref.WeakKeyDictionary[DemoService, dict[str, EmbeddingMap]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._lock = threading.Lock()
+
+    def get(self, service: DemoService, translator: str, progress: Progress) -> EmbeddingMap:
+        with self._lock:
+            drawn = self._drawn.setdefault(service, {})
+            if translator not in drawn:
+                drawn[translator] = make_map(service, translator, progress)
+            return drawn[translator]
+
+
+def plane() -> gr.HTML:
+    """The map, not yet placed: other tabs follow its clicks, which carry the name of a gallery picture."""
+    return gr.HTML(
+        cards.empty("The map is drawn when this tab is opened."),
+        elem_id="map",
+        js_on_load=SCRIPT,
+        apply_default_css=False,
+        render=False,
+    )
+
+
+def build(models: Models, chosen: gr.State, tab: gr.Tab, plane: gr.HTML) -> Tab:
+    """The tab's components and events, inside the `gr.Tab` given. `chosen` holds the visitor's model.
+
+    The map is drawn when the tab is opened.
+    """
+    home = models.home.service
+    maps = Maps()
+    html(
+        '<div class="m-scope"><h2>How the model sees this gallery</h2><p class="m-mute">Every picture becomes a point; '
+        "pictures of one person should lie together, whatever the spectrum.</p></div>"
+    )
+    translator = gr.Radio(
+        list(home.translators),
+        value=home.translator,
+        label="Transition images by",
+        elem_id="map-translator",
+        visible=len(home.translators) > 1,
+    )
+    plane.render()
+    _benchmark(models, chosen)
+
+    drawn = gr.State(("", ""))  # what this visitor's map shows, so that it is not sent again
+
+    def draw(
+        translator: str,
+        source: str,
+        before: tuple[str, str],
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, tuple[str, str]]:
+        if (wanted := (translator, source)) == tuple(before):
+            return gr.skip(), wanted
+        service = ask(lambda: models.service(source))
+        try:
+            return map_html(maps.get(service, translator, telling(progress))), wanted
+        except (ValueError, OSError) as problem:
+            return cards.empty(f"There is no map of this gallery: {problem}"), wanted
+
+    gr.on([tab.select, translator.input], draw, [translator, chosen, drawn], [plane, drawn], **WAIT)
+    return Tab(picks=plane)
+
+
+def _benchmark(models: Models, chosen: gr.State) -> None:
+    html(
+        '<div class="m-scope m-section"><h2>Benchmark on this gallery</h2><p class="m-mute">How often is the right '
+        "person among the first? Name a second model to lay its curves over those of the model in use.</p></div>"
+    )
+    with gr.Row(equal_height=True, elem_classes="m-form"):
+        other = gr.Textbox(
+            label="Second model (may stay empty)",
+            placeholder="user/repo on the Hugging Face Hub"
+            if models.public
+            else "folder of a checkpoint, or user/repo",
+            elem_id="second-model",
+            max_lines=1,
+            scale=4,
+        )
+        run = gr.Button("Run the benchmark", variant="primary", elem_id="run-benchmark", scale=1)
+    result = html("", elem_id="benchmark")
+
+    def score(other: str, source: str, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+        try:
+            first = models.get(source, telling(progress))
+            runs = [benchmark(first.service, first.name)]
+            if other.strip() and other.strip() != source:
+                second = models.get(other, telling(progress))
+                runs.append(benchmark(second.service, second.name))
+            return benchmark_html(runs)
+        except (ValueError, OSError) as problem:
+            return cards.error(str(problem), "This benchmark cannot be run")
+
+    gr.on([run.click, other.submit], score, [other, chosen], result, **WAIT)
+
+
+def telling(progress: gr.Progress) -> Callable[[float, str], None]:
+    """Gradio's progress bar as the page's own code reports to it."""
+    return lambda share, text: progress(share, desc=text)

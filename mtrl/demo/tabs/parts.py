@@ -1,0 +1,137 @@
+"""The components that the page is made of, and what they share."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gradio as gr
+from gradio.components import Component
+from PIL import Image
+
+from mtrl.demo.html import cards
+from mtrl.demo.html.style import ADDRESS, FOLLOW, PICK, RESTORE
+from mtrl.demo.server.uploads import UPLOADS, place
+from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.pictures import WORKING_PIXELS, fit, in_turn
+from mtrl.demo.service.service import DemoService
+from mtrl.files.images import read_image
+
+Answer = TypeVar("Answer")
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tab:
+    """What the frame knows of a tab.
+
+    picks      the HTML whose `click` carries an example's name, None for a tab without examples
+    endpoints  names of the public endpoints that the tab adds
+    """
+
+    picks: gr.HTML | None = None
+    endpoints: tuple[str, ...] = ()
+
+
+def html(
+    value: str,
+    elem_id: str | None = None,
+    clicks: bool = False,
+    follow: bool = False,
+    tab: str = "",
+    script: str = "",
+) -> gr.HTML:
+    """HTML with the page's own look. With `clicks` its picture buttons raise `click` (those with data-compare
+    `select`); with `follow` a phone scrolls to it when it changes, and the address bar holds its link; with `tab`
+    an example named in the page's address is opened. `script` runs besides."""
+    if clicks:
+        script += PICK
+    if follow:
+        script += FOLLOW + ADDRESS
+    if tab:
+        script += RESTORE.replace("TAB", json.dumps(tab))
+    return gr.HTML(value, elem_id=elem_id, js_on_load=script or None, apply_default_css=False)
+
+
+def picture_input(
+    elem_id: str, value: Image.Image | None, webcam: bool = False, visible: bool = True
+) -> gr.Image:
+    """A picture to upload, paste or take, handed on as a path to the file as it came."""
+    image = gr.Image(
+        value,
+        type="filepath",
+        image_mode=None,
+        format="png",
+        sources=["upload", "webcam", "clipboard"] if webcam else ["upload", "clipboard"],
+        label="Picture of a person",
+        placeholder="# Drop a picture here\nor click to choose one",
+        alt_text="the chosen picture",
+        buttons=["fullscreen"],
+        height=300,
+        elem_id=elem_id,
+        visible=visible,
+    )
+    decode: Callable[[Any], Any] = image.preprocess
+
+    def path_only(payload: Any) -> Any:
+        # Gradio's own decoding clips 16-bit pictures and raises for files that are none.
+        if payload is None or payload.path is None or (payload.url or "").startswith("data:"):
+            return decode(payload)
+        return str(payload.path)
+
+    setattr(image, "preprocess", path_only)  # noqa: B010
+    return image
+
+
+def publish(image: Image.Image, component: Component, visit: str | None = None) -> str:
+    """The path of a PNG where gradio serves a component's files, deleted with the visit's other files."""
+    path = place(component.GRADIO_CACHE, "picture.png")
+    image.save(path, "PNG", compress_level=1)
+    UPLOADS.add(visit, str(path))
+    return str(path)
+
+
+def given(image: str | None) -> str:
+    """The picture of a request. Raises ValueError if there is none."""
+    if image is None:
+        raise ValueError("no picture was given")
+    return image
+
+
+def ask(call: Callable[[], Answer]) -> Answer:
+    """For endpoints: what is wrong with the input, in words, instead of a traceback."""
+    try:
+        return call()
+    except (ValueError, OSError) as problem:
+        raise gr.Error(str(problem), print_exception=False) from problem
+
+
+def answer_uploads(
+    image: gr.Image, respond: Any, inputs: list[Any], output: gr.HTML, searched: Callable[..., DemoService]
+) -> None:
+    """Answers a new picture at once; one that cannot be shown or read is replaced or cleared with a message.
+
+    `searched` gives the service of the other inputs, since an index may have a value range for deep pictures.
+    """
+
+    def arrived(path: str | None, request: gr.Request, *rest: Any) -> tuple[Any, str]:
+        if path is None:
+            return gr.skip(), respond(None, *rest)
+        UPLOADS.add(request.session_hash, path)
+        try:
+            with in_turn(path):
+                picture = read_image(path, "The file", searched(*rest).value_range)
+        except (ValueError, OSError) as problem:
+            return None, cards.error(str(problem))
+        shown = publish(fit(picture, WORKING_PIXELS), image, request.session_hash)
+        return shown, respond(picture, *rest)
+
+    image.input(arrived, inputs, [image, output], **PRIVATE)
+
+
+def spread(pictures: list[Picture], count: int) -> list[Picture]:
+    """`count` pictures spread over the list (people and cameras change), not chosen by how well they do."""
+    count = min(count, len(pictures))
+    return [pictures[i * len(pictures) // count + i % (len(pictures) // count)] for i in range(count)]

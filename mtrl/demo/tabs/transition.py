@@ -1,0 +1,76 @@
+"""The Transition tab: what every translator makes of a visible picture, and how near infrared that brings it."""
+
+from __future__ import annotations
+
+import gradio as gr
+from PIL import Image
+
+from mtrl.demo.html import cards
+from mtrl.demo.html.about import BESIDE_UPLOAD
+from mtrl.demo.html.style import FOLLOW
+from mtrl.demo.html.transition_view import SCRIPT, comparison
+from mtrl.demo.service.distances import measure
+from mtrl.demo.service.models import Models
+from mtrl.demo.service.service import DemoService
+from mtrl.demo.tabs import endpoints
+from mtrl.demo.tabs.parts import PRIVATE, Tab, answer_uploads, ask, html, picture_input, publish, spread
+from mtrl.models.config import Modality
+
+EXAMPLES = 12
+
+
+def build(models: Models, chosen: gr.State) -> Tab:
+    """The tab's components and events, inside the current `gr.Tab`. `chosen` holds the visitor's model."""
+    service = models.home.service
+    visible = [p for p in service.pictures if p.modality is Modality.VISIBLE]
+    with_truth = [p for p in visible if p.truth is not None]
+    examples = spread(with_truth or visible, EXAMPLES)
+    first = service.open(examples[0])
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=290):
+            image = picture_input("visible", first)
+            html(BESIDE_UPLOAD)
+            picks = html(
+                cards.thumbnails([("Visible examples", Modality.VISIBLE, examples)]),
+                clicks=True,
+                elem_id="transition-examples",
+            )
+        with gr.Column(scale=8, min_width=290):
+            answer = gr.HTML(
+                compare(service, first),
+                elem_id="trio",
+                js_on_load=SCRIPT + FOLLOW,
+                apply_default_css=False,
+            )
+
+    def respond(image: str | None, source: str) -> str:
+        return compare(ask(lambda: models.service(source)), image)
+
+    def picked(source: str, request: gr.Request, event: gr.EventData) -> tuple[str, str]:
+        service = ask(lambda: models.service(source))
+        picture = ask(lambda: service.open(service.picture(str(event.picture))))
+        return publish(picture, image, request.session_hash), compare(service, picture)
+
+    inputs = [image, chosen]
+    answer_uploads(image, respond, inputs, answer, models.service)
+    chosen.change(respond, inputs, answer, **PRIVATE)
+    picks.click(picked, chosen, [image, answer], **PRIVATE)
+    translator = gr.Radio(
+        list(service.translators), value=service.translator, label="Translator", visible=False
+    )
+    endpoints.add_translate(service, [image, translator])
+    return Tab(picks=picks, endpoints=("translate",))
+
+
+def compare(service: DemoService, image: Image.Image | str | None) -> str:
+    """The tab's answer: every translator on one picture, or what is wrong with the picture."""
+    if image is None:
+        return cards.empty("Choose an example or add a visible picture of a person.")
+    try:
+        picture, _ = service.read(image)
+        results = {name: service.translate(picture, name) for name in service.translators}
+        transitions = {name: result.transition for name, result in results.items()}
+        bridge = measure(service, picture, transitions, results[service.translator].known)
+        return comparison(results, bridge, service.translator)
+    except (ValueError, OSError) as problem:
+        return cards.error(str(problem))

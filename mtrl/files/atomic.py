@@ -1,0 +1,83 @@
+"""Files that are written whole or not at all, and are on the disk when the call returns."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from mtrl.console.os_errors import CLOSED, FULL
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside `path`, flushes to the disk and renames: `path` is the old file or the new one, never half.
+
+    The rename is flushed too, so that it outlives a power cut. Raises OSError with what to do; the old file stays.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise explained(error, path) from error
+    flush_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """A folder and those above it, where missing. Raises OSError with what to do."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explained(error, folder) from error
+
+
+def flush_file(path: Path) -> None:
+    """Puts what was written to a file on the disk. Opened for writing: Windows flushes no others."""
+    with path.open("ab") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Puts the names in a folder on the disk, where the system can (not on Windows, nor on some network disks)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def explained(error: OSError, path: Path) -> OSError:
+    """The error with the file it is about and what to do; of the same kind and number."""
+    if error.errno in FULL:
+        advice = "the disk is full: free some space, or choose another folder"
+    elif error.errno in CLOSED:
+        advice = "the folder may not be written: change its permissions, or choose another folder"
+    elif error.errno == errno.ENOENT:
+        advice = "its folder is gone: bring it back, or choose another one"
+    else:
+        advice = "check the disk, or choose another folder"
+    reason = error.strerror or str(error)
+    made = type(error)(f"{path} cannot be written ({reason}); {advice}. What stood there is unchanged")
+    made.errno = error.errno  # not as an argument, which would put "[Errno 28]" before the sentence
+    return made
+
+
+def remove_partial(folder: Path, names: Iterable[str]) -> None:
+    """Removes what a killed `write_atomically` left of these files. Only for a folder that nobody else writes."""
+    for name in names:
+        for left in folder.glob(f".{name}.*"):
+            with contextlib.suppress(OSError):
+                left.unlink()

@@ -1,0 +1,210 @@
+"""Images of more than 8 bits a channel as arrays of the stored numbers. Pillow itself keeps such numbers of grey images
+only: of colours and of grey with alpha it drops the lower bytes without a word.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mtrl.files.levels import ValueRange, to_levels
+
+# How Pillow calls the layouts of 16-bit channels -> the same with the bytes of each number swapped. Unpacking a picture
+# as either gives one byte of every number.
+_SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_COLOURS = ("RGB", "RGBX", "RGBA")
+_ORIENTATION = 274  # tag of EXIF
+_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _GDAL_NODATA = 258, 262, 284, 339, 42113  # tags of TIFF
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Deep:
+    """The numbers of a deep image.
+
+    values    [H,W] or [H,W,3], as they are stored
+    opacity   uint8 [H,W], 255 where nothing shines through, or None; where it is 0 there are no data
+    missing   bool [H,W], where the file says that there are no data, or None
+    inverted  the largest number is black
+    orientation  EXIF's number for how the picture is turned
+    """
+
+    values: NDArray[Any]
+    opacity: NDArray[np.uint8] | None = None
+    missing: NDArray[np.bool_] | None = None
+    inverted: bool = False
+    orientation: int = 1
+
+    def picture(self, value_range: ValueRange | None, name: str) -> Image.Image:
+        """RGB on white, not yet turned, by the rule of `mtrl.files.levels.to_levels`."""
+        missing = self.missing
+        if self.opacity is not None:
+            clear = self.opacity == 0
+            missing = clear if missing is None else missing | clear
+        levels = to_levels(self.values, value_range, name, missing, self.inverted)
+        picture = Image.fromarray(levels).convert("RGB")
+        if self.opacity is None:
+            return picture
+        picture.putalpha(Image.fromarray(self.opacity))
+        return on_white(picture)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """A new RGB picture of an 8-bit one."""
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        with_alpha = image if image.mode == "RGBA" else image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, "white")
+        rgb.paste(with_alpha, mask=with_alpha.getchannel("A"))
+        return rgb
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation, read after loading since some decoders turn the picture themselves. 1 when
+    damaged.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a picture with damaged metadata is still a picture
+        return 1
+
+
+def deep_of_array(array: NDArray[Any], name: str) -> Deep:
+    """Numbers [H,W], [H,W,3] or [H,W,4] that are not uint8. The fourth channel is opacity: of integers 0 to the type's
+    largest, of floating-point numbers 0 to 1. Masked pixels of a masked array are no data.
+    """
+    masked = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
+    array, opacity = np.asarray(array), None
+    if array.ndim == 3 and array.shape[2] == 4:
+        if array.dtype.kind == "i":
+            raise ValueError(f"{name}: opacity cannot be told from {array.dtype}; give three channels")
+        opacity = _opacity(array[:, :, 3], name)
+        array = array[:, :, :3]
+        masked = None if masked is None else masked[:, :, :3]
+    return Deep(array, opacity, None if masked is None else ~_in_all_channels(~masked))
+
+
+def deep_of_image(image: Image.Image, name: str) -> Deep | None:
+    """The numbers of a deep picture, or None for one of 8 bits.
+
+    A picture of deep colours that was loaded before has lost what Pillow drops; one that was not stays so, and can be
+    read again. Raises ValueError for a deep picture whose numbers cannot be had.
+    """
+    codec, layout, largest = _stored(image)
+    tags = getattr(image, "tag_v2", {})
+    nodata = tags.get(_GDAL_NODATA)
+    if codec.startswith("ppm") and largest > 255:
+        return Deep(_of_ppm(image, codec, largest, name))
+    if image.mode.startswith(("I", "F")):
+        image.load()
+        values = np.asarray(image)
+        if image.mode == "I" and tags.get(_BITS) == (32,) and tags.get(_SAMPLE_FORMAT, (1,)) == (1,):
+            values = values.view(np.uint32)  # Pillow takes them for signed
+        missing, inverted = _declared(values, nodata), tags.get(_PHOTOMETRIC) == 0
+        return Deep(values, _keyed(values, image), missing, inverted, exif_orientation(image))
+    deep_tiff = bool(layout) and max(tags.get(_BITS, (8,))) > 8
+    kind, deep, order = layout.partition(";16")
+    if not deep and not deep_tiff:
+        return None
+    if kind == "LA":
+        pixels, turned = _reopened(image, "RGBA")  # four bytes a pixel, as they come
+        pairs = pixels.view(">u2")
+        return Deep(pairs[:, :, 0], _opacity(pairs[:, :, 1], name), orientation=turned)
+    if kind not in _COLOURS or order not in _SWAPPED or (deep_tiff and tags.get(_PLANAR, 1) != 1):
+        raise ValueError(
+            f"{name} has more than 8 bits a channel in a layout that would be cut to 8; save it as a 16-bit PNG"
+        )
+    values = _reopened(image, layout)[0].astype(np.uint16)
+    values <<= 8
+    low, turned = _reopened(image, f"{kind};16{_SWAPPED[order]}")
+    values |= low
+    opacity = _opacity(values[:, :, 3], name) if kind == "RGBA" else _keyed(values, image)
+    values = values[:, :, :3]
+    return Deep(values, opacity, _declared(values, nodata), orientation=turned)
+
+
+def _stored(image: Image.Image) -> tuple[str, str, int]:
+    """(decoder, layout of the file's numbers, their largest where the decoder is told) of a picture not yet loaded;
+    ("", "", 0) for all others.
+    """
+    tiles: Any = getattr(image, "tile", None)
+    if not tiles:
+        return "", "", 0
+    codec, arguments = tiles[0][0], tiles[0][3]
+    if isinstance(arguments, str):
+        return codec, arguments, 0
+    arguments = tuple(arguments or ())
+    layout = next((value for value in arguments if isinstance(value, str)), "")
+    largest = arguments[1] if codec.startswith("ppm") and len(arguments) > 1 else 0
+    return codec, layout, int(largest)
+
+
+def _reopened(image: Image.Image, layout: str = "") -> tuple[NDArray[Any], int]:
+    """(pixels, EXIF orientation) anew from the picture's file, its numbers taken for those of `layout`. The picture
+    itself is not loaded.
+    """
+    file: Any = getattr(image, "fp", None)
+    if file is None:
+        raise ValueError("its file is closed; pass its path")
+    place = file.tell()
+    try:
+        file.seek(0)
+        again: Any = Image.open(file, formats=[str(image.format)])
+        again.seek(image.tell())
+        if layout:
+            again.tile = [
+                (codec, extents, offset, layout if isinstance(arguments, str) else (layout, *arguments[1:]))
+                for codec, extents, offset, arguments in again.tile
+            ]
+        return np.asarray(again), exif_orientation(again)
+    finally:
+        file.seek(place)  # where `image` goes on
+
+
+def _of_ppm(image: Image.Image, codec: str, largest: int, name: str) -> NDArray[Any]:
+    """The numbers of a PGM or PPM file above 255, which Pillow scales to 65535 or cuts to 8 bits."""
+    if codec == "ppm_plain":
+        if image.mode != "I":
+            raise ValueError(f"{name} is a PPM of deep colours written as text; save it in binary form (P6)")
+        return np.rint(_reopened(image)[0] * (largest / 65535)).astype(np.uint16)
+    file: Any = image.fp  # type: ignore[attr-defined]
+    place = file.tell()
+    file.seek(image.tile[0][2])  # type: ignore[attr-defined]
+    shape = (image.height, image.width, 3) if image.mode == "RGB" else (image.height, image.width)
+    content = file.read(2 * int(np.prod(shape)))
+    file.seek(place)
+    if len(content) < 2 * np.prod(shape):
+        raise OSError(f"{name} is truncated: the image file ends before its last pixel")
+    return np.frombuffer(content, ">u2").reshape(shape)
+
+
+def _opacity(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    full = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
+    if values.dtype.kind == "f" and not bool(((values >= 0) & (values <= 1)).all()):
+        raise ValueError(f"{name}: opacity in floating point must be within [0, 1]")
+    return np.rint(values * (255 / full)).astype(np.uint8)
+
+
+def _keyed(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8] | None:
+    """Opacity of a picture that names one transparent colour."""
+    key = image.info.get("transparency")
+    if not isinstance(key, (int, tuple)):
+        return None
+    return np.where(_in_all_channels(values == np.array(key)), 0, 255).astype(np.uint8)
+
+
+def _declared(values: NDArray[Any], text: Any) -> NDArray[np.bool_] | None:
+    """Where the values are the one that a TIFF's GDAL_NODATA tag names."""
+    try:
+        number = float(str(text).strip("\0 "))
+    except ValueError:  # no such tag, or no number
+        return None
+    return _in_all_channels(values == number)
+
+
+def _in_all_channels(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return same if same.ndim == 2 else np.logical_and.reduce(same, 2)

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: checkpoints and Spaces, fetched and published."""

@@ -1,0 +1,1 @@
+"""The network: its configuration, parts, checkpoints and cards."""

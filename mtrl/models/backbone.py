@@ -1,0 +1,255 @@
+"""Any timm model as the trunk of a re-identification network."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from mtrl.models.config import Modality, ModelConfig
+from mtrl.models.head import pool, suitable_pooling
+
+# Modules of timm's families that see the image first, in the order in which `forward_features` runs them.
+_STEMS = (("conv1", "bn1", "act1", "maxpool"), ("conv_stem", "bn1"), ("patch_embed",), ("stem",))
+# Parts that only timm's own classification uses.
+_HEADS = ("head", "head_dist", "fc", "fc_norm", "classifier", "attn_pool")
+# Arguments of timm that this module sets, or that would read files or the network.
+_RESERVED = {
+    "checkpoint_path",
+    "cache_dir",
+    "device",
+    "dtype",
+    "feature_cfg",
+    "features_only",
+    "global_pool",
+    "img_size",
+    "in_chans",
+    "model_name",
+    "num_classes",
+    "out_indices",
+}
+
+
+class Backbone(nn.Module):
+    """images [B,3,H,W] -> pooled features [B,D], float32.
+
+    `stem="dual"` gives infrared images their own copy of the stem; the trunk stays shared. The copy starts
+    equal.
+    """
+
+    def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
+        super().__init__()
+        self.name = config.backbone
+        self.body = _create(config, pretrained)
+        self.dim = int(self.body.num_features)
+        for name in _HEADS:
+            if isinstance(getattr(self.body, name, None), nn.Module):
+                setattr(self.body, name, nn.Identity())
+        if config.last_stride == 1 and isinstance(self.body, ResNet):
+            keep_last_stage_resolution(self.body)
+        self.pooling = config.pooling if config.pooling != "auto" else self._suitable(config.image_size)
+        self.stems: nn.ModuleList | None = None
+        if config.stem == "dual":
+            stem = _take_stem(self.body, config.backbone)
+            self.stems = nn.ModuleList([stem, copy.deepcopy(stem)])
+
+    def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Tensor:
+        """images [B,3,H,W], modality [B] integers or one for all (only read by a dual stem) -> [B,D]."""
+        x = images if self.stems is None else self._modality_stem(images, modality)
+        x = self._checked(self.body.forward_features(x))
+        prefix = int(getattr(self.body, "num_prefix_tokens", self._class_token))
+        with torch.autocast(x.device.type, enabled=False):
+            return pool(
+                x,
+                self.pooling,
+                channels_last=self._channels_last,
+                prefix_tokens=prefix,
+                class_token=self._class_token,
+            )
+
+    @property
+    def _channels_last(self) -> bool:
+        return getattr(self.body, "output_fmt", None) == "NHWC"
+
+    @property
+    def _class_token(self) -> bool:
+        return getattr(self.body, "cls_token", None) is not None
+
+    def _checked(self, x: Any) -> Tensor:
+        """The features of timm's model, if they are a map or tokens of its number of channels."""
+        axis = 1 if getattr(x, "ndim", 0) == 4 and not self._channels_last else -1
+        if not isinstance(x, Tensor) or x.ndim not in (3, 4) or x.shape[axis] != self.dim:
+            raise ValueError(
+                f"a {type(self.body).__name__} gives features {list(getattr(x, 'shape', []))}; "
+                f"expected a map or tokens with {self.dim} channels, so choose another backbone"
+            )
+        return x
+
+    def _suitable(self, size: tuple[int, int]) -> str:
+        """What pooling "auto" stands for: two images of noise show whether features are signed."""
+        if next(self.body.parameters()).is_meta:
+            return "auto"  # a model without weights has no features; `pool` refuses it
+        noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")
+        noise = noise.to(next(self.body.parameters()))
+        training = self.body.training
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                x = self._checked(self.body.eval().forward_features(noise))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.name} cannot work on images of {size[0]} x {size[1]}: {error}; choose another size"
+            ) from error
+        finally:
+            self.body.train(training)
+        timm_pool = getattr(self.body, "global_pool", "")
+        return suitable_pooling(x, class_token=self._class_token, timm_pool=str(timm_pool))
+
+    def _modality_stem(self, images: Tensor, modality: Tensor | Modality | None) -> Tensor:
+        if modality is None:
+            raise ValueError('a model with stem="dual" needs the modality of each image')
+        assert self.stems is not None
+        if not isinstance(modality, Tensor):
+            return _tensor(self.stems[int(modality)](images), self.name)
+        if modality.shape != images.shape[:1]:
+            raise ValueError(f"modality must have one entry per image, not {list(modality.shape)}")
+        rows = [torch.nonzero(modality == value).flatten() for value in Modality]
+        order = torch.cat(rows)
+        if len(order) != len(images):
+            raise ValueError("modality must hold 0 (visible) or 1 (infrared) for each image")
+        parts = [
+            _tensor(stem(images[own]), self.name)
+            for stem, own in zip(self.stems, rows, strict=True)
+            if len(own)
+        ]
+        return torch.cat(parts)[torch.argsort(order)]
+
+
+def default_config(backbone: str, image_size: tuple[int, int] = (288, 144), **options: Any) -> ModelConfig:
+    """A `ModelConfig` with the mean and std that timm's weights of this backbone were trained with.
+
+    `options` are further fields of `ModelConfig`. Offline. Raises ValueError for a name that timm does not know.
+    """
+    cfg = _timm_config(backbone)
+    values: dict[str, Any] = {"mean": tuple(cfg.mean), "std": tuple(cfg.std)}
+    return dataclasses.replace(ModelConfig(backbone, image_size), **{**values, **options})
+
+
+def _timm_config(backbone: str) -> Any:
+    # A name with a colon ("hf-hub:...", "local-dir:...") would make timm read from elsewhere.
+    if ":" in backbone or not timm.is_model(backbone):
+        near = ", ".join(timm.list_models(f"*{backbone.split('_')[0][:12]}*")[:5])
+        raise ValueError(f"timm knows no model {backbone!r}" + (f"; it has {near}" if near else ""))
+    return timm.get_pretrained_cfg(backbone)
+
+
+def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
+    cfg = _timm_config(config.backbone)
+    reserved = sorted(k for k in config.backbone_args if k in _RESERVED or k.startswith("pretrained"))
+    if reserved:
+        raise ValueError(f"backbone_args may not set {reserved}")
+    values: dict[str, Any] = dict(config.backbone_args)
+    if cfg.fixed_input_size:
+        values["img_size"] = config.image_size
+    if pretrained and not isinstance(pretrained, bool):
+        path = Path(pretrained)
+        if path.suffix != ".safetensors" or not path.is_file():
+            raise FileNotFoundError(f"pretrained weights must be an existing .safetensors file, not {path}")
+        values["pretrained_cfg_overlay"] = {"file": str(path)}
+    try:
+        return timm.create_model(config.backbone, pretrained=bool(pretrained), num_classes=0, **values)
+    except Exception as error:
+        if pretrained:
+            raise _pretrained_error(config, error) from error
+        if isinstance(error, (OSError, MemoryError)):
+            raise
+        raise ValueError(
+            f"timm cannot build {config.backbone} for images of {config.image_size} with backbone_args "
+            f"{config.backbone_args}: {error}"
+        ) from error
+
+
+def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
+    """What to do when pretrained weights cannot be had: they do not exist, do not fit, or cannot be
+    reached.
+    """
+    advice = "build the model with pretrained=False, or give pretrained the path of a local .safetensors file"
+    detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, (RuntimeError, TypeError, KeyError, AssertionError)):
+        return ValueError(
+            f"the pretrained weights of {config.backbone} do not fit or do not exist; {advice} ({detail})"
+        )
+    return OSError(
+        f"the pretrained weights of {config.backbone} cannot be downloaded: connect to the Hugging Face Hub "
+        f"once (they stay in its cache), {advice} ({detail})"
+    )
+
+
+def keep_last_stage_resolution(resnet: ResNet) -> None:
+    """Stride 1 in the last stage's first block, by setting strides only: weights keep their meaning.
+
+    timm's `output_stride=16` looks alike but dilates the later blocks, which changes what trained weights
+    compute.
+    """
+    block: nn.Module = resnet.layer4[0]  # type: ignore[index,assignment]
+    for name, module in list(block.named_modules()):
+        if max(_pair(getattr(module, "stride", 1))) == 1 or list(module.children()):
+            continue
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+        elif all(k % 2 == 1 and p == k // 2 for k, p in zip(_size(module), _pad(module), strict=True)):
+            module.stride = 1
+        else:
+            block.set_submodule(name, nn.Identity())
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value[0], value[1]) if isinstance(value, (tuple, list)) else (int(value), int(value))
+
+
+def _size(module: nn.Module) -> tuple[int, int]:
+    return _pair(getattr(module, "kernel_size", 0))
+
+
+def _pad(module: nn.Module) -> tuple[int, int]:
+    padding = getattr(module, "padding", 0)
+    return _pair(padding) if isinstance(padding, (int, tuple, list)) else (0, 0)
+
+
+class _Passage(nn.Identity):
+    """Stands where a stem was: passes its input on, keeps plain facts such as the grid."""
+
+    def __init__(self, replaced: nn.Module) -> None:
+        super().__init__()
+        for name, value in vars(replaced).items():
+            if not name.startswith("_") and name != "training":
+                setattr(self, name, value)
+
+
+def _take_stem(body: nn.Module, name: str) -> nn.Sequential:
+    """Moves the stem out of a timm model, leaving modules that pass their input on."""
+    for names in _STEMS:
+        if all(isinstance(getattr(body, part, None), nn.Module) for part in names):
+            stem = nn.Sequential()
+            for part in names:
+                module = getattr(body, part)
+                stem.add_module(part, module)
+                setattr(body, part, _Passage(module))
+            return stem
+    raise _no_stem(name)
+
+
+def _tensor(x: Any, name: str) -> Tensor:
+    if not isinstance(x, Tensor):  # stems that hand on more than their features
+        raise _no_stem(name)
+    return x
+
+
+def _no_stem(name: str) -> ValueError:
+    families = "ResNet, EfficientNet, MobileNet, ViT, Swin, ConvNeXt and RegNet families"
+    return ValueError(f'stem="dual" is known for {families}, not for {name}')

@@ -1,0 +1,183 @@
+"""The model card that stands beside a checkpoint: what it is, how it was made, what it reaches, what it is
+not for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+
+from mtrl.hub.client import PLACEHOLDER
+from mtrl.models.config import ModelConfig
+
+PAPER = "https://arxiv.org/abs/2511.02685"
+USES = """\
+For research on visible-infrared person re-identification: comparing methods, teaching, reproducing figures.
+
+**Not for** watching, tracking or identifying people without their knowledge, for decisions about a person (access,
+work, credit, insurance, border, policing), for inferring origin, health, belief or any other trait, for images that
+were taken against somebody's terms, or as evidence: a high score is a resemblance under this model, not a proof of
+identity. An embedding of a person's image is biometric data: use it only with people who know of it and agree, or where
+a law that names this use allows it. `docs/responsible-use.md` of the library says more."""
+PRIVACY = """\
+- **In these files**: weights and settings. No image, name or embedding of the people it was trained on; but weights
+  remember something of their data, so those of real people's images are personal data too.
+- **While it embeds**: images are read and forgotten. Nothing is written, logged or sent anywhere.
+- **In a gallery that you save**: embeddings, names of files and, where you gave them, identities and cameras, until
+  you delete it. Deleting the images does not delete it. Set a term for both before you start.
+- **On the demo page** (`python app.py`): an uploaded picture is deleted when the visit ends, half an hour after it
+  came at the latest."""
+CITATION = f"""\
+The idea is that of the paper; the formulas are this project's own.
+
+```bibtex
+@misc{{yuan2025modalitytransition,
+  title  = {{Modality-Transition Representation Learning for Visible-Infrared Person Re-Identification}},
+  author = {{Chao Yuan and Zanwu Liu and Guiwei Zhang and Haoxuan Xu and Yujian Zhao and Guanglin Niu and Bo Li}},
+  year   = {{2025}},
+  eprint = {{2511.02685}},
+  archivePrefix = {{arXiv}},
+  url    = {{{PAPER}}}
+}}
+```"""
+LICENCES = {"mit": "MIT"}
+LIMITS = (
+    "Expects one whole, upright person per image, cropped close; anything else still gets an embedding.",
+    "Clothes carry most of what it recognises: the same person in other clothes is another person to it.",
+    "Not tested for equal error rates between groups of people.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Figures of one evaluation, as fractions in [0, 1]; `deviation` is the standard deviation of map over
+    trials.
+    """
+
+    dataset: str
+    setting: str
+    rank1: float
+    mean_ap: float
+    mean_inp: float | None = None
+    deviation: float | None = None
+    trials: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CardFacts:
+    """What a card says beyond the configuration. Empty fields are left out.
+
+    name      title;  dataset  what it was trained on;  command  the exact line that trained it
+    training  further facts, e.g. {"epochs": "60", "machine": "2 CPU cores, 40 minutes"}
+    results   figures of `python -m eval`;  protocol  the rules they follow, in a sentence or two
+    evaluation  the line that prints the figures;  limits  sentences added to those that hold for every model
+    license   an identifier of the Hugging Face Hub, e.g. "mit"
+    """
+
+    name: str = "MTRL"
+    dataset: str = ""
+    command: str = ""
+    seed: int | None = None
+    training: dict[str, str] = dataclasses.field(default_factory=dict)
+    results: Sequence[Result] = ()
+    protocol: str = ""
+    evaluation: str = ""
+    limits: Sequence[str] = ()
+    license: str = "mit"
+
+
+def model_card(config: ModelConfig, facts: CardFacts | None = None) -> str:
+    """README.md of a checkpoint: YAML front matter as the Hugging Face Hub reads it, then Markdown."""
+    facts = facts or CardFacts()
+    sections = [_front_matter(facts), f"# {_line(facts.name)}\n\n{_summary(config)}"]
+    if facts.results:
+        parts = [_table(facts.results), facts.protocol.strip()]
+        parts += [f"Printed by:\n\n```\n{facts.evaluation.strip()}\n```"] * bool(facts.evaluation)
+        sections.append("## Results\n\n" + "\n\n".join(part for part in parts if part))
+    sections.append("## Use\n\n" + _USAGE)
+    made = [("Data", facts.dataset), ("Seed", "" if facts.seed is None else str(facts.seed))]
+    rows = [f"- {name}: {_line(value)}" for name, value in (*made, *facts.training.items()) if value]
+    if facts.command:
+        rows.append(f"\n```\n{facts.command.strip()}\n```")
+    if rows:
+        sections.append("## Training\n\n" + "\n".join(rows))
+    sections.append("## Intended use\n\n" + USES)
+    sections.append("## Privacy\n\n" + PRIVACY)
+    sections.append("## Limits\n\n" + "\n".join(f"- {_line(limit)}" for limit in (*LIMITS, *facts.limits)))
+    sections += closing_sections(facts.license)
+    return "\n\n".join(sections) + "\n"
+
+
+def closing_sections(license: str) -> list[str]:
+    """Licence and citation, the same for models and translators."""
+    licence = (
+        f"## Licence\n\n{LICENCES.get(license, license)}. Data sets keep the terms of their authors: weights "
+        "trained on them may not be used in ways that those forbid."
+    )
+    return [licence, "## Citation\n\n" + CITATION]
+
+
+_USAGE = f"""\
+```python
+from mtrl import Gallery, load_pretrained
+
+model = load_pretrained("{PLACEHOLDER}")  # or the folder of this file
+gallery = Gallery.build(model, ["night1.jpg", "night2.jpg"], modality="infrared")
+scores, indices = gallery.search(model.encode(["day.jpg"], modality="visible"), k=2)
+```"""
+
+
+def _front_matter(facts: CardFacts) -> str:
+    """JSON values are YAML too, so quoting is exact without a YAML writer."""
+    values: dict[str, object] = {
+        "library_name": "mtrl",
+        "license": facts.license,
+        "pipeline_tag": "image-feature-extraction",
+        "tags": ["person-re-identification", "visible-infrared", "image-retrieval", "mtrl"],
+    }
+    if facts.results:
+        values["model-index"] = [
+            {"name": facts.name, "results": [_index_entry(result) for result in facts.results]}
+        ]
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _index_entry(result: Result) -> dict[str, object]:
+    figures = [("rank-1", result.rank1), ("mAP", result.mean_ap), ("mINP", result.mean_inp)]
+    return {
+        "task": {"type": "image-retrieval", "name": "visible-infrared person re-identification"},
+        "dataset": {"type": result.dataset, "name": f"{result.dataset}, {result.setting}"},
+        "metrics": [
+            {"type": name, "name": name, "value": round(100 * value, 2)}
+            for name, value in figures
+            if value is not None
+        ],
+    }
+
+
+def _summary(config: ModelConfig) -> str:
+    height, width = config.image_size
+    return (
+        "Embeds visible and infrared images of people so that images of one person lie close together, "
+        f"whatever the spectrum. A `{config.backbone}` with {config.pooling} pooling and a batch-normalisation neck; "
+        f"{config.stem} stem; images of {height} x {width} pixels."
+    )
+
+
+def _table(results: Iterable[Result]) -> str:
+    rows = ["| data | setting | rank-1 | mAP | mINP | trials |", "|---|---|---|---|---|---|"]
+    for result in results:
+        spread = "" if result.deviation is None else f" ± {100 * result.deviation:.1f}"
+        inp = "" if result.mean_inp is None else f"{100 * result.mean_inp:.1f}"
+        rows.append(
+            f"| {_line(result.dataset)} | {_line(result.setting)} | {100 * result.rank1:.1f} "
+            f"| {100 * result.mean_ap:.1f}{spread} | {inp} | {result.trials or ''} |"
+        )
+    return "\n".join(rows) + "\n\nPer cent; mean over trials."
+
+
+def _line(text: str) -> str:
+    """Text that stays within its line or table cell."""
+    return " ".join(text.split()).replace("|", "\\|")

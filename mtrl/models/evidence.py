@@ -1,0 +1,114 @@
+"""Evidence maps: which regions of two images raise the similarity of their embeddings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtrl.files.images import ImageSource
+from mtrl.files.levels import ValueRange
+from mtrl.models.config import Modality
+from mtrl.models.reid import MTRL, evaluating
+
+
+def evidence_maps(
+    model: MTRL,
+    first: ImageSource | Tensor,
+    second: ImageSource | Tensor,
+    first_modality: str | int | Modality = "visible",
+    second_modality: str | int | Modality = "infrared",
+    value_range: ValueRange | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Two pictures (or tensors [3,h,w], uint8 or floating in [0,1]) -> two maps float32 [H,W] in [0,1], on the CPU.
+
+    H, W are the model's image size; the largest value of a map is 1, and a map without evidence is 0 everywhere.
+    With the unit embeddings f, f' of both images, the feature map A of one of them and its channels c,
+
+        E(place) = max(0, sum_c dS/dA_c(place) A_c(place)),    S = f . f' with the lengths held constant,
+
+    resized bilinearly and divided by its maximum. This is Grad-CAM (Selvaraju et al., arXiv 1610.02391) with the
+    product taken place by place (HiResCAM, Draelos and Carin, arXiv 2011.08891) and a similarity in the place of a
+    class score. Lengths are constant because the gradient of the cosine itself vanishes where images agree best.
+    A is the last output inside the backbone with its channels from which S follows at more than one place: the last
+    map of a CNN, the patch tokens that enter the last block of a ViT with a class token.
+
+    `value_range` scales images of more than 8 bits, as in `MTRL.encode`.
+    A map says where the similarity comes from, not whether it is right; what both images lack has no place in it.
+    It is as fine as A. Weights, gradients, mode and random state of the model stay as they are; calls from several
+    threads do not disturb one another. Raises ValueError or OSError for an image that cannot be read, ValueError for
+    a backbone in which no such map is found.
+    """
+    images = torch.cat([model.preprocess(_one(source), value_range) for source in (first, second)])
+    kinds = [int(Modality.parse(kind)) for kind in (first_modality, second_modality)]
+    modality = torch.tensor(kinds, device=images.device)
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
+        # A leaf that wants a gradient makes frozen networks record theirs too.
+        with _recorded(model.backbone) as outputs:
+            embedding = model(images.clone().requires_grad_(), modality).embedding
+        unit = embedding / embedding.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)
+        maps = _evidence(model, (unit[0] * unit[1]).sum(), outputs)
+    maps = F.interpolate(maps[:, None], model.config.image_size, mode="bilinear", align_corners=False)[:, 0]
+    peak = maps.amax((1, 2), keepdim=True)
+    maps = torch.where(peak > 0, maps / peak.clamp(min=torch.finfo(maps.dtype).tiny), 0).clamp(0, 1).cpu()
+    return maps[0], maps[1]
+
+
+def _one(source: ImageSource | Tensor) -> Any:
+    return source[None] if isinstance(source, Tensor) else [source]
+
+
+@contextmanager
+def _recorded(backbone: nn.Module) -> Iterator[list[Tensor]]:
+    """What the modules put out while it is entered, in the order of the calls, of this thread only."""
+    outputs: list[Tensor] = []
+    owner = threading.get_ident()
+
+    def note(module: nn.Module, arguments: Any, output: Any) -> None:
+        if threading.get_ident() == owner and isinstance(output, Tensor) and output.requires_grad:
+            outputs.append(output)
+
+    handles = [module.register_forward_hook(note) for module in backbone.modules()]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _evidence(model: MTRL, similarity: Tensor, outputs: list[Tensor]) -> Tensor:
+    """[2,h,w], not negative, of the last output on which the similarity depends at more than one place."""
+    for output in reversed(outputs):
+        if output.ndim not in (3, 4) or len(output) != 2 or model.dim not in output.shape[1:]:
+            continue
+        gradient = torch.autograd.grad(similarity, output, retain_graph=True, allow_unused=True)[0]
+        if gradient is None:
+            continue
+        places = _places(model, torch.stack([gradient, output.detach()]))
+        if places is not None and (places[0] != 0).any(1).sum((1, 2)).max() > 1:
+            return (places[0] * places[1]).sum(1).clamp(min=0).float()
+    raise ValueError(f"no feature map was found in {model.config.backbone}: evidence needs one with places")
+
+
+def _places(model: MTRL, values: Tensor) -> Tensor | None:
+    """[2,2,C,h,w] of a stack of maps [2,2,C,h,w], [2,2,h,w,C] or of tokens [2,2,N,C]; None for something else."""
+    if values.ndim == 5:
+        last = getattr(model.backbone.body, "output_fmt", None) == "NHWC" or values.shape[2] != model.dim
+        values = values.movedim(-1, 2) if last else values
+        return values if values.shape[2] == model.dim and values[0, 0, 0].numel() > 1 else None
+    if values.shape[-1] != model.dim:
+        return None
+    height, width = _grid(model)
+    tokens = values[:, :, values.shape[2] - height * width :]  # class and register tokens stand in front
+    return tokens.movedim(-1, 2).unflatten(-1, (height, width)) if tokens.shape[2] == height * width else None
+
+
+def _grid(model: MTRL) -> tuple[int, int]:
+    """Rows and columns of a token model's patches; (0, 0) where timm does not say."""
+    size = getattr(getattr(model.backbone.body, "patch_embed", None), "grid_size", None)
+    return (int(size[0]), int(size[1])) if size else (0, 0)

@@ -1,0 +1,92 @@
+"""Which entries of a gallery a search or a deletion is about: names, identities, cameras, a span of time."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtrl.labels.names import canonical
+from mtrl.labels.sequences import by_position
+from mtrl.retrieval.checks import LABEL_PARSERS
+
+if TYPE_CHECKING:
+    from mtrl.retrieval.gallery import Gallery
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Conditions that an entry must all meet; what is left empty does not matter.
+
+    names, identities  one of these; identities are compared as text, so 7 and "7" are the same person. Accents are
+                       equal whether they are composed or not (`mtrl.labels.names.canonical`)
+    cameras            one of these integers
+    after, before      after <= time < before, in seconds since 1970-01-01 UTC (see `parse_time`)
+    Raises ValueError for values of another type.
+    """
+
+    names: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
+    cameras: tuple[int, ...] = ()
+    after: float | None = None
+    before: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("names", "identities", "cameras"):
+            values = map(LABEL_PARSERS[field], by_position(getattr(self, field), field))
+            object.__setattr__(self, field, tuple(values if field == "cameras" else map(str, values)))
+        for name in ("after", "before"):
+            value = getattr(self, name)
+            if value is not None:
+                if isinstance(value, str) or not math.isfinite(value):
+                    raise ValueError(f"{name} is a finite number of seconds, not {value!r}; see parse_time")
+                object.__setattr__(self, name, float(value))
+
+    def __bool__(self) -> bool:
+        """False where every entry fits."""
+        return self != Where()
+
+    def rows(self, gallery: Gallery) -> NDArray[np.int64]:
+        """The gallery's rows that fit, rising. Raises ValueError where it lacks the labels asked for."""
+        fits = np.ones(len(gallery), dtype=bool)
+        for field, texts in (("names", self.names), ("identities", self.identities)):
+            if texts:
+                wanted = set(map(canonical, texts))
+                fits &= np.array([canonical(str(v)) in wanted for v in _column(gallery, field)], dtype=bool)
+        if self.cameras:
+            fits &= np.isin(np.array(_column(gallery, "cameras"), dtype=np.int64), self.cameras)
+        if self.after is not None:
+            fits &= np.array(_column(gallery, "times")) >= self.after
+        if self.before is not None:
+            fits &= np.array(_column(gallery, "times")) < self.before
+        return np.flatnonzero(fits)
+
+
+def parse_time(text: str) -> float:
+    """Seconds since 1970-01-01 UTC of an ISO 8601 time such as 2026-11-20T18:30 or 2026-11-20T18:30+01:00.
+
+    Without an offset it is UTC. Raises ValueError for anything else.
+    """
+    try:
+        moment = datetime.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no ISO 8601 time such as 2026-11-20T18:30+01:00") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
+
+
+def format_time(seconds: float) -> str:
+    """ISO 8601 in UTC, to the second."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _column(gallery: Gallery, field: str) -> Sequence[Any]:
+    values: Sequence[Any] | None = getattr(gallery, field)
+    if values is None:
+        raise ValueError(f"this gallery's images have no {field} to choose by; build it with them")
+    return values

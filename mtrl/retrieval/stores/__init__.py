@@ -1,0 +1,1 @@
+"""Galleries on disk or in a database, behind one interface."""

@@ -1,0 +1,240 @@
+"""A gallery in a Milvus database (optional): embedded in this process, its files in a folder, or on a server.
+
+One collection holds one gallery. It remembers the model, modality and length of its features; names are its keys.
+The embedded engine logs every change before it answers, so that what `put` or `delete` finished survives a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mtrl.files.levels import checked_range
+from mtrl.models.config import Modality
+from mtrl.retrieval.checks import check_same_model, check_same_range, checked_queries
+from mtrl.retrieval.filters import Where
+from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.stores.base import COLLECTION, check_names
+from mtrl.retrieval.stores.milvus_collection import (
+    described,
+    gallery_record,
+    make_collection,
+    may_be_bare,
+)
+from mtrl.retrieval.stores.milvus_filter import expression
+from mtrl.retrieval.stores.milvus_rows import FIELDS, check_texts, to_matches, to_row
+from mtrl.retrieval.stores.uri import TOKEN, is_address, redacted, shown
+
+if TYPE_CHECKING:
+    from mtrl.models.reid import MTRL
+
+FILES = "milvus.db"
+UNFINISHED = "_unfinished"  # ends the name of a collection that is being filled
+_BATCH = 1000
+
+
+def is_milvus(target: str | Path) -> bool:
+    """Is this the address of a server, or a folder with an embedded database?"""
+    return is_address(target) or (Path(target) / FILES).exists()
+
+
+class MilvusStore:
+    """An existing collection. `target`: folder of the embedded database, or a server's http(s) address, whose token
+    is read from the environment variable MILVUS_TOKEN.
+
+    Raises FileNotFoundError where there is none, ValueError for a collection of something else, ImportError without
+    pymilvus, OSError for a server that cannot be reached or a database that another process has open.
+    """
+
+    def __init__(self, target: str | Path, collection: str = COLLECTION) -> None:
+        self.target, self.collection = target, collection
+        if not is_milvus(target):
+            raise FileNotFoundError(
+                f"{shown(target)} holds no Milvus database; make one with `index --store milvus`"
+            )
+        self._client = _connect(target)
+        self._mark: Path | None = None
+        try:
+            with _answering(target):
+                about = described(self._client, collection, target)
+                record = gallery_record(about, collection, target)
+                self._bare = may_be_bare(about)
+                self._fields = [f["name"] for f in about["fields"] if f["name"] in FIELDS]
+                self.model = str(record["model"])
+                self.modality = Modality.parse(str(record["modality"]))
+                self.dim = int(record["dim"])
+                self.value_range = checked_range(record.get("value_range"))
+                if is_address(target):
+                    self._client.load_collection(collection)
+                else:
+                    self._mark = _opened(self._client, Path(target), collection)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(cls, target: str | Path, entries: Gallery, collection: str = COLLECTION) -> MilvusStore:
+        """A new collection with these entries. It is filled under another name and renamed when it is whole, so that a
+        try that fails is in nobody's way. Raises ValueError where one of that name exists.
+        """
+        check_names(entries)
+        check_texts(entries)
+        if not is_address(target):
+            Path(target).mkdir(parents=True, exist_ok=True)
+        unfinished = collection + UNFINISHED
+        client = _connect(target)
+        try:
+            with _answering(target):
+                if client.has_collection(collection):
+                    raise ValueError(
+                        f"{shown(target)} has a collection {collection!r} already; add to it, or choose another name"
+                    )
+                if client.has_collection(unfinished):
+                    client.drop_collection(unfinished)
+                make_collection(client, unfinished, entries, embedded=not is_address(target))
+        finally:
+            client.close()
+        store = cls(target, unfinished)
+        try:
+            store.put(entries)
+        except BaseException:
+            with contextlib.suppress(Exception):  # a database that is gone: the next try removes it
+                store._client.drop_collection(unfinished)
+            raise
+        finally:
+            store.close()
+        client = _connect(target)
+        try:
+            with _answering(target):
+                client.rename_collection(unfinished, collection)
+        finally:
+            client.close()
+        return cls(target, collection)
+
+    def __len__(self) -> int:
+        with _answering(self.target):
+            rows = self._client.query(self.collection, filter="", output_fields=["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    def check_model(self, model: MTRL) -> None:
+        check_same_model(self.model, model.fingerprint())
+
+    def put(self, entries: Gallery) -> None:
+        check_names(entries)
+        check_texts(entries)
+        check_same_model(self.model, entries.model)
+        if entries.features.shape[1] != self.dim:
+            raise ValueError(
+                f"the new features have {entries.features.shape[1]} dimensions, not {self.dim}: of another model"
+            )
+        if entries.modality != self.modality:
+            raise ValueError(f"the database is {self.modality.name.lower()}, the new images are not")
+        check_same_range(self.value_range, entries.value_range)
+        if not self._bare and None in (entries.identities, entries.cameras, entries.times):
+            raise ValueError(
+                f"the server at {shown(self.target)} is older than Milvus 2.5 and keeps no entry without identity, "
+                "camera and time: give all three with the images, or use a newer server"
+            )
+        with _answering(self.target):
+            for start in range(0, len(entries), _BATCH):
+                rows = range(start, min(start + _BATCH, len(entries)))
+                self._client.upsert(self.collection, [to_row(entries, row, self._fields) for row in rows])
+            self._client.flush(self.collection)
+
+    def delete(self, where: Where) -> int:
+        if not where:
+            raise ValueError("say which entries to delete: by name, identity, camera or time")
+        before = len(self)
+        with _answering(self.target):
+            self._client.delete(self.collection, filter=expression(where))
+            self._client.flush(self.collection)
+        return before - len(self)
+
+    def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
+        queries = checked_queries(features, self.dim, k)
+        if not len(queries):
+            return []
+        with _answering(self.target):
+            found = self._client.search(
+                self.collection,
+                data=list(queries.numpy()),
+                limit=k,
+                filter=expression(where or Where()),
+                output_fields=self._fields,
+            )
+        if not any(found) and not len(self):  # asked last: to count costs as much as to search
+            raise ValueError("the gallery is empty; add images to it first")
+        return [to_matches(hits) for hits in found]
+
+    def close(self) -> None:
+        self._client.close()
+        if self._mark:
+            self._mark.unlink(missing_ok=True)
+
+
+def _connect(target: str | Path) -> Any:
+    try:
+        from pymilvus import MilvusClient
+        from pymilvus.exceptions import ConnectionConfigException
+    except ImportError as error:
+        raise ImportError(
+            'this store needs Milvus: pip install "pymilvus[milvus-lite]>=3,<4" (or mtrl[milvus])'
+        ) from error
+    with _answering(target):
+        if is_address(target):
+            return MilvusClient(str(target), token=os.environ.get(TOKEN, ""))
+        try:
+            return MilvusClient(str(Path(target) / FILES))
+        except ConnectionConfigException as error:  # says nothing more
+            raise OSError(
+                f"the Milvus database at {target} cannot be opened: another process has it open, or it is damaged"
+            ) from error
+
+
+@contextmanager
+def _answering(target: str | Path) -> Iterator[None]:
+    """Errors of the database become OSError with its address, less any password in it."""
+    try:
+        yield
+    except (
+        Exception
+    ) as error:  # MilvusException, and whatever else the embedded engine meets in damaged files
+        said = redacted(str(error), target)
+        if isinstance(error, (ValueError, OSError)) and said == str(error):
+            raise
+        raise OSError(
+            f"the Milvus database at {shown(target)} does not answer as it should ({said}); is it reachable, and its "
+            "collection whole?"
+        ) from None  # the original error may hold the password
+
+
+def _opened(client: Any, folder: Path, collection: str) -> Path:
+    """Loads an embedded collection, which the caller has open and nobody else; returns the mark to remove at its end.
+
+    After a process that did not close it, indexes are derived anew and every row is written again: the engine writes
+    indexes in place and trusts what it finds, and rows that it recovers from its log are counted, but not found.
+    """
+    mark = folder / f"{collection}.open"
+    cut = mark.exists()
+    if cut:
+        for file in (folder / FILES / "collections" / collection).glob("partitions/*/indexes/*idx"):
+            file.unlink(missing_ok=True)
+    mark.touch()
+    client.load_collection(collection)
+    if cut:
+        names = []
+        pages = client.query_iterator(collection, batch_size=_BATCH, output_fields=["name"])
+        while page := pages.next():
+            names += [row["name"] for row in page]
+        pages.close()
+        names = list(dict.fromkeys(names))
+        for start in range(0, len(names), _BATCH):
+            client.upsert(collection, client.get(collection, ids=names[start : start + _BATCH]))
+        client.flush(collection)
+    return mark

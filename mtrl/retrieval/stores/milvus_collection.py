@@ -1,0 +1,68 @@
+"""The Milvus collection that holds one gallery: its fields, and the record of what its features are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.stores.milvus_rows import LABELS, MAX_GIVEN, MAX_TEXT
+from mtrl.retrieval.stores.uri import shown
+
+RECORD = "mtrl"
+FORMAT = "mtrl-milvus-1"
+
+
+def make_collection(client: Any, collection: str, entries: Gallery, embedded: bool) -> None:
+    from pymilvus import DataType
+
+    record = {
+        "format": FORMAT,
+        "model": entries.model,
+        "modality": entries.modality.name.lower(),
+        "dim": entries.features.shape[1],
+        "value_range": entries.value_range,
+    }
+    # Servers keep a description; the embedded engine keeps properties only.
+    schema = client.create_schema(
+        auto_id=False, enable_dynamic_field=False, description=json.dumps({RECORD: record})
+    )
+    schema.add_field("name", DataType.VARCHAR, is_primary=True, max_length=MAX_TEXT)
+    schema.add_field("feature", DataType.FLOAT_VECTOR, dim=entries.features.shape[1])
+    schema.add_field("identity", DataType.VARCHAR, max_length=MAX_TEXT, nullable=True)
+    schema.add_field("camera", DataType.INT64, nullable=True)
+    schema.add_field("time", DataType.DOUBLE, nullable=True)
+    schema.add_field("given", DataType.VARCHAR, max_length=MAX_GIVEN)
+    index = client.prepare_index_params()
+    index.add_index("feature", index_type="FLAT" if embedded else "AUTOINDEX", metric_type="COSINE")
+    client.create_collection(
+        collection,
+        schema=schema,
+        index_params=index,
+        properties={RECORD: json.dumps(record)},
+        consistency_level="Strong",
+    )
+
+
+def described(client: Any, collection: str, target: str | Path) -> dict[str, Any]:
+    if not client.has_collection(collection):
+        known = ", ".join(client.list_collections()) or "none"
+        raise FileNotFoundError(f"{shown(target)} has no collection {collection!r}; there are: {known}")
+    return dict(client.describe_collection(collection))
+
+
+def may_be_bare(about: dict[str, Any]) -> bool:
+    """May an entry have no identity, camera or time? Servers before Milvus 2.5 know no missing values."""
+    return all(field.get("nullable") for field in about["fields"] if field["name"] in LABELS)
+
+
+def gallery_record(about: dict[str, Any], collection: str, target: str | Path) -> dict[str, Any]:
+    try:
+        text = (about.get("properties") or {}).get(RECORD)
+        record = json.loads(text) if text else json.loads(about["description"])[RECORD]
+        if record["format"] == FORMAT and {"model", "modality", "dim"} <= record.keys():
+            return dict(record)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ValueError(f"the collection {collection!r} at {shown(target)} is no gallery of this library")

@@ -1,0 +1,64 @@
+"""Entries of a gallery as rows of a Milvus collection, and rows as search results.
+
+`name` (the key) and `identity` stand in a row in the form that is compared, so that filters and replacements agree with
+the other stores. Where that is not how they were given, `given` holds [name, identity] as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mtrl.labels.names import canonical, short
+from mtrl.retrieval.gallery import Gallery, Match
+
+MAX_TEXT = 1024
+MAX_GIVEN = 1 << 14  # JSON may spell a character with six
+LABELS = ("identity", "camera", "time")
+FIELDS = ("name", *LABELS, "given")
+
+
+def check_texts(entries: Gallery) -> None:
+    """Raises ValueError for a name or identity that Milvus cannot hold: too long, or not valid Unicode."""
+    for text in (*entries.names, *map(str, entries.identities or ())):
+        try:
+            size = len(canonical(text).encode())
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"Milvus holds Unicode text only, which {text!r} is not: rename the file in UTF-8"
+            ) from None
+        if size > MAX_TEXT:
+            raise ValueError(
+                f"names and identities in Milvus have at most {MAX_TEXT} bytes, not {size}: {short(text)!r}"
+            )
+
+
+def to_row(entries: Gallery, row: int, fields: Sequence[str]) -> dict[str, Any]:
+    """Row `row` of a gallery for a collection that has these of `FIELDS`; collections of older versions lack one."""
+    name = entries.names[row]
+    identity = None if entries.identities is None else entries.identities[row]
+    values = {
+        "name": canonical(name),
+        "feature": entries.features[row].float().numpy(),
+        "identity": None if identity is None else canonical(str(identity)),
+        "camera": None if entries.cameras is None else entries.cameras[row],
+        "time": None if entries.times is None else entries.times[row],
+    }
+    if "given" in fields:
+        changed = (name, identity) != (values["name"], values["identity"])
+        values["given"] = json.dumps([name, identity], ensure_ascii=False) if changed else ""
+    return values
+
+
+def to_matches(hits: Sequence[Any]) -> list[Match]:
+    """The hits of one query, best first, with names and identities as they were given."""
+    ranked = sorted(hits, key=lambda hit: (-hit["distance"], hit["entity"]["name"]))
+    return [_match(rank, hit["distance"], hit["entity"]) for rank, hit in enumerate(ranked, start=1)]
+
+
+def _match(rank: int, score: float, entity: Any) -> Match:
+    name, identity = entity["name"], entity.get("identity")
+    if entity.get("given"):
+        name, identity = json.loads(entity["given"])
+    return Match(rank, float(score), -1, name, identity, entity.get("camera"), entity.get("time"))

@@ -1,0 +1,362 @@
+"""The tabs Transition, Explore and Model: figures recomputed, cards of strangers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from mtrl import MTRL
+from mtrl.demo.html import curves, explore_view
+from mtrl.demo.html.about import about_html
+from mtrl.demo.html.model_card import markdown_html, parse_card
+from mtrl.demo.html.transition_view import comparison
+from mtrl.demo.service import cmc_plot, embedding_plot
+from mtrl.demo.service import distances as bridge
+from mtrl.demo.service.models import read_records
+from mtrl.demo.service.service import DemoService
+from mtrl.models.config import Modality, ModelConfig
+from mtrl.translate import load_translator
+
+PEOPLE = 5
+ROOMS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}
+
+
+def draw(person: int, camera: int) -> Image.Image:
+    rng = np.random.default_rng(person)
+    image = Image.new("RGB", (32, 64), (90 + 8 * camera, 120, 100))
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((8, 10, 24, 36), fill=tuple(int(v) for v in rng.integers(20, 230, 3)))
+    pen.rectangle((10, 36, 22, 60), fill=tuple(int(v) for v in rng.integers(20, 230, 3)))
+    return image.convert("L").convert("RGB") if camera in (3, 6) else image
+
+
+def write_gallery(folder: Path, truth: bool = True, known: bool = True) -> Path:
+    entries: list[dict[str, Any]] = []
+    for person in range(PEOPLE):
+        for camera in range(1, 7):
+            name = f"{person}_{camera}.png"
+            draw(person, camera).save(folder / name)
+            entries.append(
+                {
+                    "file": name,
+                    "identity": person if known else None,
+                    "camera": camera,
+                    "modality": "infrared" if camera in (3, 6) else "visible",
+                    "truth": name if truth and camera == 1 else None,
+                }
+            )
+    (folder / "manifest.json").write_text(json.dumps(entries))
+    return folder
+
+
+def make_model(seed: int = 0, channels: tuple[int, ...] = (8, 16, 16, 24)) -> MTRL:
+    torch.manual_seed(seed)
+    config = ModelConfig(
+        backbone="resnet10t", image_size=(64, 32), backbone_args={"channels": list(channels)}
+    )
+    return MTRL(config).eval()
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gallery(tmp_path_factory.mktemp("gallery"))
+
+
+@pytest.fixture(scope="module")
+def service(gallery: Path) -> DemoService:
+    return DemoService(
+        make_model(), gallery, {name: load_translator(name) for name in ("luminance", "spectral")}
+    )
+
+
+def features(service: DemoService, modality: Modality) -> list[tuple[int, int, Any]]:
+    pairs = zip(service.rows[modality], service.features[modality].numpy(), strict=True)
+    return [
+        (int(str(service.pictures[i].identity)), int(service.pictures[i].camera or 0), f) for i, f in pairs
+    ]
+
+
+# the bridge
+
+
+def test_the_bridge_is_made_of_the_cosines_to_each_infrared_picture(service: DemoService) -> None:
+    picture = service.picture("2_1.png")
+    image = service.open(picture)
+    made = {name: service.transition(image, name) for name in service.translators}
+    found = bridge.measure(service, image, made, picture)
+    v = service.model.encode([image], "visible")[0].numpy()
+    t = service.model.encode([made["spectral"]], "infrared")[0].numpy()
+    infrared = features(service, Modality.INFRARED)
+    assert found.before.own == pytest.approx([float(f @ v) for who, _, f in infrared if who == 2], abs=1e-5)
+    assert found.after["spectral"].others == pytest.approx(
+        [float(f @ t) for who, _, f in infrared if who != 2], abs=1e-5
+    )
+    assert found.likeness["spectral"] == pytest.approx(float(v @ t), abs=1e-5)
+
+
+def reach(*own: float) -> bridge.Reach:
+    return bridge.Reach(np.array(own, dtype=np.float32), np.linspace(-0.3, 0.3, 21, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [((0.7, 0.8), "nearer to"), ((0.1, 0.2), "farther from"), ((0.501, 0.502), "no gap is left")],
+)
+def test_the_sentence_says_what_the_figures_say(after: tuple[float, ...], said: str) -> None:
+    found = bridge.Bridge(reach(0.5, 0.5), {"x": reach(*after)}, {"x": 0.9})
+    assert said in bridge.sentence(found, "x")
+    unknown = bridge.Bridge(reach(), {"x": reach()}, {"x": 0.9})
+    assert "no infrared picture" in bridge.sentence(unknown, "x") and "0.90" in bridge.sentence(unknown, "x")
+
+
+def test_dots_lie_where_their_cosines_belong() -> None:
+    found = bridge.Bridge(reach(0.5, 0.7), {"x": reach(0.75)}, {"x": 0.9})
+    low, high = bridge.axis(found)
+    assert low <= -0.27 and high == 1
+    html = bridge.bridge_figure(found)
+    dots = [float(v) for v in re.findall(r'<i style="left:([\d.]+)%', html)]
+    assert dots == pytest.approx([100 * (s - low) / (high - low) for s in (0.5, 0.7, 0.75)], abs=0.01)
+    means = [float(v) for v in re.findall(r'<b style="left:([\d.]+)%', html)]
+    assert means == pytest.approx([100 * (s - low) / (high - low) for s in (0.6, 0.75)], abs=0.01)
+
+
+def test_every_translator_stands_beside_the_visible_picture(service: DemoService, gallery: Path) -> None:
+    for name, truth in (("0_1.png", True), ("0_2.png", False)):
+        results = {t: service.translate(gallery / name, t) for t in service.translators}
+        made = {t: result.transition for t, result in results.items()}
+        found = bridge.measure(service, service.open(service.picture(name)), made, service.picture(name))
+        html = comparison(results, found, "luminance")
+        assert html.count('data-tile="') == 2 + truth and ("true infrared" in html) is truth
+        assert html.count("<img ") == html.count(' alt="') == 4 + truth
+        assert 'type="range"' in html and "aria-label" in html
+
+
+# the map
+
+
+def test_the_map_holds_every_embedding_and_its_gaps(service: DemoService) -> None:
+    told: list[float] = []
+    data = embedding_plot.make_map(service, "spectral", lambda share, text: told.append(share))
+    visible, infrared = features(service, Modality.VISIBLE), features(service, Modality.INFRARED)
+    kinds = [spot.kind for spot in data.spots]
+    assert [kinds.count(kind) for kind in embedding_plot.KINDS] == [len(visible), len(visible), len(infrared)]
+    for spot in data.spots:
+        assert abs(spot.x) <= 1 and abs(spot.y) <= 1
+        if spot.kind == "transition":
+            assert data.spots[spot.origin].picture is spot.picture
+    same, different = [], []
+    for who, _, f in visible:
+        for other, _, g in infrared:
+            (same if who == other else different).append(1 - float(f @ g))
+    gap = data.gaps[0]
+    assert (gap.same, gap.different) == pytest.approx((np.mean(same), np.mean(different)), abs=1e-5)
+    assert gap.ratio == pytest.approx(np.mean(same) / np.mean(different), abs=1e-4)
+    assert told == sorted(told) and data.left_out == 0
+
+
+def test_nearer_counts_transitions_by_their_mean_cosine() -> None:
+    rng = np.random.default_rng(0)
+    v, t, i = (torch.from_numpy(rng.normal(size=(n, 8)).astype(np.float32)) for n in (6, 6, 4))
+    people, night = [0, 0, 1, 1, 2, 3], [0, 1, 1, 2]
+    count = 0
+    for row, who in enumerate(people):
+        mates = [n for n, other in enumerate(night) if other == who]
+        if mates:
+            count += float((i[mates] @ t[row]).mean()) > float((i[mates] @ v[row]).mean())
+    assert embedding_plot.nearer(v, t, i, people, night) == (count, 5)
+    assert embedding_plot.nearer(v, t, i, [None] * 6, [None] * 4) is None
+
+
+def test_points_and_small_pictures_lie_where_the_script_looks(service: DemoService) -> None:
+    data = embedding_plot.make_map(service, "luminance")
+    html = explore_view.map_html(data)
+    drawn = re.findall(r'data-n="(\d+)".*?transform="translate\(([\d.]+) ([\d.]+)\)"', html)
+    assert len(drawn) == len(data.spots)
+    half = explore_view.SIDE / 2 - explore_view.MARGIN
+    for n, x, y in drawn:
+        spot = data.spots[int(n)]
+        assert float(x) == pytest.approx(320 + half * spot.x, abs=0.06)
+        assert float(y) == pytest.approx(320 - half * spot.y, abs=0.06)
+    width, height = embedding_plot.TILE
+    for n in (0, 33, len(data.spots) - 1):
+        column, row = n % embedding_plot.COLUMNS, n // embedding_plot.COLUMNS
+        tile = data.sheet.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
+        spot = data.spots[n]
+        image = service.open(spot.picture)
+        if spot.kind == "transition":
+            image = service.transition(image, "luminance")
+        wanted = image.resize(embedding_plot.TILE, Image.Resampling.BILINEAR)
+        assert np.array_equal(np.asarray(tile), np.asarray(wanted))
+    assert 'href="http' not in html and 'src="http' not in html
+
+
+def test_large_galleries_are_thinned_by_person(service: DemoService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding_plot, "MAX_PICTURES", 12)
+    data = embedding_plot.make_map(service, "luminance")
+    assert {spot.picture.identity for spot in data.spots} == {0, 1}
+    assert data.left_out == 6 * (PEOPLE - 2) and "left out" in explore_view.map_html(data)
+
+
+def test_people_that_are_not_known_have_no_gap_and_no_benchmark(service: DemoService, tmp_path: Path) -> None:
+    strangers = DemoService(service.model, write_gallery(tmp_path, known=False), service.translators)
+    data = embedding_plot.make_map(strangers, "luminance")
+    assert data.gaps == () and "not known" in explore_view.map_html(data)
+    with pytest.raises(ValueError, match="person and the camera"):
+        cmc_plot.benchmark(strangers, "x")
+
+
+# the benchmark
+
+
+def test_the_benchmark_follows_the_rules_of_sysu(service: DemoService) -> None:
+    for score, (query, target) in zip(
+        cmc_plot.benchmark(service, "x"),
+        ((Modality.INFRARED, Modality.VISIBLE), (Modality.VISIBLE, Modality.INFRARED)),
+        strict=True,
+    ):
+        found, precision = np.zeros(20), []
+        for who, camera, f in features(service, query):
+            kept = [
+                (1 - float(f @ g), other)
+                for other, c, g in features(service, target)
+                if ROOMS[c] != ROOMS[camera]
+            ]
+            order = [other for _, other in sorted(kept, key=lambda pair: pair[0])]
+            if who not in order:
+                continue
+            ranks = [n for n, other in enumerate(order, 1) if other == who]
+            precision.append(np.mean([k / rank for k, rank in enumerate(ranks, 1)]))
+            found[len(set(order[: ranks[0] - 1])) :] += 1
+        assert score.queries == len(precision)
+        assert score.metrics.cmc[:20] == pytest.approx(found / len(precision))
+        assert score.metrics.mean_ap == pytest.approx(float(np.mean(precision)))
+
+
+def test_curves_of_two_models_lie_over_one_another(service: DemoService, gallery: Path) -> None:
+    other = DemoService(make_model(1), gallery, service.translators)
+    runs = [cmc_plot.benchmark(service, "one"), cmc_plot.benchmark(other, "<two>")]
+    html = cmc_plot.benchmark_html(runs)
+    lines = [
+        [tuple(map(float, pair.split(","))) for pair in line.split()]
+        for line in re.findall(r'<polyline points="([^"]+)"', html)
+    ]
+    assert len(lines) == 4 and all(len(line) == 20 for line in lines)
+    shares = runs[0][0].metrics.cmc
+    plot = cmc_plot.HEIGHT - cmc_plot.TOP - cmc_plot.BOTTOM
+    assert [y for _, y in lines[0]] == pytest.approx(
+        [cmc_plot.TOP + (1 - shares[k]) * plot for k in range(20)], abs=0.06
+    )
+    assert "<two>" not in html and "&lt;two&gt;" in html
+    assert f"<b>{100 * runs[0][0].metrics.mean_ap:.1f}</b>" in html
+
+
+# training curves
+
+
+def test_training_curves_show_what_was_recorded(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.uniform(1, 9, 1000)
+    lines = [
+        {"kind": "train", "step": n + 1, "loss_mtc": v, "learning_rate": 1.0} for n, v in enumerate(values)
+    ]
+    lines += [{"kind": "eval", "step": n, "map_ir2vis": n / 2000} for n in (500, 1000)]
+    text = "\n".join(json.dumps(line) for line in lines)
+    (tmp_path / "metrics.jsonl").write_text(text + '\n{"kind": "tr')
+    made = curves.panels(read_records(tmp_path))
+    assert [list(panel.lines) for panel in made] == [["loss_mtc"], ["map_ir2vis"]]
+    assert made[1].lines["map_ir2vis"] == ([500, 1000], [25.0, 50.0])
+    steps, means = curves.thinned(*made[0].lines["loss_mtc"])
+    assert len(steps) == curves.MAX_POINTS and np.all(np.diff(steps) > 0)
+    sizes = np.diff(np.linspace(0, 1000, curves.MAX_POINTS + 1).round())
+    assert np.sum(np.array(means) * sizes) == pytest.approx(values.sum())
+    html = curves.panel_html(made[1])
+    points = re.findall(r'<polyline points="([^"]+)"', html)[0].split()
+    top = curves.ticks(50)[-1]
+    plot = curves.HEIGHT - curves.TOP - curves.BOTTOM
+    assert float(points[-1].split(",")[1]) == pytest.approx(curves.TOP + (1 - 50 / top) * plot, abs=0.06)
+    assert "No record" in curves.curves_html(())
+
+
+@pytest.mark.parametrize("high", [1e-6, 0.3, 1.0, 7.1, 60, 99.9, 12345.0])
+def test_ticks_are_round_and_cover_the_values(high: float) -> None:
+    marks = curves.ticks(high)
+    assert marks[0] == 0 and marks[-1] >= high * (1 - 1e-9) and 4 <= len(marks) <= 8
+
+
+# cards
+
+
+HOSTILE = """---
+license: mit
+model-index: [{name: x, results: [{dataset: {name: "synthetic-small, <i>"}, metrics: [{name: mAP, value: 50.4}]}]}]
+---
+# Title <script>alert(1)</script>
+
+<img src="https://host/x.png" onerror="alert(1)"> ![a picture](https://host/y.png) ![b][r]
+[bad](javascript:alert(1)) [good](https://host/z?a=1&b=2) `<b>` **bold**
+
+- Data: synthetic-small
+- <iframe src="//host">
+
+| a | <b>b</b> |
+|---|---|
+| 1 | 2 |
+
+```
+<script>
+```
+"""
+
+
+def test_a_strangers_card_can_neither_run_nor_load_anything() -> None:
+    card = parse_card(HOSTILE)
+    html = markdown_html(card.body)
+    assert set(re.findall(r"<(\w+)", html)) <= {
+        *("h3", "p", "ul", "li", "a", "b", "code", "pre", "div", "table", "tr", "th", "td")
+    }
+    assert not re.search(r"\ssrc=|\son\w+=(?![^<]*&gt;)", re.sub(r"&lt;.*?&gt;", "", html))
+    assert re.findall(r'href="([^"]*)"', html) == ["https://host/z?a=1&amp;b=2"]
+    assert "<b>bold</b>" in html and "<code>&lt;b&gt;</code>" in html and "<td>2</td>" in html
+    assert card.license == "mit" and card.data == "synthetic-small" and card.drawn
+    assert card.results[0].metrics == {"mAP": 50.4}
+
+
+UNFOLDING = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]
+FIGURE = "model-index: [{results: [{dataset: {name: d}, metrics: [{name: %s, value: %s}]}]}]"
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        *("a: [", "- 1", "model-index: 3", "model-index: [1, {results: {}}]", "&a [*a]"),
+        "\n".join([*UNFOLDING, FIGURE % ("*a59", "1")]),
+        *(FIGURE % ("mAP", value) for value in ("1" + "0" * 400, ".nan", ".inf", "true")),
+    ],
+)
+def test_malformed_front_matter_says_nothing(front: str) -> None:
+    card = parse_card(f"---\n{front}\n---\n# Title")
+    assert (card.body, card.results, card.license, card.drawn) == ("# Title", (), "", False)
+
+
+def test_a_card_of_opening_brackets_takes_no_time() -> None:
+    assert markdown_html("![" * 50_000) == f"<p>{'![' * 50_000}</p>"  # minutes, were each tried to the end
+
+
+def test_the_words_on_people_depend_on_gallery_and_model(service: DemoService, tmp_path: Path) -> None:
+    drawn, real = parse_card("- Data: synthetic-small\n"), parse_card("- Data: <sysu>\n")
+    photographs = DemoService(service.model, write_gallery(tmp_path, truth=False), service.translators)
+    assert "The people here are drawn" in about_html(service, drawn)
+    assert "people of this gallery are drawn" in about_html(service, real)
+    assert "&lt;sysu&gt;" in about_html(service, real)
+    assert "learned from drawn people only" in about_html(photographs, drawn)
+    assert "drawn" not in about_html(photographs, real)
+    assert "not stated" in about_html(photographs, None)
+    for words in ("may not be used for", "What is stored, and for how long"):
+        assert words in about_html(photographs, real)

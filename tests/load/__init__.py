@@ -1,0 +1,1 @@
+"""Load and stress tests of the page; no part of the package."""

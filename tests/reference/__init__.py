@@ -1,0 +1,1 @@
+"""Slow loops that the tests compare with."""

@@ -1,0 +1,1 @@
+"""Mutations, kills, damaged files."""

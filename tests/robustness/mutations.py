@@ -1,0 +1,170 @@
+"""Breaks the source on purpose, one small change at a time, and shows that a test notices each.
+
+    python -m tests.robustness.mutations [--only TEXT]
+
+The changes stand in `tests/robustness/mutation_list.py`. Each is made in a temporary copy of the project, never in
+the project itself, and the tests that it names run there, in a process forked from one that has imported torch
+already. A change
+is killed when a test fails; one that survives means that a test is missing. Exit 1 when one survives, breaks an import
+instead of a result, or no longer fits the source.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import gc
+import multiprocessing
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.robustness.mutation_list import MUTATIONS, Mutation
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = (
+    "app.py",
+    "mtrl",
+    "eval",
+    "train",
+    "tests",
+    "docs",
+    "pyproject.toml",
+    "requirements.txt",
+    "README.md",
+)
+SECONDS = 120  # a test that runs longer than this is taken as failed
+PASSED, FAILED = 0, 1  # of pytest; any other code says that tests could not be run
+_FOREIGN, _HUNG = 70, -9
+
+
+def mutated(source: str, mutation: Mutation) -> str:
+    """The changed source. Raises ValueError unless the old text occurs exactly once and the result is another
+    program that parses.
+    """
+    if (times := source.count(mutation.old)) != 1:
+        raise ValueError(f"{mutation}: the old text occurs {times} times, not once")
+    changed = source.replace(mutation.old, mutation.new)
+    try:
+        if ast.dump(ast.parse(changed)) == ast.dump(ast.parse(source)):
+            raise ValueError(f"{mutation}: the change changes nothing")
+    except SyntaxError as error:
+        raise ValueError(f"{mutation}: the result does not parse: {error}") from error
+    return changed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m tests.robustness.mutations", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("--only", default="", help="changes whose file or text contains this")
+    only = parser.parse_args(argv).only
+    chosen = [mutation for mutation in MUTATIONS if only in str(mutation)]
+    _import_once()
+    began, bad = time.monotonic(), 0
+    with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
+        tree = _copy(Path(folder) / "tree")
+        tests = sorted({test for mutation in chosen for test in mutation.tests})
+        code, log, seconds = _run(tree, tests)
+        print(f"{'passed' if code == PASSED else 'FAILED':<9}{seconds:5.1f} s  without a change", flush=True)
+        if code != PASSED:
+            print(log)
+            return 1
+        for mutation in chosen:
+            verdict, seconds, by = _try(tree, mutation)
+            bad += verdict != "killed"
+            print(f"{verdict:<9}{seconds:5.1f} s  {mutation}  {by}", flush=True)
+    seconds = time.monotonic() - began
+    print(f"{len(chosen) - bad} of {len(chosen)} killed, in {seconds:.0f} s")
+    return 1 if bad or not chosen else 0
+
+
+def _try(tree: Path, mutation: Mutation) -> tuple[str, float, str]:
+    """(verdict, seconds, the test that failed) of one change; the tree is as before afterwards."""
+    path = tree / mutation.path
+    source = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(mutated(source, mutation), encoding="utf-8")
+        code, log, seconds = _run(tree, mutation.tests)
+    except ValueError as error:
+        return "STALE", 0.0, str(error)
+    finally:
+        path.write_text(source, encoding="utf-8")
+    if code in (FAILED, _HUNG):
+        found = re.search(r"^FAILED (.+?)(?: - |$)", log, re.MULTILINE)
+        return "killed", seconds, found[1] if found else "(hung)"
+    return (
+        ("SURVIVED" if code == PASSED else f"BROKEN {code}"),
+        seconds,
+        "" if code == PASSED else log[-2000:],
+    )
+
+
+def _run(tree: Path, tests: Sequence[str]) -> tuple[int, str, float]:
+    """(exit code of pytest, what it printed, seconds) in a process of its own."""
+    log = tree.with_name("log")
+    process = multiprocessing.get_context("fork").Process(target=_test, args=(tree, tests, log))
+    began = time.monotonic()
+    process.start()
+    process.join(SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    return process.exitcode or 0, log.read_text(errors="replace"), time.monotonic() - began
+
+
+def _test(tree: Path, tests: Sequence[str], log: Path) -> None:
+    """Runs tests of the copy, and ends the process with pytest's code."""
+    import hypothesis
+    import pytest
+
+    gc.freeze()  # pytest collects garbage often; what was imported before need not be looked through each time
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(out, 1), os.dup2(out, 2)
+    os.chdir(tree)
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    sys.dont_write_bytecode = (
+        True  # compiled files are told apart by time in seconds and size: too coarse here
+    )
+    # The same examples in every run, and none of them made smaller: that it fails is all that is asked.
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    hypothesis.settings.register_profile("mutations", phases=phases, derandomize=True, database=None)
+    hypothesis.settings.load_profile("mutations")
+    code = int(pytest.main(["-x", "--no-header", "--tb=short", "-p", "no:cacheprovider", *tests]))
+    ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("mtrl", "eval", "train")]
+    foreign = [m for m in ours if m.__file__ and not Path(m.__file__).resolve().is_relative_to(tree)]
+    sys.stdout.flush()
+    os._exit(_FOREIGN if foreign else code)
+
+
+def _copy(tree: Path) -> Path:
+    for name in COPIED:
+        source, target = ROOT / name, tree / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            tree.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    return tree.resolve()
+
+
+def _import_once() -> None:
+    """What all tests need and no change touches, so that a forked process has it at once."""
+    import hypothesis.strategies
+    import numpy
+    import pytest
+    import scipy.stats
+    import timm
+    import torch
+
+    assert all((hypothesis.strategies, numpy, pytest, scipy.stats, timm))
+    torch.set_num_threads(1)  # threads do not survive a fork
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Names that stand for several settings: a method, a preset. The named experiment is the one that is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from train.presets import METHODS, TERMS
+from train.settings import TrainSettings, parse
+from train.translator.settings import parse as parse_translator
+
+RECIPE = ["--config", str(Path(__file__).resolve().parents[2] / "train" / "recipes" / "mtrl-sysu.yaml")]
+
+
+def file(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "c.yaml").write_text(text)
+    return ["--config", str(tmp_path / "c.yaml")]
+
+
+def terms(settings: TrainSettings) -> dict[str, object]:
+    return {name: getattr(settings, name) for name in TERMS}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_on_the_command_line_decides_its_terms(
+    method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = parse([*RECIPE, "--method", method])
+    assert settings.method == method and terms(settings) == METHODS[method]
+    assert (settings.optimizer, settings.epochs, settings.ramp_epochs) == ("sgd", 81, 10)
+    said = capsys.readouterr().err
+    differs = [name for name in ("mtc", "center", "mqr") if METHODS[method][name] != METHODS["mtrl"][name]]
+    assert bool(said) == bool(differs)
+    assert all(f"{name} {METHODS['mtrl'][name]}" in said for name in differs)
+
+
+def test_flags_change_the_terms_of_a_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = file(tmp_path, "method: direct\nmtc: 9\ntransition: false\ntemperature: 0.3")
+    settings = parse([*words, "--method", "mtrl", "--mtc", "2"])
+    assert terms(settings) == {**METHODS["mtrl"], "mtc": 2.0} and settings.temperature == 0.3
+    assert "transition False" in capsys.readouterr().err
+    assert parse([*file(tmp_path, "direct: 9"), "--method", "direct"]).direct == 3.0
+
+
+def test_a_method_of_the_file_keeps_the_file_s_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = parse(file(tmp_path, "method: direct\ndirect: 9"))
+    assert terms(settings) == {**METHODS["direct"], "direct": 9.0}
+    assert parse(file(tmp_path, "mtc: 0.5")).mtc == 0.5
+    assert capsys.readouterr().err == ""
+
+
+def test_terms_without_transition_images_are_refused_at_once(tmp_path: Path) -> None:
+    for words in (
+        ["--method", "baseline", "--mtc", "1"],
+        ["--no-transition"],
+        file(tmp_path, "transition: no"),
+    ):
+        with pytest.raises(ValueError, match="compare transition images, but there are none"):
+            parse(words)
+    assert parse(["--method", "baseline", "--translator", "spectral"]).terms()["transition"] == "none"
+
+
+def test_a_preset_named_on_the_command_line_says_what_the_file_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = file(tmp_path, "size: small\nepochs: 3\nimage_size: [128, 64]")
+    assert parse([*words, "--size", "large"]).epochs == 3
+    said = capsys.readouterr().err
+    assert (
+        "epochs 3, image_size 128 64" in said
+        and "preset synthetic-large's epochs 40, image_size 192 96" in said
+    )
+    parse(words)
+    parse([*words, "--size", "large", "--epochs", "3", "--image-size", "128", "64"])
+    assert capsys.readouterr().err == ""
+    words = file(tmp_path, "width: 9")
+    assert parse_translator([*words, "--size", "tiny"]).width == 9
+    assert "width 9" in capsys.readouterr().err
+
+
+def test_a_backbone_is_not_built_with_the_arguments_of_another(tmp_path: Path) -> None:
+    assert parse(["--size", "small"]).backbone == "resnet10t"
+    assert parse(["--size", "small"]).backbone_args != "{}"
+    assert parse(["--size", "small", "--backbone", "resnet50"]).backbone_args == "{}"
+    words = file(tmp_path, "backbone: resnet18\nbackbone_args: {stem_width: 16}")
+    assert parse(words).backbone_args == parse([*words, "--backbone", "resnet18"]).backbone_args != "{}"
+    assert parse([*words, "--backbone", "resnet50"]).backbone_args == "{}"
+    with_own = parse([*words, "--backbone", "resnet50", "--backbone-args", '{"a": 1}'])
+    assert with_own.backbone_args == '{"a": 1}'
+
+
+def test_a_record_names_the_weights_that_are_trained() -> None:
+    record = dataclasses.replace(parse(["--method", "direct"]), direct=2.0).record()
+    assert record["method"] == "direct" and record["dataset"] == "synthetic"
+    assert record["terms"] == {"transition": "none", "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 2.0}

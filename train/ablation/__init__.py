@@ -1,0 +1,1 @@
+"""`python -m train ablate`: methods, translators and seeds side by side."""

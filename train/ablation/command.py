@@ -1,0 +1,242 @@
+"""`python -m train ablate`: the same training with different methods, translators and seeds, and one report.
+
+A run that is finished is not repeated and a run that was stopped is continued, so the command can be interrupted and
+called again. Figures are of the test identities, which no run has seen; each run's model is the one that was best on
+its held-out training identities.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.evaluate import evaluate_settings
+from eval.protocols import Setting
+from mtrl import load_pretrained
+from mtrl.console import cli
+from mtrl.console.cli import Given, option
+from mtrl.data.transitions import translator_key
+from mtrl.translate import load_translator
+from train.ablation.jobs import run_children
+from train.ablation.kept_result import kept_path, read_kept, write_kept
+from train.ablation.report import LABELS, Run, collect, seeds_found, write_report
+from train.data import load
+from train.preflight import check_runs, differences
+from train.presets import METHODS, listed
+from train.settings import FREE, TrainSettings, settle
+from train.trainer import Trainer
+from train.validate import DIRECTIONS
+
+PROGRAM = "python -m train ablate"
+# Options of a single run that the ablation sets itself.
+_OWN = ("method", "translator", "seed", "output", "resume", "push", "private")
+
+
+@dataclasses.dataclass(frozen=True)
+class AblateSettings:
+    """The ablation's own options; those of the trainings follow on the same command line."""
+
+    methods: tuple[str, ...] = option(tuple(LABELS), "methods to compare", tuple(METHODS))
+    translators: tuple[str, ...] = option(("luminance",), "of the methods that see transition images")
+    seeds: tuple[int, ...] = option((0, 1, 2), "of the runs; with --report-only all there are, if not given")
+    folder: str = option("runs/ablation", "folder of the runs and of the report")
+    test_seed: int = option(0, "which synthetic test identities")
+    jobs: int = option(1, "runs at a time, processor threads divided")
+    report_only: bool = option(False, "train nothing, report what is there")
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError(f"jobs must be at least 1, not {self.jobs}")
+        if self.test_seed < 0:
+            raise ValueError(f"test_seed must not be negative, got {self.test_seed}")
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        PROGRAM,
+        allow_abbrev=False,  # --seed belongs to the runs
+        description="Trains methods with several seeds and reports mean, deviation, paired gains with their "
+        "t-tests, and a plot: ablation.md, .json and .png in --folder. Every other option of python -m train "
+        "holds for all runs; a method decides its own terms, whatever a YAML file says of them.",
+    )
+    cli.add_flags(parser, AblateSettings)
+    cli.add_flags(parser, TrainSettings, without=_OWN)
+    for name in _OWN:  # a YAML file for a single run has them
+        kind = int if name == "seed" else str
+        parser.add_argument(f"--{name}", type=kind, nargs="?", const=0, help=argparse.SUPPRESS)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # a child of --jobs: no report
+    found = cli.given(parser, argv)
+    chosen, shared = _split(found)
+    folder, one = Path(chosen.folder), bool(found.flags.get("one"))
+    seeds = seeds_found(folder) if chosen.report_only and "seeds" not in found.values else chosen.seeds
+    runs = plan(chosen.methods, chosen.translators, seeds)
+    if chosen.report_only and shared.flags:
+        unknown = ", ".join(f"--{name.replace('_', '-')}" for name in shared.flags)
+        raise ValueError(f"{unknown}: --report-only takes none of the training's options")
+    failed = []
+    if not chosen.report_only:
+        settings = _settings_of_all(runs, folder, shared)
+        failed = _train(settings, chosen, argv, one)
+    if not one:
+        print(write_report(collect(folder, runs, chosen.test_seed), folder).read_text("utf-8"))
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _split(found: Given) -> tuple[AblateSettings, Given]:
+    """(the ablation's own settings, what was given for its runs).
+
+    A file for a single run also says which translators and seeds are meant, where the lists are not given.
+    Raises ValueError for flags of a single run.
+    """
+    wrong = [f"--{name}" for name in _OWN if name in found.flags]
+    if wrong:
+        raise ValueError(
+            f"{', '.join(wrong)}: an ablation sets this itself; use --methods, --translators, --seeds, --folder"
+        )
+    own = {field.name for field in dataclasses.fields(AblateSettings)}
+    file = found.file
+    single = {f"{name}s": (file[name],) for name in ("translator", "seed") if name in file}
+    chosen = cli.build(AblateSettings, {**single, **{n: v for n, v in found.values.items() if n in own}})
+    unused = [
+        (name, file[name])
+        for name in _OWN
+        if name in file and getattr(chosen, f"{name}s", 0) != (file[name],)
+    ]
+    if unused:
+        print(
+            f"note: not used of {found.source}, since the ablation sets it: {listed(unused)}",
+            file=sys.stderr,
+        )
+    shared = [
+        {name: value for name, value in source.items() if name not in (*own, *_OWN, "one")}
+        for source in (found.flags, file)
+    ]
+    return chosen, Given(shared[0], shared[1], found.source, {})
+
+
+def plan(methods: Sequence[str], translators: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """All runs, seed by seed, so that early results can be paired. Methods without transition images come once.
+
+    Raises ValueError for translators that would share a folder.
+    """
+    labels = [Run("", translator, 0).name for translator in translators]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"translators must end in different names, not {', '.join(translators)}")
+    return [
+        Run(method, translator, seed)
+        for seed in dict.fromkeys(seeds)
+        for method in dict.fromkeys(methods)
+        for translator in (translators if METHODS[method]["transition"] else ["luminance"])
+    ]
+
+
+def _settings_of_all(runs: Sequence[Run], folder: Path, shared: Given) -> dict[Run, TrainSettings]:
+    """The settings of each run. What could not be trained is refused here, before anything slow."""
+    settings, notes = dict[Run, TrainSettings](), dict[str, None]()
+    for run in runs:
+        own = {"method": run.method, "translator": run.translator, "seed": run.seed}
+        found = dataclasses.replace(shared, flags={**shared.flags, **own, "output": str(folder / run.name)})
+        settings[run], remarks = settle(found)
+        notes.update(dict.fromkeys(remarks))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    _all_different(settings)
+    for chosen in settings.values():
+        _same_settings(chosen)
+    check_runs([_continued(chosen) for chosen in settings.values()], ("train", "test"))
+    return settings
+
+
+def _train(
+    settings: Mapping[Run, TrainSettings], chosen: AblateSettings, argv: Sequence[str], one: bool
+) -> list[str]:
+    """Trains what is not finished and reports after each run; returns a line for each that failed."""
+    folder = Path(chosen.folder)
+
+    def after() -> None:
+        if not one:
+            write_report(collect(folder, list(settings), chosen.test_seed), folder)
+
+    if chosen.jobs > 1:
+        waiting = [run for run, its in settings.items() if read_kept(its, chosen.test_seed) is None]
+        name = PROGRAM.split()[-1]
+        commands = {run.name: [name, *argv, *run.flags(), "--one", "--jobs", "1"] for run in waiting}
+        return run_children(commands, chosen.jobs, folder, after)
+    failed = []
+    for run, its in settings.items():
+        try:
+            train_one(its, chosen.test_seed)
+        except (ValueError, OSError, ImportError, RuntimeError) as error:
+            failed.append(f"{run.name}: {error}")
+        after()
+    return failed
+
+
+def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
+    """Trains one run unless it is finished, and returns its figures on the test set.
+
+    {"seed", "dataset", "size", "method", "terms": weights that its terms had, "ir2vis": {...}, "vis2ir": {...}}
+    Figures of another model, test set, code or library than those here now are measured again.
+    """
+    if (kept := read_kept(settings, test_seed)) is not None:
+        return kept
+    folder = Path(settings.run_folder)
+    data = load(settings, test_seed=test_seed)
+    settings = _continued(settings)
+    if (
+        settings.resume or not kept_path(folder, test_seed).is_file()
+    ):  # else it is finished, its state removed
+        Trainer(settings, data).run()
+    model = load_pretrained(folder)
+    result: dict[str, Any] = {"seed": settings.seed, **settings.record()}
+    for done in evaluate_settings(model, data.test, [Setting(data.protocol, d) for d in DIRECTIONS]):
+        figures = done.report.mean
+        result[done.report.setting.direction] = {
+            "map": figures["map"],
+            "minp": figures["minp"],
+            "rank1": figures["cmc"]["1"],
+        }
+    write_kept(settings, test_seed, result)
+    return result
+
+
+def _continued(settings: TrainSettings) -> TrainSettings:
+    """With `resume` where the run has begun."""
+    begun = (Path(settings.run_folder) / "last" / "state.safetensors").is_file()
+    return dataclasses.replace(settings, resume=begun)
+
+
+def _all_different(settings: Mapping[Run, TrainSettings]) -> None:
+    """Raises ValueError, with both names, for two runs that would train the same model."""
+    seen: dict[TrainSettings, Run] = {}
+    for run, its in settings.items():
+        translator = _translator_identity(its.translator) if its.transition else ""
+        same = seen.setdefault(
+            dataclasses.replace(its, method="mtrl", translator=translator, output=None), run
+        )
+        if same is not run:
+            raise ValueError(
+                f"{same.name} and {run.name} would train the same model ({listed(its.terms().items())}): "
+                "leave one of them out, or the flags that make them equal"
+            )
+
+
+def _translator_identity(source: str) -> str:
+    """Equal for two names of the same translator."""
+    return translator_key(load_translator(source)) or source
+
+
+def _same_settings(settings: TrainSettings) -> None:
+    """Raises ValueError when the run folder holds a run with other settings, or of another folder of images."""
+    folder = Path(settings.run_folder)
+    free = FREE - {"data_root"} if settings.dataset == "folder" else FREE
+    other = differences(settings, folder / "settings.yaml", free)
+    if other:
+        words = "; ".join(f"{name} {before}, not {now}" for name, before, now in other)
+        raise ValueError(f"{folder} was trained with {words}: choose another --folder")

@@ -1,0 +1,61 @@
+"""The ablation as a picture: a dot per seed, a bar at the mean, both directions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from train.ablation.report import LABELS, WAYS, Row
+from train.presets import METHODS
+
+COLOURS = {"control": "#6e7781", "term": "#1f5fbf", "full": "#5b3a9e"}
+_INK, _GRID = "#1f2328", "#d8dee4"
+
+
+def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
+    """Writes the picture of test mAP (percent); the format follows from the ending of `path`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.2, 0.36 * len(rows) + 1.1), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    several = len({row.translator for row in rows}) > 1
+    for axes, way in zip(figure.subplots(1, 2, sharey=True), WAYS, strict=True):
+        for place, row in enumerate(rows):
+            values, colour = row.values(way, "map"), COLOURS[_kind(row.method)]
+            middle = mean(values)
+            axes.plot([middle, middle], [place - 0.32, place + 0.32], color=colour, linewidth=2.4, zorder=2)
+            axes.scatter(
+                values, [place] * len(values), s=34, color=colour, alpha=0.55, linewidths=0, zorder=3
+            )
+            axes.annotate(
+                f"{middle:.1f}",
+                (max(values), place),
+                (7, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=10.5,
+            )
+        axes.set_title(f"{WAYS[way].replace('->', ' → ')}, mAP (%)", fontsize=12, color=_INK)
+        low, high = axes.get_xlim()
+        axes.set_xlim(low, high + 0.12 * (high - low))  # room for the last number
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.tick_params(length=0, labelsize=10.5)
+        axes.grid(axis="x", color=_GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+    names = [
+        LABELS[row.method] + (f", {row.translator}" if several and METHODS[row.method]["transition"] else "")
+        for row in rows
+    ]
+    figure.axes[0].set_yticks(range(len(rows)), names, fontsize=11.5)
+    figure.savefig(path, facecolor="white")
+    return path
+
+
+def _kind(method: str) -> str:
+    if method in ("mtrl", "mtrl-triangle"):
+        return "full"
+    return "term" if method in ("mtc", "center", "mqr") else "control"

@@ -1,0 +1,1 @@
+"""From rows of an image set to batches."""

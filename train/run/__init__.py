@@ -1,0 +1,1 @@
+"""A run's folder, log, state and stop: shared by both trainings."""

@@ -1,0 +1,173 @@
+"""One training in several processes, as `torchrun` or `accelerate launch` start them.
+
+Each process holds the whole model and the identities of its share of every batch. Features are gathered, so the
+triplet and the contrastive terms see the whole batch; gradients are averaged by torch's DistributedDataParallel.
+Process 0 alone writes, prints and evaluates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mtrl.data.sampler import Batch
+from mtrl.losses.total import TriLayout
+from mtrl.models.device import pick_device
+from mtrl.models.reid import MTRL, Features
+
+# The others wait this long at most, for instance while process 0 evaluates.
+PATIENCE = timedelta(hours=2)
+
+
+class PeerLostError(OSError):
+    """Another process of the job is gone, so no step can be finished."""
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """This process among those that train together; alone by default."""
+
+    rank: int = 0
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.size:
+            raise ValueError(f"rank {self.rank} is not one of {self.size} processes")
+
+    @classmethod
+    def current(cls) -> World:
+        """The world that `joined` entered."""
+        if not dist.is_initialized():
+            return cls()
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes, prints and evaluates."""
+        return self.rank == 0
+
+    def device(self, name: str) -> torch.device:
+        """`pick_device`, one GPU per process."""
+        device = pick_device(name)
+        if self.size > 1 and device.type == "mps":
+            if name != "auto":
+                raise ValueError(
+                    "several processes train on CUDA GPUs or the CPU: give --device cpu, or start one"
+                )
+            return torch.device("cpu")
+        if self.size == 1 or device.type != "cuda":
+            return device
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.rank)))
+
+    def check_batch(self, identities: int) -> None:
+        """Raises ValueError unless P identities can be shared equally."""
+        if identities % self.size:
+            raise ValueError(
+                f"--identities {identities} cannot be shared by {self.size} processes: choose a multiple of {self.size}"
+            )
+
+    def check_sync_bn(self, sync_bn: bool, device: torch.device) -> None:
+        """Raises ValueError where batch normalisation over several processes cannot be had."""
+        if self.size > 1 and sync_bn and device.type != "cuda":
+            raise ValueError("--sync-bn needs GPUs: torch synchronises batch statistics on CUDA only")
+
+    def share(self, batch: Batch) -> Batch:
+        """The identities of a batch that are this process's, with all their images."""
+        length = len(batch.identities) // self.size
+        own = slice(self.rank * length, (self.rank + 1) * length)
+        return Batch(batch.visible[own], batch.infrared[own], batch.identities[own])
+
+    def wrap(self, model: nn.Module, sync_bn: bool) -> nn.Module:
+        """The module to call in a step: `model` itself, or around it what averages gradients."""
+        if self.size == 1:
+            return model
+        device = next(model.parameters()).device
+        self.check_sync_bn(sync_bn, device)
+        indices = [device.index] if device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=indices)
+
+    def gather(self, features: Features, layout: TriLayout) -> tuple[Features, TriLayout]:
+        """Features and labels of the whole batch, in the order of one process: visible, transition, infrared.
+
+        Rows of other processes are constants here. Each process computes the same loss of the whole batch and thus
+        the exact gradient of its own rows; summed over the processes these are the gradient of the parameters.
+        """
+        if self.size == 1:
+            return features, layout
+        counts = [layout.visible, layout.transition, layout.infrared]
+        whole = [n * self.size for n in counts]
+        logits = None if features.logits is None else self._rows(features.logits, counts)
+        gathered = Features(
+            self._rows(features.pooled, counts), self._rows(features.embedding, counts), logits
+        )
+        return gathered, TriLayout(whole[0], whole[1], whole[2], self._rows(layout.identities, counts))
+
+    def _rows(self, own: Tensor, counts: list[int]) -> Tensor:
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(parts, own.detach().contiguous())
+        parts[self.rank] = own
+        pieces = [part.split(counts) for part in parts]
+        return torch.cat([piece[kind] for kind in range(len(counts)) for piece in pieces])
+
+
+def with_sync_bn(model: MTRL) -> MTRL:
+    """`model` with batch normalisation over all processes; names of weights stay. timm's own layers are known."""
+    from timm.layers.norm_act import convert_sync_batchnorm
+
+    return convert_sync_batchnorm(model)
+
+
+@contextmanager
+def joined(device: str) -> Iterator[World]:
+    """Joins the processes that a launcher started, if one did, and leaves them at the end.
+
+    Raises OSError when they do not find each other.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield World()
+        return
+    cuda = pick_device(device).type == "cuda"
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise OSError(
+            f"the {os.environ['WORLD_SIZE']} processes did not find each other: {_first_line(error)}"
+        ) from error
+    try:
+        yield World.current()
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def peers() -> Iterator[None]:
+    """Turns the failure of a collective operation into a PeerLostError that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not dist.is_initialized() or not _is_about_peers(error):
+            raise
+        raise PeerLostError(
+            f"another process of this job ended or cannot be reached ({_first_line(error)}); its own message says why"
+        ) from error
+
+
+def _is_about_peers(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or any(
+        word in text for word in ("connection", "gloo", "nccl", "socket", "peer", "timed out")
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,187 @@
+"""The record of a run: JSON lines, TensorBoard scalars, the environment, and its curves as a picture."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtrl.files.atomic import explained, flush_file, make_folder, write_atomically
+from mtrl.hub.checkout import NoAnswerError, read_checkout
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
+
+
+class RunLog:
+    """Appends records to `metrics.jsonl` and to TensorBoard.
+
+    On resume, records of steps after `step` are dropped, and without `evaluated` an evaluation at `step` itself: the
+    run writes them again.
+    """
+
+    def __init__(self, folder: Path, step: int = 0, evaluated: bool = True) -> None:
+        make_folder(folder)
+        self.path = folder / "metrics.jsonl"
+        kept = [
+            record
+            for record in read_records(self.path)
+            if record["step"] < step or (record["step"] == step and (evaluated or record["kind"] != "eval"))
+        ]
+        write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        self.board = _tensorboard(folder / "tensorboard", step)
+
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        self.note(kind, step, values)
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"{kind}/{name}", value, step)
+
+    def note(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """A record of any JSON values, which TensorBoard does not get. Raises OSError when it cannot be written."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        except OSError as error:
+            raise explained(error, self.path) from error
+
+    def flush(self) -> None:
+        """Puts the records on the disk: before a state that continues behind them."""
+        flush_file(self.path)
+
+    def close(self) -> None:
+        """Never raises: it runs beside the error that ends a run, and the JSON lines hold the same values."""
+        if self.board is not None:
+            with contextlib.suppress(Exception):
+                self.board.close()
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:
+        return None  # the JSON lines hold the same values
+    return SummaryWriter(str(folder), purge_step=step + 1)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a line cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int) and "kind" in record:
+            records.append(record)
+    return records
+
+
+def run_settings(run: Path) -> Path:
+    """The settings file of a run folder. Raises FileNotFoundError for a folder that is no run."""
+    path = run / "settings.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run} is no run folder: it has no settings.yaml; give the --output of a training"
+        )
+    return path
+
+
+def environment(trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a stranger needs to repeat the run: versions, machine, git state and the command; `trained`: what was.
+
+    Where Git does not say, the commit is "unknown (why)" and the list of changed files None.
+    """
+    commit, changed = git_state(Path(__file__).resolve().parents[2])
+    return {
+        **({} if trained is None else {"trained": trained}),
+        "command": ["python", "-m", "train", *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+        "threads": torch.get_num_threads(),
+        "git_commit": commit,
+        "git_changed_files": changed,
+    }
+
+
+def git_state(root: Path) -> tuple[str, list[str] | None]:
+    """(commit, lines of `git status`) of the code; ("unknown (why)", None) where Git does not say."""
+    try:
+        checkout = read_checkout(root)
+    except NoAnswerError as error:
+        return f"unknown ({error})", None
+    if checkout is None:
+        return "unknown (the code is in no Git checkout)", None
+    return checkout.commit, list(checkout.changed)
+
+
+def code_state(environment: Mapping[str, Any]) -> str:
+    """The commit of a run's `environment.json` for its card, and whether the code differed from it."""
+    changed = environment["git_changed_files"]
+    commit = environment["git_commit"] or "unknown"
+    return f"{commit} with {len(changed)} changed files" if changed else commit
+
+
+def processor() -> str:
+    """The processor's name; Linux keeps it in a file that Python's `platform` does not read."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def draw_curves(folder: Path) -> Path:
+    """Writes `curves.png`: named loss terms and learning rate by step, mAP and modality gap of the held-out
+    identities by step.
+
+    Raises FileNotFoundError if the folder has no records.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    records = read_records(folder / "metrics.jsonl")
+    if not records:
+        raise FileNotFoundError(f"{folder} holds no metrics.jsonl with records; is it a run folder?")
+    series: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        for name, value in record.items():
+            if name not in ("kind", "step", "epoch") and isinstance(value, (int, float)):
+                series[record["kind"]][name].append((record["step"], value))
+    panels = [
+        ("Loss terms", {n: v for n, v in series["train"].items() if n.startswith("loss_")}),
+        ("Learning rate", {n: v for n, v in series["train"].items() if n == "learning_rate"}),
+        ("Held-out identities", {n: v for n, v in series["eval"].items() if n != "modality_gap"}),
+        (
+            "Modality gap of held-out identities",
+            {n: v for n, v in series["eval"].items() if n == "modality_gap"},
+        ),
+    ]
+    panels = [(title, lines) for title, lines in panels if lines]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.8), squeeze=False)
+    for axis, (title, lines) in zip(axes[0], panels, strict=True):
+        for name, points in lines.items():
+            axis.plot(
+                *zip(*points, strict=True), label=name.removeprefix("loss_").replace("_", " "), linewidth=1.4
+            )
+        axis.set(title=title, xlabel="step")
+        axis.grid(alpha=0.3)
+        if len(lines) > 1:
+            axis.legend(fontsize=8)
+    figure.tight_layout()
+    target = folder / "curves.png"
+    figure.savefig(target, dpi=130)
+    pyplot.close(figure)
+    return target

@@ -1,0 +1,161 @@
+"""Everything a run needs to continue, in one safetensors file that is replaced atomically.
+
+There are no states of samplers, schedules or random generators: batches, learning rates and what a network draws
+follow from the seed and the number of the step. bfloat16 needs no loss scale.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtrl.files.atomic import make_folder, write_atomically
+from mtrl.files.tensor_file import tensor_bytes
+from mtrl.files.untrusted import open_tensors, outline, parse_json
+from mtrl.models.checkpoint import tensor_digest
+
+FORMAT = "mtrl-train-2"
+_KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
+_KINDS |= {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
+
+
+def save_state(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    progress: Mapping[str, Any],
+    run: Mapping[str, Any],
+) -> None:
+    """Writes model, optimiser and averaged weights, with `progress` and `run` (JSON values) and a checksum of all.
+
+    run: the settings that must be the same when it continues. Raises OSError when it cannot be written.
+    """
+    tensors = _weights(model, average)
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}|{key}"] = torch.as_tensor(value)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    facts = json.dumps({"progress": progress, "run": run}, allow_nan=False)
+    metadata = {"format": FORMAT, "facts": facts, "sha256": _digest(facts, tensors)}
+    make_folder(path.parent)
+    write_atomically(path, tensor_bytes(tensors, metadata))
+
+
+def load_state(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    run: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Restores what `save_state` wrote and returns its `progress`.
+
+    Raises FileNotFoundError if there is no state, ValueError if it is damaged or of another model or run. Names,
+    types and shapes are compared before a tensor is read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"nothing to resume: {path} does not exist; start the run without --resume")
+    allowed = _weights(model, average)
+    needed = set(allowed)
+    slots = _slots(model, optimizer)
+    with open_tensors(path) as file:
+        metadata = file.metadata() or {}
+        facts = _facts(metadata, path)
+        _check_run(facts["run"], run, path)
+        found = outline(file)
+        _check_outline(found, allowed | slots, needed, path)
+        tensors = {name: file.get_tensor(name) for name in found}
+    if _digest(metadata["facts"], tensors) != metadata.get("sha256"):
+        raise ValueError(f"{path} is damaged (its checksum differs); start the run afresh in another folder")
+    model.load_state_dict(_under("model.", tensors))
+    if average is not None:
+        average.load_state_dict(_under("average.", tensors))
+    parameters = dict(model.named_parameters())
+    for key, tensor in _under("optimizer.", tensors).items():
+        name, _, slot = key.rpartition("|")
+        parameter = parameters[name]
+        # In the parameter's own memory format: a fused optimiser walks through both side by side.
+        like = parameter if tensor.shape == parameter.shape else tensor
+        optimizer.state[parameter][slot] = torch.empty_like(like, device=parameter.device).copy_(tensor)
+    return facts["progress"]
+
+
+def _weights(model: nn.Module, average: nn.Module | None) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    return tensors
+
+
+def _slots(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What this optimiser may remember of each parameter; before its first step it remembers nothing."""
+    moments = (
+        ("momentum_buffer",) if isinstance(optimizer, torch.optim.SGD) else ("exp_avg", "exp_avg_sq", "step")
+    )
+    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    return {
+        f"optimizer.{name}|{slot}": torch.zeros(()) if slot == "step" else parameter
+        for name, parameter in model.named_parameters()
+        if id(parameter) in trained
+        for slot in moments
+    }
+
+
+def _facts(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    if metadata.get("format") != FORMAT:
+        known = metadata.get("format", "").startswith("mtrl-train-")
+        what = "was saved by another version" if known else "is not a training state of this program"
+        raise ValueError(f"{path} {what}; start the run afresh in another folder")
+    try:
+        facts = parse_json(metadata.get("facts", ""))
+        counts = [facts["progress"][name] for name in ("epoch", "batch", "step")]
+        if not all(type(count) is int and count >= 0 for count in counts) or type(facts["run"]) is not dict:
+            raise ValueError("it counts no steps")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); start the run afresh in another folder") from error
+    return facts
+
+
+def _check_run(saved: Mapping[str, Any], run: Mapping[str, Any], path: Path) -> None:
+    for name in sorted(saved.keys() | run.keys()):
+        if saved.get(name) != run.get(name):
+            raise ValueError(
+                f"{path} belongs to a run with {name} {saved.get(name)}, not {run.get(name)}: give the settings "
+                f"of that run (--config {path.parents[1] / 'settings.yaml'}), or start another one in another folder"
+            )
+
+
+def _check_outline(
+    found: Mapping[str, tuple[str, tuple[int, ...]]],
+    allowed: Mapping[str, Tensor],
+    needed: set[str],
+    path: Path,
+) -> None:
+    """Raises ValueError unless the file's header has the needed tensors, no strange ones, and half of none."""
+    begun = {name.rpartition("|")[0] for name in found if name.startswith("optimizer.")}
+    needed = needed | {name for name in allowed if name.rpartition("|")[0] in begun and "|" in name}
+    wrong = sorted((needed - found.keys()) | (found.keys() - allowed.keys()))
+    wrong += sorted(
+        name
+        for name, (kind, shape) in found.items()
+        if name in allowed and (kind, shape) != (_KINDS.get(allowed[name].dtype), tuple(allowed[name].shape))
+    )
+    if wrong:
+        raise ValueError(
+            f"{path} belongs to a run with other model settings: {len(wrong)} tensors do not fit, first {wrong[0]}; "
+            f"give the settings of that run (--config {path.parents[1] / 'settings.yaml'})"
+        )
+
+
+def _digest(facts: str, tensors: Mapping[str, Tensor]) -> str:
+    return tensor_digest({**tensors, facts: torch.zeros(0)})
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
