@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.paths import ROOT
+
 ROOMS = ("app", "mtrl", "train", "eval")
 MAY_IMPORT = {
     "app": {"mtrl.demo", "mtrl.console"},

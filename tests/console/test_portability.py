@@ -27,10 +27,9 @@ from mtrl.demo.server.uploads import private_folder
 from mtrl.files import atomic as writing
 from mtrl.models.device import pick_device
 from mtrl.translate import load_translator
+from tests.helpers.paths import ROOT
 from train.run.distributed import World
 from train.run.log import RunLog
-
-ROOT = Path(__file__).parents[2]
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, cuda: int = 0, mps: bool = False, broken: str = "") -> None:

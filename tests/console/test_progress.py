@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
 
 import pytest
 
 from mtrl.console import progress
 from mtrl.console.progress import Progress, say
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.paths import ROOT
 
 
 class Terminal(io.StringIO):

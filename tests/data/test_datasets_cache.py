@@ -22,6 +22,7 @@ from mtrl.data.decoder import decode
 from mtrl.files.images import to_batch
 from mtrl.files.levels import ValueRange
 from tests.helpers import trees
+from tests.helpers.paths import ROOT
 
 SIZE = (16, 8)
 COUNT = 22
@@ -326,9 +327,7 @@ print(len(pixels.rows), zlib.crc32(pixels.images.tobytes()))
 
 def start(root: Path, log: Path, delay: float) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-c", _SCRIPT, str(root), str(root.parent / "cache"), str(log), str(delay)]
-    return subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
-    )
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from mtrl.data.synthetic.raycast import cast
 from mtrl.data.synthetic.render import expose, moment
 from mtrl.data.synthetic.shapes import box, ellipsoid, limb, loft
 from mtrl.models.config import Modality
+from tests.helpers.paths import ROOT
 
 PLAIN = Surface((Material((0.5, 0.5, 0.5), 0.5),), folds=0.0, grain=0.0)
 AXIS = np.linspace(-0.3, 0.3, 41).astype(np.float32)
@@ -229,7 +229,7 @@ def test_ellipsoid_box_and_loft_against_marching():
 
 
 def test_the_docs_print_the_knobs():
-    text = (Path(__file__).parents[2] / "docs" / "synthetic.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "synthetic.md").read_text(encoding="utf-8")
     for field in dataclasses.fields(Difficulty):
         row = next(line for line in text.splitlines() if f"`{field.name}`" in line)
         assert float(row.split("|")[2]) == field.default

@@ -26,8 +26,8 @@ from mtrl.data.sources.verify.check_sysu import PUBLISHED_IMAGES, PUBLISHED_TEST
 from mtrl.data.synthetic import dataset
 from mtrl.data.synthetic.draw import Job
 from mtrl.models.config import ModelConfig
+from tests.helpers.paths import OFFICIAL
 
-OFFICIAL = Path(__file__).resolve().parents[3] / "shared" / "sysu-official"
 SIZE = ["--image-size", "16", "8"]
 COUNTS = {(1, 7): 12, (2, 7): 11, (3, 7): 10, (4, 7): 13, (3, 30): 4, (5, 30): 12, (6, 30): 11, (1, 400): 9}
 TEST_IDS = [7, 30]

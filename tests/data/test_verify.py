@@ -21,8 +21,8 @@ from mtrl.data import load_data
 from mtrl.data.matfiles import read_permutations, read_test_ids
 from mtrl.data.sources.verify import verify
 from tests.helpers import trees
+from tests.helpers.paths import OFFICIAL
 
-OFFICIAL = Path(__file__).resolve().parents[3] / "shared" / "sysu-official"
 # FACTS: the first 12 digits of the SHA-1 of "camera,identity,index" lines, trials 0 to 2.
 SEEDED_ALL = ("96607f6f1e91", "ada68a3ae2d4", "ac57ad246665")
 

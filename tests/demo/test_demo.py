@@ -28,8 +28,8 @@ from mtrl.demo.service.pictures import detect_modality, fit
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.translate import load_translator
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = 6
 
 

@@ -17,8 +17,8 @@ from safetensors import safe_open
 from mtrl import MTRL, Gallery
 from mtrl.models.card import model_card
 from mtrl.models.config import ModelConfig
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ModelConfig("resnet10t", (64, 32), backbone_args={"channels": [8, 16, 16, 24]})
 # What every place has to name: uses that are ruled out, what an embedding is, what is stored and when it goes.
 SAID = (

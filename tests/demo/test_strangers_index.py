@@ -11,7 +11,7 @@ from mtrl import Gallery
 from mtrl.commands import search
 from mtrl.demo.service.gallery_folder import SOURCES, read_gallery, remember_source
 from mtrl.retrieval.stores.base import open_store
-from tests.retrieval.test_store_faults import rows
+from tests.helpers.stores import rows
 
 
 def test_the_page_serves_no_picture_outside_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

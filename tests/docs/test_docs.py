@@ -35,8 +35,8 @@ from mtrl import MTRL
 from mtrl.models.card import CardFacts, model_card
 from mtrl.models.config import ModelConfig
 from tests.helpers.hub_stub import TOKEN, Hub, running_hub
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GALLERY = ROOT / "mtrl" / "assets" / "gallery"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(

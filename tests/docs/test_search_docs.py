@@ -19,8 +19,8 @@ from mtrl.commands.photos import read_photos
 from mtrl.models.config import ModelConfig
 from mtrl.models.export import export_onnx
 from mtrl.retrieval.filters import parse_time
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SNIPPET = re.compile(r"<!-- run -->\n```(bash|python)\n(.*?)```", re.DOTALL)
 
 

@@ -17,7 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.paths import ROOT
+
 IMPORTED_AS = {"PIL": "pillow", "yaml": "pyyaml", "faiss": "faiss-cpu"}
 # Imported, and required by the package beside it.
 WITH = {"starlette": "gradio", "python_multipart": "gradio", "typing_extensions": "torch"}

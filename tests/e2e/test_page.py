@@ -3,105 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import pytest
 from PIL import Image
 
 pytest.importorskip("playwright")
 pytest.importorskip("gradio")
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-cbook = pytest.importorskip("matplotlib.cbook")  # here, not while a thread of Gradio imports it too
-CHROMIUM = os.environ.get("MTRL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-ASSETS = Path(__file__).resolve().parents[2] / "mtrl" / "assets"
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
-PATIENCE = 30_000
+from tests.helpers.browser import CHROMIUM, photograph, scores, upload
+
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; name one in MTRL_CHROMIUM"),
 ]
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": FLAGS.split()}
-
-
-@pytest.fixture(scope="session")
-def base_url() -> Iterator[str]:
-    checkpoint, gallery = os.environ.get("MTRL_E2E_CHECKPOINT"), os.environ.get("MTRL_E2E_GALLERY")
-    if not (checkpoint or (ASSETS / "model" / "config.json").is_file()):
-        pytest.skip("no checkpoint is shipped in mtrl/assets/model")
-    if not (gallery or (ASSETS / "gallery" / "manifest.json").is_file()):
-        pytest.skip("no gallery is shipped in mtrl/assets/gallery")
-    from mtrl.demo.launch import card_folder, open_service
-    from mtrl.demo.page import build_page, launch
-
-    page = build_page(open_service(checkpoint, gallery), card_folder(checkpoint))
-    _, url, _ = launch(page, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    yield url
-    page.close()
-
-
-@pytest.fixture
-def visit(page: Page, base_url: str, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Opens the page; afterwards checks that nothing was asked of another host and that no script failed."""
-    strangers: list[str] = []
-    failures: list[str] = []
-
-    def note(request: Any) -> None:
-        url = urlparse(request.url)
-        if url.scheme in ("http", "https", "ws", "wss") and url.hostname != "127.0.0.1":
-            strangers.append(request.url)
-
-    page.on("request", note)
-    page.on("pageerror", lambda error: failures.append(str(error)))
-
-    def open_page(width: int = 1440, height: int = 900, dark: bool = False) -> Page:
-        page.emulate_media(color_scheme="dark" if dark else "light")
-        page.set_viewport_size({"width": width, "height": height})
-        page.set_default_timeout(PATIENCE)
-        page.goto(base_url)
-        page.wait_for_selector("#hits")
-        return page
-
-    yield open_page
-    assert strangers == []
-    assert failures == []
-
-
-@pytest.fixture
-def shoot(tmp_path: Path) -> Callable[[Page, str], None]:
-    folder = Path(os.environ.get("MTRL_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return lambda page, name: page.screenshot(path=str(folder / f"{name}.png"), full_page=True) and None
-
-
-def photograph() -> Path:
-    return Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
-
-
-def upload(page: Page, element: str, path: Path) -> None:
-    """Sends a file and waits until the answer that was shown before is gone."""
-    page.wait_for_timeout(300)
-    page.evaluate("for (const e of document.querySelectorAll('.m-answer, .m-error')) e.dataset.old = 'yes'")
-    page.set_input_files(f"#{element} input[type=file]", str(path))
-    answer = "answer" if element == "query" else "trio"
-    page.wait_for_selector(f"#{answer} :is(.m-answer, .m-error):not([data-old])")
-
-
-def scores(page: Page) -> list[float]:
-    return [float(text) for text in page.locator("#hits .m-score span:first-child").all_inner_texts()]
 
 
 def test_a_photograph_is_ranked(visit: Any, shoot: Any) -> None:

@@ -12,16 +12,8 @@ pytest.importorskip("playwright")
 pytest.importorskip("gradio")
 from playwright.sync_api import Page, expect
 
-from tests.e2e.test_page import (  # noqa: F401
-    ASSETS,
-    CHROMIUM,
-    base_url,
-    browser_type_launch_args,
-    photograph,
-    shoot,
-    upload,
-    visit,
-)
+from tests.helpers.browser import CHROMIUM, photograph, upload
+from tests.helpers.paths import ASSETS
 
 pytestmark = [
     pytest.mark.e2e,
@@ -33,7 +25,7 @@ def tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
 
 
-def test_the_slider_and_the_tiles_compare_translators(visit: Any, shoot: Any) -> None:  # noqa: F811
+def test_the_slider_and_the_tiles_compare_translators(visit: Any, shoot: Any) -> None:
     page = visit()
     tab(page, "Transition")
     after = page.locator(".m-slide .m-after")
@@ -56,7 +48,7 @@ def test_the_slider_and_the_tiles_compare_translators(visit: Any, shoot: Any) ->
     expect(page.locator(".m-bridge p:visible").first).to_contain_text("no infrared picture in the gallery")
 
 
-def test_the_map_leads_back_to_retrieve(visit: Any, shoot: Any) -> None:  # noqa: F811
+def test_the_map_leads_back_to_retrieve(visit: Any, shoot: Any) -> None:
     page = visit()
     tab(page, "Explore")
     spots = page.locator("#map .m-spot")
@@ -87,7 +79,7 @@ def test_the_map_leads_back_to_retrieve(visit: Any, shoot: Any) -> None:  # noqa
     expect(page.locator("#answer figcaption small").first).to_have_text("infrared")
 
 
-def test_models_are_compared_chosen_and_refused(visit: Any, shoot: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_models_are_compared_chosen_and_refused(visit: Any, shoot: Any, tmp_path: Path) -> None:
     shutil.copytree(ASSETS / "model", tmp_path / "second <model>")
     page = visit()
     tab(page, "Explore")
@@ -115,7 +107,7 @@ def test_models_are_compared_chosen_and_refused(visit: Any, shoot: Any, tmp_path
 
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_the_tabs_fit_the_screen(visit: Any, shoot: Any, width: int, dark: bool) -> None:  # noqa: F811
+def test_the_tabs_fit_the_screen(visit: Any, shoot: Any, width: int, dark: bool) -> None:
     page = visit(width, 900, dark)
     for name, ready in (("Transition", ".m-slide"), ("Explore", ".m-plane"), ("Model", "#model-name")):
         tab(page, name)

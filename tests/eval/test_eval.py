@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from eval.score import distance_matrix
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.models.config import ModelConfig
 from mtrl.models.reid import MTRL
+from tests.helpers.paths import ROOT
 
 
 def make_images(identities=6, per_camera=3, seed=0, cameras=(1, 2, 3, 4, 5, 6)):
@@ -332,7 +332,7 @@ def test_a_test_set_of_unusual_size_is_named(installed, capsys):
 
 
 def test_exit_codes_and_messages(tmp_path):
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     arguments = ["features", "--features", str(tmp_path), "--prefix", "x", "--splits", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "eval", *arguments], cwd=root, capture_output=True, text=True, timeout=300

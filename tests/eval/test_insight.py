@@ -18,7 +18,7 @@ from mtrl import MTRL
 from mtrl.data.imageset import ReIDData
 from mtrl.models.config import ModelConfig
 from mtrl.translate import load_translator
-from tests.train.test_train import colour_people
+from tests.helpers.runs import colour_people
 from train.run.log import RunLog, draw_curves
 
 torch.set_num_threads(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from eval.matfiles import read_features
 from eval.official import evaluate_features, main
 from eval.protocols import Setting
 from mtrl.data.matfiles import read_mat, read_permutations
+from tests.helpers.paths import OFFICIAL, ROOT
 
-OFFICIAL = Path(__file__).resolve().parents[3] / "shared" / "sysu-official"
 needs_official = pytest.mark.skipif(
     not OFFICIAL.is_dir(), reason="the official SYSU-MM01 splits are not here"
 )
@@ -138,7 +137,7 @@ def test_permutations_must_be_permutations(tmp_path):
 def test_the_forms_of_feature_files_are_documented(capsys):
     with pytest.raises(SystemExit):
         main(["-h"])
-    page = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
     for text in (" ".join(capsys.readouterr().out.split()), page):
         assert all(word in text for word in (".mat", ".npz", ".safetensors", "CAMERA/IDENTITY", "3/117"))
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from eval.protocols import Setting, make_trials
 from mtrl.data.matfiles import read_permutations, read_test_ids
+from tests.helpers.paths import OFFICIAL
 
-OFFICIAL = Path(__file__).resolve().parents[3] / "shared" / "sysu-official"
 needs_official = pytest.mark.skipif(
     not OFFICIAL.is_dir(), reason="the official SYSU-MM01 splits are not here"
 )

@@ -25,8 +25,8 @@ from mtrl.models.config import ModelConfig
 from mtrl.retrieval.gallery import Gallery
 from mtrl.translate.files import read_translator, save_translator
 from mtrl.translate.learned import Learned, LearnedConfig
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ModelConfig("test_resnet", (32, 16))
 # What runs, or can run, what a file holds; as a module, or as a name called with or without its module.
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}

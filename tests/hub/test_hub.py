@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,9 @@ from mtrl.models.card import CardFacts, Result, model_card
 from mtrl.models.checkpoint import read_checkpoint
 from mtrl.models.config import ModelConfig
 from tests.helpers import trees
-from tests.helpers.hub_stub import TOKEN, Hub, Repo, running_hub
+from tests.helpers.hub_stub import TOKEN, Hub, Repo
 
 CONFIG = ModelConfig("test_resnet", (64, 32), num_identities=3)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with running_hub(monkeypatch, str(tmp_path / "cache")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,15 +23,15 @@ from mtrl.commands import push
 from mtrl.hub.checkout import NoAnswerError, read_checkout
 from mtrl.hub.space import PAGE_PACKAGES, ROOT, WITHOUT_GIT, page_commit, page_requirements, space_files
 from mtrl.models.config import ModelConfig
-from tests.helpers.hub_stub import TOKEN, Hub, running_hub
+from tests.helpers.hub_stub import TOKEN, Hub
 from train.run.log import git_state
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with running_hub(monkeypatch, str(tmp_path / "cache")) as server:
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        yield server
+def hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The stand-in of the Hub with its owner signed in."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return hub
 
 
 def small_clone(root: Path) -> Path:

@@ -24,24 +24,9 @@ from mtrl.losses import (
     modality_transition_contrastive,
     weighted_triplet,
 )
+from tests.helpers.losses import LOSSES, Case, D, every_loss
 from tests.reference import losses as slow
 
-D = 5
-Case = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "mtc": modality_transition_contrastive,
-    "mtc_identity": lambda *a: modality_transition_contrastive(*a, hop1="identity"),
-    "mtc_direct": lambda *a: modality_transition_contrastive(*a, direct_weight=0.7),
-    "mtc_margin": lambda *a: modality_transition_contrastive(*a, form="margin"),
-    "mtc_margin_identity": lambda *a: modality_transition_contrastive(*a, form="margin", hop1="identity"),
-    "direct": lambda v, t, r, y, yr: direct_contrastive(v, r, y, yr),
-    "center": modality_center,
-    "mqr": modality_query_regularization,
-    "mqr_all": lambda v, t, r, y, yr: modality_query_regularization(v, t, r),
-    "triplet": lambda v, t, r, y, yr: weighted_triplet(torch.cat([v, t, r]), torch.cat([y, y, yr])),
-    "identity": lambda v, t, r, y, yr: identity_loss(torch.cat([v, r]), torch.cat([y, yr]) % D),
-}
 REFERENCES: dict[str, Callable[..., float]] = {
     "mtc": slow.transition,
     "mtc_identity": lambda *a: slow.transition(*a, hop1="identity"),
@@ -55,7 +40,6 @@ REFERENCES: dict[str, Callable[..., float]] = {
     "triplet": lambda v, t, r, y, yr: slow.triplet([*v, *t, *r], [*y, *y, *yr]),
     "identity": lambda v, t, r, y, yr: slow.identity([*v, *r], [label % D for label in [*y, *yr]], 0.1),
 }
-every_loss = pytest.mark.parametrize("name", LOSSES)
 
 
 def make(y: list[int], yr: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) -> Case:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from mtrl.losses import (
     direct_contrastive,
@@ -18,13 +17,11 @@ from mtrl.losses import (
     modality_transition_contrastive,
     weighted_triplet,
 )
-from tests.losses.test_losses import LOSSES, every_loss
+from tests.helpers.losses import LOSSES, Case, D, every_loss
 from tests.reference import losses as slow
 
-D = 5
 UNIT = [name for name in LOSSES if name not in ("triplet", "identity")]  # these normalise rows themselves
 every_unit_loss = pytest.mark.parametrize("name", UNIT)
-Case = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 labels = st.lists(st.integers(0, 2), max_size=5)
 some_labels = st.lists(st.integers(0, 2), min_size=1, max_size=5)
 seeds = st.integers(0, 10**6)

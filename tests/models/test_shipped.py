@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from mtrl import load_pretrained
 from mtrl.models.checkpoint import SHIPPED
 from mtrl.models.config import Modality
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GALLERY = SHIPPED.parent / "gallery"
 
 

@@ -16,7 +16,7 @@ from mtrl.retrieval import ranking
 from mtrl.retrieval.nearest import nearest
 from mtrl.retrieval.ranking import RankMetrics, rank_metrics, skipped
 from mtrl.retrieval.rerank import k_reciprocal
-from tests.retrieval.test_ranking import loop_reference
+from tests.reference.ranking import loop_reference
 
 seeds = st.integers(0, 10**6)
 

@@ -11,37 +11,7 @@ from eval.protocols import Setting, Trial
 from eval.score import Bank, distance_matrix, score_reranked
 from mtrl.retrieval.ranking import rank_metrics
 from mtrl.retrieval.rerank import k_reciprocal
-
-
-def slow_k_reciprocal(distances, num_queries, k1, k2, weight, variant="paper"):
-    """The definition with sets and lists: of the text, or with the limit of the released code."""
-    total = len(distances)
-    d = [[distances[i][j] / max(distances[i]) for j in range(total)] for i in range(total)]
-    order = [
-        [i, *sorted((j for j in range(total) if j != i), key=lambda j: (d[i][j], j))] for i in range(total)
-    ]
-
-    def reciprocal(i, k):
-        return {j for j in order[i][: k + 1] if i in order[j][: k + 1]}
-
-    vectors = []
-    for i in range(total):
-        members = set(reciprocal(i, k1))
-        for j in reciprocal(i, k1):
-            more = reciprocal(j, round(k1 / 2))
-            common = len(reciprocal(i, k1) & more)
-            if 3 * common >= 2 * len(more) if variant == "paper" else common > 2.0 / 3 * len(more):
-                members |= more
-        mass = sum(np.exp(-d[i][j]) for j in members)
-        vectors.append([np.exp(-d[i][j]) / mass if j in members else 0.0 for j in range(total)])
-    mean = [[np.mean([vectors[q][j] for q in order[i][:k2]]) for j in range(total)] for i in range(total)]
-    result = np.empty((num_queries, total - num_queries))
-    for q in range(num_queries):
-        for g in range(num_queries, total):
-            low = sum(min(a, b) for a, b in zip(mean[q], mean[g], strict=True))
-            high = sum(max(a, b) for a, b in zip(mean[q], mean[g], strict=True))
-            result[q, g - num_queries] = (1 - weight) * (1 - low / high) + weight * d[q][g]
-    return result
+from train.bench.rerank_loop import rerank_loop
 
 
 @settings(max_examples=12, deadline=None)
@@ -55,7 +25,7 @@ def test_rerank_equals_the_definition(seed, parameters, variant):
     people = rng.integers(0, 6, 36)
     features = rng.standard_normal((6, 8))[people] + 0.7 * rng.standard_normal((36, 8))
     distances = distance_matrix(features, features, "euclidean")
-    expected = slow_k_reciprocal(distances, 11, *parameters, variant)
+    expected = rerank_loop(distances, 11, *parameters, variant)
     np.testing.assert_allclose(k_reciprocal(distances, 11, *parameters, variant), expected, atol=2e-6)
 
 
@@ -65,7 +35,7 @@ def test_the_two_variants_of_re_ranking_differ_at_exactly_two_thirds():
     distances = distance_matrix(features, features, "euclidean")
     paper, released = (k_reciprocal(distances, 10, 10, 6, variant=name) for name in ("paper", "released"))
     assert np.abs(paper - released).max() > 0.01
-    np.testing.assert_allclose(released, slow_k_reciprocal(distances, 10, 10, 6, 0.3, "released"), atol=2e-6)
+    np.testing.assert_allclose(released, rerank_loop(distances, 10, 10, 6, 0.3, "released"), atol=2e-6)
 
 
 def test_released_re_ranking_squares_euclidean_distances():

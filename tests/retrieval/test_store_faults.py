@@ -13,47 +13,24 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn.functional import normalize
 
 from mtrl import Gallery
 from mtrl.retrieval.stores.base import create_store, open_store
 from mtrl.retrieval.stores.uri import redacted, shown
+from tests.helpers.paths import ROOT
+from tests.helpers.stores import DIM, PART, check_whole, rows
 
-ROOT = Path(__file__).resolve().parents[2]
-DIM, PART = 16, 10
 NEEDS = {"exact": "torch", "faiss": "faiss", "milvus": "milvus_lite"}
-
-
-def rows(numbers: range, model: str = "m") -> Gallery:
-    """Entries whose features follow from their names, so that a torn one shows."""
-    made = [torch.randn(DIM, generator=torch.Generator().manual_seed(number)) for number in numbers]
-    return Gallery(
-        normalize(torch.stack(made)), tuple(map(str, numbers)), identities=tuple(numbers), model=model
-    )
-
-
-def check_whole(target: str, acknowledged: int) -> int:
-    """Opens the store: all acknowledged entries are there, each with its own feature. Returns their number."""
-    store = open_store(target)
-    count = len(store)
-    assert count >= acknowledged and count % PART == 0
-    wanted = rows(range(count))
-    for name, found in zip(wanted.names, store.find(wanted.features, 1), strict=True):
-        assert found[0].name == name == str(found[0].identity) and found[0].score > 0.999
-    store.put(rows(range(count, count + PART)))
-    assert len(store) == count + PART
-    store.close()
-    return count
 
 
 # The writer forks for every moment: each child puts one part and is killed at its Nth step on the disk.
 MOMENTS = """
 import os, signal, sys
-sys.path[:0] = [sys.argv[2], sys.argv[2] + "/tests"]
+sys.path.insert(0, sys.argv[2])
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from tests.retrieval.test_store_faults import PART, rows
+from tests.helpers.stores import PART, rows
 from mtrl.retrieval.stores.base import open_store
 real = {"fsync": os.fsync, "replace": Path.replace, "unlink": Path.unlink}
 def stop_at(moment):
@@ -103,10 +80,10 @@ def test_a_writer_killed_at_every_step(kind: str, tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-sys.path[:0] = [sys.argv[2], sys.argv[2] + "/tests"]
+sys.path.insert(0, sys.argv[2])
 import torch
 torch.set_num_threads(1)
-from tests.retrieval.test_store_faults import PART, rows
+from tests.helpers.stores import PART, rows
 from mtrl.retrieval.stores.base import create_store, open_store
 try:
     store = open_store(sys.argv[1])
@@ -152,8 +129,8 @@ def test_kill_9_while_adding(kind: str, tmp_path: Path) -> None:
             check_whole(target, max(acknowledged, default=0))
             continue
         done = subprocess.run(  # the embedded database belongs to one process at a time
-            [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
-             "from tests.retrieval.test_store_faults import check_whole; check_whole(sys.argv[1], int(sys.argv[2]))",
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+             "from tests.helpers.stores import check_whole; check_whole(sys.argv[1], int(sys.argv[2]))",
              target, str(max(acknowledged, default=0))], capture_output=True, text=True
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -165,8 +142,8 @@ def test_two_readers_and_a_writer(kind: str, tmp_path: Path) -> None:
     pytest.importorskip(NEEDS[kind])
     target = str(tmp_path / "store")
     reader = (
-        f"import sys, time; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
-        "from tests.retrieval.test_store_faults import PART, rows\nfrom mtrl.retrieval.stores.base import open_store\n"
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.helpers.stores import PART, rows\nfrom mtrl.retrieval.stores.base import open_store\n"
         "seen, end = [], time.monotonic() + 6\n"
         "while time.monotonic() < end:\n"
         "    store = open_store(sys.argv[1])\n"

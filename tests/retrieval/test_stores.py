@@ -25,6 +25,7 @@ from mtrl.models.checkpoint import tensor_digest
 from mtrl.retrieval.filters import Where, format_time, parse_time
 from mtrl.retrieval.stores import milvus
 from mtrl.retrieval.stores.base import create_store, open_store
+from tests.helpers.paths import ROOT
 
 NEEDS = {"exact": "torch", "faiss": "faiss", "milvus": "milvus_lite", "server": "milvus_lite"}
 NAMES = {"exact": "ExactStore", "faiss": "ApproximateStore", "milvus": "MilvusStore", "server": "MilvusStore"}
@@ -189,9 +190,8 @@ store.put(Gallery(features, names))
 @pytest.mark.slow
 def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite")
-    root = str(Path(__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, "-c", KILLED.format(root=root), str(tmp_path)], capture_output=True
+        [sys.executable, "-c", KILLED.format(root=str(ROOT)), str(tmp_path)], capture_output=True
     )
     assert done.returncode == -9, done.stderr.decode()
     store = open_store(str(tmp_path))

@@ -32,6 +32,7 @@ import mtrl.data.synthetic.dataset as dataset
 import mtrl.files.atomic as writing
 from mtrl import load_pretrained
 from mtrl.models.checkpoint import tensor_digest
+from tests.helpers.paths import ROOT
 from train import trainer as loop
 from train.__main__ import train
 from train.run.state import FORMAT
@@ -62,7 +63,6 @@ FLAGS += [
     "16",
 ]
 SAVE_POINTS = 6  # an fsync and a rename of each of three files
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,9 +24,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.helpers.paths import ROOT
 from tests.robustness.mutation_list import MUTATIONS, Mutation
 
-ROOT = Path(__file__).resolve().parents[2]
 COPIED = (
     "app.py",
     "mtrl",
@@ -128,15 +128,17 @@ def _test(tree: Path, tests: Sequence[str], log: Path) -> None:
     os.dup2(out, 1), os.dup2(out, 2)
     os.chdir(tree)
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
-    sys.dont_write_bytecode = (
-        True  # compiled files are told apart by time in seconds and size: too coarse here
-    )
+    for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
+        del sys.modules[name]  # the copy's are read instead
+    # Compiled files are told apart by time in seconds and size: too coarse here.
+    sys.dont_write_bytecode = True
     # The same examples in every run, and none of them made smaller: that it fails is all that is asked.
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
     hypothesis.settings.register_profile("mutations", phases=phases, derandomize=True, database=None)
     hypothesis.settings.load_profile("mutations")
     code = int(pytest.main(["-x", "--no-header", "--tb=short", "-p", "no:cacheprovider", *tests]))
-    ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("mtrl", "eval", "train")]
+    rooms = ("mtrl", "eval", "train", "tests")
+    ours = [module for name, module in sys.modules.items() if name.split(".")[0] in rooms]
     foreign = [m for m in ours if m.__file__ and not Path(m.__file__).resolve().is_relative_to(tree)]
     sys.stdout.flush()
     os._exit(_FOREIGN if foreign else code)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from tests.helpers import trees
+from tests.helpers.paths import ROOT
 
 pytest.importorskip("gradio")
 from mtrl.data import load_data
@@ -42,7 +43,7 @@ def test_some_hundred_inputs(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_script_finds_nothing_and_prints_no_flood() -> None:
     arguments = [sys.executable, "-m", "tests.robustness.fuzz_images", "--count", "200", "--seed", "2"]
-    done = subprocess.run(arguments, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and "0 failures" in done.stdout, done.stdout + done.stderr
     said = done.stdout.replace(
         "DecompressionBombWarning", ""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.helpers.paths import ROOT
 from tests.robustness.mutation_list import MUTATIONS, Mutation
 from tests.robustness.mutations import mutated
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=str)

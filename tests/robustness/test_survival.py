@@ -25,7 +25,8 @@ import mtrl.files.atomic as writing
 from mtrl import load_pretrained
 from mtrl.console import cli
 from mtrl.data.imageset import ImageSet, ReIDData
-from tests.train.test_train import colour_people, same, settings
+from tests.helpers.paths import ROOT
+from tests.helpers.runs import colour_people, same, settings
 from train import trainer as loop
 from train.__main__ import main
 from train.build import augment_config
@@ -35,13 +36,7 @@ from train.run.skipped_steps import MOST_IN_A_ROW, NonFiniteLossError, Refused, 
 from train.settings import TrainSettings
 from train.trainer import Trainer
 
-ROOT = Path(__file__).resolve().parents[2]
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def data() -> ReIDData:
-    return ReIDData("synthetic", "sysu", colour_people(10, 0), colour_people(4, 1, first=100))
 
 
 def kill(*flags: str) -> str:

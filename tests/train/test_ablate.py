@@ -20,7 +20,7 @@ from eval.evaluate import evaluate
 from mtrl import load_pretrained
 from mtrl.data.imageset import ReIDData
 from mtrl.data.synthetic import load_part
-from tests.train.test_train import colour_people
+from tests.helpers.runs import colour_people
 from train import publish
 from train.ablation import command as ablate
 from train.ablation import jobs as ablation_jobs

@@ -23,11 +23,11 @@ from mtrl.data.sampler import Batch
 from mtrl.losses.total import LossWeights, TriLayout, total_loss
 from mtrl.models.config import ModelConfig
 from mtrl.models.reid import MTRL
+from tests.helpers.paths import ROOT
 from train.__main__ import main
 from train.run.distributed import World, joined
 from train.run.log import read_records
 
-ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, EACH = 4, 3
 
 

@@ -12,7 +12,8 @@ import pytest
 from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
 from mtrl.data.synthetic import dataset
-from tests.train.test_train import colour_people, settings
+from tests.helpers.paths import ASSETS
+from tests.helpers.runs import colour_people, settings
 from train import __main__ as command
 from train.ablation import command as ablate
 from train.ablation.report import Row, collect, write_report
@@ -90,7 +91,7 @@ def test_one_run_under_two_names_is_refused(tmp_path: Path, undrawn: None) -> No
     flags = ["--folder", str(tmp_path), "--seeds", "0", *TINY]
     with pytest.raises(ValueError, match="augmented-seed0 and mtc-seed0 would train the same model"):
         ablate.main(["--methods", "augmented", "mtc", "--mtc", "1.5", *flags])
-    shipped = Path(__file__).resolve().parents[2] / "mtrl" / "assets" / "translator"
+    shipped = ASSETS / "translator"
     with pytest.raises(ValueError, match="mtrl-learned-seed0 and mtrl-translator-seed0"):
         ablate.main(["--methods", "mtrl", "--translators", "learned", str(shipped), *flags])
     for wrong in (["--seed", "3"], ["--method", "mtrl"], ["--output", "x"], ["--resume"]):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.paths import ROOT
 from train.presets import METHODS, TERMS
 from train.settings import TrainSettings, parse
 from train.translator.settings import parse as parse_translator
 
-RECIPE = ["--config", str(Path(__file__).resolve().parents[2] / "train" / "recipes" / "mtrl-sysu.yaml")]
+RECIPE = ["--config", str(ROOT / "train" / "recipes" / "mtrl-sysu.yaml")]
 
 
 def file(tmp_path: Path, text: str) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from mtrl.console.cli import read_yaml
+from tests.helpers.paths import ROOT
 from train.settings import METHODS, TrainSettings, parse
 
-RECIPES = Path(__file__).resolve().parents[2] / "train" / "recipes"
+RECIPES = ROOT / "train" / "recipes"
 NAMES = [f"{kind}-{data}" for kind in ("agw", "caj", "mtrl") for data in ("sysu", "regdb", "llcm")]
 
 

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -19,9 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mtrl import load_pretrained
-from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.data.imageset import ReIDData
 from mtrl.models.config import ModelConfig
 from mtrl.models.device import pick_device
+from tests.helpers.paths import ROOT
+from tests.helpers.runs import same, settings
 from train import trainer as loop
 from train.build import pick_precision, seeded_model
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
@@ -32,51 +33,6 @@ from train.settings import METHODS, PRESETS, TrainSettings, parse
 from train.trainer import Trainer
 
 torch.set_num_threads(1)
-
-
-def colour_people(identities: int, seed: int, first: int = 1) -> ImageSet:
-    """Two images per identity and SYSU camera: a brightness per identity under noise."""
-    rng = np.random.default_rng(seed)
-    rows = [(i, camera) for i in range(first, first + identities) for camera in range(1, 7) for _ in range(2)]
-    images = np.empty((len(rows), 32, 16, 3), np.uint8)
-    for row, (identity, camera) in enumerate(rows):
-        base = 40 + 170 * (identity % 7) / 7 + rng.normal(0, 20, (32, 16, 1 if camera in (3, 6) else 3))
-        images[row] = np.clip(base, 0, 255)
-    cameras = np.array([camera for _, camera in rows])
-    return ImageSet(
-        images=images,
-        identities=np.array([identity for identity, _ in rows]),
-        cameras=cameras,
-        modalities=np.isin(cameras, (3, 6)).astype(np.uint8),
-        names=tuple(f"cam{c}/{i:04d}/{n:04d}.png" for n, (i, c) in enumerate(rows)),
-    )
-
-
-@pytest.fixture(scope="module")
-def data() -> ReIDData:
-    return ReIDData("synthetic", "sysu", colour_people(10, 0), colour_people(4, 1, first=100))
-
-
-def settings(output: Path, **changes: object) -> TrainSettings:
-    base = parse(["--size", "tiny", "--epochs", "2", "--precision", "fp32", "--device", "cpu"])
-    small = {
-        "backbone": "test_resnet",
-        "backbone_args": "{}",
-        "image_size": (32, 16),
-        "hold_out": 3,
-        "identities": 3,
-        "instances": 2,
-        "batches": 4,
-        "log_every": 2,
-        "ema": 0.5,
-        "output": str(output),
-    }
-    return dataclasses.replace(base, **{**small, **changes})
-
-
-def same(a: Path, b: Path) -> bool:
-    left, right = load_file(a / "last" / "state.safetensors"), load_file(b / "last" / "state.safetensors")
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
 @pytest.mark.parametrize("stop_at", [1, 4, 6])
@@ -144,7 +100,7 @@ def test_a_killed_process_leaves_what_resume_needs(tmp_path: Path) -> None:
         "cpu",
     ]
     command = [sys.executable, "-m", "train", *flags]
-    root = Path(__file__).parents[2]
+    root = ROOT
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
     records = run / "metrics.jsonl"
     while process.poll() is None and not (records.exists() and records.stat().st_size):

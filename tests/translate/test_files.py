@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from mtrl.hub.client import upload_folder
 from mtrl.translate import Learned, load_translator
 from mtrl.translate.files import SHIPPED, fingerprint, read_translator, save_translator
 from mtrl.translate.learned import LearnedConfig, luminance
-from tests.helpers.hub_stub import TOKEN, Hub, running_hub
+from tests.helpers.hub_stub import TOKEN, Hub
 
 SMALL = LearnedConfig(width=4, deep=8, blocks=1)
 
@@ -139,12 +138,6 @@ def test_foreign_tensors_are_refused_by_shape_and_name(folder: Path) -> None:
     save_file(tensors, path)
     with pytest.raises(ValueError, match="not written by this library"):
         load_translator(folder)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with running_hub(monkeypatch, str(tmp_path / "cache")) as server:
-        yield server
 
 
 def test_the_hub_round_trip(hub: Hub, folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking as a loop over images with sets, straight from its definition: the yardstick of ours."""
+"""k-reciprocal re-ranking as a loop over images with sets: baseline of the benchmark, reference of the tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 
 def rerank_loop(
-    distances: NDArray[Any], num_queries: int, k1: int = 20, k2: int = 6, weight: float = 0.3
+    distances: NDArray[Any],
+    num_queries: int,
+    k1: int = 20,
+    k2: int = 6,
+    weight: float = 0.3,
+    variant: str = "paper",
 ) -> NDArray[np.float64]:
     """Arguments and result as `mtrl.retrieval.rerank.k_reciprocal`, [Q,G] float64; quadratic and slow."""
     total = len(distances)
@@ -25,7 +30,8 @@ def rerank_loop(
     for image in range(total):
         wide = set(full[image])
         for other in full[image]:
-            if 3 * len(full[image] & half[other]) >= 2 * len(half[other]):
+            common, size = len(full[image] & half[other]), len(half[other])
+            if 3 * common >= 2 * size if variant == "paper" else common > 2.0 / 3 * size:
                 wide |= half[other]
         members = sorted(wide)
         values = np.exp(-scaled[image, members])
