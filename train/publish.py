@@ -28,6 +28,7 @@ from mtrl.models.card import CardFacts, Result, model_card
 from mtrl.models.checkpoint import save_checkpoint
 from mtrl.models.config import Modality
 from train.data import load
+from train.presets import listed
 from train.run.log import code_state, read_records, run_settings
 from train.settings import TrainSettings
 from train.validate import DIRECTIONS
@@ -115,7 +116,9 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
         seed=settings.seed,
         training={
             "method": f"{settings.method} with {settings.terms()['transition']} transition images",
-            "weights": f"mtc {settings.mtc}, center {settings.center}, mqr {settings.mqr}, direct {settings.direct}",
+            "weights": listed(
+                (name, weight) for name, weight in settings.terms().items() if name != "transition"
+            ),
             "epochs": str(settings.epochs),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),

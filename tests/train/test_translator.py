@@ -211,13 +211,13 @@ def test_only_the_side_whose_turn_it_is_moves() -> None:
     trainer = TranslatorTrainer(settings(Path("unused"), adversarial=1.0), people())
     batch = next(trainer.batches.epoch(0))
     seen: list[dict[str, Tensor]] = []
-    real = trainer._descend
+    real = trainer._optimize
 
     def watched(loss: Tensor, *more: object) -> None:
         seen.append({n: v.clone() for n, v in trainer.networks.state_dict().items()})
         real(loss, *more)
 
-    trainer._descend = watched  # type: ignore[method-assign]
+    trainer._optimize = watched  # type: ignore[method-assign]
     trainer._step(batch, 1e-3)
     trainer._step(batch, 1e-3)
     moved = [{n.split(".")[0] for n in a if not torch.equal(a[n], b[n])} for a, b in itertools.pairwise(seen)]

@@ -23,11 +23,13 @@ from mtrl.data.transitions import translator_key
 from mtrl.translate import load_translator
 from train.ablation.jobs import run_children
 from train.ablation.kept_result import kept_path, read_kept, write_kept
-from train.ablation.report import LABELS, Run, collect, seeds_found, write_report
+from train.ablation.report import write_report
+from train.ablation.results import LABELS, Run, collect, seeds_found
 from train.data import load
-from train.preflight import check_runs, differences
+from train.preflight import check_runs
 from train.presets import METHODS, listed
-from train.settings import FREE, TrainSettings, settle
+from train.run.resume import differences
+from train.settings import TrainSettings, settle
 from train.trainer import Trainer
 from train.validate import DIRECTIONS
 
@@ -235,7 +237,7 @@ def _translator_identity(source: str) -> str:
 def _same_settings(settings: TrainSettings) -> None:
     """Raises ValueError when the run folder holds a run with other settings, or of another folder of images."""
     folder = Path(settings.run_folder)
-    free = FREE - {"data_root"} if settings.dataset == "folder" else FREE
+    free = settings.free - {"data_root"} if settings.dataset == "folder" else settings.free
     other = differences(settings, folder / "settings.yaml", free)
     if other:
         words = "; ".join(f"{name} {before}, not {now}" for name, before, now in other)
