@@ -144,7 +144,7 @@ class TrainSettings(RunSettings):
         "ramp_epochs",
     )  # fmt: skip
 
-    push: str | None = option(None, "after training publish the model, with its test figures, as this Hub id")
+    push: str | None = option(None, "after training publish the model, with its test metrics, as this Hub id")
     private: bool = option(False, "make a new repository of --push private")
     compile: str = option("auto", "torch.compile: auto is on for long runs on a GPU, off on a CPU", COMPILE)
     sync_bn: bool = option(False, "several processes with GPUs: batch normalisation over the whole batch")

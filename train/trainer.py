@@ -40,7 +40,7 @@ from train.run.skipped_steps import StepGuard, StepInfo
 from train.run.stop import StopRequest
 from train.run.training import TrainingRun
 from train.settings import TrainSettings
-from train.validate import held_out_figures
+from train.validate import held_out_metrics
 
 
 class Trainer(TrainingRun):
@@ -228,7 +228,7 @@ class Trainer(TrainingRun):
             return
         if (epoch + 1) % settings.eval_every and not last:
             return
-        score, values = held_out_figures(self.best_network(), self.held_out, self.data.protocol)
+        score, values = held_out_metrics(self.best_network(), self.held_out, self.data.protocol)
         log.write("eval", self.progress["step"], values)
         shown = " ".join(f"{name} {100 * v:.1f}" for name, v in values.items() if name != "modality_gap")
         say(f"epoch {epoch + 1}: held-out identities: {shown}", sys.stdout)

@@ -242,7 +242,7 @@ def test_without_a_compiler_training_goes_on(monkeypatch: pytest.MonkeyPatch) ->
     assert forward(torch.ones(1), torch.ones(1)).item() == 2 and forward.failed  # and does not warn again
 
 
-def test_the_yardsticks_triplet_is_batch_hard() -> None:
+def test_the_baselines_triplet_is_batch_hard() -> None:
     features = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
     # anchors 0, 1 | 2, 3: farthest positives 1, 1, 4, 4; nearest negatives 3, 2, 2, 6
     expected = (0 + 0 + (0.3 + 4 - 2) + 0) / 4

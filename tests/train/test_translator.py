@@ -226,8 +226,8 @@ def test_only_the_side_whose_turn_it_is_moves() -> None:
 
 def test_networks_see_one_channel_and_keep_positions() -> None:
     networks = Networks(TranslatorTrainer(settings(Path("unused")), people()).generator())
-    verdicts = networks.discriminator(torch.rand(2, 1, 32, 16))
-    assert verdicts.shape == (2, 1, 4, 2)
+    logits = networks.discriminator(torch.rand(2, 1, 32, 16))
+    assert logits.shape == (2, 1, 4, 2)
     shapes = [tuple(x.shape[1:]) for x in networks.stages(torch.rand(2, 1, 32, 16))]
     assert shapes == [(8, 16, 8), (16, 8, 4), (8, 4, 2)]
 

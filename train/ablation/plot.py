@@ -1,4 +1,4 @@
-"""The ablation as a picture: a dot per seed, a bar at the mean, both directions side by side."""
+"""Draws the ablation: a dot per seed, a bar at the mean, both directions side by side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INK, _GRID = "#1f2328", "#d8dee4"
 
 
 def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
-    """Writes the picture of test mAP (percent); the format follows from the ending of `path`."""
+    """Writes an image of test mAP (percent); the format follows from the ending of `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

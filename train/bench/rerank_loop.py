@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking as a loop over images with sets, straight from its definition: the yardstick of ours."""
+"""k-reciprocal re-ranking as a loop over images, straight from its definition: the baseline for ours."""
 
 from __future__ import annotations
 

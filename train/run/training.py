@@ -1,4 +1,4 @@
-"""What both trainings share: the run folder, resuming, stopping after a whole step, and the log of skipped steps."""
+"""The base class of both trainings: run folder, resuming, stopping after a whole step, log of skipped steps."""
 
 from __future__ import annotations
 
