@@ -1,4 +1,4 @@
-"""What a run is made of, from its settings: initial weights, loss weights, augmentation, precision, seeds."""
+"""Builds the parts of a training from its settings: model, loss weights, augmentation, precision, seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch.compile for the forward pass of a step, where it pays and where it works."""
+"""torch.compile for the forward pass: used for long runs on a GPU, dropped where it fails."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""The data that settings ask for."""
+"""Loads the data set that the settings of a training name."""
 
 from __future__ import annotations
 
 from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
-from train.settings import TrainSettings
+from train.settings import RunSettings
 
 
 def load(
-    settings: TrainSettings,
+    settings: RunSettings,
     parts: tuple[str, ...] = ("train", "test"),
     test_seed: int = 0,
     labels_only: bool = False,

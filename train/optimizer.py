@@ -1,4 +1,7 @@
-"""Parameter groups, and the learning rate as a pure function of the step: a resumed run needs no schedule state."""
+"""The optimiser with its parameter groups, and the learning rate of each step.
+
+The learning rate is a function of the step alone, so that a resumed run needs no state of a schedule.
+"""
 
 from __future__ import annotations
 

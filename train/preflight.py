@@ -1,20 +1,16 @@
-"""What would stop a run, looked for before an image is decoded or drawn: its folder, its parts, its labels."""
+"""Checks before a training starts: run folder, network, loss weights, labels. No image is decoded or rendered."""
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from eval.protocols import Setting, make_trials
-from mtrl.console.cli import read_settings
-from mtrl.console.settings_file import read_entries
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from mtrl.models.config import Modality
@@ -22,21 +18,12 @@ from mtrl.translate import load_translator
 from train.build import augment_config, loss_weights, seeded_model
 from train.data import load
 from train.optimizer import build_optimizer
-from train.presets import listed
-from train.run.distributed import World
-from train.settings import FREE, TUNABLE, TrainSettings
+from train.run.distributed import DistributedContext
+from train.run.resume import check_folder
+from train.settings import TrainSettings
 from train.validate import DIRECTIONS
 
 _OF_MODEL = ("backbone", "backbone_args", "image_size", "stem", "pooling", "last_stride", "pretrained")
-
-
-class Run(Protocol):
-    """The settings of a training of either kind."""
-
-    @property
-    def run_folder(self) -> str: ...
-    @property
-    def resume(self) -> bool: ...
 
 
 def check_runs(
@@ -48,7 +35,7 @@ def check_runs(
     `parts` with "test" are evaluated afterwards too.
     """
     seen = set[tuple[Any, ...]]()
-    world = World.current()
+    world = DistributedContext.current()
     for run in runs:
         if world.main or run.resume:  # the first process may have begun to write while another one is here
             check_folder(run)
@@ -63,53 +50,6 @@ def check_runs(
             load_translator(run.translator)
         if _first(seen, "model", *(getattr(run, name) for name in _OF_MODEL), run.optimizer, str(device)):
             _check_model(run)
-
-
-def check_folder(run: Run, tunable: frozenset[str] = TUNABLE) -> list[tuple[str, Any, Any]]:
-    """(name, value before, value now) of what a resumed run changes; nothing for a new one.
-
-    Raises ValueError for a folder that holds a run already, and for a resumed run that would be another experiment
-    than the one that its settings.yaml names; FileNotFoundError when there is nothing to resume.
-    """
-    folder = Path(run.run_folder)
-    state = folder / "last" / "state.safetensors"
-    if not run.resume:
-        if state.exists():
-            raise ValueError(
-                f"{folder} already holds a run: add --resume to continue it, or choose another --output"
-            )
-        return []
-    if not state.is_file():
-        raise FileNotFoundError(f"nothing to resume: {state} does not exist; start the run without --resume")
-    path = folder / "settings.yaml"
-    changes = differences(run, path)
-    for name, before, now in changes:
-        if name not in tunable:
-            raise ValueError(
-                f"{folder} belongs to a run with {name} {before}, not {now}: give the settings of that run "
-                f"(--config {path}), or start another one in another folder"
-            )
-    return changes
-
-
-def differences(run: Run, path: Path, free: frozenset[str] = FREE) -> list[tuple[str, Any, Any]]:
-    """(name, value in the settings file of a run folder, value now) of what differs, but for `free` ones.
-
-    A pooling of "auto" differs from none: the file names the one that it came to.
-    """
-    if not path.is_file():
-        return []
-    there, written = read_settings(type(run), path), read_entries(path)
-    names = [field.name for field in dataclasses.fields(run)]  # type: ignore[arg-type]
-    pairs = [(n, getattr(there, n), getattr(run, n)) for n in names if n in written and n not in free]
-    return [pair for pair in pairs if pair[1] != pair[2] and (pair[0], pair[2]) != ("pooling", "auto")]
-
-
-def say_changes(changes: Sequence[tuple[str, Any, Any]], say: Callable[[str], None]) -> None:
-    """One line about what a resumed run changes."""
-    if changes:
-        before, now = (listed((name, pair[side]) for name, *pair in changes) for side in (0, 1))
-        say(f"note: continued with {now} instead of {before}")
 
 
 def _first(seen: set[tuple[Any, ...]], *key: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Methods and starting points: the named choices that stand for several settings, and how they meet flags and YAML."""
+"""Methods and presets: names that stand for several settings, and how they combine with flags and YAML."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mtrl.console.cli import Given
+from mtrl.losses.terms import TERMS
 
-# The added terms of a method. A baseline sees visible and infrared images only ("A") or the transition images
-# too, as plain augmentation ("A'"); the direct controls carry the total weight of MTRL's own terms on one
-# visible-infrared contrast, so that MTRL is compared with as much contrastive pressure, not with less; the
-# single terms have the weights that they have in MTRL.
+
+def _row(transition: bool, **weights: float) -> dict[str, Any]:
+    """The settings that a method decides: whether transition images are shown, and the weights that are not 0."""
+    return {"transition": transition, **dict.fromkeys(TERMS, 0.0), **weights}
+
+
+# The added terms at their default weights. The single-term methods have the same weights.
+_MTRL = {name: term.weight for name, term in TERMS.items() if term.weight}
+# A baseline sees visible and infrared images only ("A") or the transition images too, as plain augmentation ("A'").
+# The direct controls put the total weight of MTRL's own terms on one visible-infrared contrast, so that MTRL is
+# compared with as much contrastive pressure, not with less.
 METHODS: dict[str, dict[str, Any]] = {
-    "mtrl": {"transition": True, "mtc": 1.5, "center": 0.5, "mqr": 1.0, "direct": 0.0},
-    "mtrl-triangle": {"transition": True, "mtc": 1.5, "center": 0.5, "mqr": 1.0, "direct": 1.5},
-    "baseline": {"transition": False, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 0.0},
-    "augmented": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 0.0},
-    "direct": {"transition": False, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 3.0},
-    "augmented-direct": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 3.0},
-    "augmented-direct-4.5": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 4.5},
-    "mtc": {"transition": True, "mtc": 1.5, "center": 0.0, "mqr": 0.0, "direct": 0.0},
-    "center": {"transition": True, "mtc": 0.0, "center": 0.5, "mqr": 0.0, "direct": 0.0},
-    "mqr": {"transition": True, "mtc": 0.0, "center": 0.0, "mqr": 1.0, "direct": 0.0},
+    "mtrl": _row(True, **_MTRL),
+    "mtrl-triangle": _row(True, **_MTRL, direct=1.5),
+    "baseline": _row(False),
+    "augmented": _row(True),
+    "direct": _row(False, direct=3.0),
+    "augmented-direct": _row(True, direct=3.0),
+    "augmented-direct-4.5": _row(True, direct=4.5),
+    **{name: _row(True, **{name: weight}) for name, weight in _MTRL.items()},
 }
-TERMS = tuple(METHODS["mtrl"])  # the settings that a method decides
 
 _SMALL_NETWORK = {
     "backbone": "resnet10t",

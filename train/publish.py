@@ -1,6 +1,6 @@
-"""`python -m train publish RUN`: the best model of a run as a small checkpoint with its card and its figures.
+"""`python -m train publish RUN`: the best model of a run as a small checkpoint with model card and test metrics.
 
-The figures are those of the stored weights: they are saved, loaded again and evaluated on the test identities.
+The metrics are those of the stored weights: they are saved, loaded again and evaluated on the test identities.
 `reference.safetensors` holds a few drawn images with their embeddings, by which anyone can see that a copy is intact.
 """
 
@@ -28,6 +28,7 @@ from mtrl.models.card import CardFacts, Result, model_card
 from mtrl.models.checkpoint import save_checkpoint
 from mtrl.models.config import Modality
 from train.data import load
+from train.presets import listed
 from train.run.log import code_state, read_records, run_settings
 from train.settings import TrainSettings
 from train.validate import DIRECTIONS
@@ -46,7 +47,7 @@ RULES = {
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m train publish",
-        description="Writes the best model of a run with a model card of its test figures, ready to ship or push.",
+        description="Writes the best model of a run with a model card of its test metrics, ready to ship or push.",
     )
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--output", type=Path, help="folder of the checkpoint (default: RUN/published)")
@@ -115,7 +116,9 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
         seed=settings.seed,
         training={
             "method": f"{settings.method} with {settings.terms()['transition']} transition images",
-            "weights": f"mtc {settings.mtc}, center {settings.center}, mqr {settings.mqr}, direct {settings.direct}",
+            "weights": listed(
+                (name, weight) for name, weight in settings.terms().items() if name != "transition"
+            ),
             "epochs": str(settings.epochs),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
@@ -155,7 +158,7 @@ def references(model: MTRL, cache_dir: str | None = None) -> bytes:
     tensors: dict[str, torch.Tensor] = {}
     for modality in Modality:
         rows = images.rows(modality)[:: max(1, len(images.rows(modality)) // REFERENCES)][:REFERENCES]
-        pictures = torch.from_numpy(images.images[rows]).permute(0, 3, 1, 2).contiguous()
-        tensors[modality.name.lower()] = pictures
-        tensors[f"{modality.name.lower()}_embeddings"] = model.encode(pictures, modality=modality)
+        pixels = torch.from_numpy(images.images[rows]).permute(0, 3, 1, 2).contiguous()
+        tensors[modality.name.lower()] = pixels
+        tensors[f"{modality.name.lower()}_embeddings"] = model.encode(pixels, modality=modality)
     return save(tensors)

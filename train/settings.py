@@ -1,4 +1,4 @@
-"""What a training run is: one frozen record, from which flags, YAML and the run folder's settings are made."""
+"""Settings of a training run: frozen dataclasses, from which flags, YAML files and the run folder's record follow."""
 
 from __future__ import annotations
 
@@ -8,34 +8,54 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mtrl.console import cli
 from mtrl.console.cli import Given, json_object, option
 from mtrl.data.augment.batched import CHANNEL_MODES
 from mtrl.files.levels import RANGE_HELP
+from mtrl.losses.terms import TERMS, weight_fields
 from mtrl.models.backbone import default_config
 from mtrl.models.config import POOLINGS, STEMS, ModelConfig
-from train.presets import METHODS, PRESETS, TERMS, listed, resolve
+from mtrl.translate import TRANSLATORS, quoted
+from train.presets import METHODS, PRESETS, listed, resolve
 
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 SIZES = ("tiny", "small", "large")
 COMPILE = ("auto", "on", "off")
-_OF_DATA = ("dataset", "size", "data_seed", "trial", "train_ids", "hold_out", "image_size", "value_range")
-FIXED = (*_OF_DATA, "seed", "identities", "instances", "batches")
-# What may differ between two commands that mean the same run: where and how fast it is computed, what is written.
-FREE = frozenset({"output", "resume", "push", "private", "device", "precision", "compile", "cache_dir", "data_root",
-                  "log_every"})  # fmt: skip
-# What a run may go on with in another value: its length, and what helps one that diverged.
-TUNABLE = frozenset({"epochs", "lr", "backbone_lr", "weight_decay", "schedule", "lr_warmup", "lr_steps", "clip",
-                     "warmup_epochs", "ramp_epochs", "on_nonfinite", "eval_every", "on_bad", "sync_bn"})  # fmt: skip
-_NOT_NEGATIVE = ("data_seed", "seed", "hold_out", "eval_every", "batches", "lr", "backbone_lr", "weight_decay", "clip",
-                 "lr_warmup", "warmup_epochs", "ramp_epochs")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainSettings:
-    """Every option of `python -m train`. Field names are the flags."""
+class RunSettings:
+    """The options of every training: data set, run folder, seed, device. Field names are the flags.
+
+    free          options that may differ between two commands of the same run: where and how fast it is computed
+    tunable       options that a resumed run may change: its length, and what helps one that diverged
+    unchanging    options that must stay the same when a run is resumed, since its batches follow from them
+    positive, not_negative  numbers of at least 1, and of at least 0
+    """
+
+    free: ClassVar[frozenset[str]] = frozenset(
+        {
+            "output",
+            "resume",
+            "push",
+            "private",
+            "device",
+            "precision",
+            "compile",
+            "cache_dir",
+            "data_root",
+            "log_every",
+        }
+    )
+    tunable: ClassVar[frozenset[str]] = frozenset()
+    unchanging: ClassVar[tuple[str, ...]] = (
+        "dataset", "size", "data_seed", "trial", "train_ids", "hold_out", "image_size", "value_range", "seed",
+        "batches",
+    )  # fmt: skip
+    positive: ClassVar[tuple[str, ...]] = ("epochs", "log_every")
+    not_negative: ClassVar[tuple[str, ...]] = ("data_seed", "seed", "hold_out", "batches", "lr")
 
     dataset: str = option("synthetic", "data set to train on", DATASETS)
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
@@ -54,23 +74,84 @@ class TrainSettings:
     value_range: tuple[float, float] | None = option(None, RANGE_HELP)
     output: str | None = option(None, "run folder (default: runs/DATASET-METHOD-seedN)")
     resume: bool = option(False, "continue the run in --output from its last saved state")
-    push: str | None = option(None, "after training publish the model, with its test figures, as this Hub id")
-    private: bool = option(False, "make a new repository of --push private")
     seed: int = option(0, "seed of weights, sampling and augmentation")
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
+    precision: str = option("auto", "arithmetic of the forward pass", ("auto", "bf16", "fp32"))
+    image_size: tuple[int, ...] = option((288, 144), "height and width in pixels")
+    hold_out: int = option(0, "training identities kept for model selection, never trained on")
+    epochs: int = option(80, "passes over the training images")
+    batches: int = option(0, "most batches per epoch; 0 for one pass over the visible images")
+    lr: float = option(3.5e-4, "peak learning rate of the head; the backbone's is lr x backbone_lr")
+    ema: float = option(0.0, "decay of an exponential moving average of the weights; 0 for none")
+    pad: int = option(10, "pixels of padding before the random crop")
+    flip: float = option(0.5, "probability of a horizontal flip")
+    log_every: int = option(20, "steps between log records")
+
+    def __post_init__(self) -> None:
+        for name in self.positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in self.not_negative:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if len(self.image_size) != 2:
+            raise ValueError(f"image_size is a height and a width, not {self.image_size}")
+        if self.trial != "1" and self.dataset != "regdb":
+            raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
+        if self.trial not in ("all", *map(str, range(1, 11))):
+            raise ValueError(f'trial must be 1 to 10 or "all", not {self.trial!r}')
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be in [0, 1), not {self.ema}")
+
+    @property
+    def run_folder(self) -> str:
+        """The folder of this run."""
+        raise NotImplementedError
+
+    def record(self) -> dict[str, Any]:
+        """What is trained, for reports."""
+        raise NotImplementedError
+
+    def fixed(self) -> dict[str, Any]:
+        """The values of `unchanging`, as JSON gives them back."""
+        values = {name: getattr(self, name) for name in self.unchanging}
+        return {
+            name: list(value) or None if isinstance(value, tuple) else value for name, value in values.items()
+        }
+
+    def yaml(self) -> str:
+        """The settings as a file for --config."""
+        import yaml
+
+        values = dataclasses.asdict(self) | {"output": self.run_folder, "resume": False}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return yaml.safe_dump(plain, sort_keys=False)
+
+
+@dataclasses.dataclass(frozen=True)
+@weight_fields(before="temperature", field=lambda term: option(term.weight, term.help))
+class TrainSettings(RunSettings):
+    """Every option of `python -m train`: those of every training, these, and a weight per entry of `TERMS`."""
+
+    tunable: ClassVar[frozenset[str]] = frozenset(
+        {"epochs", "lr", "backbone_lr", "weight_decay", "schedule", "lr_warmup", "lr_steps", "clip", "warmup_epochs",
+         "ramp_epochs", "on_nonfinite", "eval_every", "on_bad", "sync_bn"}
+    )  # fmt: skip
+    unchanging: ClassVar[tuple[str, ...]] = (*RunSettings.unchanging, "identities", "instances")
+    positive: ClassVar[tuple[str, ...]] = (*RunSettings.positive, "identities", "instances")
+    not_negative: ClassVar[tuple[str, ...]] = (
+        *RunSettings.not_negative, "eval_every", "backbone_lr", "weight_decay", "clip", "lr_warmup", "warmup_epochs",
+        "ramp_epochs",
+    )  # fmt: skip
+
+    push: str | None = option(None, "after training publish the model, with its test metrics, as this Hub id")
+    private: bool = option(False, "make a new repository of --push private")
     compile: str = option("auto", "torch.compile: auto is on for long runs on a GPU, off on a CPU", COMPILE)
     sync_bn: bool = option(False, "several processes with GPUs: batch normalisation over the whole batch")
-    precision: str = option("auto", "arithmetic of the forward pass", ("auto", "bf16", "fp32"))
 
     method: str = option("mtrl", "which terms are added to the baseline", tuple(METHODS))
-    translator: str = option(
-        "luminance", 'transition images: "luminance", "spectral", "learned", a folder or a Hub id'
-    )
+    translator: str = option("luminance", f"transition images: {quoted(TRANSLATORS)}, a folder or a Hub id")
     transition: bool = option(True, "show the transition images to the network")
-    mtc: float = option(1.5, "weight of the modality-transition contrastive loss")
-    center: float = option(0.5, "weight of the centre loss")
-    mqr: float = option(1.0, "weight of the modality-query regularisation loss")
-    direct: float = option(0.0, "weight of a direct visible-infrared contrast")
     temperature: float = option(0.1, "temperature of the contrastive terms")
     query_temperature: float = option(0.1, "temperature of the modality-query regularisation")
     query_teacher: str = option(
@@ -87,17 +168,14 @@ class TrainSettings:
     backbone_args: str = option(
         "{}", 'further timm arguments as JSON, e.g. {"channels": [32, 64, 128, 256]}', kind=json_object
     )
-    image_size: tuple[int, ...] = option((288, 144), "height and width in pixels")
     stem: str = option("shared", "one stem, or one per modality", STEMS)
     pooling: str = option("auto", "pooling; auto: the one that suits the backbone", POOLINGS)
     last_stride: int = option(1, "stride of a ResNet's last stage")
     pretrained: bool = option(True, "start from ImageNet weights (through timm)")
 
-    epochs: int = option(80, "passes over the training images")
     identities: int = option(8, "P: identities in a batch")
     instances: int = option(4, "K: images per identity and modality in a batch")
     optimizer: str = option("adamw", "optimiser", ("adamw", "sgd"))
-    lr: float = option(3.5e-4, "peak learning rate of the head; the backbone's is lr x backbone_lr")
     backbone_lr: float = option(1.0, "factor of the backbone's learning rate")
     weight_decay: float = option(5e-4, "weight decay (not on biases, norms and tokens of position and class)")
     schedule: str = option("cosine", "learning rate after the warm-up", ("cosine", "step"))
@@ -106,10 +184,7 @@ class TrainSettings:
     warmup_epochs: float = option(0.0, "first epochs on cross-entropy alone, without erasing")
     ramp_epochs: float = option(2.0, "epochs over which the added terms grow to full weight")
     clip: float = option(0.0, "largest gradient norm; 0 for no limit")
-    ema: float = option(0.0, "decay of an exponential moving average of the weights; 0 for none")
 
-    pad: int = option(10, "pixels of padding before the random crop")
-    flip: float = option(0.5, "probability of a horizontal flip")
     erase: float = option(0.5, "probability of random erasing")
     erase_area: tuple[float, ...] = option((0.02, 0.4), "smallest and largest erased share of the image")
     channel: str = option("none", "channel augmentation of visible images", CHANNEL_MODES)
@@ -119,29 +194,17 @@ class TrainSettings:
     on_nonfinite: str = option(
         "stop", "a loss or gradient that is not finite: stop, or leave its batch out", ("stop", "skip")
     )
-    hold_out: int = option(0, "training identities kept for model selection, never trained on")
     eval_every: int = option(1, "epochs between evaluations on the held-out identities; 0 for none")
-    log_every: int = option(20, "steps between log records")
-    batches: int = option(0, "most batches per epoch; 0 for one pass over the visible images")
 
     def __post_init__(self) -> None:
-        for name in ("identities", "instances", "epochs", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if len(self.image_size) != 2:
-            raise ValueError(f"image_size is a height and a width, not {self.image_size}")
+        super().__post_init__()
         if len(self.erase_area) != 2:
             raise ValueError(f"erase_area is a smallest and a largest share, not {self.erase_area}")
-        if self.trial != "1" and self.dataset != "regdb":
-            raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
-        if self.trial not in ("all", *map(str, range(1, 11))):
-            raise ValueError(f'trial must be 1 to 10 or "all", not {self.trial!r}')
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be in [0, 1), not {self.ema}")
-        for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        compared = [(name, getattr(self, name)) for name in ("mtc", "center", "mqr") if getattr(self, name)]
+        compared = [
+            (name, getattr(self, name))
+            for name, term in TERMS.items()
+            if term.transition and getattr(self, name)
+        ]
         if compared and not self.transition:
             raise ValueError(
                 f"{listed(compared)} compare transition images, but there are none: add --transition, or set them to 0"
@@ -150,7 +213,7 @@ class TrainSettings:
     def terms(self) -> dict[str, Any]:
         """The weights that hold, in words that a record can keep: of the added terms, and which images they see."""
         images = self.translator if self.transition else "none"
-        return {"transition": images, **{name: getattr(self, name) for name in TERMS if name != "transition"}}
+        return {"transition": images, **{name: getattr(self, name) for name in TERMS}}
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, method, and the weights that its terms really have."""
@@ -163,21 +226,6 @@ class TrainSettings:
         regdb = self.dataset == "regdb"
         name = self.output or f"runs/{self.dataset}-{self.method}-seed{self.seed}" + "-trial{trial}" * regdb
         return name.replace("{trial}", self.trial) if regdb else name
-
-    def fixed(self) -> dict[str, Any]:
-        """What must be the same when a run continues, since its batches are made of it; as JSON gives it back."""
-        values = {name: getattr(self, name) for name in FIXED}
-        return {
-            name: list(value) or None if isinstance(value, tuple) else value for name, value in values.items()
-        }
-
-    def yaml(self) -> str:
-        """The settings as a file for --config."""
-        import yaml
-
-        values = dataclasses.asdict(self) | {"output": self.run_folder, "resume": False}
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-        return yaml.safe_dump(plain, sort_keys=False)
 
     def runs(self) -> list[TrainSettings]:
         """One run, or RegDB's ten. With `resume`, those of the ten that have not begun begin."""

@@ -1,18 +1,16 @@
-"""One run: steps, epochs, evaluation on held-out training identities, and a state to continue from."""
+"""Training of the re-identification model: steps, epochs, evaluation on held-out training identities."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from mtrl.console.progress import Progress, say
 from mtrl.data.augment.batched import PairedAugment
@@ -20,8 +18,6 @@ from mtrl.data.augment.per_image import Scale
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transitions import transition_images
-from mtrl.files.atomic import remove_partial, write_atomically
-from mtrl.hub.client import CONFIG, WEIGHTS
 from mtrl.losses.total import total_loss
 from mtrl.models.reid import MTRL, Features
 from mtrl.translate import Learned, load_translator
@@ -37,26 +33,29 @@ from train.build import (
 )
 from train.compile import CompiledForward, worth_compiling
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
-from train.preflight import check_folder, say_changes
 from train.presets import listed
-from train.run.distributed import PeerLostError, World, peers, with_sync_bn
-from train.run.log import RunLog, draw_curves, environment
-from train.run.run_lock import claimed
-from train.run.skipped_steps import Refused, Seen, StepGuard
-from train.run.state import load_state, save_state
-from train.run.stop import StopRequest, say_stopped
+from train.run.distributed import DistributedContext, with_sync_bn
+from train.run.log import RunLog
+from train.run.skipped_steps import StepGuard, StepInfo
+from train.run.stop import StopRequest
+from train.run.training import TrainingRun
 from train.settings import TrainSettings
-from train.validate import held_out_figures
+from train.validate import held_out_metrics
 
 
-class Trainer:
-    """Builds everything from settings and data; `run` trains to the end or to Ctrl-C and leaves a run folder."""
+class Trainer(TrainingRun):
+    """Builds everything from settings and data; `run` leaves a run folder that `load_pretrained` reads."""
+
+    command = "train"
+    settings: TrainSettings
+    average: AveragedModel | None
 
     def __init__(self, settings: TrainSettings, data: ReIDData) -> None:
+        super().__init__(settings.run_folder)
         self.settings = settings
         self.data = data
-        self.folder = Path(settings.run_folder)
-        self.world = World.current()
+        self.world = DistributedContext.current()
+        self.main = self.world.main
         self.world.check_batch(settings.identities)
         self.device = self.world.device(settings.device)
         self.precision = pick_precision(settings.precision, self.device)
@@ -70,12 +69,10 @@ class Trainer:
             seed=settings.seed,
         )
         self.steps_per_epoch = min(settings.batches or len(self.sampler), len(self.sampler))
-        self.model = seeded_model(settings, len(self.sampler.classes)).to(self.device)
-        self.settings = settings = dataclasses.replace(
-            settings, pooling=self.model.config.pooling
-        )  # "auto" no more
-        if settings.sync_bn:
-            self.model = with_sync_bn(self.model)
+        model = seeded_model(settings, len(self.sampler.classes)).to(self.device)
+        # The pooling that "auto" stands for.
+        self.settings = settings = dataclasses.replace(settings, pooling=model.config.pooling)
+        self.networks = self.model = with_sync_bn(model) if settings.sync_bn else model
         self.forward = self._forward()
         self.average = averaged(self.model, settings.ema)
         self.optimizer = build_optimizer(self.model, settings)
@@ -90,13 +87,12 @@ class Trainer:
             translator.train(not translator.deterministic).requires_grad_(False)
         kept = None
         if isinstance(translator, Learned):  # run once over the set; the others cost less than reading
-            kept = transition_images(data.train, translator, self.device, settings.cache_dir, self.world.main)
+            kept = transition_images(data.train, translator, self.device, settings.cache_dir, self.main)
         how = (self.sampler, translator, self.device, settings.seed, settings.pad, self.world)
         scale = Scale(self.model.config.mean, self.model.config.std)
         self.pipeline = BatchPipeline(data.train, rows, *how, kept=kept, scale=scale)
         self.weights = loss_weights(settings)
-        self.progress: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "best": -1.0, "best_step": 0}
-        self.progress["skipped"] = 0
+        self.progress |= {"best": -1.0, "best_step": 0}
 
     def _forward(self) -> Callable[[Tensor, Tensor], Features]:
         """What a step calls: the model, where asked for compiled, and among several processes synchronised."""
@@ -107,71 +103,33 @@ class Trainer:
         )
 
     def run(self) -> dict[str, Any]:
-        """Trains, or continues a run with `resume`. Returns the last progress. Ctrl-C saves before it is raised."""
-        with claimed(self.folder, new=not self.settings.resume) if self.world.main else nullcontext():
-            return self._run()
-
-    def _run(self) -> dict[str, Any]:
-        self._open_folder()
-        if self.device.type == "cpu":
-            keep_freed_memory()
-        now = self.progress
-        log = RunLog(self.folder, now["step"], evaluated=now["batch"] == 0) if self.world.main else None
-        try:
-            # Around the save too: where a process is lost, the launcher signals the others.
-            with StopRequest() as stop:
-                try:
-                    with peers():
-                        self._train(log, stop)
-                except (KeyboardInterrupt, PeerLostError):
-                    self._save_stopped(log)
-                    raise
-        finally:
-            if log is not None:
-                log.close()
-        if self.world.main:
-            draw_curves(self.folder)
-            say(f"{self.folder}: {now['step']} steps, {self.outcome()}", sys.stdout)
+        """As `TrainingRun.run`; the first process says at the end what came of it."""
+        super().run()
+        if self.main:
+            say(f"{self.folder}: {self.progress['step']} steps, {self.outcome()}", sys.stdout)
         return self.progress
 
     def _train(self, log: RunLog | None, stop: StopRequest) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
         for epoch in range(self.progress["epoch"], self.settings.epochs):
             self._train_epoch(epoch, log, stop)
             self._evaluate(epoch, log)
             self.progress |= {"epoch": epoch + 1, "batch": 0}
             self._save(log)
 
-    def _open_folder(self) -> None:
-        state = self.folder / "last" / "state.safetensors"
-        # Among several processes the first one makes the folder, perhaps before the others come here.
-        changes = check_folder(self.settings) if self.world.main or self.settings.resume else []
-        if self.settings.resume:
-            run = self.settings.fixed()
-            self.progress |= load_state(state, self.model, self.optimizer, self.average, run)
-            self._check_progress(state)
-            if self.world.main:
-                for folder in (self.folder, state.parent):
-                    remove_partial(folder, (state.name, WEIGHTS, CONFIG, "metrics.jsonl"))
-                if changes:
-                    say_changes(changes, say)
-                    write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
-            return
-        if not self.world.main:
-            return
+    def _save_first(self) -> None:
         say(f"{self.settings.backbone} with pooling {self.settings.pooling}")
-        write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
-        write_atomically(
-            self.folder / "environment.json",
-            json.dumps(environment(self.settings.record()), indent=1).encode(),
-        )
-        self._save()  # what cannot be written shows now, and --resume works from here on
+        self._save()
 
-    def _check_progress(self, state: Path) -> None:
+    def _load_state(self) -> None:
+        super()._load_state()
         now = self.progress
         if now["step"] != now["epoch"] * self.steps_per_epoch + now["batch"]:
             raise ValueError(
-                f"{state} was saved with other images or batches: {now['step']} steps, which are not {now['epoch']} "
-                f"epochs of {self.steps_per_epoch} and {now['batch']}; start another run in another folder"
+                f"{self.state} was saved with other images or batches: {now['step']} steps, which are not "
+                f"{now['epoch']} epochs of {self.steps_per_epoch} and {now['batch']}; start another run in "
+                "another folder"
             )
 
     def _train_epoch(self, epoch: int, log: RunLog | None, stop: StopRequest) -> None:
@@ -192,7 +150,7 @@ class Trainer:
                 title=title,
                 unit="step",
                 keep=False,
-                show=self.world.main,
+                show=self.main,
             ) as bar,
         ):
             remaining = range(start, self.steps_per_epoch)
@@ -205,25 +163,13 @@ class Trainer:
                 bar.update()
                 logs = (step + 1) % settings.log_every == 0 or step + 1 == last
                 if logs or not self.guard.gated:
-                    self._look(log)
+                    self._report_skipped(log)
                 if log is not None and logs:
                     rate = images / (perf_counter() - since)
                     since, images = perf_counter(), 0
                     bar.remark(self._record(log, epoch, parts, rate))
             stop.check()
-            self._look(log)
-
-    def _look(self, log: RunLog | None) -> None:
-        """Learns of steps that were refused; raises NonFiniteLossError unless they may be skipped."""
-
-        def report(refused: Refused) -> None:
-            if log is not None:
-                facts = {"epoch": refused.epoch, "terms": refused.terms, "images": refused.images}
-                log.note("refused", refused.step, facts)
-                if self.guard.skip:
-                    say(f"skipped a batch: {refused}")
-
-        self.progress["skipped"] += self.guard.look(report)
+            self._report_skipped(log)
 
     def _record(self, log: RunLog, epoch: int, parts: dict[str, Tensor], rate: float) -> str:
         """Logs the terms of the step that just ended; returns them as a line for the progress bar."""
@@ -253,8 +199,8 @@ class Trainer:
         # The gradients are averaged over the processes, and each process has those of its own rows alone.
         (loss * self.world.size).backward()
         names, rows = self.data.train.names, batch.rows
-        seen = Seen(self.progress["epoch"] + 1, step + 1, lambda: [names[row] for row in rows])
-        self.guard.descend({**parts, "total": loss}, seen, settings.clip)
+        info = StepInfo(self.progress["epoch"] + 1, step + 1, lambda: [names[row] for row in rows])
+        self.guard.step({**parts, "total": loss}, info, settings.clip)
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.progress |= {"step": step + 1, "batch": self.progress["batch"] + 1}
@@ -282,7 +228,7 @@ class Trainer:
             return
         if (epoch + 1) % settings.eval_every and not last:
             return
-        score, values = held_out_figures(self.best_network(), self.held_out, self.data.protocol)
+        score, values = held_out_metrics(self.best_network(), self.held_out, self.data.protocol)
         log.write("eval", self.progress["step"], values)
         shown = " ".join(f"{name} {100 * v:.1f}" for name, v in values.items() if name != "modality_gap")
         say(f"epoch {epoch + 1}: held-out identities: {shown}", sys.stdout)
@@ -291,21 +237,9 @@ class Trainer:
             self.progress |= {"best": score, "best_step": self.progress["step"]}
 
     def _save(self, log: RunLog | None = None) -> None:
-        if not self.world.main:
+        if not self.main:
             return
         if log is not None:
             log.flush()
-        last = self.folder / "last"
-        self.best_network().save_pretrained(last)
-        run = self.settings.fixed()
-        save_state(last / "state.safetensors", self.model, self.optimizer, self.average, self.progress, run)
-
-    def _save_stopped(self, log: RunLog | None) -> None:
-        """Saves after an interruption, unless that cut a step of the optimiser: then the state before stays."""
-        if not self.world.main:
-            return
-        whole = self.guard.recover()
-        if whole:
-            self._look(log)
-            self._save(log)
-        say_stopped("train", self.folder, self.progress["step"] if whole else None)
+        self.best_network().save_pretrained(self.state.parent)
+        self._save_state()

@@ -30,7 +30,7 @@ from mtrl.files.atomic import write_atomically
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.config import Modality
 from mtrl.models.device import pick_device
-from mtrl.translate import NAMES, Translator, load_translator
+from mtrl.translate import TRANSLATORS, Translator, load_translator
 from mtrl.translate.learned import luminance
 
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
@@ -43,7 +43,7 @@ _TITLES = ("alignment", "infrared-likeness", "Fréchet distance", "PSNR (dB)", "
 class TranslatorEvalSettings:
     """Every option of `python -m eval translators`. Field names are the flags."""
 
-    translators: tuple[str, ...] = option(NAMES, "names, folders or Hub ids")
+    translators: tuple[str, ...] = option(tuple(TRANSLATORS), "names, folders or Hub ids")
     dataset: str = option("synthetic", "data set", DATASETS)
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))

@@ -18,7 +18,7 @@ from mtrl.files.images import read_image
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.files.scan import Scan, report, scan, why_unreadable
 from mtrl.models.device import pick_device
-from mtrl.translate import NAMES, Translator, load_translator
+from mtrl.translate import TRANSLATORS, Translator, load_translator
 
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--translator",
         default="luminance",
-        help=f"{', '.join(NAMES)}, a folder or a Hub id (default: luminance)",
+        help=f"{', '.join(TRANSLATORS)}, a folder or a Hub id (default: luminance)",
     )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
     add_value_range(parser)

@@ -18,12 +18,11 @@ from mtrl.demo.service.galleries import tell_passed_over
 from mtrl.demo.service.gallery_folder import scan_gallery
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
-from mtrl.translate import load_translator
+from mtrl.translate import TRANSLATORS, load_translator
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ASSETS = Path(__file__).parents[1] / "assets"
-TRANSLATORS = ("luminance", "spectral", "learned")
 
 
 def open_service(

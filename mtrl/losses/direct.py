@@ -1,4 +1,4 @@
-"""L_direct: supervised contrast straight from visible to infrared: the control that transitions have to beat.
+"""L_direct: supervised contrast between visible and infrared images, without transitions: the control.
 
 L_direct = ( mean_i -1/|P(i)| sum_{j in P(i)} log softmax_j(f^v_i . f^r_j / tau)
            + mean_j -1/|P(j)| sum_{i in P(j)} log softmax_i(f^r_j . f^v_i / tau) ) / 2

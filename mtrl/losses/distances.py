@@ -1,4 +1,4 @@
-"""What the losses share: full precision, unit rows, distances, and two ways of contrasting two modalities.
+"""Helpers that all losses share: full precision, unit rows, distances, and the two forms of contrast.
 
 Nothing here (or in any loss) waits for the device: no `.item()`, no boolean indexing, no `unique`.
 """

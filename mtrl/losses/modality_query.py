@@ -1,4 +1,4 @@
-"""L_mqr: asking the same question in both spectra gets the same answer.
+"""L_mqr: a visible image and its transition image should retrieve the same infrared images, and the other way round.
 
     L_mqr = ( mean_i KL(p^t_i || p^v_i)  +  mean_j KL(q^t_j || q^v_j) ) / 2
     p^v_i = softmax_j(v_i . r_j / tau)     what visible image i, as a query, finds among the infrared images
@@ -8,10 +8,10 @@
 
     v_i, t_i  unit features of visible image i and of its own transition     r_j  of infrared image j
 
-The transition is nearer to infrared, so it teaches: p^t and q^t are constants, and no gradient passes through
-them. Not every transition knows better than its picture, though. With identities y a KL counts only where the teacher
-gives more to images of the right identity than the student does, sum_j [y_j = y_i] p^t_ij > sum_j [y_j = y_i] p^v_ij
-(q likewise); the means still go over all rows. Without identities every transition teaches.
+The transition is nearer to infrared, so it is the teacher: p^t and q^t are constants, and no gradient passes through
+them. With identities y a row's KL counts only where the teacher gives more probability to images of the right identity
+than the student does, sum_j [y_j = y_i] p^t_ij > sum_j [y_j = y_i] p^v_ij (q likewise); the means still go over all
+rows. Without identities every row counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .distances import Labels, as_labels, check_features, check_temperature, no_autocast, unit_rows
 
-QUERY_TEACHERS = ("better", "all")  # transitions that know better than their picture; all of them
+QUERY_TEACHERS = ("better", "all")  # transitions that know better than their visible image; all of them
 
 
 def modality_query_regularization(
@@ -32,11 +32,13 @@ def modality_query_regularization(
     infrared_identities: Labels | None = None,
     *,
     temperature: float = 0.1,
+    teachers: str = "better",
 ) -> Tensor:
     """Visible [N,D], their transitions [N,D] row by row, infrared [M,D] -> scalar.
 
     identities           int64 [N] of the visible images: a transition teaches only where it knows better; None: always
     infrared_identities  int64 [M]; None: the same as `identities`
+    teachers             "better": as above; "all": every transition teaches, whatever the identities
     Rows are normalised here. Zero iff visible and transition answer alike, with identities also where no transition
     answers better; hence 0 for identical features and without visible or infrared images (and a side with a single
     candidate always answers alike). Raises ValueError for other shapes, or if only
@@ -48,6 +50,10 @@ def modality_query_regularization(
     if visible.shape != transition.shape:
         raise ValueError("visible and transition must be aligned row by row")
     check_temperature(temperature)
+    if teachers not in QUERY_TEACHERS:
+        raise ValueError(f"teachers must be one of {QUERY_TEACHERS}, not {teachers!r}")
+    if teachers == "all":
+        identities = infrared_identities = None
     same = None
     if identities is not None:
         infrared_identities = identities if infrared_identities is None else infrared_identities

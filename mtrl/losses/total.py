@@ -1,9 +1,10 @@
-"""The training objective, a weighted sum.
+"""The training objective: a weighted sum of the losses.
 
     L = L_id + L_wrt + ramp (l_mtc L_mtc + l_center L_center + l_mqr L_mqr + l_direct L_direct)
 
-Baseline A has no transition images and l_mtc = l_center = l_mqr = 0; baseline A' adds the transitions as
-plain data (same zeros); the controls are A and A' with l_direct > 0; MTRL is the default.
+The terms in the brackets are the entries of `terms.TERMS`. Baseline A has no transition images and weights l = 0;
+baseline A' adds the transition images as plain data (same zeros); the controls are A and A' with l_direct > 0; MTRL
+has the default weights.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .direct import direct_contrastive
 from .distances import Labels, label_tensor, unit_rows
 from .identity import identity_loss
-from .modality_center import modality_center
-from .modality_query import QUERY_TEACHERS, modality_query_regularization
-from .modality_transition import HOP1_FORMS, MTC_FORMS, modality_transition_contrastive
+from .modality_query import QUERY_TEACHERS
+from .modality_transition import HOP1_FORMS, MTC_FORMS
+from .terms import TERMS, weight_fields
 from .triplet import weighted_triplet
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ FEATURES = ("embedding", "pooled")
 
 
 @dataclasses.dataclass(frozen=True)
+@weight_fields(before="smoothing")
 class LossWeights:
     """Weights and constants of the objective. A term of weight 0 is not computed.
 
     identity, triplet       weights of the baseline's terms
-    mtc, center, mqr        weights of the terms that MTRL adds
-    direct                  weight of the direct visible-infrared contrast (the control; 0 in MTRL)
+    mtc, center, ...        weights of the added terms: one field per entry of `TERMS`, with its default weight
     smoothing               label smoothing of the identity loss
     temperature             of the contrastive terms; query_temperature of the query regularisation
     margin                  of the centre term and of the margin form of L_mtc (unit features: at most 2)
@@ -46,10 +46,6 @@ class LossWeights:
 
     identity: float = 1.0
     triplet: float = 1.0
-    mtc: float = 1.5
-    center: float = 0.5
-    mqr: float = 1.0
-    direct: float = 0.0
     smoothing: float = 0.1
     temperature: float = 0.1
     query_temperature: float = 0.1
@@ -61,7 +57,7 @@ class LossWeights:
     triplet_feature: str = "embedding"
 
     def __post_init__(self) -> None:
-        for name in ("identity", "triplet", "mtc", "center", "mqr", "direct", "margin"):
+        for name in ("identity", "triplet", *TERMS, "margin"):
             _require(
                 0 <= getattr(self, name) < float("inf"), f"{name} must be finite and at least 0", self, name
             )
@@ -80,7 +76,7 @@ class LossWeights:
     @property
     def needs_transition(self) -> bool:
         """Whether a term compares transition images."""
-        return max(self.mtc, self.center, self.mqr) > 0
+        return any(term.transition and getattr(self, name) > 0 for name, term in TERMS.items())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,13 +122,12 @@ def total_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum and its parts, by name, before weighting (detached scalars; "total" is the sum).
 
-    ramp in [0, 1] scales the added terms (mtc, center, mqr, direct) during the warm-up, triplet_scale the
-    triplet. Raises ValueError if a term needs transition images or logits and there are none.
+    ramp in [0, 1] scales the added terms (those of `TERMS`) during the warm-up, triplet_scale the triplet.
+    Raises ValueError if a term needs transition images or logits and there are none.
     """
     if weights.needs_transition and layout.transition == 0 and layout.visible > 0:
-        raise ValueError(
-            "the batch has no transition images: set mtc, center and mqr to 0, or pass transitions"
-        )
+        names = ", ".join(name for name, term in TERMS.items() if term.transition)
+        raise ValueError(f"the batch has no transition images: set {names} to 0, or pass transitions")
     embedding = features.embedding if weights.feature == "embedding" else features.pooled
     visible, transition, infrared = layout.split(embedding)
     y_visible, _, y_infrared = layout.split(layout.identities)
@@ -146,24 +141,11 @@ def total_loss(
     if weights.triplet > 0:
         rows = features.pooled if weights.triplet_feature == "pooled" else unit_rows(features.embedding)
         parts["triplet"] = weighted_triplet(rows, layout.identities)
-    if weights.mtc > 0:
-        parts["mtc"] = modality_transition_contrastive(
-            visible, transition, infrared, y_visible, y_infrared,
-            temperature=weights.temperature, hop1=weights.hop1, form=weights.mtc_form, margin=weights.margin,
-        )  # fmt: skip
-    if weights.center > 0:
-        parts["center"] = modality_center(
-            visible, transition, infrared, y_visible, y_infrared, margin=weights.margin
-        )
-    if weights.mqr > 0:
-        known = (y_visible, y_infrared) if weights.query_teacher == "better" else (None, None)
-        parts["mqr"] = modality_query_regularization(
-            visible, transition, infrared, *known, temperature=weights.query_temperature
-        )
-    if weights.direct > 0:
-        parts["direct"] = direct_contrastive(
-            visible, infrared, y_visible, y_infrared, temperature=weights.temperature
-        )
+    for name, term in TERMS.items():
+        if getattr(weights, name) > 0:
+            images = (visible, transition, infrared) if term.transition else (visible, infrared)
+            options = {keyword: getattr(weights, field) for keyword, field in term.options.items()}
+            parts[name] = term.loss(*images, y_visible, y_infrared, **options)
     scale = {"identity": 1.0, "triplet": triplet_scale}
     total = torch.zeros((), device=embedding.device)
     for name, value in parts.items():

@@ -1,8 +1,11 @@
-"""Visible-to-infrared translators: they make the transition images of training; the model needs none."""
+"""Visible-to-infrared translators: they make the transition images of training; the model itself needs none.
+
+To add a translator: write its file and one entry of `TRANSLATORS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mtrl.console.os_errors import expanded
@@ -13,7 +16,6 @@ from .luminance import Luminance
 from .spectral import Spectral
 
 __all__ = [
-    "NAMES",
     "TRANSLATORS",
     "Learned",
     "Luminance",
@@ -21,13 +23,26 @@ __all__ = [
     "Translator",
     "check_images",
     "load_translator",
+    "quoted",
 ]
 
-TRANSLATORS: dict[str, type[Translator]] = {
+
+def _shipped() -> Translator:
+    """The learned translator that ships in the package. Raises FileNotFoundError where it does not."""
+    from .files import SHIPPED, read_translator
+
+    if not SHIPPED.is_dir():
+        others = quoted(name for name in TRANSLATORS if name != "learned")
+        raise FileNotFoundError(f"no learned translator is shipped in {SHIPPED}: use {others}")
+    return read_translator(SHIPPED)
+
+
+# Name -> what makes the translator. The choices of all commands and of the page follow from this table.
+TRANSLATORS: dict[str, Callable[[], Translator]] = {
     "luminance": Luminance,
     "spectral": Spectral,
+    "learned": _shipped,
 }
-NAMES = (*TRANSLATORS, "learned")
 
 
 def load_translator(
@@ -35,7 +50,7 @@ def load_translator(
 ) -> Translator:
     """A translator in eval() mode and without gradients of its own, float32, on the CPU.
 
-    source    "luminance" | "spectral" | "learned" (the one shipped in the package) | a folder written by
+    source    a name of `TRANSLATORS` ("learned": the one shipped in the package) | a folder written by
               `python -m train translator` | a Hugging Face Hub id "user/repo" (configuration and weights only)
     revision  branch, tag or commit on the Hub;  token: for private repositories
     Raises FileNotFoundError for a translator that is not there, ValueError for one that is damaged or an unknown
@@ -44,23 +59,20 @@ def load_translator(
     from mtrl.hub.client import REPO_ID
     from mtrl.models.checkpoint import find_checkpoint
 
-    from .files import SHIPPED, read_translator
+    from .files import read_translator
 
     name = str(source)
-    if name in NAMES and revision is not None:
+    if name in TRANSLATORS and revision is not None:
         raise ValueError(f"{name} is a name; a revision belongs to a Hub id")
     if name in TRANSLATORS:
         return TRANSLATORS[name]().eval().requires_grad_(False)
-    if name == "learned":
-        if not SHIPPED.is_dir():
-            raise FileNotFoundError(
-                f"no learned translator is shipped in {SHIPPED}: use {_names(TRANSLATORS)}"
-            )
-        return read_translator(SHIPPED)
     if isinstance(source, str) and not expanded(name).is_dir() and not REPO_ID.fullmatch(name):
-        raise ValueError(f"unknown translator {name!r}: use {_names(NAMES)}, a folder, or a Hub id user/repo")
+        raise ValueError(
+            f"unknown translator {name!r}: use {quoted(TRANSLATORS)}, a folder, or a Hub id user/repo"
+        )
     return read_translator(find_checkpoint(source, revision=revision, token=token))
 
 
-def _names(names: Iterable[str]) -> str:
+def quoted(names: Iterable[str]) -> str:
+    """The names in quotes, for help texts and messages: `"luminance", "spectral"`."""
     return ", ".join(f'"{name}"' for name in names)

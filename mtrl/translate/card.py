@@ -1,4 +1,4 @@
-"""The card that stands beside a learned translator: what it is, how it was made, how it measures, what it is not."""
+"""The model card of a learned translator: what it is, how it was trained, its metrics and its limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A translator on disk: `config.json` beside `model.safetensors`, written and read as strictly as a checkpoint."""
+"""Saves and loads a learned translator: `config.json` and `model.safetensors`, checked as strictly as a checkpoint."""
 
 from __future__ import annotations
 

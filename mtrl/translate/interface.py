@@ -1,4 +1,4 @@
-"""What every visible-to-infrared translator is, and what it accepts."""
+"""The base class of visible-to-infrared translators, and the check of their input."""
 
 from __future__ import annotations
 

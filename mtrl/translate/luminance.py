@@ -1,4 +1,4 @@
-"""The simplest translator, and the reference: grey."""
+"""The simplest translator: the visible image in grey."""
 
 from __future__ import annotations
 

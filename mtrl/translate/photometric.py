@@ -1,7 +1,7 @@
-"""Changes of brightness, colour and sharpness on batches, each image with its own parameters.
+"""Brightness, colour, blur and noise on batches of images, each image with its own parameters.
 
-Images are float [B,3,H,W] in [0, 1]; parameters are tensors [B] (or [B,3,3]) on the same device. Where
-content stands does not change.
+Images are float [B,3,H,W] in [0, 1]; parameters are tensors [B] (or [B,3,3]) on the same device. No
+content moves.
 """
 
 from __future__ import annotations

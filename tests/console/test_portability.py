@@ -28,7 +28,7 @@ from mtrl.files import atomic as writing
 from mtrl.models.device import pick_device
 from mtrl.translate import load_translator
 from tests.helpers.paths import ROOT
-from train.run.distributed import World
+from train.run.distributed import DistributedContext
 from train.run.log import RunLog
 
 
@@ -102,9 +102,12 @@ def test_commands_take_auto(tmp_path: Path) -> None:
 
 def test_several_processes_do_not_train_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, mps=True)
-    assert World().device("auto").type == "mps" and World(0, 2).device("auto").type == "cpu"
+    assert (
+        DistributedContext().device("auto").type == "mps"
+        and DistributedContext(0, 2).device("auto").type == "cpu"
+    )
     with pytest.raises(ValueError, match="give --device cpu"):
-        World(0, 2).device("mps")
+        DistributedContext(0, 2).device("mps")
 
 
 def test_nothing_of_an_embedding_or_a_translation_is_float64(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eval.protocols import Setting, Trial, group_rows, make_trials
 from mtrl.data.sampler import Batch, IdentitySampler
-from train.run.distributed import World
+from train.run.distributed import DistributedContext
 
 seeds = st.integers(0, 10**6)
 Set = tuple[np.ndarray, np.ndarray, np.ndarray]  # identities, cameras, modalities
@@ -228,9 +228,9 @@ def test_processes_share_a_batch_without_gap_or_overlap(
     batch = next(sampler.epoch(0))
     if p % size:
         with pytest.raises(ValueError, match=f"multiple of {size}"):
-            World(0, size).check_batch(p)
+            DistributedContext(0, size).check_batch(p)
         return
-    shares = [World(rank, size).share(batch) for rank in range(size)]
+    shares = [DistributedContext(rank, size).shard(batch) for rank in range(size)]
     for field in ("visible", "infrared", "identities"):
         parts = [getattr(share, field) for share in shares]
         assert np.array_equal(np.concatenate(parts), getattr(batch, field))

@@ -162,7 +162,7 @@ def test_data_sets_and_their_cache(tmp_path: Path) -> None:
         assert settings().value_range is None and settings(value_range=RANGE).value_range == RANGE
     assert TrainSettings().fixed()["value_range"] is None  # as in runs that were begun before
     assert TrainSettings(value_range=RANGE).fixed()["value_range"] == [20.0, 45.0]
-    assert TranslatorSettings(value_range=RANGE).data().value_range == RANGE
+    assert TranslatorSettings(value_range=RANGE).value_range == RANGE
 
 
 def test_the_page_reads_queries_as_its_index_was_read(frames: Path, tmp_path: Path) -> None:

@@ -129,11 +129,16 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("(~positive).any(dim=1))", "positive.any(dim=1))"),
     ),
     *changes(
+        "mtrl/losses/terms.py",
+        TOTAL,
+        ('"temperature": "query_temperature"', '"temperature": "temperature"'),
+        ('"teachers": "query_teacher"', '"temperature": "query_temperature"'),
+    ),
+    *changes(
         "mtrl/losses/total.py",
         TOTAL,
         ("scale.get(name, ramp)", "scale.get(name, 1.0)"),
         ('"triplet": triplet_scale}', '"triplet": 1.0}'),
-        ("temperature=weights.query_temperature", "temperature=weights.temperature"),
         ("else unit_rows(features.embedding)", "else features.embedding"),
     ),
     *changes(

@@ -31,8 +31,8 @@ from train import trainer as loop
 from train.__main__ import main
 from train.build import augment_config
 from train.run.log import read_records
-from train.run.run_lock import claimed
-from train.run.skipped_steps import MOST_IN_A_ROW, NonFiniteLossError, Refused, Seen, StepGuard
+from train.run.run_lock import run_lock
+from train.run.skipped_steps import MOST_IN_A_ROW, NonFiniteLossError, SkippedStep, StepGuard, StepInfo
 from train.settings import TrainSettings
 from train.trainer import Trainer
 
@@ -316,7 +316,7 @@ class Tiny(nn.Module):
 
 def tiny(
     gated: bool, optimizer: str, bad: set[int], look_every: int
-) -> tuple[dict[str, Tensor], list[Refused]]:
+) -> tuple[dict[str, Tensor], list[SkippedStep]]:
     """Twelve guarded steps; at some of them the loss is infinite."""
     torch.manual_seed(0)
     model = Tiny()
@@ -327,16 +327,16 @@ def tiny(
         made = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, fused=True)
         for parameter in model.parameters():
             made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    guard, refused = StepGuard(model, made, skip=True, gated=gated), list[Refused]()
+    guard, refused = StepGuard(model, made, skip=True, gated=gated), list[SkippedStep]()
     for number in range(12):
         guard.begin()
         loss = model(torch.randn(8, 3)).square().mean() * (float("inf") if number in bad else 1)
         made.zero_grad()
         loss.backward()
-        guard.descend({"total": loss}, Seen(1, number + 1, lambda number=number: [str(number)]), clip=1.0)
+        guard.step({"total": loss}, StepInfo(1, number + 1, lambda number=number: [str(number)]), clip=1.0)
         guard.end()
         if (number + 1) % look_every == 0:
-            guard.look(refused.append)
+            guard.report_skipped(refused.append)
     state = dict(model.state_dict())
     for name, parameter in model.named_parameters():
         state |= {f"{name}|{slot}": torch.as_tensor(value) for slot, value in made.state[parameter].items()}
@@ -484,12 +484,12 @@ def test_the_choice_is_a_setting() -> None:
 
 def test_a_second_training_in_a_run_folder_is_refused(tmp_path: Path, data: ReIDData) -> None:
     run = tmp_path / "run"
-    with claimed(run, new=True), pytest.raises(BlockingIOError, match="another training is running"):
+    with run_lock(run, new=True), pytest.raises(BlockingIOError, match="another training is running"):
         Trainer(settings(run, epochs=1, eval_every=0), data).run()
     assert not list(run.iterdir())
     Trainer(settings(run, epochs=1, eval_every=0), data).run()
     before = (run / "last" / "state.safetensors").read_bytes()
-    with claimed(run, new=False), pytest.raises(BlockingIOError, match="another training is running"):
+    with run_lock(run, new=False), pytest.raises(BlockingIOError, match="another training is running"):
         Trainer(settings(run, epochs=2, eval_every=0, resume=True), data).run()
     assert (run / "last" / "state.safetensors").read_bytes() == before
 

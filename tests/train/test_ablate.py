@@ -25,7 +25,9 @@ from train import publish
 from train.ablation import command as ablate
 from train.ablation import jobs as ablation_jobs
 from train.ablation import kept_result
-from train.ablation.report import collect, gains, write_report
+from train.ablation.gains import gains
+from train.ablation.report import write_report
+from train.ablation.results import collect
 from train.trainer import Trainer
 
 torch.set_num_threads(1)

@@ -23,7 +23,7 @@ from train import compile as compiling
 from train.batches.pipeline import BatchPipeline
 from train.bench.data import random_people
 from train.bench.step import batch_hard_loop
-from train.run.distributed import World
+from train.run.distributed import DistributedContext
 
 CONFIG = AugmentConfig(pad=3, flip=0.5, erase=0.5, channel="mix", brightness=0.2, noise=0.1)
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def people() -> ImageSet:
 
 
 def pipeline(
-    people: ImageSet, resident: bool = True, world: World | None = None, batched: bool = True
+    people: ImageSet, resident: bool = True, world: DistributedContext | None = None, batched: bool = True
 ) -> BatchPipeline:
     """With `batched` as on a GPU, where `resident` decides who reads; without, as on a CPU."""
     sampler = IdentitySampler(people.identities, people.modalities, 4, 2)
@@ -214,7 +214,7 @@ def test_a_reader_that_fails_says_so_and_leaves_no_thread(people: ImageSet, batc
 def test_processes_see_parts_of_the_same_batches(people: ImageSet) -> None:
     augment = PairedAugment(CONFIG)
     whole = list(pipeline(people).epoch(0, augment))
-    parts = [list(pipeline(people, world=World(rank, 2)).epoch(0, augment)) for rank in range(2)]
+    parts = [list(pipeline(people, world=DistributedContext(rank, 2)).epoch(0, augment)) for rank in range(2)]
     for batch, first, second in zip(whole, *parts, strict=True):
         assert sorted(batch.rows) == sorted([*first.rows, *second.rows])
         assert not set(first.layout.identities.tolist()) & set(second.layout.identities.tolist())
@@ -242,7 +242,7 @@ def test_without_a_compiler_training_goes_on(monkeypatch: pytest.MonkeyPatch) ->
     assert forward(torch.ones(1), torch.ones(1)).item() == 2 and forward.failed  # and does not warn again
 
 
-def test_the_yardsticks_triplet_is_batch_hard() -> None:
+def test_the_baselines_triplet_is_batch_hard() -> None:
     features = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
     # anchors 0, 1 | 2, 3: farthest positives 1, 1, 4, 4; nearest negatives 3, 2, 2, 6
     expected = (0 + 0 + (0.3 + 4 - 2) + 0) / 4

@@ -25,11 +25,11 @@ def test_both_are_measured_in_turn_and_the_median_counts() -> None:
         calls.append("o")
         return [0, 0, 9, 1, 5][len([c for c in calls if c == "o"]) + 1]
 
-    def yardstick() -> float:
+    def baseline() -> float:
         calls.append("y")
         return 7.0
 
-    assert paired(ours, yardstick, 3, warmup=0) == (5, 7)
+    assert paired(ours, baseline, 3, warmup=0) == (5, 7)
     assert "".join(calls) == "oyyooy"
     assert paired(lambda: 2.0, None, 1) == (2.0, None)
     seconds, _ = paired(lambda: sum(range(1000)) and None, None, 3)

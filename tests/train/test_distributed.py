@@ -25,7 +25,7 @@ from mtrl.models.config import ModelConfig
 from mtrl.models.reid import MTRL
 from tests.helpers.paths import ROOT
 from train.__main__ import main
-from train.run.distributed import World, joined
+from train.run.distributed import DistributedContext, joined
 from train.run.log import read_records
 
 PEOPLE, EACH = 4, 3
@@ -40,19 +40,19 @@ def free_port() -> int:
 def test_identities_are_shared_without_overlap() -> None:
     rows = np.arange(12)
     batch = Batch(rows, rows + 100, rows // 3)
-    shares = [World(rank, 2).share(batch) for rank in range(2)]
+    shares = [DistributedContext(rank, 2).shard(batch) for rank in range(2)]
     assert [share.identities.tolist() for share in shares] == [[0, 0, 0, 1, 1, 1], [2, 2, 2, 3, 3, 3]]
     assert np.array_equal(np.concatenate([share.infrared for share in shares]), batch.infrared)
     with pytest.raises(ValueError, match="multiple of 3"):
-        World(0, 3).check_batch(8)
+        DistributedContext(0, 3).check_batch(8)
     with pytest.raises(ValueError, match="rank 2"):
-        World(2, 2)
+        DistributedContext(2, 2)
 
 
 def test_alone_there_is_nothing_to_gather(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with joined("cpu") as world:
-        assert world == World() and world.main
+        assert world == DistributedContext() and world.main
     model = torch.nn.Linear(1, 1)
     assert world.wrap(model, sync_bn=False) is model
 
@@ -70,7 +70,7 @@ def problem() -> tuple[MTRL, Tensor, Tensor]:
     return model, torch.rand(3, PEOPLE, EACH, 3, 32, 16), torch.arange(PEOPLE)[:, None].expand(-1, EACH)
 
 
-def gradients(world: World, folder: Path) -> None:
+def gradients(world: DistributedContext, folder: Path) -> None:
     """Loss and gradients of this world's share of the problem, written by process 0."""
     model, images, labels = problem()
     length = PEOPLE // world.size
@@ -94,7 +94,7 @@ def one_of_two(rank: int, port: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_have_the_loss_and_gradients_of_one(tmp_path: Path) -> None:
-    gradients(World(), tmp_path)
+    gradients(DistributedContext(), tmp_path)
     multiprocessing.spawn(one_of_two, (free_port(), str(tmp_path)), nprocs=2)
     one, two = (load_file(tmp_path / f"{size}.safetensors") for size in (1, 2))
     assert one.keys() == two.keys() and len(one) > 20

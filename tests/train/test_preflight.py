@@ -16,7 +16,8 @@ from tests.helpers.paths import ASSETS
 from tests.helpers.runs import colour_people, settings
 from train import __main__ as command
 from train.ablation import command as ablate
-from train.ablation.report import Row, collect, write_report
+from train.ablation.report import write_report
+from train.ablation.results import Row, collect
 from train.trainer import Trainer
 from train.translator import command as translator
 

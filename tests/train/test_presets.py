@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import ROOT
-from train.presets import METHODS, TERMS
+from train.presets import METHODS
 from train.settings import TrainSettings, parse
 from train.translator.settings import parse as parse_translator
 
@@ -21,7 +21,7 @@ def file(tmp_path: Path, text: str) -> list[str]:
 
 
 def terms(settings: TrainSettings) -> dict[str, object]:
-    return {name: getattr(settings, name) for name in TERMS}
+    return {name: getattr(settings, name) for name in METHODS["mtrl"]}
 
 
 @pytest.mark.parametrize("method", METHODS)

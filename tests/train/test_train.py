@@ -26,10 +26,11 @@ from tests.helpers.runs import same, settings
 from train import trainer as loop
 from train.build import pick_precision, seeded_model
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
+from train.presets import METHODS, PRESETS
 from train.run.log import RunLog, draw_curves, read_records
 from train.run.skipped_steps import NonFiniteLossError
 from train.run.stop import StopRequest
-from train.settings import METHODS, PRESETS, TrainSettings, parse
+from train.settings import TrainSettings, parse
 from train.trainer import Trainer
 
 torch.set_num_threads(1)

@@ -211,13 +211,13 @@ def test_only_the_side_whose_turn_it_is_moves() -> None:
     trainer = TranslatorTrainer(settings(Path("unused"), adversarial=1.0), people())
     batch = next(trainer.batches.epoch(0))
     seen: list[dict[str, Tensor]] = []
-    real = trainer._descend
+    real = trainer._optimize
 
     def watched(loss: Tensor, *more: object) -> None:
         seen.append({n: v.clone() for n, v in trainer.networks.state_dict().items()})
         real(loss, *more)
 
-    trainer._descend = watched  # type: ignore[method-assign]
+    trainer._optimize = watched  # type: ignore[method-assign]
     trainer._step(batch, 1e-3)
     trainer._step(batch, 1e-3)
     moved = [{n.split(".")[0] for n in a if not torch.equal(a[n], b[n])} for a, b in itertools.pairwise(seen)]
@@ -226,8 +226,8 @@ def test_only_the_side_whose_turn_it_is_moves() -> None:
 
 def test_networks_see_one_channel_and_keep_positions() -> None:
     networks = Networks(TranslatorTrainer(settings(Path("unused")), people()).generator())
-    verdicts = networks.discriminator(torch.rand(2, 1, 32, 16))
-    assert verdicts.shape == (2, 1, 4, 2)
+    logits = networks.discriminator(torch.rand(2, 1, 32, 16))
+    assert logits.shape == (2, 1, 4, 2)
     shapes = [tuple(x.shape[1:]) for x in networks.stages(torch.rand(2, 1, 32, 16))]
     assert shapes == [(8, 16, 8), (16, 8, 4), (8, 4, 2)]
 

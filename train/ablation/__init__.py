@@ -1,1 +1,1 @@
-"""`python -m train ablate`: methods, translators and seeds side by side."""
+"""`python -m train ablate`: compares methods, translators and seeds."""

@@ -1,7 +1,7 @@
-"""`python -m train ablate`: the same training with different methods, translators and seeds, and one report.
+"""`python -m train ablate`: trains several methods with several translators and seeds, and writes one report.
 
 A run that is finished is not repeated and a run that was stopped is continued, so the command can be interrupted and
-called again. Figures are of the test identities, which no run has seen; each run's model is the one that was best on
+called again. Metrics are of the test identities, which no run has seen; each run's model is the one that was best on
 its held-out training identities.
 """
 
@@ -23,11 +23,13 @@ from mtrl.data.transitions import translator_key
 from mtrl.translate import load_translator
 from train.ablation.jobs import run_children
 from train.ablation.kept_result import kept_path, read_kept, write_kept
-from train.ablation.report import LABELS, Run, collect, seeds_found, write_report
+from train.ablation.report import write_report
+from train.ablation.results import LABELS, Run, collect, seeds_found
 from train.data import load
-from train.preflight import check_runs, differences
+from train.preflight import check_runs
 from train.presets import METHODS, listed
-from train.settings import FREE, TrainSettings, settle
+from train.run.resume import differences
+from train.settings import TrainSettings, settle
 from train.trainer import Trainer
 from train.validate import DIRECTIONS
 
@@ -179,10 +181,10 @@ def _train(
 
 
 def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
-    """Trains one run unless it is finished, and returns its figures on the test set.
+    """Trains one run unless it is finished, and returns its metrics on the test set.
 
     {"seed", "dataset", "size", "method", "terms": weights that its terms had, "ir2vis": {...}, "vis2ir": {...}}
-    Figures of another model, test set, code or library than those here now are measured again.
+    Metrics of another model, test set, code or library than those here now are measured again.
     """
     if (kept := read_kept(settings, test_seed)) is not None:
         return kept
@@ -196,11 +198,11 @@ def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
     model = load_pretrained(folder)
     result: dict[str, Any] = {"seed": settings.seed, **settings.record()}
     for done in evaluate_settings(model, data.test, [Setting(data.protocol, d) for d in DIRECTIONS]):
-        figures = done.report.mean
+        metrics = done.report.mean
         result[done.report.setting.direction] = {
-            "map": figures["map"],
-            "minp": figures["minp"],
-            "rank1": figures["cmc"]["1"],
+            "map": metrics["map"],
+            "minp": metrics["minp"],
+            "rank1": metrics["cmc"]["1"],
         }
     write_kept(settings, test_seed, result)
     return result
@@ -235,7 +237,7 @@ def _translator_identity(source: str) -> str:
 def _same_settings(settings: TrainSettings) -> None:
     """Raises ValueError when the run folder holds a run with other settings, or of another folder of images."""
     folder = Path(settings.run_folder)
-    free = FREE - {"data_root"} if settings.dataset == "folder" else FREE
+    free = settings.free - {"data_root"} if settings.dataset == "folder" else settings.free
     other = differences(settings, folder / "settings.yaml", free)
     if other:
         words = "; ".join(f"{name} {before}, not {now}" for name, before, now in other)

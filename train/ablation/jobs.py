@@ -1,4 +1,4 @@
-"""Several runs at a time, each in a process of its own; a failing one does not stop the others."""
+"""Runs several trainings at a time, each in a process of its own; one that fails does not stop the others."""
 
 from __future__ import annotations
 

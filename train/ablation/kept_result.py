@@ -1,4 +1,4 @@
-"""The test figures of a finished run, kept beside it with what they were measured on."""
+"""Stores the test metrics of a finished run beside it, with digests of what they were measured on."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MADE_BY = "made_by"
 
 
 def kept_path(folder: Path, test_seed: int) -> Path:
-    """Where a run keeps the figures of some test identities."""
+    """Where a run keeps the metrics of some test identities."""
     return folder / f"test-{test_seed}.json"
 
 
 def made_by(settings: TrainSettings) -> dict[str, str]:
-    """What test figures follow from: the run's model, the test data, code and libraries."""
+    """What test metrics follow from: the run's model, the test data, code and libraries."""
     drawn = settings.dataset == "synthetic"
     return {
         "model": _model(Path(settings.run_folder)),
@@ -38,13 +38,13 @@ def made_by(settings: TrainSettings) -> dict[str, str]:
 
 
 def write_kept(settings: TrainSettings, test_seed: int, result: dict[str, Any]) -> None:
-    """Keeps the figures of the model that lies in the run's folder now."""
+    """Stores the metrics of the model that lies in the run's folder now."""
     content = {**result, _MADE_BY: made_by(settings)}
     write_atomically(kept_path(Path(settings.run_folder), test_seed), json.dumps(content, indent=1).encode())
 
 
 def read_kept(settings: TrainSettings, test_seed: int) -> dict[str, Any] | None:
-    """The kept figures, or None where there are none, or they are of another model, test set, code or library.
+    """The stored metrics, or None where there are none, or they are of another model, test set, code or library.
 
     Where the model was removed they stay: they cannot be measured again.
     """
@@ -64,7 +64,7 @@ def read_kept(settings: TrainSettings, test_seed: int) -> dict[str, Any] | None:
 
 
 def is_of_another_model(path: Path, result: dict[str, Any]) -> bool:
-    """True when another model than the one that was tested lies beside the kept figures now."""
+    """True when another model than the one that was tested lies beside the stored metrics now."""
     now = _model(path.parent)
     return bool(now) and _MADE_BY in result and result[_MADE_BY].get("model") != now
 

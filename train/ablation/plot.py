@@ -1,4 +1,4 @@
-"""The ablation as a picture: a dot per seed, a bar at the mean, both directions side by side."""
+"""Draws the ablation: a dot per seed, a bar at the mean, both directions side by side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from train.ablation.report import LABELS, WAYS, Row
+from mtrl.losses.terms import TERMS
+from train.ablation.results import DIRECTIONS, LABELS, Row
 from train.presets import METHODS
 
 COLOURS = {"control": "#6e7781", "term": "#1f5fbf", "full": "#5b3a9e"}
@@ -14,16 +15,16 @@ _INK, _GRID = "#1f2328", "#d8dee4"
 
 
 def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
-    """Writes the picture of test mAP (percent); the format follows from the ending of `path`."""
+    """Writes an image of test mAP (percent); the format follows from the ending of `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.2, 0.36 * len(rows) + 1.1), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     several = len({row.translator for row in rows}) > 1
-    for axes, way in zip(figure.subplots(1, 2, sharey=True), WAYS, strict=True):
+    for axes, direction in zip(figure.subplots(1, 2, sharey=True), DIRECTIONS, strict=True):
         for place, row in enumerate(rows):
-            values, colour = row.values(way, "map"), COLOURS[_kind(row.method)]
+            values, colour = row.values(direction, "map"), COLOURS[_kind(row.method)]
             middle = mean(values)
             axes.plot([middle, middle], [place - 0.32, place + 0.32], color=colour, linewidth=2.4, zorder=2)
             axes.scatter(
@@ -37,7 +38,7 @@ def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
                 va="center",
                 fontsize=10.5,
             )
-        axes.set_title(f"{WAYS[way].replace('->', ' → ')}, mAP (%)", fontsize=12, color=_INK)
+        axes.set_title(f"{DIRECTIONS[direction].replace('->', ' → ')}, mAP (%)", fontsize=12, color=_INK)
         low, high = axes.get_xlim()
         axes.set_xlim(low, high + 0.12 * (high - low))  # room for the last number
         axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -58,4 +59,4 @@ def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
 def _kind(method: str) -> str:
     if method in ("mtrl", "mtrl-triangle"):
         return "full"
-    return "term" if method in ("mtc", "center", "mqr") else "control"
+    return "term" if method in TERMS and TERMS[method].transition else "control"

@@ -23,7 +23,7 @@ from mtrl.data.sampler import Batch, IdentitySampler
 from mtrl.losses.total import TriLayout
 from mtrl.models.config import Modality
 from mtrl.translate import Translator
-from train.run.distributed import World
+from train.run.distributed import DistributedContext
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class BatchPipeline:
         device: torch.device,
         seed: int,
         pad: int = 0,
-        world: World | None = None,
+        world: DistributedContext | None = None,
         resident: bool | None = None,
         kept: NDArray[np.uint8] | None = None,
         scale: Scale | None = None,
@@ -86,7 +86,7 @@ class BatchPipeline:
         self.pad = pad
         self.scale = scale or Scale()
         self.batched = _all_at_once_on(device) if batched is None else batched
-        self.world = world or World()
+        self.world = world or DistributedContext()
         self.height, self.width = images.images.shape[1:3]
         self._here = None if self.batched else _readable(images.images)
         self._kept_here = None if self.batched or kept is None else _readable(kept)
@@ -117,7 +117,7 @@ class BatchPipeline:
         return padded.pin_memory().to(self.device, non_blocking=True)
 
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
-        return map(self.world.share, self.sampler.epoch(epoch, start))
+        return map(self.world.shard, self.sampler.epoch(epoch, start))
 
     def _sources(self, epoch: int, start: int) -> Iterator[tuple[Batch, _Source]]:
         at_hand = self.resident if self._here is None else self._here

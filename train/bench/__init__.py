@@ -1,1 +1,1 @@
-"""`python -m train bench`: what this program takes, beside what common code takes, measured in the same run."""
+"""`python -m train bench`: time and memory of this program and of common code, measured in the same run."""

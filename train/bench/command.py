@@ -1,4 +1,4 @@
-"""The command: runs sections, prints the table as it grows, writes it as JSON."""
+"""`python -m train bench`: runs sections, prints the table as it grows, writes it as JSON."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; default all",
                         type=_section)  # fmt: skip
-    parser.add_argument("--repeats", type=int, default=5, help="measurements of each figure (default: 5)")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements per line (default: 5)")
     parser.add_argument("--quick", action="store_true", help="small sizes: to see it run, not to quote")
     parser.add_argument("--device", default="auto", help='"auto", "cpu", "cuda", ... (default: auto)')
     parser.add_argument("--minutes", type=float, help="stop after this time; each section has its share, "
                         "in a process of its own, and the table comes at the end")  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="write figures, versions and device here")
+    parser.add_argument("--json", metavar="FILE", help="write measurements, versions and device here")
     parser.add_argument(
         "--plot", metavar="FILE", help="draw the growth that the section scale measures, as PNG"
     )

@@ -1,4 +1,4 @@
-"""Training batches: ours beside the usual per-image transforms in DataLoader workers, from the same decoded images."""
+"""Speed of training batches: ours, and the usual per-image transforms in DataLoader workers, on the same images."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _ours(images: ImageSet, config: AugmentConfig, device: torch.device, residen
 
 
 class _Pairs(Dataset[tuple[Tensor, Tensor]]):
-    """A visible and an infrared image per item, as two-stream code deals them: held, or decoded at each access."""
+    """A visible and an infrared image per item, as two-stream code gives them: held, or decoded at each access."""
 
     def __init__(self, images: ImageSet, config: AugmentConfig, files: Sequence[Path] = ()) -> None:
         kinds = images.modalities
@@ -133,10 +133,10 @@ class _Pairs(Dataset[tuple[Tensor, Tensor]]):
         return len(self.visible)
 
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-        return self.see(_picture(self.visible[item])), self.sense(_picture(self.infrared[item]))
+        return self.see(_image(self.visible[item])), self.sense(_image(self.infrared[item]))
 
 
-def _picture(source: NDArray[np.uint8] | Path) -> Image.Image:
+def _image(source: NDArray[np.uint8] | Path) -> Image.Image:
     return Image.open(source).convert("RGB") if isinstance(source, Path) else Image.fromarray(source)
 
 

@@ -1,4 +1,4 @@
-"""Features of images: our encoder beside the bare backbone with the same preprocessing."""
+"""Speed of encoding images: ours, and the plain backbone with the same preprocessing."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def lines(options: Options) -> Iterator[Line]:
     size = model.config.image_size
     random = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=random)
-    bare = copy.deepcopy(model)
-    bare.backbone.body.to(memory_format=torch.contiguous_format)  # as timm makes it
+    plain = copy.deepcopy(model)
+    plain.backbone.body.to(memory_format=torch.contiguous_format)  # as timm makes it
     about = f"{count} images, {name}, {size[0]} x {size[1]}"
-    yield _line(f"{about}, in memory", paired(lambda: _run(model, images), lambda: _bare(bare, images),
-                options.repeats), count, "bare timm backbone, same preprocessing")  # fmt: skip
+    yield _line(f"{about}, in memory", paired(lambda: _run(model, images), lambda: _plain(plain, images),
+                options.repeats), count, "plain timm backbone, same preprocessing")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         files = _write(Path(folder), count)
         yield _line(f"{about}, JPEG files of {STORED[0]} x {STORED[1]}", paired(lambda: _run(model, files),
-                    lambda: _bare_files(bare, files), options.repeats), count,
-                    "bare backbone, files read one after the other")  # fmt: skip
+                    lambda: _plain_files(plain, files), options.repeats), count,
+                    "plain backbone, files read one after the other")  # fmt: skip
     fine, coarse = model.encode(images, batch_size=BATCH), model.encode(images, batch_size=BATCH, bf16=True)
     note = f"least cosine to float32 {float((fine * coarse).sum(1).min()):.5f}"
     yield _line(f"{about}, bfloat16", paired(lambda: _run(model, images, bf16=True), lambda: _run(model, images),
@@ -80,7 +80,7 @@ def _run(model: MTRL, images: Sequence[Path] | Tensor, bf16: bool = False) -> No
 
 
 @torch.inference_mode()
-def _bare(model: MTRL, images: Tensor) -> None:
+def _plain(model: MTRL, images: Tensor) -> None:
     """What a short script does: scale, normalise, features, mean over the map, unit length."""
     body: Any = model.backbone.body
     for part in images.split(BATCH):
@@ -89,11 +89,11 @@ def _bare(model: MTRL, images: Tensor) -> None:
 
 
 @torch.inference_mode()
-def _bare_files(model: MTRL, files: Sequence[Path]) -> None:
+def _plain_files(model: MTRL, files: Sequence[Path]) -> None:
     for start in range(0, len(files), BATCH):
-        pictures = [pil_to_tensor(Image.open(path).convert("RGB")) for path in files[start : start + BATCH]]
+        decoded = [pil_to_tensor(Image.open(path).convert("RGB")) for path in files[start : start + BATCH]]
         size = list(model.config.image_size)
-        _bare(model, torch.stack([resize(picture, size, antialias=True) for picture in pictures]))
+        _plain(model, torch.stack([resize(image, size, antialias=True) for image in decoded]))
 
 
 def _write(folder: Path, count: int) -> list[Path]:

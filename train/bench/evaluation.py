@@ -1,4 +1,4 @@
-"""Metrics, whole test runs from cached features, re-ranking: ours beside loops over queries."""
+"""Speed of metrics, whole evaluations from cached features and re-ranking: ours, and loops over queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eval.protocols import Setting, Trial, make_trials
 from eval.score import Bank, distance_matrix, score_trials
 from mtrl.retrieval.ranking import rank_features, rank_metrics
 from mtrl.retrieval.rerank import k_reciprocal
-from train.bench.footprint import features_problem
+from train.bench.peak_memory import features_problem
 from train.bench.rerank_loop import rerank_loop
 from train.bench.table import Line, Options, paired
 
@@ -71,7 +71,7 @@ def _features(size: int, options: Options) -> Line:
 
 
 def _whole(what: str, bank: Bank, settings: Sequence[Setting], options: Options) -> Line:
-    """From cached features to the figures of every trial. The loop's turn is taken once: it is slow."""
+    """From cached features to the metrics of every trial. The loop runs once: it is slow."""
     runs = [(s, make_trials(bank.identities, bank.cameras, bank.modalities, s)) for s in settings]
     ours, _ = paired(
         lambda: _quiet([score_trials(bank, trials, s) for s, trials in runs]), None, options.repeats

@@ -1,4 +1,4 @@
-"""All sections within a given time: each in a process of its own, ended when its share is over; the table last."""
+"""Runs all sections within a time limit: each in its own process, which is ended when its share of the time is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Growth as a picture: one panel per series of the `scale` section."""
+"""Draws the growth that the `scale` section measures: one panel per series."""
 
 from __future__ import annotations
 

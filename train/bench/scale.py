@@ -18,7 +18,7 @@ from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from train.batches.pipeline import BatchPipeline
 from train.bench.data import PLAIN, K, P
-from train.bench.footprint import sysu_test
+from train.bench.peak_memory import sysu_test
 from train.bench.table import Line, Options, paired
 
 
@@ -46,7 +46,7 @@ def _peaks(options: Options, parts: Sequence[tuple[str, str]]) -> Iterator[Line]
     with tempfile.TemporaryDirectory() as folder:
         for part, what in parts:
             flags = [part, folder, str(options.device)] + ["--quick"] * options.quick
-            command = [sys.executable, "-m", "train.bench.footprint", *flags]
+            command = [sys.executable, "-m", "train.bench.peak_memory", *flags]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise OSError(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")

@@ -1,4 +1,4 @@
-"""A query among many gallery features: exact in blocks, approximate with faiss, in a Milvus database."""
+"""Speed of a search in a large gallery: exact in blocks, approximate with faiss, in a Milvus database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training step: ours beside the plain two-stream step of the field, and what each measure brings."""
+"""Speed of a training step: ours, the plain two-stream step of the field, and the gain of each optimisation."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class _Bench:
         return steps
 
     def plain(self) -> Task:
-        """The yardstick, written for this benchmark after what public two-stream code does in a step."""
+        """The baseline: a step as public two-stream code makes it."""
         trainer = self.trainer(precision="fp32", compile="off")
         model = trainer.model.to(memory_format=torch.contiguous_format)
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, foreach=False, fused=False)

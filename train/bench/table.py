@@ -1,4 +1,4 @@
-"""The benchmark's one table: each line a figure of ours beside a yardstick's, from the same run."""
+"""The benchmark's table: each line has our measurement and a baseline's, taken in the same run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 # Does the work once. Returns the figure to report, or None: then the seconds that the call took are the figure.
 Task: TypeAlias = Callable[[], float | None]
 
-COLUMNS = (("what", 52), ("ours", 10), ("yardstick", 10), ("ratio", 8), ("unit", 9), ("device", 8))
+COLUMNS = (("what", 52), ("ours", 10), ("baseline", 10), ("ratio", 8), ("unit", 9), ("device", 8))
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a section is told. `repeats` is how often each figure is taken; `quick`: small sizes, to see it run."""
+    """Options of a section. repeats: measurements per line; quick: small sizes, to see it run."""
 
     device: torch.device
     repeats: int
@@ -32,18 +32,18 @@ class Line:
 
     section           "data", "step", ...
     what              what was measured, with its size
-    ours, yardstick   the two figures in `unit`; yardstick None where there is nothing to compare with
-    yardstick_name    what the other figure is of, in a few words
+    ours, baseline    the two measurements in `unit`; baseline None where there is nothing to compare with
+    baseline_name     what the baseline is, in a few words
     higher_is_better  True for rates, False for seconds and bytes
     note              an error bound, a share of the peak, or other remark
-    at                (series, size) of a figure that shows growth: a point of the plot
+    at                (series, size) of a measurement that shows growth: a point of the plot
     """
 
     section: str
     what: str
     ours: float
-    yardstick: float | None
-    yardstick_name: str
+    baseline: float | None
+    baseline_name: str
     unit: str
     higher_is_better: bool
     note: str = ""
@@ -51,17 +51,17 @@ class Line:
 
     @property
     def ratio(self) -> float | None:
-        """How many times better ours is than the yardstick; below 1 it is worse."""
-        if self.yardstick is None:
+        """How many times better ours is than the baseline; below 1 it is worse."""
+        if self.baseline is None:
             return None
-        return self.ours / self.yardstick if self.higher_is_better else self.yardstick / self.ours
+        return self.ours / self.baseline if self.higher_is_better else self.baseline / self.ours
 
     def row(self, device: str) -> str:
         """The line as a row of the table."""
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}x"
-        other = "" if self.yardstick is None else number(self.yardstick)
+        other = "" if self.baseline is None else number(self.baseline)
         cells = (self.what, number(self.ours), other, ratio, self.unit, device)
-        beside = f"vs {self.yardstick_name}" if self.yardstick_name else ""
+        beside = f"vs {self.baseline_name}" if self.baseline_name else ""
         return row(cells) + f" {'; '.join(filter(None, (beside, self.note)))} |"
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,13 +73,13 @@ def header() -> str:
     """The table's two head lines, in Markdown."""
     names = tuple(name for name, _ in COLUMNS)
     rule = "|".join("-" * (width + 2) for _, width in COLUMNS)
-    return f"{row(names)} yardstick, remarks |\n|{rule}|---|"
+    return f"{row(names)} baseline, remarks |\n|{rule}|---|"
 
 
 def row(cells: tuple[str, ...]) -> str:
-    """Cells padded to the columns; text to the left, figures to the right."""
+    """Cells padded to the columns; text to the left, numbers to the right."""
     padded = [
-        f"{cell:>{width}}" if name in ("ours", "yardstick", "ratio") else f"{cell:<{width}}"
+        f"{cell:>{width}}" if name in ("ours", "baseline", "ratio") else f"{cell:<{width}}"
         for cell, (name, width) in zip(cells, COLUMNS, strict=True)
     ]
     return "| " + " | ".join(padded) + " |"
@@ -93,24 +93,22 @@ def number(value: float) -> str:
     return f"{value:,.{digits}f}" if digits <= 6 else f"{value:.2e}"
 
 
-def paired(
-    ours: Task, yardstick: Task | None, repeats: int, *, warmup: int = 1
-) -> tuple[float, float | None]:
-    """(median of ours, median of the yardstick or None), the two taken in turn, so that both see the same load.
+def paired(ours: Task, baseline: Task | None, repeats: int, *, warmup: int = 1) -> tuple[float, float | None]:
+    """(median of ours, median of the baseline or None), the two taken in turn, so that both see the same load.
 
     Each runs `warmup` times unmeasured first. Which goes first changes with every repeat.
     """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, not {repeats}")
-    tasks = [ours] if yardstick is None else [ours, yardstick]
+    tasks = [ours] if baseline is None else [ours, baseline]
     for task in tasks:
         for _ in range(warmup):
             task()
-    figures: list[list[float]] = [[] for _ in tasks]
+    measured: list[list[float]] = [[] for _ in tasks]
     for repeat in range(repeats):
         for number_of in range(len(tasks))[:: -1 if repeat % 2 else 1]:
-            figures[number_of].append(_measure(tasks[number_of]))
-    return median(figures[0]), median(figures[1]) if yardstick is not None else None
+            measured[number_of].append(_measure(tasks[number_of]))
+    return median(measured[0]), median(measured[1]) if baseline is not None else None
 
 
 def _measure(task: Task) -> float:

@@ -1,1 +1,1 @@
-"""A run's folder, log, state and stop: shared by both trainings."""
+"""Run folder, log, saved state, resuming and stopping: shared by both trainings."""

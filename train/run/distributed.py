@@ -1,6 +1,6 @@
-"""One training in several processes, as `torchrun` or `accelerate launch` start them.
+"""Training in several processes, as `torchrun` or `accelerate launch` start them.
 
-Each process holds the whole model and the identities of its share of every batch. Features are gathered, so the
+Each process holds the whole model and the identities of its shard of every batch. Features are gathered, so the
 triplet and the contrastive terms see the whole batch; gradients are averaged by torch's DistributedDataParallel.
 Process 0 alone writes, prints and evaluates.
 """
@@ -22,17 +22,20 @@ from mtrl.losses.total import TriLayout
 from mtrl.models.device import pick_device
 from mtrl.models.reid import MTRL, Features
 
-# The others wait this long at most, for instance while process 0 evaluates.
-PATIENCE = timedelta(hours=2)
+# The other processes wait at most this long, for instance while process 0 evaluates.
+TIMEOUT = timedelta(hours=2)
 
 
-class PeerLostError(OSError):
+class WorkerLostError(OSError):
     """Another process of the job is gone, so no step can be finished."""
 
 
 @dataclasses.dataclass(frozen=True)
-class World:
-    """This process among those that train together; alone by default."""
+class DistributedContext:
+    """Which process this is among those that train together; alone by default.
+
+    rank  number of this process, from 0;  size  number of processes
+    """
 
     rank: int = 0
     size: int = 1
@@ -42,8 +45,8 @@ class World:
             raise ValueError(f"rank {self.rank} is not one of {self.size} processes")
 
     @classmethod
-    def current(cls) -> World:
-        """The world that `joined` entered."""
+    def current(cls) -> DistributedContext:
+        """The context that `joined` entered; this process alone outside of it."""
         if not dist.is_initialized():
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
@@ -78,8 +81,8 @@ class World:
         if self.size > 1 and sync_bn and device.type != "cuda":
             raise ValueError("--sync-bn needs GPUs: torch synchronises batch statistics on CUDA only")
 
-    def share(self, batch: Batch) -> Batch:
-        """The identities of a batch that are this process's, with all their images."""
+    def shard(self, batch: Batch) -> Batch:
+        """The part of a batch that this process trains on: whole identities, with all their images."""
         length = len(batch.identities) // self.size
         own = slice(self.rank * length, (self.rank + 1) * length)
         return Batch(batch.visible[own], batch.infrared[own], batch.identities[own])
@@ -125,43 +128,43 @@ def with_sync_bn(model: MTRL) -> MTRL:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[World]:
+def joined(device: str) -> Iterator[DistributedContext]:
     """Joins the processes that a launcher started, if one did, and leaves them at the end.
 
     Raises OSError when they do not find each other.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield World()
+        yield DistributedContext()
         return
     cuda = pick_device(device).type == "cuda"
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise OSError(
             f"the {os.environ['WORLD_SIZE']} processes did not find each other: {_first_line(error)}"
         ) from error
     try:
-        yield World.current()
+        yield DistributedContext.current()
     finally:
         dist.destroy_process_group()
 
 
 @contextmanager
-def peers() -> Iterator[None]:
-    """Turns the failure of a collective operation into a PeerLostError that says so."""
+def worker_failures() -> Iterator[None]:
+    """Turns the failure of a collective operation into a WorkerLostError that says so."""
     try:
         yield
     except RuntimeError as error:
-        if not dist.is_initialized() or not _is_about_peers(error):
+        if not dist.is_initialized() or not _is_about_workers(error):
             raise
-        raise PeerLostError(
+        raise WorkerLostError(
             f"another process of this job ended or cannot be reached ({_first_line(error)}); its own message says why"
         ) from error
 
 
-def _is_about_peers(error: RuntimeError) -> bool:
+def _is_about_workers(error: RuntimeError) -> bool:
     text = str(error).lower()
     return isinstance(error, dist.DistError) or any(
         word in text for word in ("connection", "gloo", "nccl", "socket", "peer", "timed out")

@@ -1,4 +1,4 @@
-"""The record of a run: JSON lines, TensorBoard scalars, the environment, and its curves as a picture."""
+"""Records of a run: metrics as JSON lines and TensorBoard scalars, the environment, and curves as an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training at a time in a run folder."""
+"""A lock on a run folder, so that one training at a time writes there."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mtrl.files.lock import only_one
 
 
 @contextmanager
-def claimed(folder: Path, new: bool) -> Iterator[None]:
-    """Holds a run folder, which a `new` run makes, by a lock on the folder itself: it ends with the process.
+def run_lock(folder: Path, new: bool) -> Iterator[None]:
+    """Locks a run folder, which a `new` run makes first. The lock ends with the process, however it ends.
 
     Raises BlockingIOError while another training holds it, OSError for a folder that cannot be made.
     """

@@ -1,8 +1,9 @@
-"""No step on numbers that are not finite: losses and gradients are checked before the optimiser moves a weight.
+"""Skips the optimiser's step when a loss or a gradient is not finite, so that no weight becomes NaN.
 
-To look at a value on a GPU is to wait for it. There the check stays on the device: torch's fused optimisers skip a
-step when their `found_inf` is 1, buffers of batch normalisation are put back by a selection, and the host reads the
-verdicts of several steps at once, when it waits anyway. On other devices each step is looked at before it is made.
+Reading a value from a GPU makes the host wait for it. On CUDA the check therefore stays on the device: torch's fused
+optimisers skip a step when their `found_inf` is 1, the buffers of batch normalisation are restored by `torch.where`,
+and the host reads the results of several steps at once, when it waits anyway. On other devices each step is checked
+before it is made.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ class NonFiniteLossError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """What was trained on. epoch and step count from 1; images are the names of this process's part of the batch."""
+class StepInfo:
+    """Which step it is, and on which images.
+
+    epoch, step  counted from 1
+    images       gives the names of this process's shard of the batch
+    """
 
     epoch: int
     step: int
@@ -31,8 +36,8 @@ class Seen:
 
 
 @dataclasses.dataclass(frozen=True)
-class Refused:
-    """A step that was not made. terms: the losses that were not finite, and "gradient"."""
+class SkippedStep:
+    """A step that the optimiser did not make. terms: the losses that were not finite, and "gradient"."""
 
     epoch: int
     step: int
@@ -48,16 +53,18 @@ class Refused:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Verdict:
-    seen: Seen
+class _Check:
+    """What was found about one step."""
+
+    info: StepInfo
     terms: tuple[str, ...]
     finite: Tensor  # bool, one per term
 
 
 class StepGuard:
-    """Makes the steps of an optimiser, or does not.
+    """Makes the steps of an optimiser where loss and gradient are finite.
 
-    skip    go on without the batches that are refused, at most `MOST_IN_A_ROW` of them; else the first one ends the run
+    skip    go on after a skipped step, at most `MOST_IN_A_ROW` times in a row; else the first one ends the run
     gated   leave the check on the device; None: on CUDA. The optimiser must be a fused one then
     advice  ends the message of the error
     """
@@ -80,7 +87,7 @@ class StepGuard:
             by_type.setdefault(buffer.dtype, []).append(buffer)
         self._buffers = list(by_type.values())
         self._kept: list[Tensor] = []
-        self._verdicts: list[_Verdict] = []
+        self._checks: list[_Check] = []
         self._in_a_row = 0
         self._moving = False
 
@@ -88,13 +95,13 @@ class StepGuard:
         """Before the forward pass: keeps the running statistics, which it changes."""
         self._kept = [torch.cat([buffer.flatten() for buffer in group]) for group in self._buffers]
 
-    def descend(self, terms: Mapping[str, Tensor], seen: Seen, clip: float = 0.0) -> None:
+    def step(self, terms: Mapping[str, Tensor], info: StepInfo, clip: float = 0.0) -> None:
         """After the backward pass: one step of the optimiser if all is finite. clip: largest gradient norm; 0: none."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = nn.utils.clip_grad_norm_(self.parameters, clip) if clip else nn.utils.get_total_norm(gradients)
         values = [value.detach().float() for value in terms.values()]
         finite = torch.isfinite(torch.stack([*values, norm.to(self.parameters[0].device)]))
-        self._verdicts.append(_Verdict(seen, (*terms, "gradient"), finite))
+        self._checks.append(_Check(info, (*terms, "gradient"), finite))
         self._moving = True
         if self.gated:
             bad = ~finite.all()
@@ -118,28 +125,28 @@ class StepGuard:
             self._kept = []
         return not self._moving
 
-    def look(self, report: Callable[[Refused], None]) -> int:
-        """Waits for the device, reports the steps refused since the last look and returns their number.
+    def report_skipped(self, report: Callable[[SkippedStep], None]) -> int:
+        """Waits for the device, reports the steps skipped since the last call and returns their number.
 
         Raises NonFiniteLossError unless they may be skipped, or when there are too many in a row.
         """
-        verdicts, self._verdicts = self._verdicts, []
-        if not verdicts:
+        checks, self._checks = self._checks, []
+        if not checks:
             return 0
-        flags = iter(torch.cat([verdict.finite for verdict in verdicts]).tolist())
+        flags = iter(torch.cat([check.finite for check in checks]).tolist())
         count = 0
-        for verdict in verdicts:
-            terms = tuple(term for term in verdict.terms if not next(flags))
+        for check in checks:
+            terms = tuple(term for term in check.terms if not next(flags))
             self._in_a_row = self._in_a_row + 1 if terms else 0
             if not terms:
                 continue
             count += 1
-            seen = verdict.seen
-            refused = Refused(seen.epoch, seen.step, tuple(seen.images()), terms)
-            report(refused)
+            info = check.info
+            skipped = SkippedStep(info.epoch, info.step, tuple(info.images()), terms)
+            report(skipped)
             if not self.skip or self._in_a_row > MOST_IN_A_ROW:
                 many = f"{self._in_a_row} steps in a row, the last one " if self.skip else ""
-                raise NonFiniteLossError(f"{many}{refused}. {self.advice}")
+                raise NonFiniteLossError(f"{many}{skipped}. {self.advice}")
         return count
 
     def _put_back(self, where: Tensor | None) -> None:

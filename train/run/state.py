@@ -1,6 +1,6 @@
-"""Everything a run needs to continue, in one safetensors file that is replaced atomically.
+"""The saved state from which a run continues: one safetensors file, replaced atomically.
 
-There are no states of samplers, schedules or random generators: batches, learning rates and what a network draws
+It holds no states of samplers, schedules or random generators: batches, learning rates and what a network draws
 follow from the seed and the number of the step. bfloat16 needs no loss scale.
 """
 

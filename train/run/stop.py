@@ -1,4 +1,4 @@
-"""A request to stop that waits for the step in progress, so that what is saved is a whole number of steps."""
+"""Ctrl-C and SIGTERM during training: the step in progress is finished first, then the state is saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of a translator's training: visible images, infrared images, and the truth where there is one."""
+"""Batches for training a translator: visible images, infrared images, and true infrared views where there are any."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from mtrl.models.config import Modality
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """visible [B,3,H,W] and infrared [B,1,H,W] of unrelated people and places; truth: the visible images'
-    infrared view [B,1,H,W] in the same crop, or None. Float in [0, 1].
+    """One batch. Images are float in [0, 1].
 
-    draws  CPU generator for what else this step draws
-    rows   which images of the set these are, visible before infrared
+    visible   [B,3,H,W]
+    infrared  [B,1,H,W], of other people and places
+    truth     [B,1,H,W], the true infrared view of each visible image in the same crop, or None
+    draws     CPU generator for whatever else this step draws at random
+    rows      rows of these images in the set, visible before infrared
     """
 
     visible: Tensor

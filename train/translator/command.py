@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     from train.translator.preflight import check
 
     check(settings)
-    images = load(settings.data(), ("train",)).train
+    images = load(settings, ("train",)).train
     height, width = settings.image_size
     pairs = None
     if settings.paired:

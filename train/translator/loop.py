@@ -1,31 +1,24 @@
-"""One training run of a translator: steps, a moving average of the weights, sheets, a state to continue from."""
+"""Training of a translator: steps of generator and discriminator, a moving average of the weights, sample sheets."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mtrl.console.progress import Progress, say
+from mtrl.console.progress import Progress
 from mtrl.data.augment.batched import AugmentConfig
 from mtrl.data.imageset import ImageSet
-from mtrl.files.atomic import remove_partial, write_atomically
-from mtrl.hub.client import CONFIG, WEIGHTS
 from mtrl.models.device import pick_device
 from mtrl.translate.files import save_translator
 from mtrl.translate.learned import STRIDE, Learned, luminance
 from train.build import pick_precision
-from train.preflight import check_folder, say_changes
-from train.run.log import RunLog, draw_curves, environment
-from train.run.run_lock import claimed
-from train.run.skipped_steps import Refused, Seen, StepGuard
-from train.run.state import load_state, save_state
-from train.run.stop import StopRequest, say_stopped
+from train.run.log import RunLog
+from train.run.skipped_steps import StepGuard, StepInfo
+from train.run.stop import StopRequest
+from train.run.training import TrainingRun
 from train.translator.batches import Batch, Batches, split_last
 from train.translator.networks import Networks, draw_positions
 from train.translator.objective import (
@@ -35,19 +28,24 @@ from train.translator.objective import (
     patch_contrast,
     structure_loss,
 )
-from train.translator.settings import TUNABLE, TranslatorSettings
+from train.translator.settings import TranslatorSettings
 from train.translator.sheet import sample_sheet
 
 BETAS = (0.5, 0.99)  # little momentum: the opponent moves
 
 
-class TranslatorTrainer:
+class TranslatorTrainer(TrainingRun):
     """`run` trains to the end or to Ctrl-C and leaves a run folder that `load_translator` reads."""
 
+    command = "train translator"
+    settings: TranslatorSettings
+    networks: Networks
+    average: AveragedModel
+
     def __init__(self, settings: TranslatorSettings, images: ImageSet, truth: ImageSet | None = None) -> None:
+        super().__init__(settings.run_folder)
         self.settings = settings
         self.images = images
-        self.folder = Path(settings.run_folder)
         self.device = pick_device(settings.device)
         self.precision = pick_precision(settings.precision, self.device)
         rows, self.held_out = split_last(images, settings.hold_out)
@@ -67,55 +65,19 @@ class TranslatorTrainer:
             f"The last saved state stands in {self.folder / 'last'}; try a lower --lr or --precision fp32"
         )
         self.guard = StepGuard(self.networks, self.optimizer, advice=advice)
-        self.progress: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0}
 
-    def run(self) -> dict[str, Any]:
-        """Trains, or continues with `resume`. Returns the last progress. Ctrl-C saves before it is raised."""
-        with claimed(self.folder, new=not self.settings.resume):
-            return self._run()
-
-    def _run(self) -> dict[str, Any]:
-        self._open_folder()
-        log = RunLog(self.folder, self.progress["step"])
-        try:
-            with StopRequest() as stop:
-                for epoch in range(self.progress["epoch"], self.settings.epochs):
-                    self._train_epoch(epoch, log, stop)
-                    self.progress |= {"epoch": epoch + 1, "batch": 0}
-                    self._save()
-                    self._sheet(epoch)
-        except KeyboardInterrupt:
-            self._save_stopped(log)
-            raise
-        finally:
-            log.close()
-        draw_curves(self.folder)
-        return self.progress
+    def _train(self, log: RunLog | None, stop: StopRequest) -> None:
+        for epoch in range(self.progress["epoch"], self.settings.epochs):
+            self._train_epoch(epoch, log, stop)
+            self.progress |= {"epoch": epoch + 1, "batch": 0}
+            self._save(log)
+            self._sheet(epoch)
 
     def generator(self) -> Learned:
         """The averaged network: what is kept."""
         return self.average.module  # type: ignore[return-value]
 
-    def _open_folder(self) -> None:
-        state = self.folder / "last" / "state.safetensors"
-        changes = check_folder(self.settings, TUNABLE)
-        if self.settings.resume:
-            run = self.settings.fixed()
-            self.progress = load_state(state, self.networks, self.optimizer, self.average, run)
-            for folder in (self.folder, state.parent):
-                remove_partial(folder, (state.name, WEIGHTS, CONFIG, "metrics.jsonl"))
-            if changes:
-                say_changes(changes, say)
-                write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
-            return
-        write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
-        write_atomically(
-            self.folder / "environment.json",
-            json.dumps(environment(self.settings.record()), indent=1).encode(),
-        )
-        self._save_state()  # what cannot be written shows now, and --resume works from here on
-
-    def _train_epoch(self, epoch: int, log: RunLog, stop: StopRequest) -> None:
+    def _train_epoch(self, epoch: int, log: RunLog | None, stop: StopRequest) -> None:
         settings, start = self.settings, self.progress["batch"]
         last = settings.epochs * self.steps_per_epoch
         title = f"epoch {epoch + 1}/{settings.epochs}"
@@ -134,29 +96,20 @@ class TranslatorTrainer:
                 step = self.progress["step"]
                 logs = step % settings.log_every == 0 or step == last
                 if logs or not self.guard.gated:
-                    self._look(log)
-                if logs:
+                    self._report_skipped(log)
+                if log is not None and logs:
                     values = {f"loss_{name}": float(value) for name, value in parts.items()}
                     more = {"learning_rate": rate, "images_per_second": images / (perf_counter() - since)}
                     since, images = perf_counter(), 0
                     log.write("train", step, {"epoch": epoch + 1, **values, **more})
                     bar.remark(" ".join(f"{n[5:]} {v:.2f}" for n, v in values.items()))
             stop.check()
-            self._look(log)
-
-    def _look(self, log: RunLog) -> None:
-        """Raises NonFiniteLossError if a step since the last look was refused."""
-
-        def report(refused: Refused) -> None:
-            facts = {"epoch": refused.epoch, "terms": refused.terms, "images": refused.images}
-            log.note("refused", refused.step, facts)
-
-        self.guard.look(report)
+            self._report_skipped(log)
 
     def _learning_rate(self) -> float:
         """Constant over the first half of the run, then linear to zero."""
-        share = self.progress["step"] / (self.settings.epochs * self.steps_per_epoch)
-        return self.settings.lr * min(1.0, 2 * (1 - share))
+        done = self.progress["step"] / (self.settings.epochs * self.steps_per_epoch)
+        return self.settings.lr * min(1.0, 2 * (1 - done))
 
     def _step(self, batch: Batch, rate: float) -> dict[str, Tensor]:
         """One step of the generator with its projections, then one of the discriminator."""
@@ -164,18 +117,18 @@ class TranslatorTrainer:
             group["lr"] = rate
         names, rows = self.images.names, batch.rows
         now = self.progress
-        seen = Seen(now["epoch"] + 1, now["step"] + 1, lambda: [names[row] for row in rows])
+        info = StepInfo(now["epoch"] + 1, now["step"] + 1, lambda: [names[row] for row in rows])
         discriminator = self.networks.discriminator
         self.guard.begin()
         discriminator.requires_grad_(False)
         fake, parts = self._generator_terms(batch)
         loss = sum((self._weight(name) * value for name, value in parts.items()), torch.zeros(()))
-        self._descend(loss, parts, seen)
+        self._optimize(loss, parts, info)
         discriminator.requires_grad_(True)
         with self._autocast():
-            verdicts = discriminator(torch.cat([batch.infrared, fake.detach()]))
-        loss = discriminator_loss(*verdicts.chunk(2))
-        self._descend(loss, {"discriminator": loss}, seen)
+            logits = discriminator(torch.cat([batch.infrared, fake.detach()]))
+        loss = discriminator_loss(*logits.chunk(2))
+        self._optimize(loss, {"discriminator": loss}, info)
         self.average.update_parameters(self.networks.generator)
         self.progress |= {"step": now["step"] + 1, "batch": now["batch"] + 1}
         self.guard.end()
@@ -187,10 +140,10 @@ class TranslatorTrainer:
     def _weight(self, name: str) -> float:
         return float(getattr(self.settings, name))
 
-    def _descend(self, loss: Tensor, terms: dict[str, Tensor], seen: Seen) -> None:
+    def _optimize(self, loss: Tensor, terms: dict[str, Tensor], info: StepInfo) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.guard.descend(terms, seen)
+        self.guard.step(terms, info)
 
     def _generator_terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The translated images [B,1,H,W], and each term whose weight is not zero."""
@@ -198,8 +151,8 @@ class TranslatorTrainer:
         visible = batch.visible.contiguous(memory_format=torch.channels_last)
         with self._autocast():
             fake = networks.generator.predict(visible)
-            verdicts = networks.discriminator(fake)
-        parts = {"adversarial": generator_loss(verdicts)}
+            logits = networks.discriminator(fake)
+        parts = {"adversarial": generator_loss(logits)}
         if settings.structure:
             parts["structure"] = structure_loss(fake, luminance(visible))
         if settings.contrast:
@@ -227,22 +180,11 @@ class TranslatorTrainer:
                 source = networks.projection(networks.stages(visible[:, :, :height, :width]), places)
             return networks.projection(output, places), source
 
-    def _save(self) -> None:
+    def _save(self, log: RunLog | None = None) -> None:
+        if log is not None:
+            log.flush()
         save_translator(self.generator(), self.folder)
         self._save_state()
-
-    def _save_state(self) -> None:
-        state = self.folder / "last" / "state.safetensors"
-        run = self.settings.fixed()
-        save_state(state, self.networks, self.optimizer, self.average, self.progress, run)
-
-    def _save_stopped(self, log: RunLog) -> None:
-        """Saves after an interruption, unless that cut a step of the optimiser: then the state before stays."""
-        whole = self.guard.recover()
-        if whole:
-            self._look(log)
-            self._save()
-        say_stopped("train translator", self.folder, self.progress["step"] if whole else None)
 
     def _sheet(self, epoch: int) -> None:
         every, last = self.settings.sheet_every, epoch + 1 == self.settings.epochs

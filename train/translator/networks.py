@@ -1,4 +1,4 @@
-"""What training a translator needs beside the translator itself, and drops afterwards."""
+"""Networks that only the training of a translator needs: discriminator and projections of features."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(inputs, 1, 3, padding=1))
 
     def forward(self, grey: Tensor) -> Tensor:
-        """Float [N,1,H,W] in [0, 1] -> verdicts [N,1,H/8,W/8]."""
+        """Float [N,1,H,W] in [0, 1] -> logits [N,1,H/8,W/8]."""
         return self.layers(2 * grey - 1).float()
 
 

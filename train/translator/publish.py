@@ -1,6 +1,6 @@
-"""`python -m train translator publish RUN`: a run's translator in half precision, with a card of its figures.
+"""`python -m train translator publish RUN`: a run's translator in half precision, with model card and test metrics.
 
-The figures are those of the stored weights: they are saved, loaded again and measured on the test identities.
+The metrics are those of the stored weights: they are saved, loaded again and measured on the test identities.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIMPLE = ("luminance", "spectral")
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m train translator publish",
-        description="Writes the translator of a run with a card of its test figures, ready to ship or push.",
+        description="Writes the translator of a run with a card of its test metrics, ready to ship or push.",
     )
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--output", type=Path, required=True, help="folder of the translator")

@@ -1,4 +1,4 @@
-"""Samples of a run as a picture: what goes in, what comes out."""
+"""A sheet of sample images: visible images and what the translator makes of them."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mtrl.losses import TERMS
+
 MAX_POINTS = 160
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 32
@@ -20,10 +22,7 @@ NAMES = {
     "rank1_vis2ir": "rank-1, visible to infrared",
     "loss_identity": "identity",
     "loss_triplet": "triplet",
-    "loss_mtc": "transition contrast",
-    "loss_center": "centre",
-    "loss_mqr": "query",
-    "loss_direct": "direct contrast",
+    **{f"loss_{name}": term.label for name, term in TERMS.items()},
     "loss_total": "total",
 }
 

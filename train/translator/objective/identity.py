@@ -1,4 +1,4 @@
-"""An infrared image is already what the translator should give: L_identity = mean |G(r) - r|."""
+"""Identity term: an infrared image must come out unchanged, L_identity = mean |G(r) - r|."""
 
 from __future__ import annotations
 

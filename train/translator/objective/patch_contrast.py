@@ -1,5 +1,4 @@
-"""Patch-wise contrast (arXiv 2007.15651): a patch of the output must be recognised, among the patches of its
-image, by the patch of the input at the same place.
+"""Patch-wise contrast (arXiv 2007.15651): each output patch must be nearest to the input patch at the same place.
 
     L = mean over images and places s of  - log  exp(q_s . k_s / tau) / sum_u exp(q_s . k_u / tau)
 

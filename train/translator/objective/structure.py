@@ -1,10 +1,14 @@
-"""Edges of the output lie where the input's luminance has edges, in the same direction up to sign: the
-normalised gradient field distance used to register images of different modalities (Haber and Modersitzki 2006).
+"""Structure term: edges of the output must lie where the input's luminance has edges, with the same orientation.
+
+It is the normalised gradient field distance, used to register images of different modalities (Haber and Modersitzki
+2006).
 
     L = mean over pixels of  1 - (g.h + e^2)^2 / ((|g|^2 + e^2) (|h|^2 + e^2))
 
-g, h: central differences of the two images. e says which gradients are noise. A print may invert or fade, but an
-edge that the input lacks, or one that turns, costs.
+g, h  central differences of the two images
+e     gradients below it count as noise
+
+An edge may change its sign or its strength at no cost; an edge that the input lacks, or that turns, has a cost.
 """
 
 from __future__ import annotations

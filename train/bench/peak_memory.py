@@ -1,4 +1,4 @@
-"""The peak memory of one piece of work, in a process of its own: python -m train.bench.footprint PART FOLDER DEVICE."""
+"""Peak memory of one task, in a process of its own: python -m train.bench.peak_memory PART FOLDER DEVICE."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def train(folder: Path, device: str, quick: bool) -> str:
         folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, height, width, 3)
     )
     del made
-    kinds = (np.arange(count) >= VISIBLE).astype(np.uint8)
+    modalities = (np.arange(count) >= VISIBLE).astype(np.uint8)
     images = ImageSet(
         np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
         np.arange(count) % IDENTITIES,
-        np.where(kinds == 1, 3, 1),
-        kinds,
+        np.where(modalities == 1, 3, 1),
+        modalities,
         tuple(map(str, range(count))),
     )
     if not device.startswith("cuda"):
@@ -129,10 +129,10 @@ def sysu_test(shots: int, dim: int = 2048) -> tuple[Bank, NDArray[np.int64]]:
     queries = 3803
     identities = np.concatenate([rng.integers(0, 95, queries), gallery[:, 0]])
     cameras = np.concatenate([rng.choice([3, 6], queries), gallery[:, 1]])
-    kinds = (np.arange(len(identities)) < queries).astype(np.uint8)
+    modalities = (np.arange(len(identities)) < queries).astype(np.uint8)
     features = rng.standard_normal((len(identities), dim), dtype=np.float32)
     rows = np.arange(len(identities))
-    return Bank(features, identities, cameras, kinds, rows), rows[queries:]
+    return Bank(features, identities, cameras, modalities, rows), rows[queries:]
 
 
 if __name__ == "__main__":

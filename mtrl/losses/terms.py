@@ -1,0 +1,94 @@
+"""The loss terms that MTRL adds to the baseline, one entry each: `TERMS`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from .direct import direct_contrastive
+from .modality_center import modality_center
+from .modality_query import modality_query_regularization
+from .modality_transition import modality_transition_contrastive
+
+Settings = TypeVar("Settings")
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One added term of the objective.
+
+    loss        computes it: (visible [N,D], transition [N,D], infrared [M,D], labels [N], labels [M]) -> scalar;
+                without `transition` the second argument is left out
+    weight      default weight; 0 turns the term off
+    help        help text of its weight flag
+    label       its name in charts
+    transition  whether it compares transition images
+    options     constants: keyword of `loss` -> field of `LossWeights` that holds the value
+    """
+
+    loss: Callable[..., Tensor]
+    weight: float
+    help: str
+    label: str
+    transition: bool = True
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+# The key is the name of the flag (--mtc), of the entry in YAML files and of the log record (loss_mtc). Flags, loss
+# weights, total loss, methods, ablation rows and chart labels all follow from this table.
+TERMS: dict[str, Term] = {
+    "mtc": Term(
+        modality_transition_contrastive,
+        weight=1.5,
+        help="weight of the modality-transition contrastive loss",
+        label="transition contrast",
+        options={"temperature": "temperature", "hop1": "hop1", "form": "mtc_form", "margin": "margin"},
+    ),
+    "center": Term(
+        modality_center,
+        weight=0.5,
+        help="weight of the centre loss",
+        label="centre",
+        options={"margin": "margin"},
+    ),
+    "mqr": Term(
+        modality_query_regularization,
+        weight=1.0,
+        help="weight of the modality-query regularisation loss",
+        label="query",
+        options={"temperature": "query_temperature", "teachers": "query_teacher"},
+    ),
+    "direct": Term(
+        direct_contrastive,
+        weight=0.0,
+        help="weight of a direct visible-infrared contrast",
+        label="direct contrast",
+        transition=False,
+        options={"temperature": "temperature"},
+    ),
+}
+
+
+def weight_fields(
+    before: str, field: Callable[[Term], Any] = lambda term: term.weight
+) -> Callable[[type[Settings]], type[Settings]]:
+    """Class decorator, applied before `@dataclass`: one float field per entry of `TERMS`, in front of field `before`.
+
+    field  makes a field's default, or its `dataclasses.field(...)`, from the term
+    """
+
+    def add(cls: type[Settings]) -> type[Settings]:
+        fields = dict[str, Any]()
+        for name, kind in cls.__annotations__.items():
+            if name == before:
+                fields |= dict.fromkeys(TERMS, "float")
+            fields[name] = kind
+        cls.__annotations__ = fields
+        for name, term in TERMS.items():
+            setattr(cls, name, field(term))
+        return cls
+
+    return add

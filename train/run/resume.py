@@ -1,0 +1,64 @@
+"""Whether a run can be started or resumed in a folder, and which settings differ from those stored there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtrl.console.cli import read_settings
+from mtrl.console.settings_file import read_entries
+from train.presets import listed
+from train.settings import RunSettings
+
+
+def check_folder(settings: RunSettings) -> list[tuple[str, Any, Any]]:
+    """(name, value before, value now) of what a resumed run changes; nothing for a new one.
+
+    Raises ValueError for a folder that holds a run already, and for a resumed run that would be another experiment
+    than the one that its settings.yaml names; FileNotFoundError when there is nothing to resume.
+    """
+    folder = Path(settings.run_folder)
+    state = folder / "last" / "state.safetensors"
+    if not settings.resume:
+        if state.exists():
+            raise ValueError(
+                f"{folder} already holds a run: add --resume to continue it, or choose another --output"
+            )
+        return []
+    if not state.is_file():
+        raise FileNotFoundError(f"nothing to resume: {state} does not exist; start the run without --resume")
+    path = folder / "settings.yaml"
+    changes = differences(settings, path)
+    for name, before, now in changes:
+        if name not in settings.tunable:
+            raise ValueError(
+                f"{folder} belongs to a run with {name} {before}, not {now}: give the settings of that run "
+                f"(--config {path}), or start another one in another folder"
+            )
+    return changes
+
+
+def differences(
+    settings: RunSettings, path: Path, free: frozenset[str] | None = None
+) -> list[tuple[str, Any, Any]]:
+    """(name, value in the settings file of a run folder, value now) of what differs, but for `free` names.
+
+    free  default: `settings.free`
+    A pooling of "auto" differs from none: the file names the one that it came to.
+    """
+    if not path.is_file():
+        return []
+    free = settings.free if free is None else free
+    there, written = read_settings(type(settings), path), read_entries(path)
+    names = [field.name for field in dataclasses.fields(settings)]
+    pairs = [(n, getattr(there, n), getattr(settings, n)) for n in names if n in written and n not in free]
+    return [pair for pair in pairs if pair[1] != pair[2] and (pair[0], pair[2]) != ("pooling", "auto")]
+
+
+def say_changes(changes: Sequence[tuple[str, Any, Any]], say: Callable[[str], None]) -> None:
+    """One line about what a resumed run changes."""
+    if changes:
+        before, now = (listed((name, pair[side]) for name, *pair in changes) for side in (0, 1))
+        say(f"note: continued with {now} instead of {before}")
