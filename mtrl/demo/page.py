@@ -22,8 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mtrl.demo.html.style import CSS
-from mtrl.demo.html.tabs_style import TABS_CSS
+from mtrl.demo.html.static_files import css
 from mtrl.demo.server.cleanup import Housekeeping
 from mtrl.demo.server.connections import patient
 from mtrl.demo.server.receive import Receiver
@@ -150,7 +149,7 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
     wait = not options.pop("prevent_thread_lock", False)
     started: tuple[Any, str, str] = page.launch(
         theme=look(),
-        css=CSS + TABS_CSS,
+        css=css(),
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from mtrl.demo.html import cards
-from mtrl.demo.html.explore_view import SCRIPT, map_html
+from mtrl.demo.html.explore_view import map_html
 from mtrl.demo.service.cmc_plot import benchmark, benchmark_html
 from mtrl.demo.service.embedding_plot import EmbeddingMap, Progress, make_map
 from mtrl.demo.service.models import Models
@@ -39,13 +39,7 @@ class Maps:
 
 def plane() -> gr.HTML:
     """The map, not yet placed: other tabs follow its clicks, which carry the name of a gallery picture."""
-    return gr.HTML(
-        cards.empty("The map is drawn when this tab is opened."),
-        elem_id="map",
-        js_on_load=SCRIPT,
-        apply_default_css=False,
-        render=False,
-    )
+    return html(cards.empty("The map is drawn when this tab is opened."), "map", ["map"], render=False)
 
 
 def build(models: Models, chosen: gr.State, tab: gr.Tab, plane: gr.HTML) -> Tab:

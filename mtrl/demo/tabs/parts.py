@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -12,7 +12,7 @@ from gradio.components import Component
 from PIL import Image
 
 from mtrl.demo.html import cards
-from mtrl.demo.html.style import ADDRESS, FOLLOW, PICK, RESTORE
+from mtrl.demo.html.static_files import script
 from mtrl.demo.server.uploads import UPLOADS, place
 from mtrl.demo.service.gallery_folder import Picture
 from mtrl.demo.service.pictures import WORKING_PIXELS, fit, in_turn
@@ -38,21 +38,20 @@ class Tab:
 def html(
     value: str,
     elem_id: str | None = None,
-    clicks: bool = False,
-    follow: bool = False,
+    scripts: Sequence[str] = (),
     tab: str = "",
-    script: str = "",
+    **options: Any,
 ) -> gr.HTML:
-    """HTML with the page's own look. With `clicks` its picture buttons raise `click` (those with data-compare
-    `select`); with `follow` a phone scrolls to it when it changes, and the address bar holds its link; with `tab`
-    an example named in the page's address is opened. `script` runs besides."""
-    if clicks:
-        script += PICK
-    if follow:
-        script += FOLLOW + ADDRESS
+    """HTML with the page's own look.
+
+    scripts  names of files in html/static that run on it: "pick" raises `click` (or `select`) for its image buttons
+    tab      name of the tab on which an example that the page's address names is opened
+    options  of `gr.HTML`
+    """
+    code = "".join(script(name) for name in scripts)
     if tab:
-        script += RESTORE.replace("TAB", json.dumps(tab))
-    return gr.HTML(value, elem_id=elem_id, js_on_load=script or None, apply_default_css=False)
+        code += script("restore").replace("TAB", json.dumps(tab))
+    return gr.HTML(value, elem_id=elem_id, js_on_load=code or None, apply_default_css=False, **options)
 
 
 def picture_input(

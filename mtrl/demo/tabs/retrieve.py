@@ -12,7 +12,6 @@ from PIL import Image
 from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
 from mtrl.demo.html.comparison import comparison_html
-from mtrl.demo.html.style import DIALOG
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.gallery_folder import Picture
 from mtrl.demo.service.models import Models
@@ -37,15 +36,15 @@ def build(models: Models, galleries: Galleries, chosen: gr.State, sources: Seque
             image = picture_input("query", first, webcam=True)
             html(BESIDE_UPLOAD)
             shown = [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
-            picks = html(cards.thumbnails(shown), clicks=True, elem_id="examples", tab="retrieve")
+            picks = html(cards.thumbnails(shown), "examples", ["pick"], tab="retrieve")
             direction = _direction_choice()
             with gr.Accordion("More options", open=False, elem_id="options"):
                 k = gr.Slider(1, 30, value=SHOWN, step=1, label="Results to show", elem_id="k")
                 rate = _rate_choice()
                 gallery = _gallery_choice(galleries)
         with gr.Column(scale=8, min_width=290):
-            answer = html(_answer(service, first, AUTO, SHOWN), clicks=True, follow=True, elem_id="answer")
-            beside = html("", clicks=True, elem_id="beside", script=DIALOG)
+            answer = html(_answer(service, first, AUTO, SHOWN), "answer", ["pick", "follow", "address"])
+            beside = html("", "beside", ["dialog", "pick"])
     search = _Search(models, galleries, image)
     inputs = [image, direction, k, rate, gallery, chosen]
     answer_uploads(image, search.respond, inputs, answer, search.searched)

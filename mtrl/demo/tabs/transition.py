@@ -7,8 +7,7 @@ from PIL import Image
 
 from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
-from mtrl.demo.html.style import FOLLOW
-from mtrl.demo.html.transition_view import SCRIPT, comparison
+from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service.distances import measure
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
@@ -32,16 +31,11 @@ def build(models: Models, chosen: gr.State) -> Tab:
             html(BESIDE_UPLOAD)
             picks = html(
                 cards.thumbnails([("Visible examples", Modality.VISIBLE, examples)]),
-                clicks=True,
-                elem_id="transition-examples",
+                "transition-examples",
+                ["pick"],
             )
         with gr.Column(scale=8, min_width=290):
-            answer = gr.HTML(
-                compare(service, first),
-                elem_id="trio",
-                js_on_load=SCRIPT + FOLLOW,
-                apply_default_css=False,
-            )
+            answer = html(compare(service, first), "trio", ["translators", "follow"])
 
     def respond(image: str | None, source: str) -> str:
         return compare(ask(lambda: models.service(source)), image)
