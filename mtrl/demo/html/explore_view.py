@@ -7,7 +7,7 @@ from html import escape
 
 from mtrl.demo.html.cards import name_of
 from mtrl.demo.html.charts import data_uri
-from mtrl.demo.service.embedding_plot import COLUMNS, KINDS, TILE, EmbeddingMap, Gap, Spot
+from mtrl.demo.service.embedding_map import COLUMNS, KINDS, TILE, EmbeddingMap, Gap, MapPoint
 
 SIDE = 640
 MARGIN = 14
@@ -22,11 +22,11 @@ GOLDEN = 137.508
 def map_html(data: EmbeddingMap) -> str:
     """The whole map: keys, filter, points, the picture under the pointer, and the gaps."""
     people: dict[str | None, int | str | None] = {}
-    for spot in data.spots:
-        people.setdefault(spot.picture.person, spot.picture.identity)
+    for point in data.points:
+        people.setdefault(point.picture.person, point.picture.identity)
     hues = {person: hue(n) for n, person in enumerate(people)}
-    points = "".join(_point(n, spot, hues[spot.picture.person]) for n, spot in enumerate(data.spots))
-    counts = {kind: sum(spot.kind == kind for spot in data.spots) for kind in KINDS}
+    points = "".join(_point(n, point, hues[point.picture.person]) for n, point in enumerate(data.points))
+    counts = {kind: sum(point.kind == kind for point in data.points) for kind in KINDS}
     keys = "".join(
         f'<button type="button" class="m-key" data-kind="{kind}" aria-pressed="true"><svg viewBox="-8 -8 16 16" '
         f'aria-hidden="true">{SHAPES[kind]}</svg>{kind} <small>{count}</small></button>'
@@ -39,7 +39,7 @@ def map_html(data: EmbeddingMap) -> str:
         for person, identity in named.items()
     )
     label = (
-        f"Map of {len(data.spots)} embeddings of {len(named)} people. Arrow keys move from point to point, Enter "
+        f"Map of {len(data.points)} embeddings of {len(named)} people. Arrow keys move from point to point, Enter "
         "searches with the picture."
     )
     return (
@@ -51,10 +51,10 @@ def map_html(data: EmbeddingMap) -> str:
     )
 
 
-def position(spot: Spot) -> tuple[float, float]:
-    """Where a spot is drawn: (x, y) of the SVG, y downward."""
+def position(point: MapPoint) -> tuple[float, float]:
+    """(x, y) of a point in the SVG, y downward."""
     half = SIDE / 2 - MARGIN
-    return SIDE / 2 + half * spot.x, SIDE / 2 - half * spot.y
+    return SIDE / 2 + half * point.x, SIDE / 2 - half * point.y
 
 
 def hue(n: int) -> int:
@@ -62,15 +62,15 @@ def hue(n: int) -> int:
     return math.floor(n * GOLDEN) % 360
 
 
-def _point(n: int, spot: Spot, angle: int) -> str:
-    x, y = position(spot)
-    what = f"{spot.kind}, {name_of(spot.picture)}"
-    person = spot.picture.person or ""
+def _point(n: int, point: MapPoint, angle: int) -> str:
+    x, y = position(point)
+    what = f"{point.kind}, {name_of(point.picture)}"
+    person = point.picture.person or ""
     return (
-        f'<g class="m-spot" role="button" tabindex="-1" data-n="{n}" data-kind="{spot.kind}" data-x="{x:.1f}" '
-        f'data-y="{y:.1f}" data-origin="{spot.origin}" data-person="{escape(person, quote=True)}" '
-        f'data-picture="{escape(spot.picture.name, quote=True)}" aria-label="{escape(what, quote=True)}" '
-        f'style="--h:{angle}" transform="translate({x:.1f} {y:.1f})">{SHAPES[spot.kind]}</g>'
+        f'<g class="m-point" role="button" tabindex="-1" data-n="{n}" data-kind="{point.kind}" data-x="{x:.1f}" '
+        f'data-y="{y:.1f}" data-origin="{point.origin}" data-person="{escape(person, quote=True)}" '
+        f'data-picture="{escape(point.picture.name, quote=True)}" aria-label="{escape(what, quote=True)}" '
+        f'style="--h:{angle}" transform="translate({x:.1f} {y:.1f})">{SHAPES[point.kind]}</g>'
     )
 
 

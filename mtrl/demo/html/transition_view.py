@@ -1,4 +1,4 @@
-"""What the Transition tab shows: a slider between visible and transition, every translator, and the bridge."""
+"""The Transition tab's answer: a slider between visible and transition, every translator, the modality distance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from PIL import Image
 
 from mtrl.demo.html.cards import hints_html
 from mtrl.demo.html.charts import data_uri
-from mtrl.demo.service.distances import Bridge, bridge_figure, sentence
+from mtrl.demo.html.distance_figure import distance_figure, sentence
+from mtrl.demo.service.distances import ModalityDistance
 from mtrl.demo.service.results import Translation
 
 TALLEST = 430
@@ -23,7 +24,7 @@ TRUTH = "true infrared"
 TRUTH_NOTE = "What an infrared camera saw at that moment. Known for this gallery only; no model sees it."
 
 
-def comparison(results: Mapping[str, Translation], bridge: Bridge, shown: str) -> str:
+def comparison(results: Mapping[str, Translation], distance: ModalityDistance, shown: str) -> str:
     """The tab's answer for one picture: `results` by translator, of which `shown` comes first."""
     result = results[shown]
     ratio = result.query.width / result.query.height
@@ -32,7 +33,7 @@ def comparison(results: Mapping[str, Translation], bridge: Bridge, shown: str) -
         for name, one in results.items()
     )
     notes = "".join(_note(name, NOTES.get(name, "")) for name in results)
-    said = "".join(_note(name, sentence(bridge, name)) for name in results)
+    said = "".join(_note(name, sentence(distance, name)) for name in results)
     if result.truth is not None:
         tiles += _tile(TRUTH, result.truth, "the true infrared view of the same moment", "m-i", False)
         notes += _note(TRUTH, TRUTH_NOTE)
@@ -43,7 +44,7 @@ def comparison(results: Mapping[str, Translation], bridge: Bridge, shown: str) -
         f'<div class="m-beside"><h2>Every translator on this picture</h2>'
         f'<p class="m-mute">Choose one to lay it over the visible picture.</p>'
         f'<div class="m-tiles">{tiles}</div>{notes}{hints_html(result.hints)}</div></div>'
-        f'<section class="m-bridge"><h2>The bridge to infrared</h2>{said}{bridge_figure(bridge)}</section></div>'
+        f'<section class="m-distance"><h2>The bridge to infrared</h2>{said}{distance_figure(distance)}</section></div>'
     )
 
 

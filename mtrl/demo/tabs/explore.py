@@ -10,9 +10,10 @@ from typing import Any
 import gradio as gr
 
 from mtrl.demo.html import cards
+from mtrl.demo.html.cmc_curves import benchmark_html
 from mtrl.demo.html.explore_view import map_html
-from mtrl.demo.service.cmc_plot import benchmark, benchmark_html
-from mtrl.demo.service.embedding_plot import EmbeddingMap, Progress, make_map
+from mtrl.demo.service.benchmark import benchmark
+from mtrl.demo.service.embedding_map import EmbeddingMap, Progress, make_map
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.tabs.parts import Tab, ask, html

@@ -64,7 +64,7 @@ def compare(service: DemoService, image: Image.Image | str | None) -> str:
         picture, _ = service.read(image)
         results = {name: service.translate(picture, name) for name in service.translators}
         transitions = {name: result.transition for name, result in results.items()}
-        bridge = measure(service, picture, transitions, results[service.translator].known)
-        return comparison(results, bridge, service.translator)
+        distance = measure(service, picture, transitions, results[service.translator].known)
+        return comparison(results, distance, service.translator)
     except (ValueError, OSError) as problem:
         return cards.error(str(problem))

@@ -1,29 +1,29 @@
 // The map of embeddings answers to mouse, finger and keyboard.
 const one = (selector) => element.querySelector(selector);
-let spots = [], at = -1, person = '', hidden = new Set(), touched = false;
+let points = [], at = -1, person = '', hidden = new Set(), touched = false;
 const read = () => {
-  spots = [...element.querySelectorAll('.m-spot')].map((node) => ({node, x: +node.dataset.x, y: +node.dataset.y,
+  points = [...element.querySelectorAll('.m-point')].map((node) => ({node, x: +node.dataset.x, y: +node.dataset.y,
     kind: node.dataset.kind, person: node.dataset.person, origin: +node.dataset.origin}));
   at = -1;
-  if (spots.length) { fade(); focusable(0); }
+  if (points.length) { fade(); focusable(0); }
 };
 const shown = (s) => !hidden.has(s.kind) && (!person || s.person === person);
 const fade = () => {
-  spots.forEach((s) => {
+  points.forEach((s) => {
     s.node.classList.toggle('m-off', hidden.has(s.kind));
     s.node.classList.toggle('m-faint', !!person && s.person !== person);
   });
-  const lines = !person ? '' : spots.filter((s) => shown(s) && s.origin >= 0 && shown(spots[s.origin])).map((s) => {
-    const o = spots[s.origin];
+  const lines = !person ? '' : points.filter((s) => shown(s) && s.origin >= 0 && shown(points[s.origin])).map((s) => {
+    const o = points[s.origin];
     return `<line x1="${o.x}" y1="${o.y}" x2="${s.x}" y2="${s.y}"/>`;
   }).join('');
   one('.m-links').innerHTML = lines;
   one('.m-map select').value = person;
 };
-const focusable = (index) => spots.forEach((s, n) => s.node.setAttribute('tabindex', n === index ? '0' : '-1'));
+const focusable = (index) => points.forEach((s, n) => s.node.setAttribute('tabindex', n === index ? '0' : '-1'));
 const show = (index) => {
   at = index;
-  const node = spots[index].node, sheet = one('.m-peek img'), tile = one('.m-peek').dataset;
+  const node = points[index].node, sheet = one('.m-peek img'), tile = one('.m-peek').dataset;
   one('.m-ring').setAttribute('transform', node.getAttribute('transform'));
   const number = +node.dataset.n, columns = +tile.columns;
   sheet.style.left = -(number % columns) * tile.width + 'px';
@@ -34,12 +34,12 @@ const show = (index) => {
   one('.m-chosen').hidden = false;
   one('.m-idle').hidden = true;
 };
-const go = () => { if (at >= 0) trigger('click', {picture: spots[at].node.dataset.picture}); };
-const nearest = (event, reach) => {
+const go = () => { if (at >= 0) trigger('click', {picture: points[at].node.dataset.picture}); };
+const nearest = (event, radius) => {
   const box = one('.m-plane > svg').getBoundingClientRect(), scale = 640 / box.width;
   const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
-  let best = -1, least = (reach * scale) ** 2;
-  spots.forEach((s, n) => {
+  let best = -1, least = (radius * scale) ** 2;
+  points.forEach((s, n) => {
     const d = (s.x - x) ** 2 + (s.y - y) ** 2;
     if (shown(s) && d < least) { least = d; best = n; }
   });
@@ -59,7 +59,7 @@ element.addEventListener('click', (event) => {
     key.setAttribute('aria-pressed', String(!hidden.has(kind)));
     fade();
   } else if (event.target.closest('.m-go')) go();
-  else if (event.target.closest('.m-only')) { person = at < 0 || person ? '' : spots[at].person; fade(); }
+  else if (event.target.closest('.m-only')) { person = at < 0 || person ? '' : points[at].person; fade(); }
   else if (event.target.closest('.m-plane > svg')) {
     const index = nearest(event, touched ? 26 : 14);
     if (index >= 0) { show(index); focusable(index); if (!touched) go(); }
@@ -69,24 +69,24 @@ element.addEventListener('change', (event) => {
   if (event.target.matches('.m-map select')) { person = event.target.value; fade(); }
 });
 element.addEventListener('focusin', (event) => {
-  const index = spots.findIndex((s) => s.node === event.target);
+  const index = points.findIndex((s) => s.node === event.target);
   if (index >= 0 && index !== at) show(index);
 });
 element.addEventListener('keydown', (event) => {
-  if (!event.target.closest('.m-spot')) return;
-  const way = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
+  if (!event.target.closest('.m-point')) return;
+  const direction = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
   if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); go(); return; }
-  if (!way) return;
+  if (!direction) return;
   event.preventDefault();
-  const here = spots[at];
+  const here = points[at];
   let best = -1, least = Infinity;
-  spots.forEach((s, n) => {
-    const dx = s.x - here.x, dy = s.y - here.y, ahead = dx * way[0] + dy * way[1];
-    const aside = Math.abs(dx * way[1]) + Math.abs(dy * way[0]);
+  points.forEach((s, n) => {
+    const dx = s.x - here.x, dy = s.y - here.y, ahead = dx * direction[0] + dy * direction[1];
+    const aside = Math.abs(dx * direction[1]) + Math.abs(dy * direction[0]);
     const cost = ahead + 2 * aside;
     if (n !== at && shown(s) && ahead > 0.01 && cost < least) { least = cost; best = n; }
   });
-  if (best >= 0) { show(best); focusable(best); spots[best].node.focus(); }
+  if (best >= 0) { show(best); focusable(best); points[best].node.focus(); }
 });
 watch('value', read);
 read();

@@ -10,8 +10,8 @@ const apply = () => {
   after.alt = tile.querySelector('img').alt;
   element.querySelector('.m-tag-after').textContent = tile.dataset.tile;
   element.querySelectorAll('[data-note]').forEach((n) => { n.hidden = n.dataset.note !== tile.dataset.tile; });
-  element.querySelectorAll('[data-lane]').forEach((n) => {
-    n.classList.toggle('m-on', n.dataset.lane === tile.dataset.tile);
+  element.querySelectorAll('[data-row]').forEach((n) => {
+    n.classList.toggle('m-on', n.dataset.row === tile.dataset.tile);
   });
 };
 element.addEventListener('click', (event) => {
