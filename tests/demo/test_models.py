@@ -1,4 +1,3 @@
-# ruff: noqa: F811 (fixtures of another module)
 """Models that visitors choose: from folders and the Hub, kept, refused in words, and without a trace where public."""
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
 from mtrl.hub.client import CONFIG, WEIGHTS
 from mtrl.models.config import Modality
-from tests.demo.test_tabs import gallery, make_model, service  # noqa: F401
 from tests.helpers.hub_stub import TOKEN, Hub, running_hub
+from tests.helpers.page import make_model
 
 
 def test_models_come_from_folders_and_only_the_last_few_stay(service: DemoService, tmp_path: Path) -> None:

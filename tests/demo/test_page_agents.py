@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from mtrl.demo.service.service import DemoService
-from tests.demo.test_page_security import draw
+from tests.helpers.page import noise_service
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> DemoService:
-    return draw(tmp_path_factory.mktemp("people"))
+    return noise_service(tmp_path_factory.mktemp("people"))
 
 
 async def _ask(url: str, name: str, arguments: dict[str, Any]) -> tuple[dict[str, str], Any]:

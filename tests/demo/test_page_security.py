@@ -21,33 +21,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from mtrl import MTRL
 from mtrl.demo.server.request_filter import Limits
 from mtrl.demo.server.uploads import Uploads, place, private_folder, sweep
 from mtrl.demo.service.service import DemoService
-from mtrl.models.config import ModelConfig
-from mtrl.translate import load_translator
+from tests.helpers.page import noise_service
 from tests.load.stress_clients import file_data, form
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "the secret of this machine"
 SMALL = Limits(head=0.7, stalled=0.5, whole=1.2, connections=12, uploads=2, picture=1 << 20)
-
-
-def draw(folder: Path) -> DemoService:
-    for number in range(4):
-        pixels = np.random.default_rng(number).integers(0, 255, (64, 32, 3), dtype=np.uint8)
-        for kind, mode in (("visible", "RGB"), ("infrared", "L")):
-            (folder / kind / f"p{number}").mkdir(parents=True)
-            Image.fromarray(pixels).convert(mode).save(folder / kind / f"p{number}" / "1.png")
-    torch.manual_seed(0)
-    config = ModelConfig("resnet10t", (64, 32), backbone_args={"channels": [8, 16, 16, 24]})
-    return DemoService(MTRL(config).eval(), folder, {"luminance": load_translator("luminance")})
 
 
 class Server:
@@ -115,7 +100,7 @@ def running(service: DemoService, public: bool = False) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> DemoService:
-    return draw(tmp_path_factory.mktemp("people"))
+    return noise_service(tmp_path_factory.mktemp("people"))
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from mtrl import MTRL
 from mtrl.demo.html import cmc_curves, curves, distance_figure, explore_view
 from mtrl.demo.html.about import about_html
 from mtrl.demo.html.model_card import markdown_html, parse_card
@@ -20,59 +19,10 @@ from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service import benchmark, distances, embedding_map
 from mtrl.demo.service.models import read_records
 from mtrl.demo.service.service import DemoService
-from mtrl.models.config import Modality, ModelConfig
-from mtrl.translate import load_translator
+from mtrl.models.config import Modality
+from tests.helpers.page import PEOPLE, make_model, write_gallery
 
-PEOPLE = 5
 ROOMS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}
-
-
-def draw(person: int, camera: int) -> Image.Image:
-    rng = np.random.default_rng(person)
-    image = Image.new("RGB", (32, 64), (90 + 8 * camera, 120, 100))
-    pen = ImageDraw.Draw(image)
-    pen.rectangle((8, 10, 24, 36), fill=tuple(int(v) for v in rng.integers(20, 230, 3)))
-    pen.rectangle((10, 36, 22, 60), fill=tuple(int(v) for v in rng.integers(20, 230, 3)))
-    return image.convert("L").convert("RGB") if camera in (3, 6) else image
-
-
-def write_gallery(folder: Path, truth: bool = True, known: bool = True) -> Path:
-    entries: list[dict[str, Any]] = []
-    for person in range(PEOPLE):
-        for camera in range(1, 7):
-            name = f"{person}_{camera}.png"
-            draw(person, camera).save(folder / name)
-            entries.append(
-                {
-                    "file": name,
-                    "identity": person if known else None,
-                    "camera": camera,
-                    "modality": "infrared" if camera in (3, 6) else "visible",
-                    "truth": name if truth and camera == 1 else None,
-                }
-            )
-    (folder / "manifest.json").write_text(json.dumps(entries))
-    return folder
-
-
-def make_model(seed: int = 0, channels: tuple[int, ...] = (8, 16, 16, 24)) -> MTRL:
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        backbone="resnet10t", image_size=(64, 32), backbone_args={"channels": list(channels)}
-    )
-    return MTRL(config).eval()
-
-
-@pytest.fixture(scope="module")
-def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gallery(tmp_path_factory.mktemp("gallery"))
-
-
-@pytest.fixture(scope="module")
-def service(gallery: Path) -> DemoService:
-    return DemoService(
-        make_model(), gallery, {name: load_translator(name) for name in ("luminance", "spectral")}
-    )
 
 
 def features(service: DemoService, modality: Modality) -> list[tuple[int, int, Any]]:

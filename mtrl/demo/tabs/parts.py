@@ -1,4 +1,4 @@
-"""The components that the page is made of, and what they share."""
+"""What the tabs share: their registry entry, image input, HTML, error messages, uploads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from PIL import Image
 from mtrl.demo.html import cards
 from mtrl.demo.html.static_files import script
 from mtrl.demo.server.uploads import UPLOADS, place
+from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.models import Models
 from mtrl.demo.service.pictures import WORKING_PIXELS, fit, in_turn
 from mtrl.demo.service.service import DemoService
 from mtrl.files.images import read_image
@@ -23,16 +25,41 @@ Answer = TypeVar("Answer")
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Tab:
-    """What the frame knows of a tab.
+WAIT: dict[str, Any] = {"api_visibility": "private", "show_progress": "full"}
 
-    picks      the HTML whose `click` carries an example's name, None for a tab without examples
-    endpoints  names of the public endpoints that the tab adds
+
+@dataclasses.dataclass(frozen=True)
+class PageParts:
+    """What the page gives to every tab.
+
+    models     the page's own model and those that visitors choose
+    galleries  the galleries that can be searched
+    chosen     holds the source of the visitor's model, "" for the page's own
+    chip       line above the tabs that names the visitor's model
+    map        the map of Explore, not yet placed; its `click` carries the name of a gallery image
+    tabs       the row of tabs
     """
 
-    picks: gr.HTML | None = None
-    endpoints: tuple[str, ...] = ()
+    models: Models
+    galleries: Galleries
+    chosen: gr.State
+    chip: gr.HTML
+    map: gr.HTML
+    tabs: gr.Tabs
+
+
+@dataclasses.dataclass(frozen=True)
+class Tab:
+    """A tab of the page.
+
+    name   its id: the page's address opens it by ?tab=name
+    label  the words on it
+    build  adds its components and events; called inside its `gr.Tab`, which is the second argument
+    """
+
+    name: str
+    label: str
+    build: Callable[[PageParts, gr.Tab], None]
 
 
 def html(
@@ -128,6 +155,11 @@ def answer_uploads(
         return shown, respond(picture, *rest)
 
     image.input(arrived, inputs, [image, output], **PRIVATE)
+
+
+def telling(progress: gr.Progress) -> Callable[[float, str], None]:
+    """Gradio's progress bar as a function of a share in [0, 1] and a text."""
+    return lambda share, text: progress(share, desc=text)
 
 
 def spread(pictures: list[Picture], count: int) -> list[Picture]:

@@ -9,17 +9,17 @@ from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
 from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service.distances import measure
-from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.tabs import endpoints
-from mtrl.demo.tabs.parts import PRIVATE, Tab, answer_uploads, ask, html, picture_input, publish, spread
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, picture_input, publish, spread
 from mtrl.models.config import Modality
 
 EXAMPLES = 12
 
 
-def build(models: Models, chosen: gr.State) -> Tab:
-    """The tab's components and events, inside the current `gr.Tab`. `chosen` holds the visitor's model."""
+def build(page: PageParts, tab: gr.Tab) -> None:
+    """The tab's components and events."""
+    models, chosen = page.models, page.chosen
     service = models.home.service
     visible = [p for p in service.pictures if p.modality is Modality.VISIBLE]
     with_truth = [p for p in visible if p.truth is not None]
@@ -53,7 +53,6 @@ def build(models: Models, chosen: gr.State) -> Tab:
         list(service.translators), value=service.translator, label="Translator", visible=False
     )
     endpoints.add_translate(service, [image, translator])
-    return Tab(picks=picks, endpoints=("translate",))
 
 
 def compare(service: DemoService, image: Image.Image | str | None) -> str:
