@@ -22,8 +22,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mtrl.demo.html.style import CSS
-from mtrl.demo.html.tabs_style import TABS_CSS
+from mtrl.demo.html import cards
+from mtrl.demo.html.static_files import css
 from mtrl.demo.server.cleanup import Housekeeping
 from mtrl.demo.server.connections import patient
 from mtrl.demo.server.receive import Receiver
@@ -32,19 +32,13 @@ from mtrl.demo.service import thumbnails
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
-from mtrl.demo.tabs import about as about_tab
-from mtrl.demo.tabs import endpoints
-from mtrl.demo.tabs import explore as explore_tab
-from mtrl.demo.tabs import model as model_tab
-from mtrl.demo.tabs import retrieve as retrieve_tab
-from mtrl.demo.tabs import transition as transition_tab
-from mtrl.demo.tabs.parts import PRIVATE, html
+from mtrl.demo.tabs import TABS, endpoints
+from mtrl.demo.tabs.parts import PageParts, html
 
 LIMITS = Limits()
 WAITING = 64  # requests in the queue; more are refused
 KEEP = (60, 1700)  # seconds: how often old files are deleted, and how old that is; within half an hour
 SESSIONS = 500  # visitors whose choices are remembered; of more, those who came first are forgotten
-TABS = ("retrieve", "transition", "explore", "model", "about")
 HEADER = """<header class="m-scope m-head"><div><h1>Find the same person by day and by night</h1>
 <p>MTRL compares visible and infrared pictures of people with one small network. It was trained with transition
 images, which stand between the two.</p></div>
@@ -69,20 +63,13 @@ def build_page(
     ) as page:
         chosen = gr.State("")  # the source of the model that this visitor works with
         html(HEADER)
-        head = gr.HTML(visible=False, elem_id="model-chip", apply_default_css=False)
-        plane = explore_tab.plane()
+        chip = html("", "model-chip", visible=False)
+        plane = html(cards.empty("The map is drawn when this tab is opened."), "map", ["map"], render=False)
         with gr.Tabs() as tabs:
-            with gr.Tab("Retrieve", id="retrieve"):
-                retrieve_tab.build(models, shelf, chosen, [plane])
-            with gr.Tab("Transition", id="transition"):
-                transition_tab.build(models, chosen)
-            with gr.Tab("Explore", id="explore") as explore:
-                explore_tab.build(models, chosen, explore, plane)
-            with gr.Tab("Model", id="model"):
-                model_tab.build(models, chosen, head)
-            with gr.Tab("About", id="about"):
-                about_tab.build(models, chosen)
-        plane.click(lambda: gr.Tabs(selected="retrieve"), None, tabs, **PRIVATE)
+            parts = PageParts(models, shelf, chosen, chip, plane, tabs)
+            for tab in TABS:
+                with gr.Tab(tab.label, id=tab.name) as opened:
+                    tab.build(parts, opened)
         endpoints.add_encode(service)
         page.load(_asked_tab, None, tabs, api_visibility="private", show_progress="hidden")
         page.unload(_forget)
@@ -93,7 +80,7 @@ def build_page(
 def _asked_tab(request: gr.Request) -> Any:
     """The tab that the page's address asks for."""
     tab = request.query_params.get("tab")
-    return gr.Tabs(selected=tab) if tab in TABS else gr.skip()
+    return gr.Tabs(selected=tab) if tab in [known.name for known in TABS] else gr.skip()
 
 
 def _forget(request: gr.Request) -> None:
@@ -150,7 +137,7 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
     wait = not options.pop("prevent_thread_lock", False)
     started: tuple[Any, str, str] = page.launch(
         theme=look(),
-        css=CSS + TABS_CSS,
+        css=css(),
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,

@@ -17,6 +17,8 @@ WITHOUT_GIT = (
     "LICENSE",
     "README.md",
     "mtrl/**/*.py",
+    "mtrl/demo/html/static/*.css",
+    "mtrl/demo/html/static/*.js",
     "mtrl/assets/gallery/manifest.json",
     "mtrl/assets/gallery/*.jpg",
     "mtrl/assets/gallery/truth/*.jpg",

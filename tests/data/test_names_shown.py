@@ -18,8 +18,8 @@ from mtrl.data import load_data
 from mtrl.demo.html import cards
 from mtrl.demo.html.about import about_html
 from mtrl.demo.html.explore_view import map_html
-from mtrl.demo.service.cmc_plot import benchmark
-from mtrl.demo.service.embedding_plot import make_map
+from mtrl.demo.service.benchmark import benchmark
+from mtrl.demo.service.embedding_map import make_map
 from mtrl.demo.service.gallery_folder import Picture, read_gallery
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality, ModelConfig

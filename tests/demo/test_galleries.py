@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from mtrl import MTRL, Gallery
-from mtrl.demo.html import cards, style
+from mtrl.demo.html import cards, static_files
 from mtrl.demo.html.comparison import comparison_html, overlay
 from mtrl.demo.launch import is_public
 from mtrl.demo.server.uploads import Uploads
@@ -222,7 +222,7 @@ def gradio_colour(name: str, scheme: str) -> str:
 
 @pytest.mark.parametrize("scheme", [":root", ".dark"])
 def test_text_has_the_contrast_that_wcag_asks_for(scheme: str) -> None:
-    block = style.CSS.split(scheme + " {", 1)[1].split("}", 1)[0]
+    block = static_files.css().split(scheme + " {", 1)[1].split("}", 1)[0]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
     page = "#ffffff" if scheme == ":root" else "#0b0f19"
 

@@ -12,12 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from mtrl.demo.html import curves, explore_view
+from mtrl.demo.html import cmc_curves, curves, distance_figure, explore_view
 from mtrl.demo.html.about import about_html
 from mtrl.demo.html.model_card import markdown_html, parse_card
 from mtrl.demo.html.transition_view import comparison
-from mtrl.demo.service import cmc_plot, embedding_plot
-from mtrl.demo.service import distances as bridge
+from mtrl.demo.service import benchmark, distances, embedding_map
 from mtrl.demo.service.models import read_records
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
@@ -33,14 +32,14 @@ def features(service: DemoService, modality: Modality) -> list[tuple[int, int, A
     ]
 
 
-# the bridge
+# the modality distance
 
 
-def test_the_bridge_is_made_of_the_cosines_to_each_infrared_picture(service: DemoService) -> None:
+def test_the_modality_distance_is_made_of_the_cosines_to_each_infrared_picture(service: DemoService) -> None:
     picture = service.picture("2_1.png")
     image = service.open(picture)
     made = {name: service.transition(image, name) for name in service.translators}
-    found = bridge.measure(service, image, made, picture)
+    found = distances.measure(service, image, made, picture)
     v = service.model.encode([image], "visible")[0].numpy()
     t = service.model.encode([made["spectral"]], "infrared")[0].numpy()
     infrared = features(service, Modality.INFRARED)
@@ -48,11 +47,11 @@ def test_the_bridge_is_made_of_the_cosines_to_each_infrared_picture(service: Dem
     assert found.after["spectral"].others == pytest.approx(
         [float(f @ t) for who, _, f in infrared if who != 2], abs=1e-5
     )
-    assert found.likeness["spectral"] == pytest.approx(float(v @ t), abs=1e-5)
+    assert found.similarity["spectral"] == pytest.approx(float(v @ t), abs=1e-5)
 
 
-def reach(*own: float) -> bridge.Reach:
-    return bridge.Reach(np.array(own, dtype=np.float32), np.linspace(-0.3, 0.3, 21, dtype=np.float32))
+def row(*own: float) -> distances.Distances:
+    return distances.Distances(np.array(own, dtype=np.float32), np.linspace(-0.3, 0.3, 21, dtype=np.float32))
 
 
 @pytest.mark.parametrize(
@@ -60,17 +59,19 @@ def reach(*own: float) -> bridge.Reach:
     [((0.7, 0.8), "nearer to"), ((0.1, 0.2), "farther from"), ((0.501, 0.502), "no gap is left")],
 )
 def test_the_sentence_says_what_the_figures_say(after: tuple[float, ...], said: str) -> None:
-    found = bridge.Bridge(reach(0.5, 0.5), {"x": reach(*after)}, {"x": 0.9})
-    assert said in bridge.sentence(found, "x")
-    unknown = bridge.Bridge(reach(), {"x": reach()}, {"x": 0.9})
-    assert "no infrared picture" in bridge.sentence(unknown, "x") and "0.90" in bridge.sentence(unknown, "x")
+    found = distances.ModalityDistance(row(0.5, 0.5), {"x": row(*after)}, {"x": 0.9})
+    assert said in distance_figure.sentence(found, "x")
+    unknown = distances.ModalityDistance(row(), {"x": row()}, {"x": 0.9})
+    assert "no infrared picture" in distance_figure.sentence(
+        unknown, "x"
+    ) and "0.90" in distance_figure.sentence(unknown, "x")
 
 
 def test_dots_lie_where_their_cosines_belong() -> None:
-    found = bridge.Bridge(reach(0.5, 0.7), {"x": reach(0.75)}, {"x": 0.9})
-    low, high = bridge.axis(found)
+    found = distances.ModalityDistance(row(0.5, 0.7), {"x": row(0.75)}, {"x": 0.9})
+    low, high = distance_figure.axis(found)
     assert low <= -0.27 and high == 1
-    html = bridge.bridge_figure(found)
+    html = distance_figure.distance_figure(found)
     dots = [float(v) for v in re.findall(r'<i style="left:([\d.]+)%', html)]
     assert dots == pytest.approx([100 * (s - low) / (high - low) for s in (0.5, 0.7, 0.75)], abs=0.01)
     means = [float(v) for v in re.findall(r'<b style="left:([\d.]+)%', html)]
@@ -81,7 +82,7 @@ def test_every_translator_stands_beside_the_visible_picture(service: DemoService
     for name, truth in (("0_1.png", True), ("0_2.png", False)):
         results = {t: service.translate(gallery / name, t) for t in service.translators}
         made = {t: result.transition for t, result in results.items()}
-        found = bridge.measure(service, service.open(service.picture(name)), made, service.picture(name))
+        found = distances.measure(service, service.open(service.picture(name)), made, service.picture(name))
         html = comparison(results, found, "luminance")
         assert html.count('data-tile="') == 2 + truth and ("true infrared" in html) is truth
         assert html.count("<img ") == html.count(' alt="') == 4 + truth
@@ -93,14 +94,14 @@ def test_every_translator_stands_beside_the_visible_picture(service: DemoService
 
 def test_the_map_holds_every_embedding_and_its_gaps(service: DemoService) -> None:
     told: list[float] = []
-    data = embedding_plot.make_map(service, "spectral", lambda share, text: told.append(share))
+    data = embedding_map.make_map(service, "spectral", lambda share, text: told.append(share))
     visible, infrared = features(service, Modality.VISIBLE), features(service, Modality.INFRARED)
-    kinds = [spot.kind for spot in data.spots]
-    assert [kinds.count(kind) for kind in embedding_plot.KINDS] == [len(visible), len(visible), len(infrared)]
-    for spot in data.spots:
-        assert abs(spot.x) <= 1 and abs(spot.y) <= 1
-        if spot.kind == "transition":
-            assert data.spots[spot.origin].picture is spot.picture
+    kinds = [point.kind for point in data.points]
+    assert [kinds.count(kind) for kind in embedding_map.KINDS] == [len(visible), len(visible), len(infrared)]
+    for point in data.points:
+        assert abs(point.x) <= 1 and abs(point.y) <= 1
+        if point.kind == "transition":
+            assert data.points[point.origin].picture is point.picture
     same, different = [], []
     for who, _, f in visible:
         for other, _, g in infrared:
@@ -120,46 +121,46 @@ def test_nearer_counts_transitions_by_their_mean_cosine() -> None:
         mates = [n for n, other in enumerate(night) if other == who]
         if mates:
             count += float((i[mates] @ t[row]).mean()) > float((i[mates] @ v[row]).mean())
-    assert embedding_plot.nearer(v, t, i, people, night) == (count, 5)
-    assert embedding_plot.nearer(v, t, i, [None] * 6, [None] * 4) is None
+    assert embedding_map.nearer(v, t, i, people, night) == (count, 5)
+    assert embedding_map.nearer(v, t, i, [None] * 6, [None] * 4) is None
 
 
 def test_points_and_small_pictures_lie_where_the_script_looks(service: DemoService) -> None:
-    data = embedding_plot.make_map(service, "luminance")
+    data = embedding_map.make_map(service, "luminance")
     html = explore_view.map_html(data)
     drawn = re.findall(r'data-n="(\d+)".*?transform="translate\(([\d.]+) ([\d.]+)\)"', html)
-    assert len(drawn) == len(data.spots)
+    assert len(drawn) == len(data.points)
     half = explore_view.SIDE / 2 - explore_view.MARGIN
     for n, x, y in drawn:
-        spot = data.spots[int(n)]
-        assert float(x) == pytest.approx(320 + half * spot.x, abs=0.06)
-        assert float(y) == pytest.approx(320 - half * spot.y, abs=0.06)
-    width, height = embedding_plot.TILE
-    for n in (0, 33, len(data.spots) - 1):
-        column, row = n % embedding_plot.COLUMNS, n // embedding_plot.COLUMNS
+        point = data.points[int(n)]
+        assert float(x) == pytest.approx(320 + half * point.x, abs=0.06)
+        assert float(y) == pytest.approx(320 - half * point.y, abs=0.06)
+    width, height = embedding_map.TILE
+    for n in (0, 33, len(data.points) - 1):
+        column, row = n % embedding_map.COLUMNS, n // embedding_map.COLUMNS
         tile = data.sheet.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
-        spot = data.spots[n]
-        image = service.open(spot.picture)
-        if spot.kind == "transition":
+        point = data.points[n]
+        image = service.open(point.picture)
+        if point.kind == "transition":
             image = service.transition(image, "luminance")
-        wanted = image.resize(embedding_plot.TILE, Image.Resampling.BILINEAR)
+        wanted = image.resize(embedding_map.TILE, Image.Resampling.BILINEAR)
         assert np.array_equal(np.asarray(tile), np.asarray(wanted))
     assert 'href="http' not in html and 'src="http' not in html
 
 
 def test_large_galleries_are_thinned_by_person(service: DemoService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_plot, "MAX_PICTURES", 12)
-    data = embedding_plot.make_map(service, "luminance")
-    assert {spot.picture.identity for spot in data.spots} == {0, 1}
+    monkeypatch.setattr(embedding_map, "MAX_PICTURES", 12)
+    data = embedding_map.make_map(service, "luminance")
+    assert {point.picture.identity for point in data.points} == {0, 1}
     assert data.left_out == 6 * (PEOPLE - 2) and "left out" in explore_view.map_html(data)
 
 
 def test_people_that_are_not_known_have_no_gap_and_no_benchmark(service: DemoService, tmp_path: Path) -> None:
     strangers = DemoService(service.model, write_gallery(tmp_path, known=False), service.translators)
-    data = embedding_plot.make_map(strangers, "luminance")
+    data = embedding_map.make_map(strangers, "luminance")
     assert data.gaps == () and "not known" in explore_view.map_html(data)
     with pytest.raises(ValueError, match="person and the camera"):
-        cmc_plot.benchmark(strangers, "x")
+        benchmark.benchmark(strangers, "x")
 
 
 # the benchmark
@@ -167,7 +168,7 @@ def test_people_that_are_not_known_have_no_gap_and_no_benchmark(service: DemoSer
 
 def test_the_benchmark_follows_the_rules_of_sysu(service: DemoService) -> None:
     for score, (query, target) in zip(
-        cmc_plot.benchmark(service, "x"),
+        benchmark.benchmark(service, "x"),
         ((Modality.INFRARED, Modality.VISIBLE), (Modality.VISIBLE, Modality.INFRARED)),
         strict=True,
     ):
@@ -191,17 +192,17 @@ def test_the_benchmark_follows_the_rules_of_sysu(service: DemoService) -> None:
 
 def test_curves_of_two_models_lie_over_one_another(service: DemoService, gallery: Path) -> None:
     other = DemoService(make_model(1), gallery, service.translators)
-    runs = [cmc_plot.benchmark(service, "one"), cmc_plot.benchmark(other, "<two>")]
-    html = cmc_plot.benchmark_html(runs)
+    runs = [benchmark.benchmark(service, "one"), benchmark.benchmark(other, "<two>")]
+    html = cmc_curves.benchmark_html(runs)
     lines = [
         [tuple(map(float, pair.split(","))) for pair in line.split()]
         for line in re.findall(r'<polyline points="([^"]+)"', html)
     ]
     assert len(lines) == 4 and all(len(line) == 20 for line in lines)
     shares = runs[0][0].metrics.cmc
-    plot = cmc_plot.HEIGHT - cmc_plot.TOP - cmc_plot.BOTTOM
+    plot = cmc_curves.HEIGHT - cmc_curves.TOP - cmc_curves.BOTTOM
     assert [y for _, y in lines[0]] == pytest.approx(
-        [cmc_plot.TOP + (1 - shares[k]) * plot for k in range(20)], abs=0.06
+        [cmc_curves.TOP + (1 - shares[k]) * plot for k in range(20)], abs=0.06
     )
     assert "<two>" not in html and "&lt;two&gt;" in html
     assert f"<b>{100 * runs[0][0].metrics.mean_ap:.1f}</b>" in html

@@ -143,6 +143,7 @@ def files(folder: Path) -> set[str]:
     return {name.as_posix() for _, name in parts if "__pycache__" not in name.parts}
 
 
+TEXT = ("py", "md", "json", "css", "js")
 PROBE = """
 import importlib, pkgutil, sys
 from pathlib import Path
@@ -177,12 +178,10 @@ def test_the_wheel_holds_the_package_alone_and_works_elsewhere(tmp_path: Path) -
     # By way of the source archive, which holds all that tests and training need.
     source = archive(tree, "sdist", tmp_path / "source")
     with tarfile.open(source) as packed:
-        names = {
-            name.partition("/")[2] for name in packed.getnames() if name.endswith(("py", "txt", "md", "json"))
-        }
+        names = {name.partition("/")[2] for name in packed.getnames() if name.endswith((*TEXT, "txt"))}
         packed.extractall(tmp_path / "unpacked", filter="data")
     for room in ("train", "eval", "tests", "mtrl", "docs"):
-        assert {name for name in files(tree / room) if name.endswith(("py", "md", "json"))} <= names
+        assert {name for name in files(tree / room) if name.endswith(TEXT)} <= names
     assert {"app.py", "requirements.txt", "README.md"} <= names
     (unpacked,) = (tmp_path / "unpacked").iterdir()
     wheel = archive(unpacked, "wheel", tmp_path / "wheel")

@@ -45,22 +45,22 @@ def test_the_slider_and_the_tiles_compare_translators(visit: Any, shoot: Any) ->
     shoot(page, "transition")
     upload(page, "visible", photograph())
     expect(page.locator("#trio .m-none")).to_be_visible()
-    expect(page.locator(".m-bridge p:visible").first).to_contain_text("no infrared picture in the gallery")
+    expect(page.locator(".m-distance p:visible").first).to_contain_text("no infrared picture in the gallery")
 
 
 def test_the_map_leads_back_to_retrieve(visit: Any, shoot: Any) -> None:
     page = visit()
     tab(page, "Explore")
-    spots = page.locator("#map .m-spot")
-    expect(spots.first).to_be_attached()
-    page.locator("#map .m-spot[tabindex='0']").focus()
+    points = page.locator("#map .m-point")
+    expect(points.first).to_be_attached()
+    page.locator("#map .m-point[tabindex='0']").focus()
     first = page.locator("#map .m-what").inner_text()
     page.keyboard.press("ArrowRight")
     expect(page.locator("#map .m-what")).not_to_have_text(first)
     page.locator(".m-only").click()
     person = page.locator(".m-map select").input_value()
-    assert spots.count() - page.locator(f'#map .m-spot[data-person="{person}"]').count() == (
-        page.locator("#map .m-spot.m-faint").count()
+    assert points.count() - page.locator(f'#map .m-point[data-person="{person}"]').count() == (
+        page.locator("#map .m-point.m-faint").count()
     )
     assert page.locator(".m-links line").count() > 0
     page.locator('.m-key[data-kind="transition"]').click()
@@ -69,8 +69,8 @@ def test_the_map_leads_back_to_retrieve(visit: Any, shoot: Any) -> None:
     page.locator('.m-key[data-kind="visible"]').click()  # infrared alone is left
     page.locator(".m-plane > svg").scroll_into_view_if_needed()
     box = page.locator(".m-plane > svg").bounding_box()
-    spot = page.locator('#map .m-spot[data-kind="infrared"]').first
-    x, y = (float(spot.get_attribute(name) or 0) * box["width"] / 640 for name in ("data-x", "data-y"))
+    point = page.locator('#map .m-point[data-kind="infrared"]').first
+    x, y = (float(point.get_attribute(name) or 0) * box["width"] / 640 for name in ("data-x", "data-y"))
     page.mouse.move(box["x"] + x, box["y"] + y)
     expect(page.locator("#map .m-what")).to_contain_text("infrared, person")
     shoot(page, "explore-hover")

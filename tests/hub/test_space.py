@@ -45,6 +45,8 @@ def small_clone(root: Path) -> Path:
         "mtrl/assets/model/model.safetensors": "w",
         "mtrl/assets/model/reference.safetensors": "r",
         "mtrl/assets/gallery/1.jpg": "j",
+        "mtrl/demo/html/static/page.css": ".m {}",
+        "mtrl/demo/html/static/map.js": "read();",
         "mtrl/__pycache__/x.cpython-311.pyc": "c",
         "mtrl/.cache/token": "t",
         "mtrl/.env": "t",
@@ -71,6 +73,8 @@ WANTED = {
     "mtrl/assets/model/model.safetensors",
     "mtrl/assets/model/reference.safetensors",
     "mtrl/assets/gallery/1.jpg",
+    "mtrl/demo/html/static/page.css",
+    "mtrl/demo/html/static/map.js",
 }
 
 

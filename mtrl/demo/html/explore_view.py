@@ -1,4 +1,4 @@
-"""The map of Explore as HTML and SVG, with the script that makes it answer to mouse, finger and keyboard."""
+"""The map of the Explore tab as HTML and SVG; static/map.js makes it react to mouse, finger and keyboard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 
 from mtrl.demo.html.cards import name_of
 from mtrl.demo.html.charts import data_uri
-from mtrl.demo.service.embedding_plot import COLUMNS, KINDS, TILE, EmbeddingMap, Gap, Spot
+from mtrl.demo.service.embedding_map import COLUMNS, KINDS, TILE, EmbeddingMap, Gap, MapPoint
 
 SIDE = 640
 MARGIN = 14
@@ -18,109 +18,15 @@ SHAPES = {
 }
 GOLDEN = 137.508
 
-SCRIPT = """
-const one = (selector) => element.querySelector(selector);
-let spots = [], at = -1, person = '', hidden = new Set(), touched = false;
-const read = () => {
-  spots = [...element.querySelectorAll('.m-spot')].map((node) => ({node, x: +node.dataset.x, y: +node.dataset.y,
-    kind: node.dataset.kind, person: node.dataset.person, origin: +node.dataset.origin}));
-  at = -1;
-  if (spots.length) { fade(); focusable(0); }
-};
-const shown = (s) => !hidden.has(s.kind) && (!person || s.person === person);
-const fade = () => {
-  spots.forEach((s) => {
-    s.node.classList.toggle('m-off', hidden.has(s.kind));
-    s.node.classList.toggle('m-faint', !!person && s.person !== person);
-  });
-  const lines = !person ? '' : spots.filter((s) => shown(s) && s.origin >= 0 && shown(spots[s.origin])).map((s) => {
-    const o = spots[s.origin];
-    return `<line x1="${o.x}" y1="${o.y}" x2="${s.x}" y2="${s.y}"/>`;
-  }).join('');
-  one('.m-links').innerHTML = lines;
-  one('.m-map select').value = person;
-};
-const focusable = (index) => spots.forEach((s, n) => s.node.setAttribute('tabindex', n === index ? '0' : '-1'));
-const show = (index) => {
-  at = index;
-  const node = spots[index].node, sheet = one('.m-peek img'), tile = one('.m-peek').dataset;
-  one('.m-ring').setAttribute('transform', node.getAttribute('transform'));
-  const number = +node.dataset.n, columns = +tile.columns;
-  sheet.style.left = -(number % columns) * tile.width + 'px';
-  sheet.style.top = -Math.floor(number / columns) * tile.height + 'px';
-  sheet.alt = node.getAttribute('aria-label');
-  one('.m-peek').hidden = false;
-  one('.m-what').textContent = node.getAttribute('aria-label');
-  one('.m-chosen').hidden = false;
-  one('.m-idle').hidden = true;
-};
-const go = () => { if (at >= 0) trigger('click', {picture: spots[at].node.dataset.picture}); };
-const nearest = (event, reach) => {
-  const box = one('.m-plane > svg').getBoundingClientRect(), scale = 640 / box.width;
-  const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
-  let best = -1, least = (reach * scale) ** 2;
-  spots.forEach((s, n) => {
-    const d = (s.x - x) ** 2 + (s.y - y) ** 2;
-    if (shown(s) && d < least) { least = d; best = n; }
-  });
-  return best;
-};
-element.addEventListener('pointerdown', (event) => { touched = event.pointerType !== 'mouse'; });
-element.addEventListener('pointermove', (event) => {
-  if (event.pointerType !== 'mouse' || !event.target.closest('.m-plane > svg')) return;
-  const index = nearest(event, 14);
-  if (index >= 0 && index !== at) show(index);
-});
-element.addEventListener('click', (event) => {
-  const key = event.target.closest('.m-key');
-  if (key) {
-    const kind = key.dataset.kind;
-    if (!hidden.delete(kind)) hidden.add(kind);
-    key.setAttribute('aria-pressed', String(!hidden.has(kind)));
-    fade();
-  } else if (event.target.closest('.m-go')) go();
-  else if (event.target.closest('.m-only')) { person = at < 0 || person ? '' : spots[at].person; fade(); }
-  else if (event.target.closest('.m-plane > svg')) {
-    const index = nearest(event, touched ? 26 : 14);
-    if (index >= 0) { show(index); focusable(index); if (!touched) go(); }
-  }
-});
-element.addEventListener('change', (event) => {
-  if (event.target.matches('.m-map select')) { person = event.target.value; fade(); }
-});
-element.addEventListener('focusin', (event) => {
-  const index = spots.findIndex((s) => s.node === event.target);
-  if (index >= 0 && index !== at) show(index);
-});
-element.addEventListener('keydown', (event) => {
-  if (!event.target.closest('.m-spot')) return;
-  const way = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
-  if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); go(); return; }
-  if (!way) return;
-  event.preventDefault();
-  const here = spots[at];
-  let best = -1, least = Infinity;
-  spots.forEach((s, n) => {
-    const dx = s.x - here.x, dy = s.y - here.y, ahead = dx * way[0] + dy * way[1];
-    const aside = Math.abs(dx * way[1]) + Math.abs(dy * way[0]);
-    const cost = ahead + 2 * aside;
-    if (n !== at && shown(s) && ahead > 0.01 && cost < least) { least = cost; best = n; }
-  });
-  if (best >= 0) { show(best); focusable(best); spots[best].node.focus(); }
-});
-watch('value', read);
-read();
-"""
-
 
 def map_html(data: EmbeddingMap) -> str:
     """The whole map: keys, filter, points, the picture under the pointer, and the gaps."""
     people: dict[str | None, int | str | None] = {}
-    for spot in data.spots:
-        people.setdefault(spot.picture.person, spot.picture.identity)
+    for point in data.points:
+        people.setdefault(point.picture.person, point.picture.identity)
     hues = {person: hue(n) for n, person in enumerate(people)}
-    points = "".join(_point(n, spot, hues[spot.picture.person]) for n, spot in enumerate(data.spots))
-    counts = {kind: sum(spot.kind == kind for spot in data.spots) for kind in KINDS}
+    points = "".join(_point(n, point, hues[point.picture.person]) for n, point in enumerate(data.points))
+    counts = {kind: sum(point.kind == kind for point in data.points) for kind in KINDS}
     keys = "".join(
         f'<button type="button" class="m-key" data-kind="{kind}" aria-pressed="true"><svg viewBox="-8 -8 16 16" '
         f'aria-hidden="true">{SHAPES[kind]}</svg>{kind} <small>{count}</small></button>'
@@ -133,7 +39,7 @@ def map_html(data: EmbeddingMap) -> str:
         for person, identity in named.items()
     )
     label = (
-        f"Map of {len(data.spots)} embeddings of {len(named)} people. Arrow keys move from point to point, Enter "
+        f"Map of {len(data.points)} embeddings of {len(named)} people. Arrow keys move from point to point, Enter "
         "searches with the picture."
     )
     return (
@@ -145,10 +51,10 @@ def map_html(data: EmbeddingMap) -> str:
     )
 
 
-def position(spot: Spot) -> tuple[float, float]:
-    """Where a spot is drawn: (x, y) of the SVG, y downward."""
+def position(point: MapPoint) -> tuple[float, float]:
+    """(x, y) of a point in the SVG, y downward."""
     half = SIDE / 2 - MARGIN
-    return SIDE / 2 + half * spot.x, SIDE / 2 - half * spot.y
+    return SIDE / 2 + half * point.x, SIDE / 2 - half * point.y
 
 
 def hue(n: int) -> int:
@@ -156,15 +62,15 @@ def hue(n: int) -> int:
     return math.floor(n * GOLDEN) % 360
 
 
-def _point(n: int, spot: Spot, angle: int) -> str:
-    x, y = position(spot)
-    what = f"{spot.kind}, {name_of(spot.picture)}"
-    person = spot.picture.person or ""
+def _point(n: int, point: MapPoint, angle: int) -> str:
+    x, y = position(point)
+    what = f"{point.kind}, {name_of(point.picture)}"
+    person = point.picture.person or ""
     return (
-        f'<g class="m-spot" role="button" tabindex="-1" data-n="{n}" data-kind="{spot.kind}" data-x="{x:.1f}" '
-        f'data-y="{y:.1f}" data-origin="{spot.origin}" data-person="{escape(person, quote=True)}" '
-        f'data-picture="{escape(spot.picture.name, quote=True)}" aria-label="{escape(what, quote=True)}" '
-        f'style="--h:{angle}" transform="translate({x:.1f} {y:.1f})">{SHAPES[spot.kind]}</g>'
+        f'<g class="m-point" role="button" tabindex="-1" data-n="{n}" data-kind="{point.kind}" data-x="{x:.1f}" '
+        f'data-y="{y:.1f}" data-origin="{point.origin}" data-person="{escape(person, quote=True)}" '
+        f'data-picture="{escape(point.picture.name, quote=True)}" aria-label="{escape(what, quote=True)}" '
+        f'style="--h:{angle}" transform="translate({x:.1f} {y:.1f})">{SHAPES[point.kind]}</g>'
     )
 
 

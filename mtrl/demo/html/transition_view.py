@@ -1,4 +1,4 @@
-"""What the Transition tab shows: a slider between visible and transition, every translator, and the bridge."""
+"""The Transition tab's answer: a slider between visible and transition, every translator, the modality distance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from PIL import Image
 
 from mtrl.demo.html.cards import hints_html
 from mtrl.demo.html.charts import data_uri
-from mtrl.demo.service.distances import Bridge, bridge_figure, sentence
+from mtrl.demo.html.distance_figure import distance_figure, sentence
+from mtrl.demo.service.distances import ModalityDistance
 from mtrl.demo.service.results import Translation
 
 TALLEST = 430
@@ -22,37 +23,8 @@ NOTES = {
 TRUTH = "true infrared"
 TRUTH_NOTE = "What an infrared camera saw at that moment. Known for this gallery only; no model sees it."
 
-# The tiles and the handle work without the server; a choice stays when another picture comes.
-SCRIPT = """
-let wanted = '';
-const apply = () => {
-  const tiles = [...element.querySelectorAll('button[data-tile]')];
-  if (!tiles.length) return;
-  const tile = tiles.find((t) => t.dataset.tile === wanted) || tiles.find((t) => 'first' in t.dataset) || tiles[0];
-  tiles.forEach((t) => t.setAttribute('aria-pressed', String(t === tile)));
-  const after = element.querySelector('.m-slide .m-after');
-  after.src = tile.querySelector('img').src;
-  after.alt = tile.querySelector('img').alt;
-  element.querySelector('.m-tag-after').textContent = tile.dataset.tile;
-  element.querySelectorAll('[data-note]').forEach((n) => { n.hidden = n.dataset.note !== tile.dataset.tile; });
-  element.querySelectorAll('[data-lane]').forEach((n) => {
-    n.classList.toggle('m-on', n.dataset.lane === tile.dataset.tile);
-  });
-};
-element.addEventListener('click', (event) => {
-  const tile = event.target.closest('button[data-tile]');
-  if (tile) { wanted = tile.dataset.tile; apply(); }
-});
-element.addEventListener('input', (event) => {
-  if (event.target.matches('.m-cut'))
-    event.target.parentElement.style.setProperty('--cut', event.target.value + '%');
-});
-watch('value', apply);
-apply();
-"""
 
-
-def comparison(results: Mapping[str, Translation], bridge: Bridge, shown: str) -> str:
+def comparison(results: Mapping[str, Translation], distance: ModalityDistance, shown: str) -> str:
     """The tab's answer for one picture: `results` by translator, of which `shown` comes first."""
     result = results[shown]
     ratio = result.query.width / result.query.height
@@ -61,7 +33,7 @@ def comparison(results: Mapping[str, Translation], bridge: Bridge, shown: str) -
         for name, one in results.items()
     )
     notes = "".join(_note(name, NOTES.get(name, "")) for name in results)
-    said = "".join(_note(name, sentence(bridge, name)) for name in results)
+    said = "".join(_note(name, sentence(distance, name)) for name in results)
     if result.truth is not None:
         tiles += _tile(TRUTH, result.truth, "the true infrared view of the same moment", "m-i", False)
         notes += _note(TRUTH, TRUTH_NOTE)
@@ -72,7 +44,7 @@ def comparison(results: Mapping[str, Translation], bridge: Bridge, shown: str) -
         f'<div class="m-beside"><h2>Every translator on this picture</h2>'
         f'<p class="m-mute">Choose one to lay it over the visible picture.</p>'
         f'<div class="m-tiles">{tiles}</div>{notes}{hints_html(result.hints)}</div></div>'
-        f'<section class="m-bridge"><h2>The bridge to infrared</h2>{said}{bridge_figure(bridge)}</section></div>'
+        f'<section class="m-distance"><h2>The bridge to infrared</h2>{said}{distance_figure(distance)}</section></div>'
     )
 
 

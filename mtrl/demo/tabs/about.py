@@ -6,17 +6,15 @@ import gradio as gr
 
 from mtrl.demo.html.about import about_html
 from mtrl.demo.html.model_card import parse_card
-from mtrl.demo.service.models import Models
-from mtrl.demo.tabs.parts import PRIVATE, Tab, ask, html
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, ask, html
 
 
-def build(models: Models, chosen: gr.State) -> Tab:
-    """The tab's components and events, inside the current `gr.Tab`. `chosen` holds the visitor's model."""
+def build(page: PageParts, tab: gr.Tab) -> None:
+    """The tab's components and events."""
 
     def text(source: str) -> str:
-        loaded = ask(lambda: models.get(source))
+        loaded = ask(lambda: page.models.get(source))
         return about_html(loaded.service, parse_card(loaded.card))
 
     about = html(text(""), elem_id="about")
-    chosen.change(text, chosen, about, **PRIVATE)
-    return Tab()
+    page.chosen.change(text, page.chosen, about, **PRIVATE)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from mtrl.demo.html import cards
-from mtrl.demo.html.explore_view import SCRIPT, map_html
-from mtrl.demo.service.cmc_plot import benchmark, benchmark_html
-from mtrl.demo.service.embedding_plot import EmbeddingMap, Progress, make_map
+from mtrl.demo.html.cmc_curves import benchmark_html
+from mtrl.demo.html.explore_view import map_html
+from mtrl.demo.service.benchmark import benchmark
+from mtrl.demo.service.embedding_map import EmbeddingMap, Progress, make_map
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
-from mtrl.demo.tabs.parts import Tab, ask, html
-
-WAIT: dict[str, object] = {"api_visibility": "private", "show_progress": "full"}
+from mtrl.demo.tabs.parts import PRIVATE, WAIT, PageParts, ask, html, telling
 
 
 class Maps:
@@ -37,23 +35,9 @@ class Maps:
             return drawn[translator]
 
 
-def plane() -> gr.HTML:
-    """The map, not yet placed: other tabs follow its clicks, which carry the name of a gallery picture."""
-    return gr.HTML(
-        cards.empty("The map is drawn when this tab is opened."),
-        elem_id="map",
-        js_on_load=SCRIPT,
-        apply_default_css=False,
-        render=False,
-    )
-
-
-def build(models: Models, chosen: gr.State, tab: gr.Tab, plane: gr.HTML) -> Tab:
-    """The tab's components and events, inside the `gr.Tab` given. `chosen` holds the visitor's model.
-
-    The map is drawn when the tab is opened.
-    """
-    home = models.home.service
+def build(page: PageParts, tab: gr.Tab) -> None:
+    """The tab's components and events. The map is drawn when the tab is opened."""
+    models, chosen, home = page.models, page.chosen, page.models.home.service
     maps = Maps()
     html(
         '<div class="m-scope"><h2>How the model sees this gallery</h2><p class="m-mute">Every picture becomes a point; '
@@ -66,7 +50,8 @@ def build(models: Models, chosen: gr.State, tab: gr.Tab, plane: gr.HTML) -> Tab:
         elem_id="map-translator",
         visible=len(home.translators) > 1,
     )
-    plane.render()
+    page.map.render()
+    page.map.click(lambda: gr.Tabs(selected="retrieve"), None, page.tabs, **PRIVATE)
     _benchmark(models, chosen)
 
     drawn = gr.State(("", ""))  # what this visitor's map shows, so that it is not sent again
@@ -85,8 +70,7 @@ def build(models: Models, chosen: gr.State, tab: gr.Tab, plane: gr.HTML) -> Tab:
         except (ValueError, OSError) as problem:
             return cards.empty(f"There is no map of this gallery: {problem}"), wanted
 
-    gr.on([tab.select, translator.input], draw, [translator, chosen, drawn], [plane, drawn], **WAIT)
-    return Tab(picks=plane)
+    gr.on([tab.select, translator.input], draw, [translator, chosen, drawn], [page.map, drawn], **WAIT)
 
 
 def _benchmark(models: Models, chosen: gr.State) -> None:
@@ -119,8 +103,3 @@ def _benchmark(models: Models, chosen: gr.State) -> None:
             return cards.error(str(problem), "This benchmark cannot be run")
 
     gr.on([run.click, other.submit], score, [other, chosen], result, **WAIT)
-
-
-def telling(progress: gr.Progress) -> Callable[[float, str], None]:
-    """Gradio's progress bar as the page's own code reports to it."""
-    return lambda share, text: progress(share, desc=text)

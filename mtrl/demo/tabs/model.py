@@ -9,9 +9,8 @@ import gradio as gr
 
 from mtrl.demo.html import cards
 from mtrl.demo.html.model_view import model_html
-from mtrl.demo.service.models import Loaded, Models
-from mtrl.demo.tabs.explore import WAIT, telling
-from mtrl.demo.tabs.parts import PRIVATE, Tab, ask, html
+from mtrl.demo.service.models import Loaded
+from mtrl.demo.tabs.parts import PRIVATE, WAIT, PageParts, ask, html, telling
 
 INTRO = """<div class="m-scope"><h2>The model in use</h2><p class="m-mute">Choose another one, and every tab works with
 it: for you alone, until you close or reload this page. Only safetensors files are read, nothing in them is executed,
@@ -27,9 +26,9 @@ def chip(loaded: Loaded) -> str:
     return f'<p class="m-scope m-chip">Model in use: <b>{escape(loaded.name)}</b>, chosen by you on the Model tab</p>'
 
 
-def build(models: Models, chosen: gr.State, head: gr.HTML) -> Tab:
-    """The tab's components and events, inside the current `gr.Tab`. `chosen` holds the visitor's model; `head` shows
-    its name on every tab."""
+def build(page: PageParts, tab: gr.Tab) -> None:
+    """The tab's components and events."""
+    models, chosen = page.models, page.chosen
     html(INTRO)
     with gr.Row(equal_height=True, elem_classes="m-form"):
         source = gr.Textbox(
@@ -68,5 +67,4 @@ def build(models: Models, chosen: gr.State, head: gr.HTML) -> Tab:
 
     gr.on([use.click, source.submit], switch, [source, chosen], [chosen, status], **WAIT)
     back.click(lambda: ("", "", ""), None, [chosen, status, source], **PRIVATE)
-    chosen.change(shown, chosen, [about, head], **PRIVATE)
-    return Tab()
+    chosen.change(shown, chosen, [about, page.chip], **PRIVATE)

@@ -1,10 +1,10 @@
-"""The components that the page is made of, and what they share."""
+"""What the tabs share: their registry entry, image input, HTML, error messages, uploads."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -12,9 +12,11 @@ from gradio.components import Component
 from PIL import Image
 
 from mtrl.demo.html import cards
-from mtrl.demo.html.style import ADDRESS, FOLLOW, PICK, RESTORE
+from mtrl.demo.html.static_files import script
 from mtrl.demo.server.uploads import UPLOADS, place
+from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.models import Models
 from mtrl.demo.service.pictures import WORKING_PIXELS, fit, in_turn
 from mtrl.demo.service.service import DemoService
 from mtrl.files.images import read_image
@@ -23,36 +25,60 @@ Answer = TypeVar("Answer")
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Tab:
-    """What the frame knows of a tab.
+WAIT: dict[str, Any] = {"api_visibility": "private", "show_progress": "full"}
 
-    picks      the HTML whose `click` carries an example's name, None for a tab without examples
-    endpoints  names of the public endpoints that the tab adds
+
+@dataclasses.dataclass(frozen=True)
+class PageParts:
+    """What the page gives to every tab.
+
+    models     the page's own model and those that visitors choose
+    galleries  the galleries that can be searched
+    chosen     holds the source of the visitor's model, "" for the page's own
+    chip       line above the tabs that names the visitor's model
+    map        the map of Explore, not yet placed; its `click` carries the name of a gallery image
+    tabs       the row of tabs
     """
 
-    picks: gr.HTML | None = None
-    endpoints: tuple[str, ...] = ()
+    models: Models
+    galleries: Galleries
+    chosen: gr.State
+    chip: gr.HTML
+    map: gr.HTML
+    tabs: gr.Tabs
+
+
+@dataclasses.dataclass(frozen=True)
+class Tab:
+    """A tab of the page.
+
+    name   its id: the page's address opens it by ?tab=name
+    label  the words on it
+    build  adds its components and events; called inside its `gr.Tab`, which is the second argument
+    """
+
+    name: str
+    label: str
+    build: Callable[[PageParts, gr.Tab], None]
 
 
 def html(
     value: str,
     elem_id: str | None = None,
-    clicks: bool = False,
-    follow: bool = False,
+    scripts: Sequence[str] = (),
     tab: str = "",
-    script: str = "",
+    **options: Any,
 ) -> gr.HTML:
-    """HTML with the page's own look. With `clicks` its picture buttons raise `click` (those with data-compare
-    `select`); with `follow` a phone scrolls to it when it changes, and the address bar holds its link; with `tab`
-    an example named in the page's address is opened. `script` runs besides."""
-    if clicks:
-        script += PICK
-    if follow:
-        script += FOLLOW + ADDRESS
+    """HTML with the page's own look.
+
+    scripts  names of files in html/static that run on it: "pick" raises `click` (or `select`) for its image buttons
+    tab      name of the tab on which an example that the page's address names is opened
+    options  of `gr.HTML`
+    """
+    code = "".join(script(name) for name in scripts)
     if tab:
-        script += RESTORE.replace("TAB", json.dumps(tab))
-    return gr.HTML(value, elem_id=elem_id, js_on_load=script or None, apply_default_css=False)
+        code += script("restore").replace("TAB", json.dumps(tab))
+    return gr.HTML(value, elem_id=elem_id, js_on_load=code or None, apply_default_css=False, **options)
 
 
 def picture_input(
@@ -129,6 +155,11 @@ def answer_uploads(
         return shown, respond(picture, *rest)
 
     image.input(arrived, inputs, [image, output], **PRIVATE)
+
+
+def telling(progress: gr.Progress) -> Callable[[float, str], None]:
+    """Gradio's progress bar as a function of a share in [0, 1] and a text."""
+    return lambda share, text: progress(share, desc=text)
 
 
 def spread(pictures: list[Picture], count: int) -> list[Picture]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -12,23 +11,22 @@ from PIL import Image
 from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
 from mtrl.demo.html.comparison import comparison_html
-from mtrl.demo.html.style import DIALOG
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.gallery_folder import Picture
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import AUTO, DIRECTIONS, DemoService
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE
 from mtrl.demo.tabs import endpoints
-from mtrl.demo.tabs.parts import PRIVATE, Tab, answer_uploads, ask, html, picture_input, publish, spread
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, picture_input, publish, spread
 from mtrl.models.config import Modality
 
 EXAMPLES = 6
 SHOWN = 12
 
 
-def build(models: Models, galleries: Galleries, chosen: gr.State, sources: Sequence[gr.HTML] = ()) -> Tab:
-    """The tab's components and events, inside the current `gr.Tab`. `chosen` holds the visitor's model; a click on
-    a picture in one of the `sources`, which lie on other tabs, searches with it too."""
+def build(page: PageParts, tab: gr.Tab) -> None:
+    """The tab's components and events. A click on an image of the map searches with it too."""
+    models, galleries, chosen = page.models, page.galleries, page.chosen
     service = models.home.service
     examples = {m: _examples(service, m) for m in Modality}
     first = service.open((examples[Modality.VISIBLE] or examples[Modality.INFRARED])[0])
@@ -37,25 +35,24 @@ def build(models: Models, galleries: Galleries, chosen: gr.State, sources: Seque
             image = picture_input("query", first, webcam=True)
             html(BESIDE_UPLOAD)
             shown = [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
-            picks = html(cards.thumbnails(shown), clicks=True, elem_id="examples", tab="retrieve")
+            picks = html(cards.thumbnails(shown), "examples", ["pick"], tab="retrieve")
             direction = _direction_choice()
             with gr.Accordion("More options", open=False, elem_id="options"):
                 k = gr.Slider(1, 30, value=SHOWN, step=1, label="Results to show", elem_id="k")
                 rate = _rate_choice()
                 gallery = _gallery_choice(galleries)
         with gr.Column(scale=8, min_width=290):
-            answer = html(_answer(service, first, AUTO, SHOWN), clicks=True, follow=True, elem_id="answer")
-            beside = html("", clicks=True, elem_id="beside", script=DIALOG)
+            answer = html(_answer(service, first, AUTO, SHOWN), "answer", ["pick", "follow", "address"])
+            beside = html("", "beside", ["dialog", "pick"])
     search = _Search(models, galleries, image)
     inputs = [image, direction, k, rate, gallery, chosen]
     answer_uploads(image, search.respond, inputs, answer, search.searched)
     changes = [direction.input, k.release, rate.input, gallery.input, chosen.change]
     gr.on(changes, search.respond, inputs, answer, **PRIVATE)
-    for source in (picks, beside, *sources):
+    for source in (picks, beside, page.map):
         source.click(search.picked, [k, rate, gallery, chosen], [image, direction, answer], **PRIVATE)
     answer.select(search.compared, [image, direction, rate, gallery, chosen], beside, **PRIVATE)
     endpoints.add_retrieve(service, galleries, [image, direction, k, gallery])
-    return Tab(picks=picks, endpoints=("retrieve",))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,20 +7,19 @@ from PIL import Image
 
 from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
-from mtrl.demo.html.style import FOLLOW
-from mtrl.demo.html.transition_view import SCRIPT, comparison
+from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service.distances import measure
-from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.tabs import endpoints
-from mtrl.demo.tabs.parts import PRIVATE, Tab, answer_uploads, ask, html, picture_input, publish, spread
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, picture_input, publish, spread
 from mtrl.models.config import Modality
 
 EXAMPLES = 12
 
 
-def build(models: Models, chosen: gr.State) -> Tab:
-    """The tab's components and events, inside the current `gr.Tab`. `chosen` holds the visitor's model."""
+def build(page: PageParts, tab: gr.Tab) -> None:
+    """The tab's components and events."""
+    models, chosen = page.models, page.chosen
     service = models.home.service
     visible = [p for p in service.pictures if p.modality is Modality.VISIBLE]
     with_truth = [p for p in visible if p.truth is not None]
@@ -32,16 +31,11 @@ def build(models: Models, chosen: gr.State) -> Tab:
             html(BESIDE_UPLOAD)
             picks = html(
                 cards.thumbnails([("Visible examples", Modality.VISIBLE, examples)]),
-                clicks=True,
-                elem_id="transition-examples",
+                "transition-examples",
+                ["pick"],
             )
         with gr.Column(scale=8, min_width=290):
-            answer = gr.HTML(
-                compare(service, first),
-                elem_id="trio",
-                js_on_load=SCRIPT + FOLLOW,
-                apply_default_css=False,
-            )
+            answer = html(compare(service, first), "trio", ["translators", "follow"])
 
     def respond(image: str | None, source: str) -> str:
         return compare(ask(lambda: models.service(source)), image)
@@ -59,7 +53,6 @@ def build(models: Models, chosen: gr.State) -> Tab:
         list(service.translators), value=service.translator, label="Translator", visible=False
     )
     endpoints.add_translate(service, [image, translator])
-    return Tab(picks=picks, endpoints=("translate",))
 
 
 def compare(service: DemoService, image: Image.Image | str | None) -> str:
@@ -70,7 +63,7 @@ def compare(service: DemoService, image: Image.Image | str | None) -> str:
         picture, _ = service.read(image)
         results = {name: service.translate(picture, name) for name in service.translators}
         transitions = {name: result.transition for name, result in results.items()}
-        bridge = measure(service, picture, transitions, results[service.translator].known)
-        return comparison(results, bridge, service.translator)
+        distance = measure(service, picture, transitions, results[service.translator].known)
+        return comparison(results, distance, service.translator)
     except (ValueError, OSError) as problem:
         return cards.error(str(problem))

@@ -1,4 +1,4 @@
-"""The map of Explore: visible, transition and infrared embeddings of a gallery in the plane, and their gaps."""
+"""A gallery's visible, transition and infrared embeddings as points in the plane (t-SNE), and their modality gaps."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Progress = Callable[[float, str], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Spot:
+class MapPoint:
     """A point of the map: one embedding.
 
     kind     "visible" | "transition" | "infrared"
     picture  the gallery picture; for a transition the visible one that it was made of
-    x, y     place in [-1, 1]
-    origin   for a transition the index of its visible picture's spot, else -1
+    x, y     position in [-1, 1]
+    origin   for a transition the index of its visible picture's point, else -1
     """
 
     kind: str
@@ -61,11 +61,11 @@ class EmbeddingMap:
 
     nearer   (how many transitions are nearer to their person's infrared pictures than the visible picture is, of
              how many), None where people are not known
-    sheet    all small pictures in one, spot i in column i % COLUMNS and row i // COLUMNS
+    sheet    all small pictures in one, point i in column i % COLUMNS and row i // COLUMNS
     left_out number of gallery pictures that the map has no room for
     """
 
-    spots: tuple[Spot, ...]
+    points: tuple[MapPoint, ...]
     gaps: tuple[Gap, ...]
     nearer: tuple[int, int] | None
     translator: str
@@ -85,18 +85,18 @@ def make_map(
     images = [service.open(picture) for picture in visible]
     transitions, t = _transitions(service, images, translator, lambda share: tell(0.7 * share, "Translating"))
     tell(0.75, "Drawing the map")
-    places = project_2d(torch.cat([v, t, i]), seed).tolist()
+    positions = project_2d(torch.cat([v, t, i]), seed).tolist()
     pictures = [*visible, *visible, *infrared]
     kinds = [kind for kind, count in zip(KINDS, (len(v), len(t), len(i)), strict=True) for _ in range(count)]
-    spots = tuple(
-        Spot(kind, picture, x, y, n - len(v) if kind == "transition" else -1)
-        for n, (kind, picture, (x, y)) in enumerate(zip(kinds, pictures, places, strict=True))
+    points = tuple(
+        MapPoint(kind, picture, x, y, n - len(v) if kind == "transition" else -1)
+        for n, (kind, picture, (x, y)) in enumerate(zip(kinds, pictures, positions, strict=True))
     )
     people = [[picture.person for picture in group] for group in (visible, infrared)]
     sheet = contact_sheet([*images, *transitions, *(service.open(picture) for picture in infrared)])
     shown = len(visible) + len(infrared)
     return EmbeddingMap(
-        spots,
+        points,
         _gaps(v, t, i, people[0], people[1]),
         nearer(v, t, i, people[0], people[1]),
         translator,

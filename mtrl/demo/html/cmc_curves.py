@@ -1,59 +1,17 @@
-"""A benchmark on the page's gallery by the rules of SYSU-MM01, its table, and CMC curves over one another."""
+"""A benchmark as HTML: a table of its metrics, and the CMC curves of several models in one drawing."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from html import escape
 
-from mtrl.demo.service.service import DemoService
-from mtrl.models.config import Modality
-from mtrl.retrieval.ranking import RankMetrics, rank_features
+from mtrl.demo.service.benchmark import DIRECTIONS, Score
 
-DIRECTIONS = {
-    "infrared to visible": (Modality.INFRARED, Modality.VISIBLE),
-    "visible to infrared": (Modality.VISIBLE, Modality.INFRARED),
-}
 SHOWN_RANKS = (1, 5, 10, 20)
 COLOURS = ("var(--tra)", "var(--inf)", "var(--vis)")
 DASHES = ("", "7 4", "2 4")
 WIDTH, HEIGHT = 360, 250
 LEFT, RIGHT, TOP, BOTTOM = 40, 10, 12, 34
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Score:
-    """Figures of one model in one direction; `queries` have a right picture among `gallery` pictures."""
-
-    name: str
-    direction: str
-    metrics: RankMetrics
-    queries: int
-    gallery: int
-
-
-def benchmark(service: DemoService, name: str) -> list[Score]:
-    """Both directions on the service's gallery, every picture of the other spectrum searched.
-
-    Raises ValueError for a gallery whose people or cameras are not known, or with one spectrum only.
-    """
-    pictures = service.pictures
-    if any(p.identity is None or p.camera is None for p in pictures):
-        raise ValueError(
-            "a benchmark needs to know the person and the camera of every picture; this gallery does not say them "
-            "all (manifest.json can)"
-        )
-    if not all(service.rows[modality] for modality in Modality):
-        raise ValueError("a benchmark needs visible and infrared pictures; this gallery has one kind only")
-    scores = []
-    for direction, sides in DIRECTIONS.items():
-        query, gallery = (service.features[modality] for modality in sides)
-        labels = [[pictures[i] for i in service.rows[modality]] for modality in sides]
-        people = [[str(p.person) for p in side] for side in labels]
-        cameras = [[p.camera for p in side] for side in labels]
-        metrics = rank_features(query, gallery, people[0], people[1], cameras[0], cameras[1], protocol="sysu")
-        scores.append(Score(name, direction, metrics, metrics.valid, len(gallery)))
-    return scores
 
 
 def benchmark_html(runs: Sequence[Sequence[Score]]) -> str:
@@ -95,8 +53,8 @@ def table(runs: Sequence[Sequence[Score]]) -> str:
     )
 
 
-def place(rank: int, share: float) -> tuple[float, float]:
-    """Where rank 1 to 20 and a share in [0, 1] lie in a curve's drawing."""
+def point(rank: int, share: float) -> tuple[float, float]:
+    """(x, y) in the drawing of a rank from 1 to 20 and a share in [0, 1]."""
     x = LEFT + (rank - 1) / (SHOWN_RANKS[-1] - 1) * (WIDTH - LEFT - RIGHT)
     return x, TOP + (1 - share) * (HEIGHT - TOP - BOTTOM)
 
@@ -105,16 +63,16 @@ def curve(scores: Sequence[Score]) -> str:
     """The CMC curves of several models in one direction, up to rank 20."""
     parts = []
     for percent in (0, 25, 50, 75, 100):
-        y = place(1, percent / 100)[1]
+        y = point(1, percent / 100)[1]
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--line)"/>'
         )
         parts.append(_text(LEFT - 6, y + 4, f"{percent}", "end"))
     for rank in SHOWN_RANKS:
-        parts.append(_text(place(rank, 0)[0], HEIGHT - BOTTOM + 16, str(rank), "middle"))
+        parts.append(_text(point(rank, 0)[0], HEIGHT - BOTTOM + 16, str(rank), "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 3, "right picture within rank", "middle"))
     for n, score in enumerate(scores):
-        points = [place(k, float(score.metrics.cmc[k - 1])) for k in range(1, SHOWN_RANKS[-1] + 1)]
+        points = [point(k, float(score.metrics.cmc[k - 1])) for k in range(1, SHOWN_RANKS[-1] + 1)]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(
             f'<polyline points="{line}" fill="none" stroke="{COLOURS[n]}" stroke-width="2.5" '
