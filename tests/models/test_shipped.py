@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from mtrl import load_pretrained
-from mtrl.models.checkpoint import SHIPPED
 from mtrl.models.config import Modality
+from mtrl.models.load import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 GALLERY = SHIPPED.parent / "gallery"
