@@ -1,6 +1,6 @@
 """Modality-transition representation learning for visible-infrared person re-identification."""
 
-from mtrl.models.checkpoint import load_pretrained
+from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
 from mtrl.retrieval.gallery import Gallery, Match
 

@@ -25,7 +25,6 @@ from mtrl.data.synthetic import load_part
 from mtrl.files.atomic import write_atomically
 from mtrl.hub.client import PLACEHOLDER, reserve, upload_folder
 from mtrl.models.card import CardFacts, Result, model_card
-from mtrl.models.checkpoint import save_checkpoint
 from mtrl.models.config import Modality
 from train.data import load
 from train.presets import listed
@@ -89,14 +88,14 @@ def publish(run: Path, output: Path, dtype: str, name: str) -> None:
     """Raises FileNotFoundError for a folder that is no run."""
     settings = cli.read_settings(TrainSettings, run_settings(run))
     data = load(settings, ("test",))
-    save_checkpoint(load_pretrained(run), output, dtype=dtype)
+    load_pretrained(run).save_pretrained(output, dtype=dtype)
     model = load_pretrained(output)
     done = evaluate_settings(
         model, data.test, [Setting(data.protocol, direction) for direction in DIRECTIONS]
     )
     reports = [evaluation.report for evaluation in done]
     facts = describe(run, settings, reports, name)
-    save_checkpoint(load_pretrained(run), output, dtype=dtype, card=model_card(model.config, facts))
+    load_pretrained(run).save_pretrained(output, dtype=dtype, card=model_card(model.config, facts))
     write_atomically(output / "reference.safetensors", references(model, settings.cache_dir))
 
 

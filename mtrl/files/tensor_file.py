@@ -1,10 +1,12 @@
-"""Safetensors files that are equal, byte for byte, where tensors and metadata are."""
+"""Safetensors files as bytes, and a checksum of tensors: equal tensors and metadata give equal bytes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -25,3 +27,13 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     return b"".join([len(text).to_bytes(8, "little"), text, memoryview(content)[start:]])
+
+
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of tensors on the CPU, in order of the names, as hex digits."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"{name} {value.dtype} {list(value.shape)};".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

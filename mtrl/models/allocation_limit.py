@@ -1,4 +1,4 @@
-"""A bound on what building a network may take, for configurations that come from strangers."""
+"""A limit on the tensors that building a network may allocate, for configurations that come from strangers."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _MAKERS = frozenset(getattr(torch, name) for name in [*_NAMES, "rand", "randn", 
 _SPARE_TENSORS, _SPARE_BYTES = 300, 1 << 25  # small tables that a network computes while it is built
 
 
-class Allowance(TorchFunctionMode):
-    """While entered, new tensors are counted before they take memory; above the allowance ValueError is raised.
+class AllocationLimit(TorchFunctionMode):
+    """A `with` block in which every new tensor is counted before it takes memory; ValueError above the limit.
 
-    shapes  those of the tensors that the network is to hold in the end, as the header of its file gives them
-    sized   bound the bytes too, not only the number of tensors (which is what takes time)
+    shapes       of the tensors that the finished network holds, as the header of its file gives them
+    count_bytes  also limits the bytes, not only the number of tensors (each of which takes time)
     """
 
-    def __init__(self, shapes: Mapping[str, Sequence[int]], sized: bool) -> None:
+    def __init__(self, shapes: Mapping[str, Sequence[int]], count_bytes: bool) -> None:
         super().__init__()
-        self.sized = sized
+        self.count_bytes = count_bytes
         # float32, and twice: a stem may be copied, and layers are built before they are replaced
-        self.bytes = 2 * 4 * sum(math.prod(shape) for shape in shapes.values()) + _SPARE_BYTES
-        self.tensors = 4 * len(shapes) + _SPARE_TENSORS
+        self.bytes_left = 2 * 4 * sum(math.prod(shape) for shape in shapes.values()) + _SPARE_BYTES
+        self.tensors_left = 4 * len(shapes) + _SPARE_TENSORS
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         if func in _MAKERS:
-            self.tensors -= 1
-            if self.sized:
-                self.bytes -= func(*args, **{**kwargs, "device": "meta"}).nbytes
-            if self.tensors < 0 or self.bytes < 0:
+            self.tensors_left -= 1
+            if self.count_bytes:
+                self.bytes_left -= func(*args, **{**kwargs, "device": "meta"}).nbytes
+            if self.tensors_left < 0 or self.bytes_left < 0:
                 raise ValueError("its model is larger than the tensors beside it")
         return func(*args, **kwargs)

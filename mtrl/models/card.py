@@ -1,12 +1,11 @@
-"""The model card that stands beside a checkpoint: what it is, how it was made, what it reaches, what it is
-not for.
-"""
+"""The model card, `README.md` beside a checkpoint: what it is, how it was trained and measured, what it is not for."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
+
+from huggingface_hub import EvalResult, ModelCardData
 
 from mtrl.hub.client import PLACEHOLDER
 from mtrl.models.config import ModelConfig
@@ -41,6 +40,7 @@ The idea is that of the paper; the formulas are this project's own.
   url    = {{{PAPER}}}
 }}
 ```"""
+TAGS = ("person-re-identification", "visible-infrared", "image-retrieval", "mtrl")
 LICENCES = {"mit": "MIT"}
 LIMITS = (
     "Expects one whole, upright person per image, cropped close; anything else still gets an embedding.",
@@ -51,8 +51,11 @@ LIMITS = (
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Figures of one evaluation, as fractions in [0, 1]; `deviation` is the standard deviation of map over
-    trials.
+    """Metrics of one evaluation, as fractions in [0, 1].
+
+    dataset, setting  what was evaluated, in words
+    mean_inp          None where it was not computed
+    deviation         standard deviation of mAP over the trials;  trials: their number
     """
 
     dataset: str
@@ -90,7 +93,8 @@ class CardFacts:
 def model_card(config: ModelConfig, facts: CardFacts | None = None) -> str:
     """README.md of a checkpoint: YAML front matter as the Hugging Face Hub reads it, then Markdown."""
     facts = facts or CardFacts()
-    sections = [_front_matter(facts), f"# {_line(facts.name)}\n\n{_summary(config)}"]
+    front = front_matter(facts.license, "image-feature-extraction", TAGS, facts.name, facts.results)
+    sections = [front, f"# {_line(facts.name)}\n\n{_summary(config)}"]
     if facts.results:
         parts = [_table(facts.results), facts.protocol.strip()]
         parts += [f"Printed by:\n\n```\n{facts.evaluation.strip()}\n```"] * bool(facts.evaluation)
@@ -128,33 +132,41 @@ scores, indices = gallery.search(model.encode(["day.jpg"], modality="visible"), 
 ```"""
 
 
-def _front_matter(facts: CardFacts) -> str:
-    """JSON values are YAML too, so quoting is exact without a YAML writer."""
-    values: dict[str, object] = {
-        "library_name": "mtrl",
-        "license": facts.license,
-        "pipeline_tag": "image-feature-extraction",
-        "tags": ["person-re-identification", "visible-infrared", "image-retrieval", "mtrl"],
-    }
-    if facts.results:
-        values["model-index"] = [
-            {"name": facts.name, "results": [_index_entry(result) for result in facts.results]}
-        ]
-    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
-    return "\n".join(["---", *lines, "---"])
+def front_matter(
+    license: str, pipeline: str, tags: Sequence[str], name: str = "", results: Sequence[Result] = ()
+) -> str:
+    """The YAML block at the top of a card, as the Hugging Face Hub reads it.
+
+    license   an identifier of the Hub;  pipeline: the Hub's name of the task
+    results   listed under `name`, as per cent
+    """
+    data = ModelCardData(
+        library_name="mtrl",
+        license=license,
+        pipeline_tag=pipeline,
+        tags=list(tags),
+        model_name=name or None,
+        eval_results=[entry for result in results for entry in _index_entries(result)] or None,
+    )
+    return f"---\n{data.to_yaml()}\n---"
 
 
-def _index_entry(result: Result) -> dict[str, object]:
-    figures = [("rank-1", result.rank1), ("mAP", result.mean_ap), ("mINP", result.mean_inp)]
-    return {
-        "task": {"type": "image-retrieval", "name": "visible-infrared person re-identification"},
-        "dataset": {"type": result.dataset, "name": f"{result.dataset}, {result.setting}"},
-        "metrics": [
-            {"type": name, "name": name, "value": round(100 * value, 2)}
-            for name, value in figures
-            if value is not None
-        ],
-    }
+def _index_entries(result: Result) -> list[EvalResult]:
+    metrics = [("rank-1", result.rank1), ("mAP", result.mean_ap), ("mINP", result.mean_inp)]
+    return [
+        EvalResult(
+            task_type="image-retrieval",
+            task_name="visible-infrared person re-identification",
+            dataset_type=result.dataset,
+            dataset_name=f"{result.dataset}, {result.setting}",
+            dataset_config=result.setting,  # metrics that differ in this are listed as results of their own
+            metric_type=metric,
+            metric_name=metric,
+            metric_value=round(100 * value, 2),
+        )
+        for metric, value in metrics
+        if value is not None
+    ]
 
 
 def _summary(config: ModelConfig) -> str:

@@ -18,13 +18,17 @@ from torch import Tensor, nn
 
 from mtrl.files.images import ImageSource, check_list, iter_batches, to_batch
 from mtrl.files.levels import ValueRange
+from mtrl.files.tensor_file import tensor_digest
 from mtrl.hub.client import upload_folder
 from mtrl.models.backbone import Backbone
 from mtrl.models.card import model_card
-from mtrl.models.checkpoint import CLASSIFIER, save_checkpoint, tensor_digest
+from mtrl.models.checkpoint_checks import FORMAT, check_loads
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.models.head import BNNeck
+from mtrl.models.weights import parse_dtype, stored, write_files
 from mtrl.models.wrappers import plain_state
+
+_CLASSIFIER = "neck.classifier.weight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +130,7 @@ class MTRL(nn.Module):
 
     def fingerprint(self) -> str:
         """SHA-256 over what decides an embedding: weights and input settings. Galleries remember it."""
-        weights = {name: value.cpu() for name, value in plain_state(self).items() if name != CLASSIFIER}
+        weights = {name: value.cpu() for name, value in plain_state(self).items() if name != _CLASSIFIER}
         settings = {**self.config.to_dict(), "num_identities": 0}
         text = json.dumps(settings, sort_keys=True) + tensor_digest(weights)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -139,8 +143,25 @@ class MTRL(nn.Module):
         dtype: str | torch.dtype | None = None,
         card: str | None = None,
     ) -> None:
-        """Writes a checkpoint that `load_pretrained` reads; see `mtrl.models.checkpoint.save_checkpoint`."""
-        save_checkpoint(self, folder, include_classifier=include_classifier, dtype=dtype, card=card)
+        """Writes a checkpoint that `load_pretrained` reads: `config.json` and `model.safetensors`, each atomically.
+
+        include_classifier  keeps the classifier of the training identities, which is dropped otherwise
+        dtype  "float16" or "bfloat16" stores matrices in half the space; they become float32 again when loaded
+        card   the text of a `README.md`
+        Weights of compiled or parallel parts are stored under their plain names. Raises ValueError for values that
+        are not finite (or overflow float16) and for a changed network, which could not be loaded; OSError when the
+        folder cannot be written.
+        """
+        keep = include_classifier and self.config.num_identities > 0
+        kind = parse_dtype(dtype)
+        tensors = {
+            name: stored(name, value, kind)
+            for name, value in plain_state(self).items()
+            if keep or name != _CLASSIFIER
+        }
+        config = self.config if keep else dataclasses.replace(self.config, num_identities=0)
+        check_loads(tensors, config, MTRL)
+        write_files(Path(folder), FORMAT, config.to_dict(), tensors, card)
 
     def push_to_hub(
         self,

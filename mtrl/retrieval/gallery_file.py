@@ -13,9 +13,8 @@ from torch import Tensor
 
 from mtrl.files.atomic import write_atomically
 from mtrl.files.file_state import file_state
-from mtrl.files.tensor_file import tensor_bytes
+from mtrl.files.tensor_file import tensor_bytes, tensor_digest
 from mtrl.files.untrusted import FLOATS, open_tensors, outline, parse_json, read_limited
-from mtrl.models.checkpoint import tensor_digest
 
 FORMAT = "mtrl-gallery-1"
 TABLE = "gallery.json"

@@ -57,7 +57,7 @@ def load_translator(
     name, OSError when the Hub cannot be reached.
     """
     from mtrl.hub.client import REPO_ID
-    from mtrl.models.checkpoint import find_checkpoint
+    from mtrl.models.load import find_checkpoint
 
     from .files import read_translator
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 
-from mtrl.models.card import closing_sections
+from mtrl.models.card import closing_sections, front_matter
 
 from .learned import Learned
 
+TAGS = ("visible-infrared", "image-translation", "person-re-identification", "mtrl")
 USES = """\
 For research: the transition images with which visible-infrared re-identification is trained.
 
@@ -48,13 +48,6 @@ class TranslatorFacts:
 
 def translator_card(translator: Learned, facts: TranslatorFacts) -> str:
     """README.md of a translator: YAML front matter as the Hugging Face Hub reads it, then Markdown."""
-    front = {
-        "library_name": "mtrl",
-        "license": facts.license,
-        "pipeline_tag": "image-to-image",
-        "tags": ["visible-infrared", "image-translation", "person-re-identification", "mtrl"],
-    }
-    lines = [f"{key}: {json.dumps(value)}" for key, value in front.items()]
     count = sum(parameter.numel() for parameter in translator.parameters())
     config = translator.config
     rows = [
@@ -65,7 +58,7 @@ def translator_card(translator: Learned, facts: TranslatorFacts) -> str:
     if facts.command:
         rows.append(f"\n```\n{facts.command}\n```")
     sections = [
-        "\n".join(["---", *lines, "---"]),
+        front_matter(facts.license, "image-to-image", TAGS),
         f"# {facts.name}\n\nTurns visible images of people into infrared-like ones of the same size, pixel on pixel: "
         f"luminance plus a correction by a convolutional network of {count / 1e6:.2f} million parameters "
         f"({config.width} channels at full resolution, {config.blocks} residual blocks of {config.deep} channels at "

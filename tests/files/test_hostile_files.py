@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from mtrl import MTRL, load_pretrained
 from mtrl.console.cli import read_yaml
-from mtrl.models import checkpoint
-from mtrl.models.allocation_limit import Allowance
+from mtrl.files.tensor_file import tensor_digest
+from mtrl.models.allocation_limit import AllocationLimit
 from mtrl.models.config import ModelConfig
 from mtrl.retrieval.gallery import Gallery
 from mtrl.translate.files import read_translator, save_translator
@@ -204,9 +204,7 @@ def test_shapes_types_and_names_are_compared_before_tensors_are_read(folder: Pat
 def test_values_that_are_not_finite_are_refused_though_the_checksum_fits(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors["neck.norm.weight"][3] = float("nan")
-    text = json.dumps(
-        {**json.loads((folder / "config.json").read_text()), "sha256": checkpoint.tensor_digest(tensors)}
-    )
+    text = json.dumps({**json.loads((folder / "config.json").read_text()), "sha256": tensor_digest(tensors)})
     save_file(tensors, folder / "model.safetensors", metadata={"mtrl": text})
     refused(lambda: load_pretrained(folder), "not finite")
 
@@ -257,11 +255,11 @@ def test_giants_are_refused_before_they_are_built(
 
 def test_a_network_may_not_be_larger_than_its_file() -> None:
     shapes = {"a": (10, 10)}
-    with Allowance(shapes, sized=True):
+    with AllocationLimit(shapes, count_bytes=True):
         torch.ones(1000, 1000)  # spare room for small tables
         with pytest.raises(ValueError, match="larger than"):
             torch.empty(1 << 40)  # refused before it would take four terabytes
-    with pytest.raises(ValueError, match="larger than"), Allowance(shapes, sized=False):
+    with pytest.raises(ValueError, match="larger than"), AllocationLimit(shapes, count_bytes=False):
         for _ in range(2000):
             torch.zeros(1)
 

@@ -18,8 +18,8 @@ from mtrl.__main__ import main as mtrl_main
 from mtrl.commands import push
 from mtrl.hub.client import upload_folder
 from mtrl.models.card import CardFacts, Result, model_card
-from mtrl.models.checkpoint import read_checkpoint
 from mtrl.models.config import ModelConfig
+from mtrl.models.load import read_checkpoint
 from tests.helpers import trees
 from tests.helpers.hub_stub import TOKEN, Hub, Repo
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from mtrl import load_pretrained
-from mtrl.models.checkpoint import SHIPPED
 from mtrl.models.config import Modality
+from mtrl.models.load import SHIPPED
 from tests.helpers.paths import ROOT
 
 GALLERY = SHIPPED.parent / "gallery"

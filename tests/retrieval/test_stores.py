@@ -21,7 +21,7 @@ from safetensors.torch import load, load_file
 from torch.nn.functional import normalize
 
 from mtrl import Gallery
-from mtrl.models.checkpoint import tensor_digest
+from mtrl.files.tensor_file import tensor_digest
 from mtrl.retrieval.filters import Where, format_time, parse_time
 from mtrl.retrieval.stores import milvus
 from mtrl.retrieval.stores.base import create_store, open_store

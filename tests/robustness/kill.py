@@ -31,7 +31,7 @@ from safetensors import safe_open
 import mtrl.data.synthetic.dataset as dataset
 import mtrl.files.atomic as writing
 from mtrl import load_pretrained
-from mtrl.models.checkpoint import tensor_digest
+from mtrl.files.tensor_file import tensor_digest
 from tests.helpers.paths import ROOT
 from train import trainer as loop
 from train.__main__ import train

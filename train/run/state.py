@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mtrl.files.atomic import make_folder, write_atomically
-from mtrl.files.tensor_file import tensor_bytes
+from mtrl.files.tensor_file import tensor_bytes, tensor_digest
 from mtrl.files.untrusted import open_tensors, outline, parse_json
-from mtrl.models.checkpoint import tensor_digest
 
 FORMAT = "mtrl-train-2"
 _KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}

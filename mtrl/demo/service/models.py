@@ -21,7 +21,7 @@ from mtrl.console.os_errors import expanded
 from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
 from mtrl.files.file_state import file_state
 from mtrl.hub.client import CARD, CONFIG, REPO_ID, WEIGHTS
-from mtrl.models.checkpoint import read_checkpoint
+from mtrl.models.load import read_checkpoint
 from mtrl.models.reid import MTRL
 
 KEPT = 2

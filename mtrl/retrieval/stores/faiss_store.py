@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from mtrl.files.atomic import write_atomically
-from mtrl.files.tensor_file import tensor_bytes
+from mtrl.files.tensor_file import tensor_bytes, tensor_digest
 from mtrl.files.untrusted import open_tensors, outline
-from mtrl.models.checkpoint import tensor_digest
 from mtrl.retrieval.checks import checked_queries
 from mtrl.retrieval.filters import Where
 from mtrl.retrieval.gallery import Gallery, Match
