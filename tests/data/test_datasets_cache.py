@@ -312,11 +312,11 @@ from pathlib import Path
 import mtrl.data.decode as module
 from mtrl.data import array_cache
 array_cache._BLOCK, decode = 4, module.decode
-def slow(path, size):
+def slow(path, size, value_range=None):
     with open(sys.argv[3], "a") as log:
         log.write(path.name + "\\n")
     time.sleep(float(sys.argv[4]))
-    return decode(path, size)
+    return decode(path, size, value_range)
 module.decode = slow
 names = [f"{n:02d}.jpg" for n in range(22)]
 print("start", flush=True)
