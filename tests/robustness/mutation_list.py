@@ -462,7 +462,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("tests/files/test_lock.py",),
         ("flags if follow_links else flags | os.O_NOFOLLOW", "flags"),
         ("yield descriptor is not None", "yield True"),
-        ("fcntl.LOCK_EX | fcntl.LOCK_NB)", "fcntl.LOCK_EX)"),
     ),
     *changes(
         "mtrl/models/weights.py",
