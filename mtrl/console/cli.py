@@ -60,7 +60,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
 
 
 def _ended(main: Callable[[], int | None]) -> int | str | None:
-    """The exit code of `main`, which argparse gives by an exception."""
+    """The exit code of `main`; argparse gives its own by an exception."""
     try:
         return main() or 0
     except SystemExit as ended:

@@ -1,4 +1,4 @@
-"""The system's errors in one line that says what to do, and the end of a command whose reader has gone."""
+"""Errors of the operating system as one line with advice; ending a command whose output pipe was closed."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def expanded(path: str | Path) -> Path:
 
 
 def reader_left(error: BaseException) -> bool:
-    """Whether this is what a write to standard output or error ends with when its reader, as `| head`, has gone."""
+    """Whether an error comes from writing to standard output or error after the reader, such as `| head`, has ended."""
     if not isinstance(error, OSError) or error.errno not in (errno.EPIPE, errno.EINVAL):
         return False
     return any(_is_cut(stream) for stream in (sys.stdout, sys.stderr))
 
 
 def drop_output() -> None:
-    """Sends what cannot be written to nowhere, so that Python's end does not complain about it once more."""
+    """Discards output that cannot be written, so that Python does not report it again when it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -68,7 +68,7 @@ def drop_output() -> None:
 
 
 def _is_cut(stream: TextIO | None) -> bool:
-    """Whether nobody reads the other end of this stream's pipe."""
+    """Whether the reader of this stream's pipe has ended."""
     if stream is None:
         return False
     with contextlib.suppress(OSError, ValueError):  # a stream without a file, a closed one

@@ -80,7 +80,7 @@ class Progress(Generic[Item]):
             say(f"{self.title}: {self.done}{whole} {self.unit}s" + f", {self.note}" * bool(self.note))
 
     def remark(self, text: str) -> None:
-        """What stands behind the count from now on, such as the losses of the last step."""
+        """Sets the text shown after the count, such as the losses of the last step."""
         self.note = text
         if self.bar is not None:
             self.bar.set_postfix_str(text)

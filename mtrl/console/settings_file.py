@@ -1,4 +1,4 @@
-"""A YAML file of settings, read as the text that stands in it.
+"""Reads settings from a YAML file, each value as the text in the file, without YAML's guess of its type.
 
 YAML 1.1 guesses types: `off` is false, `010` is eight, `12:30` is 750, `1e-3` is text. An option has a type of its own,
 so each value is handed to it as the words that the same option would get on a command line.

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and are on the disk when the call returns."""
+"""Atomic writes: a file is written completely or not at all, and is on the disk when the call returns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """A folder and those above it, where missing. Raises OSError with what to do."""
+    """Makes a folder and its parents where they are missing. Raises OSError with what to do."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,13 +44,13 @@ def make_folder(folder: Path) -> None:
 
 
 def flush_file(path: Path) -> None:
-    """Puts what was written to a file on the disk. Opened for writing: Windows flushes no others."""
+    """Flushes a file to the disk. Opened for writing: Windows flushes no others."""
     with path.open("ab") as file:
         os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
-    """Puts the names in a folder on the disk, where the system can (not on Windows, nor on some network disks)."""
+    """Flushes the names in a folder to the disk, where the system can (not on Windows, nor on some network disks)."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -60,7 +60,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def explained(error: OSError, path: Path) -> OSError:
-    """The error with the file it is about and what to do; of the same kind and number."""
+    """An error of the same type and number whose message names the file and says what to do."""
     if error.errno in FULL:
         advice = "the disk is full: free some space, or choose another folder"
     elif error.errno in CLOSED:
@@ -76,7 +76,7 @@ def explained(error: OSError, path: Path) -> OSError:
 
 
 def remove_partial(folder: Path, names: Iterable[str]) -> None:
-    """Removes what a killed `write_atomically` left of these files. Only for a folder that nobody else writes."""
+    """Removes temporary files of a killed `write_atomically`. Only for a folder that no other process writes to."""
     for name in names:
         for left in folder.glob(f".{name}.*"):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A digest of what modules do, so that a result kept on disk is not taken for that of other code."""
+"""A checksum of source code, kept beside stored results so that results of older code are not reused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def code_digest(*modules: str) -> str:
 
 
 def _parsed(name: str) -> tuple[ast.Module, str]:
-    """The syntax tree of a module, less statements that are nothing but a string; the package that it is in."""
+    """(syntax tree of a module without docstrings, name of its package)."""
     spec = importlib.util.find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(f"there is no module {name}")

@@ -1,5 +1,7 @@
-"""Images of more than 8 bits a channel as arrays of the stored numbers. Pillow itself keeps such numbers of grey images
-only: of colours and of grey with alpha it drops the lower bytes without a word.
+"""Reads images of more than 8 bits a channel ("deep" images) as arrays of the numbers in the file.
+
+Pillow keeps these numbers for grey images only: in colour images and grey images with alpha it silently drops the
+lower byte of each number.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from PIL import Image
 
 from mtrl.files.levels import ValueRange, to_levels
 
-# How Pillow calls the layouts of 16-bit channels -> the same with the bytes of each number swapped. Unpacking a picture
+# Pillow's names for layouts of 16-bit channels -> the same with the bytes of each number swapped. Unpacking an image
 # as either gives one byte of every number.
 _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _COLOURS = ("RGB", "RGBX", "RGBA")
@@ -24,13 +26,13 @@ _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _GDAL_NODATA = 258, 262, 284, 339,
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Deep:
-    """The numbers of a deep image.
+    """The pixel values of a deep image.
 
-    values    [H,W] or [H,W,3], as they are stored
-    opacity   uint8 [H,W], 255 where nothing shines through, or None; where it is 0 there are no data
-    missing   bool [H,W], where the file says that there are no data, or None
-    inverted  the largest number is black
-    orientation  EXIF's number for how the picture is turned
+    values       [H,W] or [H,W,3], as they are stored
+    opacity      uint8 [H,W], 0 transparent to 255 opaque, or None; fully transparent pixels hold no data
+    missing      bool [H,W], True where the file says that there are no data, or None
+    inverted     the largest number is black
+    orientation  EXIF's number for how the image is turned
     """
 
     values: NDArray[Any]
@@ -39,22 +41,22 @@ class Deep:
     inverted: bool = False
     orientation: int = 1
 
-    def picture(self, value_range: ValueRange | None, name: str) -> Image.Image:
-        """RGB on white, not yet turned, by the rule of `mtrl.files.levels.to_levels`."""
+    def to_image(self, value_range: ValueRange | None, name: str) -> Image.Image:
+        """The image as 8-bit RGB on white, not yet turned upright; scaled by `mtrl.files.levels.to_levels`."""
         missing = self.missing
         if self.opacity is not None:
             clear = self.opacity == 0
             missing = clear if missing is None else missing | clear
         levels = to_levels(self.values, value_range, name, missing, self.inverted)
-        picture = Image.fromarray(levels).convert("RGB")
+        image = Image.fromarray(levels).convert("RGB")
         if self.opacity is None:
-            return picture
-        picture.putalpha(Image.fromarray(self.opacity))
-        return on_white(picture)
+            return image
+        image.putalpha(Image.fromarray(self.opacity))
+        return on_white(image)
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """A new RGB picture of an 8-bit one."""
+    """A new RGB image from an 8-bit one; transparent pixels become white."""
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         with_alpha = image if image.mode == "RGBA" else image.convert("RGBA")
         rgb = Image.new("RGB", image.size, "white")
@@ -64,18 +66,21 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """The EXIF orientation, read after loading since some decoders turn the picture themselves. 1 when
-    damaged.
+    """The EXIF orientation, 1 (upright) where the metadata are damaged.
+
+    To be read after loading, since some decoders turn the image themselves.
     """
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a picture with damaged metadata is still a picture
+    except Exception:  # an image with damaged metadata is still an image
         return 1
 
 
 def deep_of_array(array: NDArray[Any], name: str) -> Deep:
-    """Numbers [H,W], [H,W,3] or [H,W,4] that are not uint8. The fourth channel is opacity: of integers 0 to the type's
-    largest, of floating-point numbers 0 to 1. Masked pixels of a masked array are no data.
+    """A deep image from an array [H,W], [H,W,3] or [H,W,4] of any type but uint8.
+
+    The fourth channel is opacity: 0 to the largest value of an integer type, 0 to 1 in floating point. Masked pixels
+    of a masked array hold no data. Raises ValueError for opacity in a signed type or outside its range.
     """
     masked = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
     array, opacity = np.asarray(array), None
@@ -89,10 +94,11 @@ def deep_of_array(array: NDArray[Any], name: str) -> Deep:
 
 
 def deep_of_image(image: Image.Image, name: str) -> Deep | None:
-    """The numbers of a deep picture, or None for one of 8 bits.
+    """The pixel values of a deep image, or None for an image of 8 bits.
 
-    A picture of deep colours that was loaded before has lost what Pillow drops; one that was not stays so, and can be
-    read again. Raises ValueError for a deep picture whose numbers cannot be had.
+    A deep colour image must not have been loaded before: it would have lost the lower bytes, and would pass for one
+    of 8 bits. It is not loaded here either, so it can be read again. Raises ValueError for a deep image in a layout
+    that cannot be read exactly.
     """
     codec, layout, largest = _stored(image)
     tags = getattr(image, "tag_v2", {})
@@ -128,8 +134,8 @@ def deep_of_image(image: Image.Image, name: str) -> Deep | None:
 
 
 def _stored(image: Image.Image) -> tuple[str, str, int]:
-    """(decoder, layout of the file's numbers, their largest where the decoder is told) of a picture not yet loaded;
-    ("", "", 0) for all others.
+    """(decoder, layout of the numbers in the file, largest number or 0 where unknown) of an image that is not loaded
+    yet; ("", "", 0) for any other.
     """
     tiles: Any = getattr(image, "tile", None)
     if not tiles:
@@ -144,8 +150,9 @@ def _stored(image: Image.Image) -> tuple[str, str, int]:
 
 
 def _reopened(image: Image.Image, layout: str = "") -> tuple[NDArray[Any], int]:
-    """(pixels, EXIF orientation) anew from the picture's file, its numbers taken for those of `layout`. The picture
-    itself is not loaded.
+    """(pixels, EXIF orientation), read again from the image's file with its numbers unpacked as `layout`.
+
+    `image` itself stays unloaded.
     """
     file: Any = getattr(image, "fp", None)
     if file is None:
@@ -190,7 +197,7 @@ def _opacity(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
 
 
 def _keyed(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8] | None:
-    """Opacity of a picture that names one transparent colour."""
+    """Opacity of an image that names one transparent colour; None for any other."""
     key = image.info.get("transparency")
     if not isinstance(key, (int, tuple)):
         return None
@@ -198,7 +205,7 @@ def _keyed(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8] | None
 
 
 def _declared(values: NDArray[Any], text: Any) -> NDArray[np.bool_] | None:
-    """Where the values are the one that a TIFF's GDAL_NODATA tag names."""
+    """True where the pixel has the value that a TIFF's GDAL_NODATA tag gives for "no data"; None without that tag."""
     try:
         number = float(str(text).strip("\0 "))
     except ValueError:  # no such tag, or no number

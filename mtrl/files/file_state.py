@@ -1,4 +1,4 @@
-"""Whether a file is still the one that was read, without reading it again."""
+"""Tells whether a file has changed since it was read, without reading it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening a picture file that may be anybody's: what a few bytes can make a decoder do is bounded beforehand."""
+"""Opens image files from untrusted sources: limits on size, passes and metadata before anything is decoded."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MAX_SCANS = 100  # of a JPEG; progressive ones of cameras and programs have abou
 # Decoders that run inside this process. Left out are formats that start other programs (EPS) or follow links, and
 # JPEG 2000: a file of 300 bytes can announce tiles and components that take its decoder gigabytes.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "AVIF")
-# Bytes times the parts they come in, before the picture begins. Decoders join the parts of metadata one by one,
+# Bytes times the parts they come in, before the pixels begin. Decoders join the parts of metadata one by one,
 # which takes time with the square of their number: 38 s for 20 MB.
 _METADATA_WORK = 10_000_000_000
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # stuffed zeros, restarts and padding are none
 
-# Decoders describe in several lines what they repair; a data set of such pictures would bury everything else.
+# Decoders describe in several lines what they repair; a data set of such images would bury everything else.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
@@ -47,7 +47,7 @@ def format_of(path: Path) -> str:
 
 @contextmanager
 def opened(path: Path, name: str) -> Iterator[Image.Image]:
-    """A picture whose pixels are not decoded yet, and whose size and number of passes are sane.
+    """An image whose pixels are not decoded yet, and whose size and number of passes are within the limits.
 
     Raises ValueError for anything else, OSError for what cannot be read or is no file; other errors are the decoders'.
     """
@@ -76,7 +76,7 @@ def pixels_of(path: str | Path) -> int:
 
 
 def check_size(size: tuple[int, int], name: str) -> None:
-    """Raises ValueError for a (width, height) that no picture of a person has."""
+    """Raises ValueError for a (width, height) that no image of a person has."""
     width, height = size
     if width < 1 or height < 1:
         raise ValueError(f"{name} has no pixels ({width} x {height})")
@@ -86,12 +86,12 @@ def check_size(size: tuple[int, int], name: str) -> None:
         )
     if max(size) > MAX_ASPECT * min(size):
         raise ValueError(
-            f"{name} is {width} x {height} pixels: more than {MAX_ASPECT}:1 is no picture of a person"
+            f"{name} is {width} x {height} pixels: more than {MAX_ASPECT}:1 is no image of a person"
         )
 
 
 class _Bounded(io.BufferedReader):
-    """A file that ends the opening of a picture whose metadata comes in too many parts."""
+    """A file that stops the opening of an image whose metadata comes in too many parts."""
 
     opening = True
     _done = 0
@@ -124,9 +124,9 @@ def _open(file: _Bounded, name: str) -> Image.Image:
 
 
 def _scans(content: bytes) -> int:
-    """Passes over the picture that a JPEG asks for, up to its end marker; counting stops at too many.
+    """The number of passes in which a JPEG is drawn, up to its end marker; counting stops above the limit.
 
-    Each pass costs the time of the whole picture, and need not be longer than a few bytes.
+    Each pass costs the time of the whole image, and need not be longer than a few bytes.
     """
     scans, place = 0, 2
     while scans <= MAX_SCANS and (marker := _MARKER.search(content, place)):

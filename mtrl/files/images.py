@@ -1,4 +1,4 @@
-"""Pictures of any kind to RGB, and from there to the tensor that a model reads: one path for all users."""
+"""Reads images of any kind as RGB, and makes of them the tensor that a model takes: one path for all users."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ORIENTATIONS = {
 
 
 def read_image(source: ImageSource, what: str = "", value_range: ValueRange | None = None) -> Image.Image:
-    """An RGB picture from a file, a PIL image of any mode, or an array [H,W], [H,W,1], [H,W,3] or [H,W,4] of bytes,
+    """An RGB image from a file, a PIL image of any mode, or an array [H,W], [H,W,1], [H,W,3] or [H,W,4] of bytes,
     booleans or deep numbers (integers of 16 bits and more, floating point).
 
     EXIF orientation is applied. Transparent pixels are laid on white. Animations give their first frame.
@@ -47,8 +47,8 @@ def read_image(source: ImageSource, what: str = "", value_range: ValueRange | No
     `value_range` = (low, high) where it is given, else each from its least to its largest value, less hot and dead
     pixels (see `mtrl.files.levels`, also for pixels without data). A PIL image of deep colours must not have been
     loaded before, since Pillow keeps 8 bits of it: pass its path.
-    `what` names the picture in errors (default: its path). Raises ValueError for something that is no
-    picture, is larger than 64 million pixels, or is more than 50 times longer than wide; OSError for a file
+    `what` names the image in errors (default: its path). Raises ValueError for something that is no
+    image, is larger than 64 million pixels, or is more than 50 times longer than wide; OSError for a file
     that cannot be read.
     """
     name = what or _name_of(source)
@@ -79,12 +79,11 @@ def read_image(source: ImageSource, what: str = "", value_range: ValueRange | No
 def to_batch(
     images: Sequence[ImageSource] | Tensor, size: tuple[int, int], value_range: ValueRange | None = None
 ) -> Tensor:
-    """Pictures -> float32 [N,3,H,W] in [0,1], resized to `size` = (H, W) by antialiased bilinear
-    interpolation.
+    """Images -> float32 [N,3,H,W] in [0,1], resized to `size` = (H, W) by antialiased bilinear interpolation.
 
-    images: pictures as `read_image` takes them, or a tensor [N,3,h,w], uint8, or floating in [0,1], or of any numbers
+    images: a list of what `read_image` takes, or a tensor [N,3,h,w], uint8, or floating in [0,1], or of any numbers
     where a `value_range` is given, which then maps to [0,1].
-    Resized values are whole 255ths, the same for a picture and its tensor, unless a tensor asks for gradients.
+    Resized values are whole 255ths, the same for an image file and its tensor, unless a tensor asks for gradients.
     Raises as `read_image`, and ValueError for a tensor of another shape or type, or with values that are not
     finite or outside [0,1].
     """
@@ -150,10 +149,10 @@ def check_list(images: Any) -> Any:
 def _decode(
     pool: ThreadPoolExecutor, source: ImageSource, size: tuple[int, int], row: int, limits: ValueRange | None
 ) -> Future[Tensor]:
-    """One picture for `iter_batches`: ordinary files by a thread, everything else at once.
+    """One image for `iter_batches`: ordinary files by a thread, everything else at once.
 
-    A PIL picture is loaded in place and may stand in the list twice. Very large files come one by one, since
-    each thread keeps the memory that its largest picture took.
+    A PIL image is loaded in place and may stand in the list twice. Very large files come one by one, since
+    each thread keeps the memory that its largest image took.
     """
     if isinstance(source, (str, Path)) and pixels_of(source) <= _LARGE:
         return pool.submit(_read_resized, source, size, row, limits)
@@ -165,7 +164,7 @@ def _decode(
 def _read_resized(
     source: ImageSource, size: tuple[int, int], row: int, limits: ValueRange | None = None
 ) -> Tensor:
-    """One picture -> float32 [1,3,H,W] in [0,1]; errors name its file, or its row where it has none."""
+    """One image -> float32 [1,3,H,W] in [0,1]; errors name its file, or its row where it has none."""
     named = isinstance(source, (str, Path)) or getattr(source, "filename", None)
     pixels = torch.from_numpy(np.array(read_image(source, "" if named else f"image {row}", limits)))
     return _resize(pixels.permute(2, 0, 1).unsqueeze(0), size)
@@ -178,15 +177,15 @@ def _to_rgb(image: Image.Image, name: str, limits: ValueRange | None = None) -> 
         image.load()
         check_size(image.size, name)
     orientation = exif_orientation(image) if deep is None else deep.orientation
-    rgb = on_white(image) if deep is None else deep.picture(limits, name)
+    rgb = on_white(image) if deep is None else deep.to_image(limits, name)
     if orientation in _ORIENTATIONS:
         rgb = rgb.transpose(_ORIENTATIONS[orientation])
-    rgb.info = {}  # else the orientation would be applied again to a picture that was read before
+    rgb.info = {}  # else the orientation would be applied again to an image that was read before
     return rgb
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) of a picture once its EXIF orientation is applied."""
+    """(width, height) of an image once its EXIF orientation is applied."""
     width, height = image.size
     return (height, width) if exif_orientation(image) in _ON_THEIR_SIDE else (width, height)
 
@@ -204,7 +203,7 @@ def _from_array(array: NDArray[Any], name: str, limits: ValueRange | None) -> Im
         array = array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint8:
         return on_white(Image.fromarray(np.ascontiguousarray(array)))
-    return deep_of_array(array, name).picture(limits, name)
+    return deep_of_array(array, name).to_image(limits, name)
 
 
 def _name_of(source: object) -> str:
@@ -239,7 +238,10 @@ def _checked(images: Tensor, limits: ValueRange | None = None) -> Tensor:
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Whole levels stay whole levels, as when training data are resized: a fifth of the time of float32."""
+    """Images [N,3,h,w], uint8 or floating in [0,1] -> float32 [N,3,H,W] in [0,1].
+
+    Resized in uint8 on a CPU, as training data are: a fifth of the time of float32.
+    """
     if images.shape[0] == 0:
         return torch.zeros(0, 3, *size, device=images.device)
     if tuple(images.shape[2:]) != tuple(size):

@@ -1,4 +1,4 @@
-"""Values of deep images (more than 8 bits, or floating point) to the 256 levels that a model reads: one rule for all.
+"""Scales deep images (more than 8 bits, or floating point) to the 256 levels that a model reads: one rule for all.
 
 A fixed range that the caller gives maps `low` to 0 and `high` to 255 in every image alike, so that equal values stay
 equal. Without one, each image is scaled by itself, from its least to its largest value, outliers left aside: those that

@@ -1,4 +1,4 @@
-"""The images of a folder and of the folders in it: one rule for all commands, data sets and the page.
+"""Finds the images of a folder and its subfolders: one rule for all commands, data sets and the page.
 
 An image is a file whose ending is that of a format that the reader decodes, in capital or small letters. Hidden files
 and folders and `__MACOSX` are passed over, and so is what is no file. Links are followed, but not back into a folder
@@ -46,7 +46,7 @@ class PassedOver:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What stands in a folder.
+    """The images found in a folder, and what was not read.
 
     images       paths below the root, with forward slashes, in the order of their names
     passed_over  everything else

@@ -1,4 +1,4 @@
-"""Reading files that may come from anywhere: their size, links and header are looked at before anything takes memory.
+"""Reads JSON and safetensors files from untrusted sources: size, links and header are checked before memory is taken.
 
 Nothing here runs what a file says; JSON and safetensors are the only formats.
 """
@@ -56,7 +56,7 @@ def parse_json(text: str) -> Any:
 
 
 def parse_object(text: str, where: str, form: str) -> dict[str, Any]:
-    """A JSON object that may come from anywhere and must say "format": `form`, less that entry. Raises ValueError."""
+    """An untrusted JSON object that must say "format": `form`; that entry is removed. Raises ValueError."""
     if len(text) > MAX_JSON_BYTES:
         raise ValueError(f"{where} describes itself in {len(text)} characters; no model needs that")
     try:
@@ -106,14 +106,14 @@ def outline(opened: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raises ValueError for values that no training leaves and that would spoil every result."""
+    """Raises ValueError for NaN and infinity, which would spoil every result."""
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{path}: {name} holds values that are not finite; train it again")
 
 
 def damaged(path: Path, error: object) -> str:
-    """What to tell about a weights file that cannot be read."""
+    """The error message for a weights file that cannot be read."""
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):

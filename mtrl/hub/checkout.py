@@ -1,6 +1,6 @@
-"""What Git says of a folder of code: its commit, its files, and which of them differ from that commit.
+"""Reads a Git checkout: its commit, its tracked files, and which of them differ from that commit.
 
-No answer is not a clean tree: where the folder is under Git's control and Git does not answer, that is an error.
+Where a folder is a checkout but git fails, that is an error: it must not pass for a checkout without changes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PATIENCE = 60  # seconds
 
 
 class NoAnswerError(OSError):
-    """Git was asked about a checkout and did not answer; the message says why and what to do."""
+    """Git failed on a checkout; the message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkout:
-    """A folder under Git's control.
+    """The state of a Git checkout.
 
     commit   full hash of the commit that is checked out
     files    tracked files, relative to the folder
@@ -45,7 +45,7 @@ class Checkout:
 
 
 def read_checkout(root: Path, paths: Sequence[str] = (".",), untracked: bool = False) -> Checkout | None:
-    """The state of these paths of a folder; None where the folder is under no Git's control (an unpacked archive).
+    """The state of these paths of a folder; None where the folder is no Git checkout (an unpacked archive).
 
     untracked: files that Git does not know, and does not ignore, count as changed. A folder inside another project's
     checkout belongs to that one where its files are tracked there. Raises NoAnswerError.

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: models fetched and published, and Spaces published, with errors that say what to do.
+"""Downloads from and uploads to the Hugging Face Hub, with errors that say what to do.
 
 The client is imported where it is used: it takes a while, and most work needs no Hub. Tokens are left to it: they come
 from `hf auth login`, HF_TOKEN or a `token` argument, and are never part of an error, a log line or a file.
@@ -55,7 +55,7 @@ def advice_on_copy(folder: Path) -> str:
 
 
 def _download_error(repo_id: str, revision: str | None, error: Exception) -> Exception:
-    """The Hub client's many errors as one sentence each."""
+    """An error in one sentence for each of the Hub client's errors."""
     from huggingface_hub import errors
 
     at = f" at revision {revision}" if revision else ""
@@ -236,7 +236,7 @@ def _create(api: Any, repo_id: str, kind: str, private: bool | None) -> None:
 
 
 def _refuse_tokens(files: Mapping[str, Path | bytes], token: str | bool | None) -> None:
-    """Last look before anything leaves this machine: no text with an access token in it."""
+    """Raises ValueError for a file that holds an access token, before anything is uploaded."""
     from huggingface_hub import get_token
 
     own = token if isinstance(token, str) else get_token()

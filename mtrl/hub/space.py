@@ -1,4 +1,4 @@
-"""The page as a Hugging Face Space: the files that it needs, and nothing else of the folder it runs in."""
+"""The demo page as a Hugging Face Space: lists the files that it needs, and no others of this folder."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def page_requirements(root: Path = ROOT) -> str:
 
 
 def page_commit(root: Path = ROOT) -> str:
-    """The commit of a Git checkout, "" for a folder under no Git's control. Raises NoAnswerError."""
+    """The commit of a Git checkout, "" for a folder that is none. Raises NoAnswerError."""
     checkout = read_checkout(root, PARTS)
     return "" if checkout is None else checkout.commit
 
@@ -102,7 +102,7 @@ def _names(root: Path) -> list[str]:
 
 
 def _wanted(path: Path, root: Path) -> bool:
-    """No hidden file or folder, no cache, no link to elsewhere."""
+    """Whether a file belongs in the Space: not hidden, in no cache, and no link out of the folder."""
     parts = path.relative_to(root).parts
     hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
     here = not path.is_symlink() and path.resolve().is_relative_to(root.resolve())

@@ -1,4 +1,4 @@
-"""Names and numbers of people, cameras and images: which are equal, and which fit into a label.
+"""Rules for names and numbers of people, cameras and images: which are equal, which are valid, how to print them.
 
 Names are shown as they were given. They are compared by `canonical`, so that an accent that macOS writes as two
 characters is the accent that everybody else writes as one.

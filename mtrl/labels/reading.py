@@ -1,4 +1,4 @@
-"""Labels of images as callers give them, read exactly: any sequence, by position.
+"""Reads labels of images from any sequence, by position and without rounding.
 
 A label is an integer of any size, text, bytes, a boolean, a tuple of these, or another hashable value with an equality
 of its own (a UUID, an enum, a date). Labels are compared as Python compares them, text after Unicode's NFC
@@ -62,7 +62,7 @@ def integer_labels(values: Any, name: str) -> NDArray[np.int64]:
 
 
 def kind_of(label: Hashable) -> str:
-    """ "integers", "text", ...: labels of different kinds are never compared."""
+    """The kind of a label in words: "integers", "text", ... Labels of different kinds are never compared."""
     if isinstance(label, tuple):
         return f"tuples of ({', '.join(map(kind_of, label))})"
     return _KINDS.get(type(label), type(label).__name__)
@@ -94,7 +94,7 @@ def _plain(values: Any, name: str) -> list[Hashable]:
 
 
 def _label(value: Any, name: str, row: int, exact: float) -> Hashable:
-    """One label as a plain Python value; `exact`: floats below it are told from their neighbours."""
+    """One label as a plain Python value; whole numbers in floating point must be below `exact`."""
     if isinstance(value, (np.datetime64, np.timedelta64)):
         raise ValueError(f"{name}[{row}] is a date of NumPy, {value!r}; give dates as text or integers")
     if hasattr(value, "ndim") and hasattr(value, "item"):  # of NumPy or torch

@@ -1,4 +1,4 @@
-"""Sequences that a caller hands over: taken by position, whatever type they are."""
+"""Takes the elements of any sequence by position: lists, arrays, tensors, columns of a table."""
 
 from __future__ import annotations
 

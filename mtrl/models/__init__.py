@@ -1,1 +1,1 @@
-"""The network: its configuration, parts, checkpoints and cards."""
+"""The re-identification network: configuration, parts, saving and loading, model card, export."""

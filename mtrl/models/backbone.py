@@ -1,4 +1,4 @@
-"""Any timm model as the trunk of a re-identification network."""
+"""The backbone: any timm model, giving one feature vector per image."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Backbone(nn.Module):
         return getattr(self.body, "cls_token", None) is not None
 
     def _checked(self, x: Any) -> Tensor:
-        """The features of timm's model, if they are a map or tokens of its number of channels."""
+        """timm's features. Raises ValueError unless they are a map or tokens with the model's number of channels."""
         axis = 1 if getattr(x, "ndim", 0) == 4 and not self._channels_last else -1
         if not isinstance(x, Tensor) or x.ndim not in (3, 4) or x.shape[axis] != self.dim:
             raise ValueError(
@@ -92,7 +92,7 @@ class Backbone(nn.Module):
         return x
 
     def _suitable(self, size: tuple[int, int]) -> str:
-        """What pooling "auto" stands for: two images of noise show whether features are signed."""
+        """The pooling that "auto" becomes: features of two noise images show whether they can be negative."""
         if next(self.body.parameters()).is_meta:
             return "auto"  # a model without weights has no features; `pool` refuses it
         noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")
@@ -175,9 +175,7 @@ def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
 
 
 def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
-    """What to do when pretrained weights cannot be had: they do not exist, do not fit, or cannot be
-    reached.
-    """
+    """The error, with advice, for pretrained weights that do not exist, do not fit, or cannot be downloaded."""
     advice = "build the model with pretrained=False, or give pretrained the path of a local .safetensors file"
     detail = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, (RuntimeError, TypeError, KeyError, AssertionError)):
@@ -191,9 +189,9 @@ def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
 
 
 def keep_last_stage_resolution(resnet: ResNet) -> None:
-    """Stride 1 in the last stage's first block, by setting strides only: weights keep their meaning.
+    """Sets stride 1 in the first block of the last stage, so that its map is twice as fine. No weight changes.
 
-    timm's `output_stride=16` looks alike but dilates the later blocks, which changes what trained weights
+    timm's `output_stride=16` also keeps the map fine, but dilates the later blocks, which changes what trained weights
     compute.
     """
     block: nn.Module = resnet.layer4[0]  # type: ignore[index,assignment]
@@ -222,7 +220,7 @@ def _pad(module: nn.Module) -> tuple[int, int]:
 
 
 class _Passage(nn.Identity):
-    """Stands where a stem was: passes its input on, keeps plain facts such as the grid."""
+    """Takes the place of a removed stem: returns its input, and keeps attributes that timm reads, such as the grid."""
 
     def __init__(self, replaced: nn.Module) -> None:
         super().__init__()
@@ -232,7 +230,7 @@ class _Passage(nn.Identity):
 
 
 def _take_stem(body: nn.Module, name: str) -> nn.Sequential:
-    """Moves the stem out of a timm model, leaving modules that pass their input on."""
+    """Removes the stem (the first layers) from a timm model and returns it; `_Passage` modules take its place."""
     for names in _STEMS:
         if all(isinstance(getattr(body, part, None), nn.Module) for part in names):
             stem = nn.Sequential()

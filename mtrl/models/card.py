@@ -25,7 +25,7 @@ PRIVACY = """\
 - **While it embeds**: images are read and forgotten. Nothing is written, logged or sent anywhere.
 - **In a gallery that you save**: embeddings, names of files and, where you gave them, identities and cameras, until
   you delete it. Deleting the images does not delete it. Set a term for both before you start.
-- **On the demo page** (`python app.py`): an uploaded picture is deleted when the visit ends, half an hour after it
+- **On the demo page** (`python app.py`): an uploaded image is deleted when the visit ends, half an hour after it
   came at the latest."""
 CITATION = f"""\
 The idea is that of the paper; the formulas are this project's own.

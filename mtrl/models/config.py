@@ -1,4 +1,4 @@
-"""What a model is, as plain frozen data: it stands in `config.json` beside every checkpoint."""
+"""The configuration of a model, `ModelConfig` (stored in `config.json` of every checkpoint), and the modalities."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def evidence_maps(
     second_modality: str | int | Modality = "infrared",
     value_range: ValueRange | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Two pictures (or tensors [3,h,w], uint8 or floating in [0,1]) -> two maps float32 [H,W] in [0,1], on the CPU.
+    """Two images (or tensors [3,h,w], uint8 or floating in [0,1]) -> two maps float32 [H,W] in [0,1], on the CPU.
 
     H, W are the model's image size; the largest value of a map is 1, and a map without evidence is 0 everywhere.
     With the unit embeddings f, f' of both images, the feature map A of one of them and its channels c,

@@ -1,4 +1,4 @@
-"""Export of a model's encode path to ONNX (optional), compared with the model itself before the file is kept.
+"""Exports a model to ONNX (optional), and compares the exported file with the model before it is kept.
 
 The graph takes `images`, float32 [N,3,H,W] with values in [0,1] and any N, already resized to the model's size
 (antialiased bilinear, as `mtrl.files.images.to_batch`), and gives `embeddings`, float32 [N,D], rows of unit length.
@@ -124,7 +124,7 @@ def _to_onnx(encoder: nn.Module, size: tuple[int, int]) -> bytes:
 
 
 def _least_cosine(content: bytes, model: MTRL, modality: Modality | None) -> float:
-    """The graph beside the model on random images, a batch of one and a larger one."""
+    """The least cosine between embeddings of the graph and of the model: random images, batches of one and three."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

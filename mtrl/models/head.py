@@ -34,7 +34,7 @@ class BNNeck(nn.Module):
 
 
 def suitable_pooling(x: Tensor, *, class_token: bool, timm_pool: str) -> str:
-    """The pooling for a backbone, from features that it gave for noise and from timm's own choice for it.
+    """The pooling that suits a backbone, judged by its features of noise images and by timm's own choice for it.
 
     Tokens: "token" where timm classifies by the class token, else "avg". Maps: "gem", which needs values that are
     not negative (a last ReLU), else "avg": GeM would set the negative half of signed features to nothing.

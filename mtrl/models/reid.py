@@ -1,5 +1,6 @@
-"""The re-identification model: backbone, pooling, neck. The transition images of training leave no trace in
-it.
+"""The re-identification model `MTRL`: a backbone, pooling and a batch-normalisation neck.
+
+Transition images are used by training alone; the model knows nothing of them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Features:
 
 
 class MTRL(nn.Module):
-    """A network for visible and infrared images alike.
+    """One network that embeds visible and infrared images.
 
     pretrained: True takes timm's ImageNet weights (from its cache or the Hugging Face Hub); a path takes a
     local .safetensors file of timm's; False, the default, starts at random and needs no network. `config` is the given
@@ -83,7 +84,7 @@ class MTRL(nn.Module):
     def preprocess(
         self, images: Sequence[ImageSource] | Tensor, value_range: ValueRange | None = None
     ) -> Tensor:
-        """Pictures, or a tensor [N,3,h,w] (uint8, or floating in [0,1]) -> normalised [N,3,H,W] on the
+        """Images, or a tensor [N,3,h,w] (uint8, or floating in [0,1]) -> normalised [N,3,H,W] on the
         model's device and in the type of its weights. `value_range` as in `encode`.
         """
         return self.normalise(to_batch(images, self.config.image_size, value_range))
@@ -97,7 +98,7 @@ class MTRL(nn.Module):
         bf16: bool = False,
         value_range: ValueRange | None = None,
     ) -> Tensor:
-        """Pictures or paths, or a tensor [N,3,h,w] -> float32 [N,D] on the CPU, rows of unit length, in input
+        """Images or their paths, or a tensor [N,3,h,w] -> float32 [N,D] on the CPU, rows of unit length, in input
         order.
 
         images: a list, or another sequence (a column of a table, say), taken by position; of paths, PIL images or
@@ -129,7 +130,10 @@ class MTRL(nn.Module):
         return result
 
     def fingerprint(self) -> str:
-        """SHA-256 over what decides an embedding: weights and input settings. Galleries remember it."""
+        """SHA-256 over the weights and input settings, as hex digits: equal for models that give equal embeddings.
+
+        Galleries keep it, to refuse the queries of another model.
+        """
         weights = {name: value.cpu() for name, value in plain_state(self).items() if name != _CLASSIFIER}
         settings = {**self.config.to_dict(), "num_identities": 0}
         text = json.dumps(settings, sort_keys=True) + tensor_digest(weights)
@@ -205,7 +209,7 @@ class MTRL(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while. Modules that trained before train again; a frozen part stays frozen."""
+    """A `with` block in which a model is in evaluation mode; after it, each module has the mode that it had before."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

@@ -1,4 +1,4 @@
-"""Modules that torch puts around others (compiled, parallel, averaged): weights under the names of what is inside.
+"""Wrappers that torch puts around modules (compiled, parallel, averaged): their weights under the unwrapped names.
 
 A checkpoint of `torch.compile`d or parallel parts must load into a plain model, and be the same file.
 """
@@ -22,7 +22,7 @@ _COMPILED = "_orig_mod"
 
 
 def plain_state(module: nn.Module) -> dict[str, Tensor]:
-    """`module.state_dict()` with the names that the weights have without wrappers."""
+    """`module.state_dict()` with the names that the weights would have without wrappers."""
     inner = [f"{name}.{part}".lstrip(".") + "." for name, part in _wrapped(module)]
     state: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
@@ -39,7 +39,7 @@ def plain_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def unwrapped(module: Any) -> Any:
-    """The module without wrappers, changed in place: give it a copy."""
+    """The module without wrappers. It is changed in place, so pass a copy."""
     part = _part(module)
     if part is not None:
         return unwrapped(getattr(module, part))

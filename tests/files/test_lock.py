@@ -1,8 +1,9 @@
+import errno
 import multiprocessing
 
 import pytest
 
-from mtrl.files.lock import only_one
+from mtrl.files.lock import only_one, take_lock
 
 
 def _add(path, count):
@@ -48,3 +49,35 @@ def test_a_dead_process_holds_nothing(tmp_path):
     child.join()
     with only_one(tmp_path / "lock", "waiting") as alone:
         assert alone
+
+
+def test_where_nothing_can_be_locked_the_caller_is_told(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert take_lock(tmp_path) is None
+    with only_one(tmp_path / "lock") as alone:
+        assert not alone
+
+
+def test_a_folder_that_may_only_be_read_is_locked_without_a_trace(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with only_one(tmp_path) as alone, pytest.raises(BlockingIOError):
+            assert alone
+            take_lock(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_link_is_followed_only_on_request(tmp_path):
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "folder")
+    with only_one(link) as alone, pytest.raises(BlockingIOError):
+        assert alone
+        take_lock(tmp_path / "folder")
+    with pytest.raises(OSError):
+        take_lock(link, follow_links=False)

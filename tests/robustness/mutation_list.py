@@ -463,6 +463,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('class_token and timm_pool == "token"', "class_token"),
     ),
     *changes(
+        "mtrl/files/lock.py",
+        ("tests/files/test_lock.py",),
+        ("flags if follow_links else flags | os.O_NOFOLLOW", "flags"),
+        ("yield descriptor is not None", "yield True"),
+    ),
+    *changes(
         "mtrl/models/weights.py",
         ("tests/models/test_checkpoint.py", "tests/translate/test_files.py"),
         ("if own != config:", "if False:"),

@@ -14,10 +14,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: folders of killed pages stay until its owner deletes them
-    fcntl = None  # type: ignore[assignment]
+from mtrl.files.lock import take_lock
 
 VARIABLE = "GRADIO_TEMP_DIR"  # where Gradio keeps files; read whenever a page is built or asked
 _PREFIX = "mtrl-page-"
@@ -44,30 +41,16 @@ def private_folder() -> Path:
             f"the page cannot keep files in {named} ({error.strerror or error}): set {VARIABLE} to a folder that can "
             "be written"
         ) from error
-    _held[folder] = _hold(folder)
+    _held[folder] = take_lock(folder)
     os.environ[VARIABLE] = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-def _hold(folder: Path) -> int | None:
-    """An open lock on a folder, which the system drops when the process ends; None where nothing can be locked.
-    Raises OSError if another process holds it."""
-    if fcntl is None:
-        return None
-    handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
-
-
 def _delete_abandoned(folder: Path) -> None:
-    """Deletes a page's folder that no living process holds."""
+    """Deletes a page's folder that no living process holds. Where nothing can be locked, it stays."""
     with contextlib.suppress(OSError):
-        handle = _hold(folder)
+        handle = take_lock(folder, follow_links=False)
         if handle is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
