@@ -10,25 +10,14 @@ from typing import Any
 
 from mtrl.console import cli
 from mtrl.console.cli import option
+from mtrl.data.sources import SOURCES, find_source
+from mtrl.data.synthetic import SIZES
 from mtrl.files.levels import RANGE_HELP
 from mtrl.translate.learned import LearnedConfig
 from train.presets import resolve
-from train.settings import DATASETS, SIZES, TrainSettings
+from train.settings import OF_DATA, TrainSettings
 
-DATA_FIELDS = (
-    "dataset",
-    "data_root",
-    "size",
-    "data_seed",
-    "cache_dir",
-    "trial",
-    "train_ids",
-    "on_bad",
-    "value_range",
-    "image_size",
-)
-
-
+DATA_FIELDS = (*OF_DATA, "data_root", "cache_dir", "on_bad")
 # What a run may go on with in another value: its length, its pace and what it shows.
 TUNABLE = frozenset({"epochs", "lr", "sheet_every", "on_bad"})
 _WEIGHTS = ("adversarial", "contrast", "structure", "identity", "truth")
@@ -39,9 +28,9 @@ _NOT_NEGATIVE = ("hold_out", "seed", "data_seed", "batches", "sheet_every", "lr"
 class TranslatorSettings:
     """Every option of `python -m train translator`. Field names are the flags."""
 
-    dataset: str = option("synthetic", "data set whose training split is used", DATASETS)
+    dataset: str = option("synthetic", "data set whose training split is used", SOURCES)
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
-    size: str = option("small", "size of the synthetic data set", SIZES)
+    size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     data_seed: int = option(0, "seed of the synthetic training identities")
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
     trial: str = option("1", "RegDB split, 1 to 10")
@@ -114,7 +103,7 @@ class TranslatorSettings:
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, and the weights that the terms really have."""
-        size = self.size if self.dataset == "synthetic" else None
+        size = self.size if find_source(self.dataset).sizes else None
         return {"dataset": self.dataset, "size": size, "paired": self.paired, "terms": self.terms()}
 
     def yaml(self) -> str:
@@ -128,18 +117,7 @@ class TranslatorSettings:
 
     def fixed(self) -> dict[str, Any]:
         """What must be the same when a run continues, since its batches are made of it; as JSON gives it back."""
-        names = (
-            "dataset",
-            "size",
-            "data_seed",
-            "trial",
-            "train_ids",
-            "image_size",
-            "value_range",
-            "paired",
-            "hold_out",
-            "seed",
-        )
+        names = (*OF_DATA, "paired", "hold_out", "seed")
         values = {name: getattr(self, name) for name in (*names, "batch_size", "batches")}
         return {
             name: list(value) or None if isinstance(value, tuple) else value for name, value in values.items()
@@ -151,19 +129,11 @@ class TranslatorSettings:
         return TrainSettings(**{name: own[name] for name in DATA_FIELDS})
 
 
-# Starting points by data set and size; any flag or YAML entry overrides them.
-PRESETS: dict[str, dict[str, Any]] = {
-    "synthetic-tiny": {"image_size": (64, 32), "pad": 2, "hold_out": 6, "width": 8, "deep": 32, "blocks": 1},
-    "synthetic-small": {"image_size": (128, 64), "pad": 4, "hold_out": 60, "epochs": 3},
-    "synthetic-large": {"image_size": (256, 128), "pad": 8, "hold_out": 200},
-}
-
-
 def parse(argv: Sequence[str]) -> TranslatorSettings:
     """Settings from the preset of the data set, then --config, then flags; says what a preset leaves to the file."""
     parser = _parser()
     cli.add_flags(parser, TranslatorSettings)
-    values, notes = resolve(cli.given(parser, argv), PRESETS, dataclasses.asdict(TranslatorSettings()))
+    values, notes = resolve(cli.given(parser, argv), "translator", dataclasses.asdict(TranslatorSettings()))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     return cli.build(TranslatorSettings, values)
