@@ -12,7 +12,7 @@ from typing import Any
 
 from mtrl.console import cli
 from mtrl.console.cli import Given, json_object, option
-from mtrl.data.augment.batched import CHANNEL_MODES
+from mtrl.data.augment import CHANNEL_MODES
 from mtrl.data.sources import SOURCES, find_source
 from mtrl.data.synthetic import SIZES
 from mtrl.files.levels import RANGE_HELP

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from mtrl.console.progress import Progress, say
-from mtrl.data.augment.batched import PairedAugment
-from mtrl.data.augment.per_image import Scale
+from mtrl.data.augment import PairedAugment, Scale
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transitions import transition_images

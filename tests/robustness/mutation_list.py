@@ -278,6 +278,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("round(sum(map(len, self._visible))", "round(sum(map(len, self._infrared))"),
     ),
     *changes(
+        "mtrl/data/augment/plan.py",
+        AUGMENT,
+        (
+            "third = Draw(geometry[0], _colours(config, visible, generator))",
+            "third = Draw(geometry[0], first.colours)",
+        ),
+        ("blur = draws[2] / 4 * (draws[3] < config.blur)", "blur = draws[2] / 4"),
+    ),
+    *changes(
+        "mtrl/data/__init__.py",
+        ("tests/data/test_sources.py",),
+        ("if limits and not source.value_range:", "if limits and not source.verify:"),
+    ),
+    *changes(
         "mtrl/data/augment/per_image.py",
         BATCHES,
         ("for part in range(threads + 1)]", "for part in range(threads)] + [count - 1]"),

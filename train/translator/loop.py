@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mtrl.console.progress import Progress, say
-from mtrl.data.augment.batched import AugmentConfig
+from mtrl.data.augment import AugmentConfig
 from mtrl.data.imageset import ImageSet
 from mtrl.files.atomic import remove_partial, write_atomically
 from mtrl.hub.client import CONFIG, WEIGHTS
