@@ -119,8 +119,8 @@ class BatchPipeline:
         if at_hand is not None:
             place = np.arange(len(self.rows)) if self._here is None else self.rows
             for batch in self._shares(epoch, start):
-                rows = place[batch.visible], place[batch.infrared]
-                yield batch, *(Selection(at_hand, torch.from_numpy(part)) for part in rows)
+                visible, infrared = (torch.from_numpy(place[at]) for at in (batch.visible, batch.infrared))
+                yield batch, Selection(at_hand, visible), Selection(at_hand, infrared)
             return
         waiting: deque[Future[tuple[Batch, Selection, Selection]]] = deque()
         with ThreadPoolExecutor(1, "read-batches") as pool:
