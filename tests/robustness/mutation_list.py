@@ -269,12 +269,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "mtrl/data/sampler.py",
         SAMPLER,
-        ("people.deal(self.num_identities)", "rng.permutation(len(self.classes))[: self.num_identities]"),
+        ("people.draw(self.num_identities)", "rng.permutation(len(self.classes))[: self.num_identities]"),
         ("[fresh[~repeated], fresh[repeated]]", "[fresh[repeated], fresh[~repeated]]"),
         ("default_rng([self.seed, epoch])", "default_rng(self.seed)"),
         ("default_rng([self.seed, epoch])", "default_rng(epoch)"),
         ("if index >= start:", "if index > start:"),
-        ("np.resize(self._rng.permutation(self._cards), count)", "self._rng.choice(self._cards, count)"),
+        ("np.resize(self._rng.permutation(self._values), count)", "self._rng.choice(self._values, count)"),
         ("round(sum(map(len, self._visible))", "round(sum(map(len, self._infrared))"),
     ),
     *changes(

@@ -61,7 +61,7 @@ class BatchPipeline:
         scale: Scale | None = None,
         batched: bool | None = None,
     ) -> None:
-        """`pad` is that of the augmentation; `world` says whose identities to deal.
+        """`pad` is that of the augmentation; `world` says which identities this process draws.
 
         resident: hold the images on the device; None: if they fit. Without effect where images are augmented one
         by one, on a CPU.

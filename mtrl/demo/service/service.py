@@ -116,7 +116,7 @@ class DemoService:
         feature = self.model.encode([query], modality=modality.name.lower())[0]
         scores = (self.features[target] @ feature).numpy()
         gallery = [self.pictures[i] for i in self.rows[target]]
-        searched = np.array([not _same_room(known, picture) and picture is not known for picture in gallery])
+        searched = np.array([not same_room(known, picture) and picture is not known for picture in gallery])
         order = [int(i) for i in np.argsort(-scores, kind="stable") if searched[i]]
         if not order:
             raise ValueError("no picture of this gallery was taken in another room than the query")
@@ -267,7 +267,7 @@ def _correct(query: Picture | None, picture: Picture) -> bool | None:
     return query.person == picture.person
 
 
-def _same_room(query: Picture | None, picture: Picture) -> bool:
+def same_room(query: Picture | None, picture: Picture) -> bool:
     """The benchmark's rule: gallery pictures from the query's own room are left out."""
     if query is None or query.camera is None or picture.camera is None:
         return False
