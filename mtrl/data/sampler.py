@@ -28,8 +28,9 @@ class Batch:
 class IdentitySampler:
     """Draws batches of P identities with K visible and K infrared images each.
 
-    Within an epoch every identity is drawn before any comes again, and so is every image of an identity. No identity stands twice in a batch, and no image does, unless its identity
-    has fewer than K images of that modality: then each is used once before any is repeated.
+    Within an epoch every identity is drawn before any comes again, and so is every image of an identity.
+    No identity stands twice in a batch, and no image does, unless its identity has fewer than K images of that
+    modality: then each is used once before any is repeated.
     An epoch is as many batches as there are visible images to fill them.
 
     Identities without a visible or without an infrared image cannot fill a batch. They are left out, with a
