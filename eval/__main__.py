@@ -18,14 +18,13 @@ from eval.score import DISTANCES
 from mtrl.console.cli import option, parse, run
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
+from mtrl.data.sources import SOURCES, find_source
+from mtrl.data.synthetic import SIZES
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
 from mtrl.retrieval.ranking import CMC_LEVELS
 from mtrl.retrieval.rerank import VARIANTS
 
-SIZES = ("tiny", "small", "large")
-# The protocol that each data set follows, known before its files are read.
-PROTOCOL_OF = {"synthetic": "sysu", "sysu": "sysu", "regdb": "regdb", "llcm": "llcm", "folder": "regdb"}
 BOTH = ("ir2vis", "vis2ir")
 _DIRECTION_HELP = (
     "ir2vis: infrared queries in a visible gallery; vis2ir: the reverse; vis2ir_released: what released LLCM "
@@ -40,9 +39,9 @@ class EvalSettings:
     checkpoint: str | None = option(
         None, "a run folder or a Hub id; without it the checkpoint shipped with mtrl"
     )
-    dataset: str = option("synthetic", "data set whose test split is evaluated", tuple(PROTOCOL_OF))
+    dataset: str = option("synthetic", "data set whose test split is evaluated", SOURCES)
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
-    size: str = option("small", "size of the synthetic data set", SIZES)
+    size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
     direction: str = option("ir2vis", _DIRECTION_HELP, (*DIRECTIONS, "both"))
     mode: str = option("all", "all-search or indoor-search (SYSU-MM01 rules)", MODES)
@@ -125,11 +124,10 @@ def _dispatch(arguments: list[str]) -> int:
 
 def evaluate_command(settings: EvalSettings) -> int:
     """Loads, evaluates, prints the table and writes what was asked for."""
-    settings.protocol_settings(
-        PROTOCOL_OF[settings.dataset]
-    )  # what cannot be is refused before anything slow
+    # What cannot be is refused before anything slow.
+    settings.protocol_settings(find_source(settings.dataset).protocol)
     settings.extraction()
-    splits = regdb_splits(settings)
+    splits = chosen_splits(settings)
     permutations = _permutations(settings)
     rounds = [_evaluate_split(settings, split, permutations) for split in splits]
     evaluations, images = rounds[0]
@@ -146,18 +144,17 @@ def evaluate_command(settings: EvalSettings) -> int:
     return 0
 
 
-def regdb_splits(settings: EvalSettings) -> list[int]:
-    """The RegDB splits to evaluate, one model each; [1] for other data sets. Raises ValueError for a wrong one."""
-    if settings.trial == "all" and settings.dataset == "regdb":
+def chosen_splits(settings: EvalSettings) -> list[int]:
+    """The splits to evaluate, one model each; [1] for data sets with one split. Raises ValueError for a wrong one."""
+    splits = find_source(settings.dataset).splits
+    if settings.trial == "all" and splits:
         if not settings.checkpoint or "{trial}" not in settings.checkpoint:
             raise ValueError(
                 "--trial all needs one model per split, since a model has seen the other splits' test identities: "
-                "write their folders as --checkpoint 'runs/regdb-{trial}'"
+                f"write their folders as --checkpoint 'runs/{settings.dataset}-{{trial}}'"
             )
-        return list(range(1, 11))
-    if settings.trial not in map(str, range(1, 11)) or (
-        settings.trial != "1" and settings.dataset != "regdb"
-    ):
+        return list(splits)
+    if settings.trial not in map(str, splits or (1,)):
         raise ValueError(f'trial must be 1 to 10 or "all", and belongs to RegDB, not {settings.trial!r}')
     return [int(settings.trial)]
 
@@ -169,7 +166,7 @@ def _evaluate_split(
     from mtrl.data import load_data
 
     source = settings.checkpoint
-    if source and settings.dataset == "regdb":
+    if source and find_source(settings.dataset).splits:
         source = source.replace("{trial}", str(split))
     model = load_pretrained(source, device=pick_device(settings.device))
     read = partial(
@@ -223,7 +220,7 @@ def _permutations(settings: EvalSettings) -> Permutations | None:
 
 def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSettings) -> Evaluation:
     """The first split's evaluation with every split's figures, and the names of what was evaluated."""
-    synthetic = settings.dataset == "synthetic"
+    described = find_source(settings.dataset)
     report = dataclasses.replace(
         evaluation.report,
         trials=tuple(scores for report in reports for scores in report.trials),
@@ -231,9 +228,9 @@ def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSett
         modality_gap=sum(report.modality_gap for report in reports) / len(reports),
         dataset=settings.dataset,
         checkpoint=settings.checkpoint or "shipped",
-        size=settings.size if synthetic else None,
-        test_seed=settings.test_seed if synthetic else None,
-        split=settings.trial if settings.dataset == "regdb" else None,
+        size=settings.size if described.sizes else None,
+        test_seed=settings.test_seed if described.sizes else None,
+        split=settings.trial if described.splits else None,
     )
     return dataclasses.replace(evaluation, report=report)
 

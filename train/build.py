@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mtrl.data.augment.batched import AugmentConfig
+from mtrl.data.augment import AugmentConfig
 from mtrl.losses.total import LossWeights
 from mtrl.models.reid import MTRL
 from train.settings import TrainSettings

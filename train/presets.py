@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mtrl.console.cli import Given
+from mtrl.data.sources import find_source
 from mtrl.losses.terms import TERMS
 
 
@@ -30,60 +31,24 @@ METHODS: dict[str, dict[str, Any]] = {
     **{name: _row(True, **{name: weight}) for name, weight in _MTRL.items()},
 }
 
-_SMALL_NETWORK = {
-    "backbone": "resnet10t",
-    "backbone_args": '{"channels": [32, 64, 128, 256], "stem_width": 16}',
-    "pretrained": False,
-    "lr": 2e-3,
-    "lr_warmup": 0.5,
-    "flip": 0.5,
-    "erase": 0.3,
-    "erase_area": (0.02, 0.2),
-}
-
-# Starting points by data set and size; any flag or YAML entry overrides them, but for `backbone_args`, which belong
-# to their backbone.
-PRESETS: dict[str, dict[str, Any]] = {
-    "synthetic-tiny": {
-        **_SMALL_NETWORK,
-        "backbone_args": '{"channels": [16, 32, 48, 64], "stem_width": 16}',
-        "image_size": (64, 32), "pad": 2, "epochs": 10, "identities": 4, "instances": 2,
-        "warmup_epochs": 1.0, "ramp_epochs": 1.0, "hold_out": 6,
-    },
-    "synthetic-small": {
-        **_SMALL_NETWORK,
-        "image_size": (128, 64), "pad": 5, "epochs": 24, "warmup_epochs": 1.0, "hold_out": 60, "eval_every": 4,
-    },
-    "synthetic-large": {
-        **_SMALL_NETWORK,
-        "backbone": "resnet18", "backbone_args": "{}",
-        "image_size": (192, 96), "pad": 8, "epochs": 40, "identities": 16, "warmup_epochs": 2.0, "hold_out": 200,
-        "eval_every": 4,
-    },
-    "sysu": {"pretrained": True, "eval_every": 2},
-    "regdb": {"pretrained": True, "eval_every": 5},
-    "llcm": {"pretrained": True, "eval_every": 2},
-    "folder": {"pretrained": True, "eval_every": 5},
-}  # fmt: skip
-
 
 def resolve(
     found: Given,
-    presets: Mapping[str, Mapping[str, Any]],
+    kind: str,
     defaults: Mapping[str, Any],
     methods: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """(settings that differ from `defaults`, a line for each of the file's entries that may not be what was meant).
 
-    In rising order of precedence: `presets` of data set and size, the method's row of `methods`, the YAML file, flags.
+    In rising order of precedence: the data set's preset for its size, the method's row of `methods`, the YAML file,
+    flags. `kind` of preset: "training" or "translator", the fields of `mtrl.data.sources.Source`.
     A method on the command line decides its terms: of the file's none hold. Arguments of a backbone hold for the
     backbone that they were given with.
     """
     file, notes = dict(found.file), list[str]()
     values = {**defaults, **file, **found.flags}
-    name = preset_name(values)
-    preset = dict(presets.get(name, {}))
-    before = preset_name({**defaults, **file})
+    name, preset = named_preset(kind, values)
+    before, _ = named_preset(kind, {**defaults, **file})
     if name != before and (kept := _other(file, preset, found.flags)):
         notes.append(
             f"{found.source} sets {listed(kept.items())} instead of the preset {name}'s "
@@ -111,9 +76,11 @@ def resolve(
     return result, notes
 
 
-def preset_name(values: Mapping[str, Any]) -> str:
-    """The entry of a table of presets that data set and size choose."""
-    return f"synthetic-{values['size']}" if values["dataset"] == "synthetic" else str(values["dataset"])
+def named_preset(kind: str, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name and the settings of the preset that data set and size choose; no settings where there is none."""
+    source, name = find_source(values["dataset"]), str(values["dataset"])
+    size = values["size"] if source.sizes else ""
+    return f"{name}-{size}" if size else name, dict(getattr(source, kind).get(size, {}))
 
 
 def listed(values: Iterable[tuple[str, Any]]) -> str:

@@ -21,6 +21,7 @@ from eval.protocols import Setting
 from eval.report import Report
 from mtrl import MTRL, load_pretrained
 from mtrl.console import cli
+from mtrl.data.sources import find_source
 from mtrl.data.synthetic import load_part
 from mtrl.files.atomic import write_atomically
 from mtrl.hub.client import PLACEHOLDER, reserve, upload_folder
@@ -106,7 +107,7 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
     synthetic = settings.dataset == "synthetic"
     label = f"synthetic-{settings.size}" if synthetic else settings.dataset
     options = f"--size {settings.size}" if synthetic else "--data-root DIR"
-    options += f" --trial {settings.trial}" * (settings.dataset == "regdb")
+    options += f" --trial {settings.trial}" * bool(find_source(settings.dataset).splits)
     speed = f", {sorted(rates)[len(rates) // 2]:.0f} images/s" if rates else ""
     return CardFacts(
         name=name,

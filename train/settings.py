@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 
 from mtrl.console import cli
 from mtrl.console.cli import Given, json_object, option
-from mtrl.data.augment.batched import CHANNEL_MODES
+from mtrl.data.augment import CHANNEL_MODES
+from mtrl.data.sources import SOURCES, find_source
+from mtrl.data.synthetic import SIZES
 from mtrl.files.levels import RANGE_HELP
 from mtrl.losses.terms import TERMS, weight_fields
 from mtrl.models.backbone import default_config
 from mtrl.models.config import POOLINGS, STEMS, ModelConfig
 from mtrl.translate import TRANSLATORS, quoted
-from train.presets import METHODS, PRESETS, listed, resolve
+from train.presets import METHODS, listed, resolve
 
-DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
-SIZES = ("tiny", "small", "large")
 COMPILE = ("auto", "on", "off")
 
 
@@ -57,9 +57,9 @@ class RunSettings:
     positive: ClassVar[tuple[str, ...]] = ("epochs", "log_every")
     not_negative: ClassVar[tuple[str, ...]] = ("data_seed", "seed", "hold_out", "batches", "lr")
 
-    dataset: str = option("synthetic", "data set to train on", DATASETS)
+    dataset: str = option("synthetic", "data set to train on", SOURCES)
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
-    size: str = option("small", "size of the synthetic data set", SIZES)
+    size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     data_seed: int = option(0, "seed of the synthetic training identities")
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
     trial: str = option("1", 'RegDB split 1 to 10, or "all": ten models with {trial} in the name of --output')
@@ -96,10 +96,11 @@ class RunSettings:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if len(self.image_size) != 2:
             raise ValueError(f"image_size is a height and a width, not {self.image_size}")
-        if self.trial != "1" and self.dataset != "regdb":
+        splits = find_source(self.dataset).splits
+        if self.trial != "1" and not splits:
             raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
-        if self.trial not in ("all", *map(str, range(1, 11))):
-            raise ValueError(f'trial must be 1 to 10 or "all", not {self.trial!r}')
+        if self.trial not in ("all", *map(str, splits or (1,))):
+            raise ValueError(f'trial must be 1 to {len(splits)} or "all", not {self.trial!r}')
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1), not {self.ema}")
 
@@ -217,15 +218,15 @@ class TrainSettings(RunSettings):
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, method, and the weights that its terms really have."""
-        size = self.size if self.dataset == "synthetic" else None
+        size = self.size if find_source(self.dataset).sizes else None
         return {"dataset": self.dataset, "size": size, "method": self.method, "terms": self.terms()}
 
     @property
     def run_folder(self) -> str:
         """The folder of this run; for RegDB {trial} stands for the split."""
-        regdb = self.dataset == "regdb"
-        name = self.output or f"runs/{self.dataset}-{self.method}-seed{self.seed}" + "-trial{trial}" * regdb
-        return name.replace("{trial}", self.trial) if regdb else name
+        split = bool(find_source(self.dataset).splits)
+        name = self.output or f"runs/{self.dataset}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
+        return name.replace("{trial}", self.trial) if split else name
 
     def runs(self) -> list[TrainSettings]:
         """One run, or RegDB's ten. With `resume`, those of the ten that have not begun begin."""
@@ -235,7 +236,7 @@ class TrainSettings(RunSettings):
             raise ValueError(
                 "--trial all trains ten models: write {trial} in --output, e.g. 'runs/regdb-{trial}'"
             )
-        each = [dataclasses.replace(self, trial=str(number)) for number in range(1, 11)]
+        each = [dataclasses.replace(self, trial=str(number)) for number in find_source(self.dataset).splits]
         begun = [(Path(run.run_folder) / "last" / "state.safetensors").is_file() for run in each]
         return [
             dataclasses.replace(run, resume=self.resume and there)
@@ -275,7 +276,7 @@ def parse(argv: Sequence[str], program: str = "python -m train") -> TrainSetting
 
 def settle(found: Given) -> tuple[TrainSettings, list[str]]:
     """Settings of what was given, and lines about entries of a file that a name on the command line overrides."""
-    values, notes = resolve(found, PRESETS, dataclasses.asdict(TrainSettings()), METHODS)
+    values, notes = resolve(found, "training", dataclasses.asdict(TrainSettings()), METHODS)
     return cli.build(TrainSettings, values), notes
 
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from mtrl.console.progress import Progress, say
-from mtrl.data.augment.batched import PairedAugment
-from mtrl.data.augment.per_image import Scale
+from mtrl.data.augment import PairedAugment, Scale
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transitions import transition_images

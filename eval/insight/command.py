@@ -17,6 +17,8 @@ from eval.insight.similarity import draw_similarity
 from mtrl import load_pretrained
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
+from mtrl.data.sources import SOURCES
+from mtrl.data.synthetic import SIZES
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
 from mtrl.models.reid import MTRL
@@ -34,11 +36,9 @@ class InsightSettings:
     run: str | None = option(
         None, "run folder for the modality gap over the epochs (default: --checkpoint, if it is one)"
     )
-    dataset: str = option(
-        "synthetic", "data set whose test people are shown", ("synthetic", "sysu", "regdb", "llcm", "folder")
-    )
+    dataset: str = option("synthetic", "data set whose test people are shown", SOURCES)
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
-    size: str = option("small", "size of the synthetic data set", ("tiny", "small", "large"))
+    size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
     translator: str = option("luminance", "makes the transition images that are shown")
     seed: int = option(0, "draws people and images, and the network before training")

@@ -24,6 +24,7 @@ from eval.translation.similarity import psnr, ssim
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet
+from mtrl.data.sources import SOURCES, find_source
 from mtrl.data.synthetic import SIZES, truth
 from mtrl.data.synthetic.dataset import load_part
 from mtrl.files.atomic import write_atomically
@@ -33,7 +34,6 @@ from mtrl.models.device import pick_device
 from mtrl.translate import TRANSLATORS, Translator, load_translator
 from mtrl.translate.learned import luminance
 
-DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 COLUMNS = ("alignment", "likeness", "frechet", "psnr", "ssim")
 RANDOM = ", random"
 _TITLES = ("alignment", "infrared-likeness", "Fréchet distance", "PSNR (dB)", "SSIM")
@@ -44,7 +44,7 @@ class TranslatorEvalSettings:
     """Every option of `python -m eval translators`. Field names are the flags."""
 
     translators: tuple[str, ...] = option(tuple(TRANSLATORS), "names, folders or Hub ids")
-    dataset: str = option("synthetic", "data set", DATASETS)
+    dataset: str = option("synthetic", "data set", SOURCES)
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     data_seed: int = option(0, "synthetic training identities, on which the classifier is trained")
@@ -126,7 +126,7 @@ def measure(
     outputs.pop("true infrared", None)
     result = {
         "dataset": settings.dataset,
-        "size": settings.size if settings.dataset == "synthetic" else None,
+        "size": settings.size if find_source(settings.dataset).sizes else None,
         "part": settings.part,
         "test_seed": settings.test_seed if settings.part == "test" else None,
         "images": len(sample.visible),

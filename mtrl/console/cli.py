@@ -15,7 +15,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,7 +70,7 @@ def _ended(main: Callable[[], int | None]) -> int | str | None:
 def option(
     default: Any,
     help: str,
-    choices: Sequence[str] | None = None,
+    choices: Collection[str] | None = None,
     kind: Callable[[str], Any] | None = None,
     bare: str | None = None,
 ) -> Any:

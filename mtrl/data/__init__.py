@@ -1,98 +1,16 @@
-"""Data sets behind one call. Adding one: a module with a loader, and a line in `DATASETS`."""
+"""Data sets behind one call; `mtrl.data.sources` lists them."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from mtrl.data.decode import empty_set
 from mtrl.data.imageset import ImageSet, ReIDData
-from mtrl.files.levels import ValueRange, checked_range
+from mtrl.data.sources import SOURCES, Request, find_source
+from mtrl.files.levels import checked_range
 
-__all__ = ["DATASETS", "ImageSet", "ReIDData", "load_data"]
-
-IMAGE_SIZE = (288, 144)
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What `load_data` was asked for; each loader reads what concerns it."""
-
-    root: str | Path | None
-    size: str
-    seed: int
-    test_seed: int
-    image_size: tuple[int, int] | None
-    cache_dir: str | Path | None
-    parts: tuple[str, ...]
-    trial: int
-    train_ids: str
-    on_bad: str
-    labels_only: bool
-    value_range: ValueRange | None
-
-
-def _synthetic(request: Request) -> ReIDData:
-    from mtrl.data.synthetic import load
-
-    if request.root is not None:
-        raise ValueError("the synthetic data set is drawn, not read: leave the data root out")
-    return load(
-        request.size,
-        request.seed,
-        request.test_seed,
-        request.image_size,
-        request.cache_dir,
-        parts=request.parts,
-        labels_only=request.labels_only,
-    )
-
-
-def _files(request: Request) -> dict[str, Any]:
-    """What every data set of image files is asked for."""
-    return {
-        "root": request.root,
-        "image_size": request.image_size or IMAGE_SIZE,
-        "cache_dir": request.cache_dir,
-        "parts": request.parts,
-        "on_bad": request.on_bad,
-        "labels_only": request.labels_only,
-    }
-
-
-def _sysu(request: Request) -> ReIDData:
-    from mtrl.data.sources.sysu import load
-
-    return load(**_files(request), train_ids=request.train_ids)
-
-
-def _regdb(request: Request) -> ReIDData:
-    from mtrl.data.sources.regdb import load
-
-    return load(**_files(request), trial=request.trial)
-
-
-def _llcm(request: Request) -> ReIDData:
-    from mtrl.data.sources.llcm import load
-
-    return load(**_files(request))
-
-
-def _folder(request: Request) -> ReIDData:
-    from mtrl.data.sources.folder import load
-
-    return load(**_files(request), value_range=request.value_range)
-
-
-Loader = Callable[[Request], ReIDData]
-DATASETS: dict[str, Loader] = {
-    "synthetic": _synthetic,
-    "sysu": _sysu,
-    "regdb": _regdb,
-    "llcm": _llcm,
-    "folder": _folder,
-}
+__all__ = ["SOURCES", "ImageSet", "ReIDData", "load_data"]
 
 
 def load_data(
@@ -127,13 +45,12 @@ def load_data(
     Raises ValueError for an unknown name or a data set that is not as it should be, FileNotFoundError for a
     missing folder or file.
     """
-    if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(DATASETS))}")
+    source = find_source(name)
     unknown = sorted(set(parts) - {"train", "test"})
     if unknown:
         raise ValueError(f'unknown part {unknown}; known are "train" and "test"')
     limits = checked_range(value_range)
-    if limits and name != "folder":
+    if limits and not source.value_range:
         raise ValueError(
             f"a value range is for images of more than 8 bits in your own folder; {name} has none"
         )
@@ -151,4 +68,7 @@ def load_data(
         labels_only,
         limits,
     )
-    return DATASETS[name](request)
+    sets = source.load(request)
+    for part in {"train", "test"} - sets.keys():
+        sets[part] = empty_set(request.height_width)
+    return ReIDData(name, source.protocol, **sets)

@@ -128,23 +128,6 @@ def image_set(pixels: Pixels, samples: Sequence[Sample], on_bad: str = "error") 
     )
 
 
-def load_images(
-    root: Path,
-    samples: Sequence[Sample],
-    image_size: tuple[int, int],
-    cache_dir: str | Path | None = None,
-    *,
-    on_bad: str = "error",
-    what: str = "images",
-    labels_only: bool = False,
-    value_range: ValueRange | None = None,
-) -> ImageSet:
-    """`decode_images` and `image_set` in one: the samples' images, memory-mapped, in the samples' order."""
-    paths = [sample.path for sample in samples]
-    pixels = decode_images(root, paths, image_size, cache_dir, what, labels_only, value_range)
-    return image_set(pixels, samples, on_bad)
-
-
 def empty_set(image_size: tuple[int, int]) -> ImageSet:
     """No images: the part of a data set that was not asked for."""
     return image_set(Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, {}), [])

@@ -106,7 +106,7 @@ class ImageSet:
 class ReIDData:
     """A data set: disjoint training and test identities, and the protocol that its test set follows.
 
-    name        "synthetic" | "sysu" | "regdb" | "llcm" | "folder"
+    name        its name in `mtrl.data.sources.SOURCES`
     protocol    "sysu" | "regdb" | "llcm": who is in the gallery, and which gallery images a query skips
     validation  identities that the data set itself sets aside for model selection; None: it has none, or they
                 are trained on

@@ -26,11 +26,11 @@ class Batch:
 
 
 class IdentitySampler:
-    """Deals batches of P identities with K visible and K infrared images each.
+    """Draws batches of P identities with K visible and K infrared images each.
 
-    Like cards from a shuffled deck: within an epoch every identity is dealt before any comes again, and so is
-    every image of an identity. No identity stands twice in a batch, and no image does, unless its identity
-    has fewer than K images of that modality: then each is used once before any is repeated.
+    Within an epoch every identity is drawn before any comes again, and so is every image of an identity.
+    No identity stands twice in a batch, and no image does, unless its identity has fewer than K images of that
+    modality: then each is used once before any is repeated.
     An epoch is as many batches as there are visible images to fill them.
 
     Identities without a visible or without an infrared image cannot fill a batch. They are left out, with a
@@ -87,48 +87,50 @@ class IdentitySampler:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches `start`, `start + 1`, ... of an epoch; they depend on the seed and the epoch alone.
 
-        A resumed run passes the number of batches that it has already seen; skipping deals rows, reads no
+        A resumed run passes the number of batches that it has already seen; skipping draws rows, reads no
         image.
         """
         if epoch < 0 or start < 0:
             raise ValueError("epoch and start must be at least 0")
         rng = np.random.default_rng([self.seed, epoch])
-        people = _Deck(np.arange(len(self.classes)), rng)
-        visible: dict[int, _Deck] = {}
-        infrared: dict[int, _Deck] = {}
+        people = _Shuffler(np.arange(len(self.classes)), rng)
+        visible: dict[int, _Shuffler] = {}
+        infrared: dict[int, _Shuffler] = {}
         for index in range(self._batches):
-            chosen = people.deal(self.num_identities)
-            seen = np.concatenate([self._deal(visible, self._visible, i, rng) for i in chosen])
-            sensed = np.concatenate([self._deal(infrared, self._infrared, i, rng) for i in chosen])
+            chosen = people.draw(self.num_identities)
+            seen = np.concatenate([self._draw(visible, self._visible, i, rng) for i in chosen])
+            sensed = np.concatenate([self._draw(infrared, self._infrared, i, rng) for i in chosen])
             if index >= start:
                 yield Batch(seen, sensed, np.repeat(chosen, self.num_instances))
 
-    def _deal(
-        self, decks: dict[int, _Deck], rows: list[NDArray[np.int64]], label: int, rng: np.random.Generator
+    def _draw(
+        self,
+        shufflers: dict[int, _Shuffler],
+        rows: list[NDArray[np.int64]],
+        label: int,
+        rng: np.random.Generator,
     ) -> NDArray[np.int64]:
-        if label not in decks:
-            decks[label] = _Deck(rows[label], rng)
-        return decks[label].deal(self.num_instances)
+        if label not in shufflers:
+            shufflers[label] = _Shuffler(rows[label], rng)
+        return shufflers[label].draw(self.num_instances)
 
 
-class _Deck:
-    """Cards dealt in random order, reshuffled when they run out."""
+class _Shuffler:
+    """Draws values in random order without repetition; shuffles them anew when all were drawn."""
 
-    def __init__(self, cards: NDArray[np.int64], rng: np.random.Generator) -> None:
-        self._cards, self._rng = cards, rng
-        self._left = cards[:0]
+    def __init__(self, values: NDArray[np.int64], rng: np.random.Generator) -> None:
+        self._values, self._rng = values, rng
+        self._left = values[:0]
 
-    def deal(self, count: int) -> NDArray[np.int64]:
-        """`count` cards: all different if there are enough, else each equally often, some once more."""
-        if len(self._cards) < count:
-            return np.resize(self._rng.permutation(self._cards), count)
+    def draw(self, count: int) -> NDArray[np.int64]:
+        """`count` values: all different if there are enough, else each equally often, some once more."""
+        if len(self._values) < count:
+            return np.resize(self._rng.permutation(self._values), count)
         hand, self._left = self._left[:count], self._left[count:]
         if len(hand) < count:
-            fresh = self._rng.permutation(self._cards)
+            fresh = self._rng.permutation(self._values)
             repeated = np.isin(fresh, hand)
-            fresh = np.concatenate(
-                [fresh[~repeated], fresh[repeated]]
-            )  # what is in the hand already comes last
+            fresh = np.concatenate([fresh[~repeated], fresh[repeated]])  # what was just drawn comes last
             need = count - len(hand)
             hand, self._left = np.concatenate([hand, fresh[:need]]), fresh[need:]
         return hand

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class Labels:
         if query_cameras is not None:
             cameras = _both(shape, query_cameras, gallery_cameras, "cameras")
             if protocol == "sysu":
-                cameras = _sysu_places(cameras[0]), _sysu_places(cameras[1])
+                cameras = _rooms(cameras[0]), _rooms(cameras[1])
             if protocol != "regdb":
                 places = _codes(*cameras)
         sizes = np.bincount(gallery_code)
@@ -121,11 +121,16 @@ def _codes(
     return np.array([known.get(label, -1) for label in query], dtype=np.int32), gallery_code
 
 
-def _sysu_places(cameras: list[Hashable]) -> list[Hashable]:
-    """SYSU-MM01's cameras 2 and 3 stand in the same room; every other camera has a place of its own."""
+def room_of(camera: int) -> int:
+    """The number of the room that a camera watches, by SYSU-MM01's rules: cameras 2 and 3 share one, room 2."""
+    return 2 if camera == 3 else camera
+
+
+def _rooms(cameras: list[Hashable]) -> list[Hashable]:
+    """`room_of` for cameras that must be integers."""
     if cameras and type(cameras[0]) is not int:
         raise ValueError(
             f'protocol "sysu" knows by number that cameras 2 and 3 share a room: cameras must be integers, not '
             f'{kind_of(cameras[0])} (protocol "llcm" takes any labels, "regdb" skips nothing)'
         )
-    return [2 if camera == 3 else camera for camera in cameras]
+    return [room_of(camera) for camera in cast("list[int]", cameras)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtrl.data.augment.batched import CHANNEL_MODES, AugmentConfig, PairedAugment
+from mtrl.data.augment import CHANNEL_MODES, AugmentConfig, PairedAugment
 
 NOTHING = AugmentConfig(pad=0, flip=0, erase=0)
 

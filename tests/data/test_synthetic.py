@@ -101,11 +101,13 @@ def test_hair_and_skin_follow_lightness_alone():
             assert abs(np.corrcoef(hue, residual)[0, 1]) < 0.2, part
 
 
-def test_materials_follow_the_knobs():
+def test_materials_follow_the_difficulty():
     rng = np.random.default_rng(0)
     for wanted in (0.0, 0.5, 0.95):
-        knobs = dataclasses.replace(Difficulty(), infrared_luminance_correlation=wanted, infrared_spread=0.1)
-        cloth = [fabric(rng, knobs) for _ in range(1500)]
+        difficulty = dataclasses.replace(
+            Difficulty(), infrared_luminance_correlation=wanted, infrared_spread=0.1
+        )
+        cloth = [fabric(rng, difficulty) for _ in range(1500)]
         found = np.corrcoef([c.lightness for c in cloth], [c.infrared for c in cloth])[0, 1]
         assert found == pytest.approx(wanted, abs=0.1)
         hues = np.array([c.rgb[0] - c.rgb[2] for c in cloth])
@@ -123,7 +125,7 @@ def test_materials_follow_the_knobs():
         assert (other.lightness > base.lightness) == (other.infrared < base.infrared)
 
 
-def test_bad_knobs_and_arguments_are_refused():
+def test_bad_settings_and_arguments_are_refused():
     with pytest.raises(ValueError, match="occlusion"):
         Difficulty(occlusion=1.5)
     with pytest.raises(ValueError, match="vanish_share"):
@@ -228,7 +230,7 @@ def test_ellipsoid_box_and_loft_against_marching():
     assert np.quantile(np.abs(depth[both] - wanted[both]), 0.95) < 0.01
 
 
-def test_the_docs_print_the_knobs():
+def test_the_docs_print_the_settings():
     text = (ROOT / "docs" / "synthetic.md").read_text(encoding="utf-8")
     for field in dataclasses.fields(Difficulty):
         row = next(line for line in text.splitlines() if f"`{field.name}`" in line)

@@ -22,7 +22,7 @@ from mtrl.commands.synth import official_counts
 from mtrl.data import load_data
 from mtrl.data.listing import images_of
 from mtrl.data.matfiles import read_permutations, read_test_ids, write_permutations, write_test_ids
-from mtrl.data.sources.verify.check_sysu import PUBLISHED_IMAGES, PUBLISHED_TEST_IDS
+from mtrl.data.sources.sysu import PUBLISHED_IMAGES, PUBLISHED_TEST_IDS
 from mtrl.data.synthetic import dataset
 from mtrl.data.synthetic.draw import Job
 from mtrl.models.config import ModelConfig

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from mtrl.data import array_cache
 from mtrl.data import transitions as transition_cache
-from mtrl.data.augment import per_image as imagewise
-from mtrl.data.augment.batched import AugmentConfig, PairedAugment
+from mtrl.data.augment import AugmentConfig, PairedAugment, per_image
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transitions import cache_key, transition_images
@@ -23,7 +22,7 @@ from mtrl.translate.learned import LearnedConfig
 from train.batches.pipeline import BatchPipeline
 
 CPU = torch.device("cpu")
-needs_numba = pytest.mark.skipif(not imagewise.available(), reason="numba is not installed")
+needs_numba = pytest.mark.skipif(not per_image.available(), reason="numba is not installed")
 
 
 @pytest.fixture(autouse=True)

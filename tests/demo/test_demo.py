@@ -23,10 +23,11 @@ from mtrl import MTRL
 from mtrl.demo.html import cards
 from mtrl.demo.html import charts as figures
 from mtrl.demo.html.about import about_html
-from mtrl.demo.service.gallery_folder import read_gallery
+from mtrl.demo.service.gallery_folder import Picture, read_gallery
 from mtrl.demo.service.pictures import detect_modality, fit
-from mtrl.demo.service.service import DemoService
+from mtrl.demo.service.service import DemoService, same_room
 from mtrl.models.config import Modality, ModelConfig
+from mtrl.retrieval.labels import Labels
 from mtrl.translate import load_translator
 from tests.helpers.paths import ROOT
 
@@ -284,3 +285,14 @@ def test_endpoints_answer_a_client(client: Any, gallery: Path, service: DemoServ
         client.predict(image=handle_file(str(broken)), direction="auto", k=3, api_name="/retrieve")
     with pytest.raises(AppError, match="no picture was given"):
         client.predict(image=None, modality="auto", api_name="/encode")
+
+
+@pytest.mark.parametrize(("camera", "others"), [(2, {2, 3}), (3, {2, 3}), (1, {1}), (6, {6}), (9, {9})])
+def test_the_page_and_the_ranking_leave_out_the_same_cameras(camera: int, others: set[int]) -> None:
+    cameras = list(range(1, 11))
+    query = Picture("q", Path("q"), Modality.INFRARED, 1, camera)
+    page = {c for c in cameras if same_room(query, Picture("g", Path("g"), Modality.VISIBLE, 1, c))}
+    labels = Labels.make((1, 10), [1], [1] * 10, [camera], cameras, "sysu")
+    dropped = labels.dropped(slice(0, 1))
+    assert dropped is not None
+    assert page == {c for c, out in zip(cameras, dropped[0], strict=True) if out} == others

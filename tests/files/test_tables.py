@@ -13,7 +13,7 @@ import pytest
 from eval.matfiles import read_features
 from mtrl.commands.photos import read_photos
 from mtrl.data.listing import read_ids, read_labels
-from mtrl.data.sources.folder import read_table
+from mtrl.data.sources.folder.load import read_table
 from mtrl.files.table import read_table as read_rows
 from tests.helpers import trees
 

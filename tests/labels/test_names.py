@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from mtrl import Gallery
 from mtrl.console import cli
 from mtrl.data import load_data
-from mtrl.data.sources.folder import Row, to_samples
+from mtrl.data.sources.folder.load import Row, to_samples
 from mtrl.labels.names import canonical, printable, whole_number
 from mtrl.retrieval import Where
 from mtrl.retrieval.stores.base import create_store

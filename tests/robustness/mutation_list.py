@@ -274,13 +274,27 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "mtrl/data/sampler.py",
         SAMPLER,
-        ("people.deal(self.num_identities)", "rng.permutation(len(self.classes))[: self.num_identities]"),
+        ("people.draw(self.num_identities)", "rng.permutation(len(self.classes))[: self.num_identities]"),
         ("[fresh[~repeated], fresh[repeated]]", "[fresh[repeated], fresh[~repeated]]"),
         ("default_rng([self.seed, epoch])", "default_rng(self.seed)"),
         ("default_rng([self.seed, epoch])", "default_rng(epoch)"),
         ("if index >= start:", "if index > start:"),
-        ("np.resize(self._rng.permutation(self._cards), count)", "self._rng.choice(self._cards, count)"),
+        ("np.resize(self._rng.permutation(self._values), count)", "self._rng.choice(self._values, count)"),
         ("round(sum(map(len, self._visible))", "round(sum(map(len, self._infrared))"),
+    ),
+    *changes(
+        "mtrl/data/augment/plan.py",
+        AUGMENT,
+        (
+            "third = Draw(geometry[0], _colours(config, visible, generator))",
+            "third = Draw(geometry[0], first.colours)",
+        ),
+        ("blur = draws[2] / 4 * (draws[3] < config.blur)", "blur = draws[2] / 4"),
+    ),
+    *changes(
+        "mtrl/data/__init__.py",
+        ("tests/data/test_sources.py",),
+        ("if limits and not source.value_range:", "if limits and not source.verify:"),
     ),
     *changes(
         "mtrl/data/augment/per_image.py",

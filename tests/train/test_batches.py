@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtrl.data.augment import per_image as imagewise
-from mtrl.data.augment.batched import AugmentConfig, Geometry, PairedAugment, crop, pad_columns
-from mtrl.data.augment.per_image import Colours, Scale, render
+from mtrl.data.augment import AugmentConfig, PairedAugment, Scale, per_image
+from mtrl.data.augment.batched import crop, pad_columns
+from mtrl.data.augment.per_image import render_rows
+from mtrl.data.augment.plan import Colours, Geometry, draw_plan
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from mtrl.translate import load_translator
@@ -27,7 +28,7 @@ from train.run.distributed import DistributedContext
 
 CONFIG = AugmentConfig(pad=3, flip=0.5, erase=0.5, channel="mix", brightness=0.2, noise=0.1)
 CPU = torch.device("cpu")
-needs_numba = pytest.mark.skipif(not imagewise.available(), reason="numba is not installed")
+needs_numba = pytest.mark.skipif(not per_image.available(), reason="numba is not installed")
 BATCHED = [True, pytest.param(False, marks=needs_numba)]
 
 
@@ -51,8 +52,8 @@ def pipeline(
 def test_crop_by_hand(dtype: torch.dtype) -> None:
     """Against the crop of an image whose borders are repeated, pixel by pixel."""
     images = (255 * torch.rand(3, 3, 6, 5)).to(dtype).to(memory_format=torch.channels_last)
-    geometry = PairedAugment(dataclasses.replace(CONFIG, erase=0.0)).draw((4, 3, 6, 5), (0, 3, 6, 5),
-                                                      torch.Generator().manual_seed(2)).visible  # fmt: skip
+    config, draws = dataclasses.replace(CONFIG, erase=0.0), torch.Generator().manual_seed(2)
+    geometry = draw_plan(config, 4, 0, (6, 5), draws).visible.geometry
     positions = torch.tensor([2, 0, 2, 1])
     found = crop(pad_columns(images, CONFIG.pad), 5, positions, geometry)
     for number, position in enumerate(positions.tolist()):
@@ -86,7 +87,7 @@ def test_held_and_mapped_images_give_the_same_batches(
 @needs_numba
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("channel", ["none", "exchange", "mix", "blend"])
-def test_one_by_one_equals_all_at_once(
+def test_per_image_equals_batched(
     people: ImageSet, channel: str, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Geometry, colours, boxes, normalisation and transition: the same draws, equal up to rounding."""
@@ -106,8 +107,8 @@ def test_one_by_one_equals_all_at_once(
 
 
 def geometry_of(count: int, pad: int) -> Geometry:
-    draw = PairedAugment(AugmentConfig(pad=pad, erase=0.0)).draw
-    return draw((count, 3, 12, 8), (0, 3, 12, 8), torch.Generator().manual_seed(pad)).visible
+    draws = torch.Generator().manual_seed(pad)
+    return draw_plan(AugmentConfig(pad=pad, erase=0.0), count, 0, (12, 8), draws).visible.geometry
 
 
 @needs_numba
@@ -120,7 +121,7 @@ def test_render_repeats_borders(people: ImageSet, pad: int, dtype: torch.dtype) 
     found = torch.full((120, 12, 8, 3), torch.nan)
     images = torch.from_numpy(people.images)
     images = images if dtype == torch.uint8 else images.float() / 255
-    render(images, rows, geometry, pad, Colours(), Scale(), found)
+    render_rows(images, rows, geometry, pad, Colours(), Scale(), found)
     wide = np.pad(people.images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], "edge")
     for number, row in enumerate(rows.tolist()):
         top, left = int(geometry.top[number]), int(geometry.left[number])
@@ -137,7 +138,7 @@ def test_render_copies_a_channel_exactly_and_cuts_what_is_too_bright(people: Ima
     plain, copied, bright = torch.empty(3, 6, 12, 8, 3)
     levels = torch.tensor([[2.0], [1.0]]).expand(2, 6)
     for colours, out in ((None, None), plain), ((green, None), copied), ((None, levels), bright):
-        render(images, rows, geometry_of(6, 0), 0, Colours(*colours), Scale(), out)
+        render_rows(images, rows, geometry_of(6, 0), 0, Colours(*colours), Scale(), out)
     assert torch.equal(copied, plain[..., 1:2].expand_as(copied))
     assert torch.allclose(bright, (2 * plain).clamp(max=1)) and (bright == 1).any()
 
@@ -147,17 +148,17 @@ def test_render_refuses_what_does_not_fit(people: ImageSet) -> None:
     """The loops would write beside it."""
     images, geometry, how = torch.from_numpy(people.images), geometry_of(2, 1), (1, Colours(), Scale())
     rows, out = torch.tensor([0, 95]), torch.empty(2, 12, 8, 3)
-    render(images, rows[:0], geometry_of(0, 1), *how, out[:0])  # nothing to do
+    render_rows(images, rows[:0], geometry_of(0, 1), *how, out[:0])  # nothing to do
     with pytest.raises(IndexError, match="rows 0 to 96 of 96 images"):
-        render(images, torch.tensor([0, 96]), geometry, *how, out)
+        render_rows(images, torch.tensor([0, 96]), geometry, *how, out)
     for wrong in (torch.empty(2, 12, 9, 3), out.double(), out.transpose(1, 2), torch.empty(2, 8, 12, 3)):
         with pytest.raises(ValueError, match="go into float32"):
-            render(images, rows, geometry, *how, wrong)
+            render_rows(images, rows, geometry, *how, wrong)
     with pytest.raises(ValueError, match=r"of \[1, 2, 2, 2\] images for 2"):
-        render(images, rows[:1], geometry, *how, out)
+        render_rows(images, rows[:1], geometry, *how, out)
     for colours in (Colours(torch.eye(3)[None]), Colours(None, torch.ones(2, 1))):
         with pytest.raises(ValueError, match=r"of \[2, 2, 2, 2, 1\] images for 2"):
-            render(images, rows, geometry, 1, colours, Scale(), out)
+            render_rows(images, rows, geometry, 1, colours, Scale(), out)
 
 
 @needs_numba
@@ -166,15 +167,13 @@ def test_boxes_end_where_their_image_does(people: ImageSet) -> None:
     expected, found = torch.empty(2, 2, 12, 8, 3)
     for boxes, out in ((), expected), (geometry.boxes, found):
         where = dataclasses.replace(geometry, boxes=boxes)
-        render(torch.from_numpy(people.images), torch.tensor([0, 95]), where, 0, Colours(), Scale(), out)
+        render_rows(torch.from_numpy(people.images), torch.tensor([0, 95]), where, 0, Colours(), Scale(), out)
     expected[0, 10:, 6:], expected[1, 2, 3:5] = geometry.fill
     assert torch.equal(found, expected)
 
 
-def test_without_numba_batches_are_made_all_at_once(
-    people: ImageSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(imagewise.importlib.util, "find_spec", lambda name: None)
+def test_without_numba_whole_batches_are_augmented(people: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(per_image.importlib.util, "find_spec", lambda name: None)
     sampler = IdentitySampler(people.identities, people.modalities, 4, 2)
     how = (people, np.arange(96), sampler, None, CPU, 5, CONFIG.pad)
     with pytest.warns(UserWarning, match="pip install numba"):
@@ -191,10 +190,10 @@ def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.Monkey
             raise RuntimeError("no locator available")
         return lambda function: (function, how)
 
-    from mtrl.data.augment import kernels as imagewise_loops
+    from mtrl.data.augment import kernels
 
-    monkeypatch.setattr(imagewise_loops, "njit", njit)
-    assert imagewise_loops._compiled(len) == (len, {"nogil": True, "error_model": "numpy"})
+    monkeypatch.setattr(kernels, "njit", njit)
+    assert kernels._compiled(len) == (len, {"nogil": True, "error_model": "numpy"})
 
 
 @pytest.mark.parametrize("batched", BATCHED)

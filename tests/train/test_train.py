@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mtrl import load_pretrained
 from mtrl.data.imageset import ReIDData
+from mtrl.data.sources import SOURCES, find_source
 from mtrl.models.config import ModelConfig
 from mtrl.models.device import pick_device
 from tests.helpers.paths import ROOT
@@ -26,7 +27,7 @@ from tests.helpers.runs import same, settings
 from train import trainer as loop
 from train.build import pick_precision, seeded_model
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
-from train.presets import METHODS, PRESETS
+from train.presets import METHODS, named_preset
 from train.run.log import RunLog, draw_curves, read_records
 from train.run.skipped_steps import NonFiniteLossError
 from train.run.stop import StopRequest
@@ -234,9 +235,12 @@ def test_records_survive_a_cut_line_and_resume_drops_later_ones(tmp_path: Path) 
 
 
 def test_presets_and_methods_are_valid_settings() -> None:
-    for preset in PRESETS.values():
-        for method in METHODS.values():
-            dataclasses.replace(TrainSettings(), **preset, **method)
+    for dataset in SOURCES:
+        for size in find_source(dataset).sizes or ("small",):
+            _, preset = named_preset("training", {"dataset": dataset, "size": size})
+            assert preset
+            for method in METHODS.values():
+                dataclasses.replace(TrainSettings(), **preset, **method)
     assert parse(["--method", "baseline"]).transition is False
     assert parse(["--method", "mtrl", "--mtc", "9"]).mtc == 9
     assert parse(["--size", "tiny"]).image_size == (64, 32)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mtrl.data.augment.batched import AugmentConfig
+from mtrl.data.augment import AugmentConfig
 from mtrl.data.imageset import ImageSet
 from mtrl.translate import load_translator
 from train.run.log import read_records

@@ -1,4 +1,4 @@
-"""From rows of an image set to augmented, normalised batches: on a GPU all at once, on a CPU image by image."""
+"""Reads the images of each P x K batch, draws its augmentation and has it carried out on the device."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import math
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.data.augment.batched import Geometry, PairedAugment, Plan, crop, pad_columns
-from mtrl.data.augment.per_image import Colours, Scale, available, render
+from mtrl.data.augment import PairedAugment, Scale, Selection, batched_on, draw_plan, pad_columns, render
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import Batch, IdentitySampler
 from mtrl.losses.total import TriLayout
@@ -35,10 +33,6 @@ class TrainBatch:
     layout: TriLayout
     rows: NDArray[np.int64]
 
-
-# Uint8 images and where among them the visible and the infrared ones of a batch are: all at once from padded images
-# [N, 3, H, W + 2 pad], image by image from the data set's own [N, H, W, 3].
-_Source: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 _AHEAD = 2  # batches that are read while one is trained on
 _CHUNK = 256  # images moved at once while the training set is loaded
@@ -67,13 +61,13 @@ class BatchPipeline:
         scale: Scale | None = None,
         batched: bool | None = None,
     ) -> None:
-        """`pad` is that of the augmentation; `world` says whose identities to deal.
+        """`pad` is that of the augmentation; `world` says which identities this process draws.
 
-        resident: hold the images on the device; None: if they fit. Without effect where batches are made image by
-        image.
+        resident: hold the images on the device; None: if they fit. Without effect where images are augmented one
+        by one, on a CPU.
         kept: what the translator makes of the set's visible images, in their order, so that it need not run again.
-        scale: the model's normalisation; None leaves images in [0, 1]. batched: all images of a batch at once;
-        None: unless the device is a CPU and numba is installed.
+        scale: the model's normalisation; None leaves images in [0, 1]. batched: augment whole batches;
+        None: as `mtrl.data.augment.batched_on` says.
         """
         self.images = images
         self.rows = rows
@@ -85,7 +79,7 @@ class BatchPipeline:
         self.seed = seed
         self.pad = pad
         self.scale = scale or Scale()
-        self.batched = _all_at_once_on(device) if batched is None else batched
+        self.batched = batched_on(device) if batched is None else batched
         self.world = world or DistributedContext()
         self.height, self.width = images.images.shape[1:3]
         self._here = None if self.batched else _readable(images.images)
@@ -119,15 +113,16 @@ class BatchPipeline:
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
         return map(self.world.shard, self.sampler.epoch(epoch, start))
 
-    def _sources(self, epoch: int, start: int) -> Iterator[tuple[Batch, _Source]]:
+    def _selections(self, epoch: int, start: int) -> Iterator[tuple[Batch, Selection, Selection]]:
+        """Batches with their visible and their infrared images."""
         at_hand = self.resident if self._here is None else self._here
         if at_hand is not None:
             place = np.arange(len(self.rows)) if self._here is None else self.rows
             for batch in self._shares(epoch, start):
-                visible, infrared = place[batch.visible], place[batch.infrared]
-                yield batch, (at_hand, torch.from_numpy(visible), torch.from_numpy(infrared))
+                visible, infrared = (torch.from_numpy(place[at]) for at in (batch.visible, batch.infrared))
+                yield batch, Selection(at_hand, visible), Selection(at_hand, infrared)
             return
-        waiting: deque[Future[tuple[Batch, _Source]]] = deque()
+        waiting: deque[Future[tuple[Batch, Selection, Selection]]] = deque()
         with ThreadPoolExecutor(1, "read-batches") as pool:
             try:
                 for batch in self._shares(epoch, start):
@@ -139,123 +134,54 @@ class BatchPipeline:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read_batch(self, batch: Batch) -> tuple[Batch, _Source]:
+    def _read_batch(self, batch: Batch) -> tuple[Batch, Selection, Selection]:
         visible, every = len(batch.visible), len(batch.visible) + len(batch.infrared)
         padded = self._read(np.concatenate([batch.visible, batch.infrared]))
-        return batch, (padded, torch.arange(visible), torch.arange(visible, every))
+        return (
+            batch,
+            Selection(padded, torch.arange(visible)),
+            Selection(padded, torch.arange(visible, every)),
+        )
 
     def epoch(self, epoch: int, augment: PairedAugment, start: int = 0) -> Iterator[TrainBatch]:
         """Batches of an epoch from number `start` on."""
         if augment.config.pad != self.pad:
             raise ValueError(f"the images were padded by {self.pad} pixels, not by {augment.config.pad}")
-        for offset, (batch, source) in enumerate(self._sources(epoch, start)):
-            yield self._assemble(batch, source, augment, self._draw_seed(epoch, start + offset))
+        for offset, chosen in enumerate(self._selections(epoch, start)):
+            yield self._assemble(*chosen, augment, self._draw_seed(epoch, start + offset))
 
     def _draw_seed(self, epoch: int, number: int) -> int:
         """Each process draws for itself; process 0 as one alone would."""
         return _mix(self.seed, epoch, number, *([self.world.rank] if self.world.rank else []))
 
-    def _assemble(self, batch: Batch, source: _Source, augment: PairedAugment, seed: int) -> TrainBatch:
-        _, in_visible, in_infrared = source
-        generator = torch.Generator().manual_seed(seed)
-        shape = (3, self.height, self.width)
-        plan = augment.draw((len(in_visible), *shape), (len(in_infrared), *shape), generator)
-        counts = [len(in_visible), len(in_visible) if self.translator is not None else 0, len(in_infrared)]
-        layout_in_memory = torch.contiguous_format if self.batched else torch.channels_last
-        images = torch.empty((sum(counts), *shape), device=self.device, memory_format=layout_in_memory)
-        slots = images.split(counts)
+    def _assemble(
+        self, batch: Batch, visible: Selection, infrared: Selection, augment: PairedAugment, seed: int
+    ) -> TrainBatch:
+        generator, paired = torch.Generator().manual_seed(seed), self.translator is not None
+        counts = [len(visible.rows), len(visible.rows) if paired else 0, len(infrared.rows)]
+        size = (self.height, self.width)
+        plan = draw_plan(augment.config, counts[0], counts[2], size, generator, transition=paired)
+        memory = torch.contiguous_format if self.batched else torch.channels_last
+        images = torch.empty((sum(counts), 3, *size), device=self.device, memory_format=memory)
         if self.translator is not None and not self.translator.deterministic:
             self.translator.reseed(seed)
-        if self.batched or augment.config.blur or augment.config.noise:
-            self._all_at_once(batch, source, augment, plan, generator, slots)
-        else:
-            self._one_by_one(batch, source, augment, plan, generator, slots)
-        kinds = np.repeat([int(Modality.VISIBLE), int(Modality.INFRARED)], [counts[0], counts[1] + counts[2]])
+        transition = self.translator if self.kept is None else self._kept(batch)
+        render(plan, visible, infrared, transition, images.split(counts), self.scale, self.batched)
+        modalities = np.repeat(
+            [int(Modality.VISIBLE), int(Modality.INFRARED)], [counts[0], counts[1] + counts[2]]
+        )
         labels = torch.from_numpy(batch.identities).to(self.device)
         layout = TriLayout(counts[0], counts[1], counts[2], labels.repeat(3 if counts[1] else 2))
         rows = self.rows[np.concatenate([batch.visible, batch.infrared])]
-        return TrainBatch(images, torch.from_numpy(kinds).to(self.device), layout, rows)
+        return TrainBatch(images, torch.from_numpy(modalities).to(self.device), layout, rows)
 
-    def _all_at_once(
-        self, batch: Batch, source: _Source, augment: PairedAugment, plan: Plan,
-        generator: torch.Generator, slots: Sequence[Tensor],
-    ) -> None:  # fmt: skip
-        images, in_visible, in_infrared = source
-        self._cut(images, in_visible, plan.visible, slots[0])
-        self._cut(images, in_infrared, plan.infrared, slots[2])
-        transition = None
-        if self.kept is not None:
-            transition = slots[1]
-            self._cut(*self._kept(batch), plan.visible, transition)
-        elif self.translator is not None:
-            with torch.no_grad():
-                transition = self.translator(slots[0].contiguous())
-        for slot, made in zip(
-            slots, augment.colour_(slots[0], transition, slots[2], plan, generator), strict=True
-        ):
-            if made is not None and made.data_ptr() != slot.data_ptr():
-                slot.copy_(made)
-            slot.sub_(self._per_channel(self.scale.mean)).div_(self._per_channel(self.scale.std))
-
-    def _one_by_one(
-        self, batch: Batch, source: _Source, augment: PairedAugment, plan: Plan,
-        generator: torch.Generator, slots: Sequence[Tensor],
-    ) -> None:  # fmt: skip
-        """As `_all_at_once`, with the same draws; equal up to rounding."""
-        images, in_visible, in_infrared = source
-        matrices = augment.draw_matrices(len(in_visible), generator)
-        colours = Colours(matrices, augment.draw_levels(len(in_visible), generator)[0])
-        self._render(images, in_visible, plan.visible, colours, slots[0])
-        colours = Colours(None, augment.draw_levels(len(in_infrared), generator)[0])
-        self._render(images, in_infrared, plan.infrared, colours, slots[2])
-        if self.translator is None:
-            return
-        colours = Colours(None, augment.draw_levels(len(in_visible), generator)[0])
-        if self.kept is not None:
-            self._render(*self._kept(batch), plan.visible, colours, slots[1])
-            return
-        moved = torch.empty_like(slots[1])
-        self._cut(images, in_visible, plan.visible, moved)
-        with torch.no_grad():
-            made = self.translator(moved.contiguous()).permute(0, 2, 3, 1).contiguous()
-        middle = torch.full_like(plan.visible.top, self.pad)
-        still = dataclasses.replace(plan.visible, top=middle, left=middle, mirrored=middle[:0])
-        self._render(made, torch.arange(len(made)), still, colours, slots[1])
-
-    def _render(
-        self, images: Tensor, rows: Tensor, geometry: Geometry, colours: Colours, slot: Tensor
-    ) -> None:
-        render(images, rows, geometry, self.pad, colours, self.scale, slot.permute(0, 2, 3, 1))
-
-    def _kept(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Images, and which of them are the transitions of a batch."""
+    def _kept(self, batch: Batch) -> Selection:
+        """The transition images of a batch, made before."""
         assert self.kept is not None
         rows = self.kept_row[self.rows[batch.visible]]
         if self._kept_here is not None:
-            return self._kept_here, torch.from_numpy(rows)
-        return self._padded(self.kept, rows), torch.arange(len(rows))
-
-    def _per_channel(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, device=self.device).view(3, 1, 1)
-
-    def _cut(self, images: Tensor, rows: Tensor, geometry: Geometry, slot: Tensor) -> None:
-        """Moved pixels, divided by 255, into their place in the batch."""
-        if self.batched:
-            slot.copy_(crop(images, self.width, rows, geometry)).div_(255)
-        else:
-            unerased = dataclasses.replace(geometry, boxes=())
-            render(images, rows, unerased, self.pad, Colours(), Scale(), slot.permute(0, 2, 3, 1))
-
-
-def _all_at_once_on(device: torch.device) -> bool:
-    if device.type == "cpu" and not available():
-        warnings.warn(
-            "numba is not installed: on a CPU it makes batches in as little as a sixth of the time "
-            "(pip install numba)",
-            stacklevel=4,
-        )
-        return True
-    return device.type != "cpu"
+            return Selection(self._kept_here, torch.from_numpy(rows))
+        return Selection(self._padded(self.kept, rows), torch.arange(len(rows)))
 
 
 def _readable(images: NDArray[np.uint8]) -> Tensor:

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from mtrl.data.augment.batched import AugmentConfig, PairedAugment
-from mtrl.data.augment.per_image import Scale
+from mtrl.data.augment import AugmentConfig, PairedAugment, Scale
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from mtrl.models.config import IMAGENET_MEAN, IMAGENET_STD

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from eval.protocols import Setting, make_trials
 from eval.score import Bank, score_trials
-from mtrl.data.augment.batched import PairedAugment
+from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.retrieval.ranking import rank_features
 from train.batches.memory import keep_freed_memory

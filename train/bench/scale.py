@@ -13,7 +13,7 @@ import numpy as np
 
 from eval.protocols import Setting, Trial
 from eval.score import Bank, score_trials
-from mtrl.data.augment.batched import PairedAugment
+from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
 from train.batches.pipeline import BatchPipeline

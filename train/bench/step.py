@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtrl.data.augment.batched import PairedAugment
+from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ReIDData
 from mtrl.models.reid import MTRL
 from train.batches.memory import keep_freed_memory

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.data.augment.batched import AugmentConfig, PairedAugment
+from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ImageSet
 from mtrl.models.config import Modality
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mtrl.console.progress import Progress
-from mtrl.data.augment.batched import AugmentConfig
+from mtrl.data.augment import AugmentConfig
 from mtrl.data.imageset import ImageSet
 from mtrl.models.device import pick_device
 from mtrl.translate.files import save_translator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtrl.data.augment.batched import AugmentConfig
+from mtrl.data.augment import AugmentConfig
 from mtrl.models.device import pick_device
 from train.data import load
 from train.run.resume import check_folder

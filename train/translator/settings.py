@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from mtrl.console import cli
 from mtrl.console.cli import option
+from mtrl.data.sources import find_source
 from mtrl.translate.learned import LearnedConfig
 from train.presets import resolve
 from train.settings import RunSettings
@@ -74,23 +75,15 @@ class TranslatorSettings(RunSettings):
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, and the weights that the terms really have."""
-        size = self.size if self.dataset == "synthetic" else None
+        size = self.size if find_source(self.dataset).sizes else None
         return {"dataset": self.dataset, "size": size, "paired": self.paired, "terms": self.terms()}
-
-
-# Starting points by data set and size; any flag or YAML entry overrides them.
-PRESETS: dict[str, dict[str, Any]] = {
-    "synthetic-tiny": {"image_size": (64, 32), "pad": 2, "hold_out": 6, "width": 8, "deep": 32, "blocks": 1},
-    "synthetic-small": {"image_size": (128, 64), "pad": 4, "hold_out": 60, "epochs": 3},
-    "synthetic-large": {"image_size": (256, 128), "pad": 8, "hold_out": 200},
-}
 
 
 def parse(argv: Sequence[str]) -> TranslatorSettings:
     """Settings from the preset of the data set, then --config, then flags; says what a preset leaves to the file."""
     parser = _parser()
     cli.add_flags(parser, TranslatorSettings)
-    values, notes = resolve(cli.given(parser, argv), PRESETS, dataclasses.asdict(TranslatorSettings()))
+    values, notes = resolve(cli.given(parser, argv), "translator", dataclasses.asdict(TranslatorSettings()))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     return cli.build(TranslatorSettings, values)

@@ -1,13 +1,14 @@
-"""Augmentation on a CPU, image by image: each goes through a core's cache once, and the cores share a batch.
+"""Augmentation on a CPU, image by image: each image passes a core's cache once, and the cores share a batch.
 
-What `mtrl.data.augment.batched` does on whole batches, up to rounding, except blur and noise. Needs numba, which
-compiles `mtrl.data.augment.kernels` for the first batch ever and keeps the result.
+Equal to `mtrl.data.augment.batched` up to rounding; blur and noise are only there. Needs numba, which compiles
+`mtrl.data.augment.kernels` for the first batch ever and keeps the result.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -18,27 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.data.augment.batched import Geometry
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Colours:
-    """How each of B images changes; None where nothing of the kind is switched on.
-
-    matrices  float [B,3,3], see `mtrl.translate.photometric.mix_channels`
-    levels    float [2,B], brightness and contrast of `mtrl.translate.photometric.jitter`
-    """
-
-    matrices: Tensor | None = None
-    levels: Tensor | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """Output = (input - mean) / std for each of R, G, B; by default the input itself."""
-
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+from mtrl.data.augment.plan import Colours, Geometry, Plan
+from mtrl.data.augment.selection import Scale, Selection
 
 
 def available() -> bool:
@@ -47,6 +29,43 @@ def available() -> bool:
 
 
 def render(
+    plan: Plan,
+    visible: Selection,
+    infrared: Selection,
+    transition: Selection | Callable[[Tensor], Tensor] | None,
+    out: Sequence[Tensor],
+    scale: Scale,
+) -> None:
+    """As `mtrl.data.augment.render`, into slots whose memory is [B,H,W,3] (channels last)."""
+
+    def fill(chosen: Selection, geometry: Geometry, colours: Colours, slot: Tensor) -> None:
+        where = slot.permute(0, 2, 3, 1)
+        render_rows(chosen.images, chosen.rows, geometry, plan.pad, colours, scale, where)
+
+    fill(visible, plan.visible.geometry, plan.visible.colours, out[0])
+    fill(infrared, plan.infrared.geometry, plan.infrared.colours, out[2])
+    if plan.transition is None:
+        return
+    geometry, colours = plan.transition.geometry, plan.transition.colours
+    if isinstance(transition, Selection):
+        fill(transition, geometry, colours, out[1])
+    elif transition is not None:
+        moved = torch.empty_like(out[1])
+        move(visible, geometry, plan.pad, moved)
+        with torch.no_grad():
+            made = transition(moved.contiguous()).permute(0, 2, 3, 1).contiguous()
+        middle = torch.full_like(geometry.top, plan.pad)  # the translator's images stay where they are
+        still = dataclasses.replace(geometry, top=middle, left=middle, mirrored=middle[:0])
+        fill(Selection(made, torch.arange(len(made))), still, colours, out[1])
+
+
+def move(chosen: Selection, geometry: Geometry, pad: int, out: Tensor) -> None:
+    """Cuts images out, scaled to [0, 1], into `out` [B,3,H,W] in the memory of [B,H,W,3]; nothing is erased."""
+    unerased = dataclasses.replace(geometry, boxes=())
+    render_rows(chosen.images, chosen.rows, unerased, pad, Colours(), Scale(), out.permute(0, 2, 3, 1))
+
+
+def render_rows(
     images: Tensor, rows: Tensor, geometry: Geometry, pad: int, colours: Colours, scale: Scale, out: Tensor
 ) -> None:
     """Images moved and mirrored, borders repeated; then coloured, scaled and their boxes erased: into `out`.
@@ -63,7 +82,7 @@ def render(
     _check(images, rows, geometry, colours, out)
     if count == 0:
         return
-    from mtrl.data.augment import kernels as imagewise_loops
+    from mtrl.data.augment import kernels
 
     jittered = colours.levels is not None
     levels = torch.ones(count, 2) if colours.levels is None else colours.levels.T
@@ -76,7 +95,7 @@ def render(
     source = images.numpy()
 
     def some(start: int, stop: int) -> None:
-        imagewise_loops.render(source, line, jittered, *(each[start:stop] for each in every))
+        kernels.render(source, line, jittered, *(each[start:stop] for each in every))
 
     threads = min(torch.get_num_threads(), count)
     edges = [count * part // threads for part in range(threads + 1)]

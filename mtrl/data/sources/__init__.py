@@ -1,1 +1,31 @@
-"""The data sets, one file each."""
+"""The data sets by name. Adding one: a module that defines `SOURCE`, and its line in `SOURCES`."""
+
+from __future__ import annotations
+
+import importlib
+
+from mtrl.data.sources.source import Request, Source
+
+__all__ = ["SOURCES", "Request", "Source", "find_source", "on_disk"]
+
+# {name: module}. A module is imported when its data set is asked for.
+SOURCES: dict[str, str] = {
+    "synthetic": "mtrl.data.sources.synthetic",
+    "sysu": "mtrl.data.sources.sysu",
+    "regdb": "mtrl.data.sources.regdb",
+    "llcm": "mtrl.data.sources.llcm",
+    "folder": "mtrl.data.sources.folder",
+}
+
+
+def find_source(name: str) -> Source:
+    """The data set of a name. Raises ValueError for an unknown one."""
+    if name not in SOURCES:
+        raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(SOURCES))}")
+    source: Source = importlib.import_module(SOURCES[name]).SOURCE
+    return source
+
+
+def on_disk() -> list[str]:
+    """Names of the data sets that are files, and can be verified."""
+    return [name for name in SOURCES if find_source(name).verify is not None]

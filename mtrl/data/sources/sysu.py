@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterable
+from pathlib import Path, PurePosixPath
 
-from mtrl.data.decode import decode_images, empty_set, image_set, load_images
-from mtrl.data.imageset import ReIDData
-from mtrl.data.listing import Sample, images_of, in_order, open_root, read_ids
+from mtrl.data.decode import image_set
+from mtrl.data.imageset import ImageSet
+from mtrl.data.listing import Sample, images_of, in_order, open_root, read_ids, scan_identities
+from mtrl.data.sources.source import Request, Source
+from mtrl.data.sources.verify.files import note_one_modality, note_stray
+from mtrl.data.sources.verify.report import Report, some
+from mtrl.files.scan import PassedOver
+from mtrl.labels.names import whole_number
 from mtrl.models.config import Modality
 
 VISIBLE_CAMERAS = (1, 2, 4, 5)
@@ -17,50 +20,42 @@ INFRARED_CAMERAS = (3, 6)
 CAMERAS = (1, 2, 3, 4, 5, 6)
 LAYOUT = (*(f"cam{camera}" for camera in CAMERAS), "exp")
 TRAIN_IDS = ("395", "296")
+PUBLISHED_IDS = {"train": 296, "val": 99, "test": 96}
+# Images of cameras 1 to 6; of the validation identities only the sums by modality are known.
+PUBLISHED_IMAGES = {
+    "train": (4721, 5753, 5929, 4821, 4989, 4000),
+    "test": (1374, 1565, 1883, 1918, 1918, 1920),
+}
+PUBLISHED_TEST_IDS = (56, 56, 93, 94, 95, 96)
+PUBLISHED_VALIDATION = {"visible": 1974, "infrared": 1980}
+_LARGEST_FRAME = 9999  # frame numbers have four digits
+_ADVICE = "unpack the download again; every image stands in camC/IDENTITY/FRAME.jpg"
 
 
-def load(
-    root: str | Path | None,
-    *,
-    image_size: tuple[int, int] = (288, 144),
-    cache_dir: str | Path | None = None,
-    parts: Collection[str] = ("train", "test"),
-    train_ids: str = "395",
-    on_bad: str = "error",
-    labels_only: bool = False,
-) -> ReIDData:
-    """SYSU-MM01 below `root`.
+def load(request: Request) -> dict[str, ImageSet]:
+    """The parts asked for.
 
-    parts      which of "train" and "test" to decode; the other stays empty
-    train_ids  "395": training and validation identities together, as published results do; "296": the training
-               identities, and the 99 validation identities as `validation`
-    on_bad     "error" | "skip" images that cannot be read
-    labels_only  open no image: pixels are zeros that take no memory
-
-    Raises FileNotFoundError or ValueError that says what is missing or wrong.
+    `request.train_ids` "395": training and validation identities together, as published results do; "296": the
+    training identities, and the 99 validation identities as "validation". Raises FileNotFoundError or ValueError
+    that says what is missing or wrong.
     """
-    if train_ids not in TRAIN_IDS:
-        raise ValueError(f"train_ids must be one of {', '.join(TRAIN_IDS)}, not {train_ids!r}")
-    base = open_root(root, LAYOUT, "sysu")
+    if request.train_ids not in TRAIN_IDS:
+        raise ValueError(f"train_ids must be one of {', '.join(TRAIN_IDS)}, not {request.train_ids!r}")
+    base = open_root(request.root, LAYOUT, "sysu")
     split = read_split(base)
-    empty = empty_set(image_size)
-    data = ReIDData("sysu", "sysu", empty, empty)
-    if "train" in parts:
+    sets: dict[str, ImageSet] = {}
+    if "train" in request.parts:
         # Training identities first: with 296 of them, training and validation are two views of one cache.
         train, validation = (list_samples(base, split[part]) for part in ("train", "val"))
-        paths = [sample.path for sample in train + validation]
-        pixels = decode_images(base, paths, image_size, cache_dir, "training images", labels_only)
-        if train_ids == "395":
-            data = dataclasses.replace(data, train=image_set(pixels, train + validation, on_bad))
+        pixels = request.decode(base, [sample.path for sample in train + validation], "training images")
+        if request.train_ids == "395":
+            sets["train"] = image_set(pixels, train + validation, request.on_bad)
         else:
-            held_out = image_set(pixels, validation, on_bad)
-            data = dataclasses.replace(data, train=image_set(pixels, train, on_bad), validation=held_out)
-    if "test" in parts:
-        samples = list_samples(base, split["test"])
-        how: dict[str, Any] = {"on_bad": on_bad, "labels_only": labels_only}
-        images = load_images(base, samples, image_size, cache_dir, what="test images", **how)
-        data = dataclasses.replace(data, test=images)
-    return data
+            sets["validation"] = image_set(pixels, validation, request.on_bad)
+            sets["train"] = image_set(pixels, train, request.on_bad)
+    if "test" in request.parts:
+        sets["test"] = request.read(base, list_samples(base, split["test"]), "test images")
+    return sets
 
 
 def read_split(root: Path) -> dict[str, list[int]]:
@@ -96,3 +91,109 @@ def list_samples(root: Path, identities: Collection[int]) -> list[Sample]:
 def modality_of(camera: int) -> Modality:
     """Cameras 3 and 6 are infrared."""
     return Modality.INFRARED if camera in INFRARED_CAMERAS else Modality.VISIBLE
+
+
+def verify(root: Path, report: Report) -> list[Sample]:
+    """Fills the report and returns all images of the three parts."""
+    split = _identities(root, report)
+    samples: dict[str, list[Sample]] = {part: [] for part in split}
+    stray: list[PassedOver] = []
+    for camera in CAMERAS:
+        if not (root / f"cam{camera}").is_dir():
+            report.problem(f"the folder cam{camera} is missing", _ADVICE)
+            continue
+        found = scan_identities(root, f"cam{camera}")
+        stray += found.stray
+        for error in found.errors:
+            report.problem(error, "make the folder readable, and its name the only one of this number")
+        if not found.images:
+            report.gap(f"cam{camera} holds no images", _ADVICE)
+        for part, identities in split.items():
+            for identity in identities & found.images.keys():
+                samples[part] += [
+                    Sample(p, identity, camera, modality_of(camera)) for p in found.images[identity]
+                ]
+    for part, images in samples.items():
+        _count(part, images, report)
+        _absent(part, split[part], images, report)
+        note_one_modality(images, f"{part} identities", report)
+    note_stray(stray, report)
+    _optional(root, report)
+    return [sample for images in samples.values() for sample in images]
+
+
+def _identities(root: Path, report: Report) -> dict[str, set[int]]:
+    split: dict[str, set[int]] = {}
+    for part, published in PUBLISHED_IDS.items():
+        path = root / "exp" / f"{part}_id.txt"
+        try:
+            split[part] = set(read_ids(path))
+        except (ValueError, OSError) as error:
+            report.problem(str(error), f"copy exp/{part}_id.txt from the download")
+            split[part] = set()
+            continue
+        report.count(f"{part} identities", len(split[part]), published, f"compare {path} with the download's")
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        common = sorted(split[first] & split[second])
+        if common:
+            report.problem(
+                f"{len(common)} identities stand in exp/{first}_id.txt and in exp/{second}_id.txt: "
+                f"{some([str(identity) for identity in common])}",
+                "take both files from the download",
+            )
+    return split
+
+
+def _count(part: str, samples: list[Sample], report: Report) -> None:
+    if part == "val":
+        for name, cameras in (("visible", VISIBLE_CAMERAS), ("infrared", INFRARED_CAMERAS)):
+            count = sum(sample.camera in cameras for sample in samples)
+            report.count(f"val, {name} images", count, PUBLISHED_VALIDATION[name], _ADVICE)
+        return
+    for camera, published in zip(CAMERAS, PUBLISHED_IMAGES[part], strict=True):
+        here = [sample for sample in samples if sample.camera == camera]
+        fits = report.count(f"{part}, cam{camera} images", len(here), published, _ADVICE)
+        if not fits and len(here) < published:
+            _gaps(here, f"{part}, cam{camera}", report)
+        if part == "test":
+            identities = len({sample.identity for sample in here})
+            expected = PUBLISHED_TEST_IDS[camera - 1]
+            report.count(f"test, cam{camera} identities", identities, expected, _ADVICE)
+
+
+def _absent(part: str, identities: Iterable[int], samples: list[Sample], report: Report) -> None:
+    absent = sorted(set(identities) - {sample.identity for sample in samples})
+    if absent:
+        names = some([f"{identity:04d}" for identity in absent])
+        report.problem(f"{len(absent)} {part} identities have no image in any camera: {names}", _ADVICE)
+
+
+def _gaps(samples: list[Sample], where: str, report: Report) -> None:
+    """Frames are numbered from 1 on in every folder: a gap is where a file is missing."""
+    folders: dict[str, set[int]] = {}
+    for sample in samples:
+        path = PurePosixPath(sample.path)
+        number = whole_number(path.stem)
+        if number is not None and number <= _LARGEST_FRAME:
+            folders.setdefault(str(path.parent), set()).add(number)
+    gaps = [
+        f"{folder}/{number:04d}"
+        for folder, numbers in sorted(folders.items())
+        for number in sorted(set(range(1, max(numbers) + 1)) - numbers)
+    ]
+    if gaps:
+        report.note(f"{where}: gaps in the frame numbers at {some(gaps)}", "these files are probably missing")
+
+
+def _optional(root: Path, report: Report) -> None:
+    if not (root / "exp" / "rand_perm_cam.mat").is_file():
+        report.note(
+            "exp/rand_perm_cam.mat is not there",
+            "only --gallery official needs it; it is in the official evaluation kit, not in the download",
+        )
+    arrays = sorted(path.name for path in root.glob("*.npy"))
+    if arrays:
+        report.note(f"other programs' arrays are here and are not used: {some(arrays)}")
+
+
+SOURCE = Source(load, "sysu", verify, LAYOUT, training={"": {"pretrained": True, "eval_every": 2}})

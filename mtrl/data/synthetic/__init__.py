@@ -1,7 +1,7 @@
 """Procedural pedestrians seen by six cameras: a visible-infrared data set that needs no download."""
 
 from mtrl.data.synthetic.dataset import load, load_counts, load_part, truth
-from mtrl.data.synthetic.knobs import HEIGHT, SIZES, WIDTH, Difficulty
+from mtrl.data.synthetic.difficulty import HEIGHT, SIZES, WIDTH, Difficulty
 from mtrl.data.synthetic.render import Person, draw_person, render
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.data.synthetic.knobs import Difficulty
+from mtrl.data.synthetic.difficulty import Difficulty
 
 Array = NDArray[Any]
 
@@ -67,9 +67,9 @@ class Skeleton:
     head: Array
 
 
-def draw_body(rng: np.random.Generator, knobs: Difficulty) -> Body:
-    """A random adult. Spread follows `knobs.body_spread`."""
-    s = knobs.body_spread
+def draw_body(rng: np.random.Generator, difficulty: Difficulty) -> Body:
+    """A random adult. Spread follows `difficulty.body_spread`."""
+    s = difficulty.body_spread
     feminine = float(rng.random() < 0.5)
     n = lambda mean, deviation: float(mean + s * deviation * np.clip(rng.standard_normal(), -2.2, 2.2))  # noqa: E731
     height = n(1.76 - 0.12 * feminine, 0.065)
@@ -97,9 +97,9 @@ def draw_body(rng: np.random.Generator, knobs: Difficulty) -> Body:
     )
 
 
-def draw_pose(rng: np.random.Generator, knobs: Difficulty, carry: tuple[bool, bool]) -> Pose:
+def draw_pose(rng: np.random.Generator, difficulty: Difficulty, carry: tuple[bool, bool]) -> Pose:
     """A random moment. `carry`: whether the right and the left hand hold a bag (then that arm hangs)."""
-    v = knobs.pose_variation
+    v = difficulty.pose_variation
     standing = rng.random() < 0.25
     amplitude = (
         float(rng.uniform(0.0, 0.15)) if standing else float(np.clip(rng.normal(0.9, 0.2 * v), 0.4, 1.3))

@@ -19,7 +19,7 @@ from PIL import Image
 
 from mtrl.data.synthetic.backgrounds import frame
 from mtrl.data.synthetic.cameras import ALL_CAMERAS
-from mtrl.data.synthetic.knobs import Difficulty
+from mtrl.data.synthetic.difficulty import Difficulty
 from mtrl.data.synthetic.render import draw_person, render
 
 

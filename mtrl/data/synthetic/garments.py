@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from mtrl.data.synthetic.knobs import Difficulty
+from mtrl.data.synthetic.difficulty import Difficulty
 from mtrl.data.synthetic.materials import Material, Surface, contrasting, fabric
 
 PATTERNS = ("plain", "hstripes", "vstripes", "checks", "block", "dots", "gradient", "band", "side")
@@ -55,7 +55,7 @@ class Bottom:
     flare: float
 
 
-def draw_top(rng: np.random.Generator, knobs: Difficulty, warm: bool) -> Top:
+def draw_top(rng: np.random.Generator, difficulty: Difficulty, warm: bool) -> Top:
     """A random top of the warm or the cold season."""
     if warm:
         kinds, shares = (
@@ -69,7 +69,7 @@ def draw_top(rng: np.random.Generator, knobs: Difficulty, warm: bool) -> Top:
         )
     kind = str(rng.choice(kinds, p=shares))
     sleeve, hem, loose, thick, flare, folds = CUTS[kind]
-    surface, second, raglan = _draw_front(rng, knobs, kind, folds)
+    surface, second, raglan = _draw_front(rng, difficulty, kind, folds)
     sleeve_pattern = surface.pattern if surface.pattern in ("hstripes", "checks", "side", "dots") else "plain"
     sleeves = Surface(
         (second,) if raglan else (surface.materials[0], second),
@@ -81,7 +81,7 @@ def draw_top(rng: np.random.Generator, knobs: Difficulty, warm: bool) -> Top:
         shine=surface.shine,
         phase=int(rng.integers(512)),
     )
-    n = lambda deviation: float(knobs.body_spread * rng.normal(0, deviation))  # noqa: E731
+    n = lambda deviation: float(difficulty.body_spread * rng.normal(0, deviation))  # noqa: E731
     rolled = sleeve == 1.0 and rng.random() < 0.15
     return Top(
         kind,
@@ -98,11 +98,11 @@ def draw_top(rng: np.random.Generator, knobs: Difficulty, warm: bool) -> Top:
 
 
 def _draw_front(
-    rng: np.random.Generator, knobs: Difficulty, kind: str, folds: float
+    rng: np.random.Generator, difficulty: Difficulty, kind: str, folds: float
 ) -> tuple[Surface, Material, bool]:
     """Surface of the trunk, its second material, and whether the sleeves are made of that one (raglan)."""
-    base = fabric(rng, knobs)
-    second = contrasting(rng, knobs, base)
+    base = fabric(rng, difficulty)
+    second = contrasting(rng, difficulty, base)
     pattern = str(rng.choice(PATTERNS, p=PATTERN_SHARES))
     if kind in ("jacket", "coat", "longcoat") and pattern in ("dots", "hstripes", "vstripes"):
         pattern = "plain"
@@ -111,7 +111,7 @@ def _draw_front(
         pattern, period, second = "plain", 0.1, Material(base.rgb, base.infrared)
     openable = kind in ("jacket", "coat", "longcoat", "cardigan", "hoodie", "shirt", "puffer")
     opened = openable and rng.random() < {"hoodie": 0.25, "shirt": 0.2}.get(kind, 0.5)
-    inner = fabric(rng, knobs) if opened else None
+    inner = fabric(rng, difficulty) if opened else None
     closure = (
         ""
         if not openable or opened or (kind == "hoodie" and rng.random() < 0.5)
@@ -165,13 +165,13 @@ def _draw_logos(rng: np.random.Generator, kind: str) -> tuple[tuple[str, float, 
     return tuple(logos)
 
 
-def draw_bottom(rng: np.random.Generator, knobs: Difficulty, warm: bool, feminine: float) -> Bottom:
+def draw_bottom(rng: np.random.Generator, difficulty: Difficulty, warm: bool, feminine: float) -> Bottom:
     """Random trousers, shorts or skirt."""
     shares = [0.78, 0.22, 0.0] if not feminine else [0.56, 0.12, 0.32]
     if warm:
         shares = [0.98, 0.02, 0.0] if not feminine else [0.82, 0.0, 0.18]
     kind = str(rng.choice(("trousers", "shorts", "skirt"), p=shares))
-    base = fabric(rng, knobs, str(rng.choice(("denim", "dull", "any"), p=(0.34, 0.3, 0.36))))
+    base = fabric(rng, difficulty, str(rng.choice(("denim", "dull", "any"), p=(0.34, 0.3, 0.36))))
     pattern = str(rng.choice(("plain", "side", "checks", "gradient"), p=(0.78, 0.10, 0.07, 0.05)))
     length = {
         "trousers": rng.uniform(0.90, 1.0),
@@ -180,9 +180,9 @@ def draw_bottom(rng: np.random.Generator, knobs: Difficulty, warm: bool, feminin
     }[kind]
     if kind == "trousers" and not warm and rng.random() < 0.15:
         length = rng.uniform(0.72, 0.85)
-    wide = float(np.clip(knobs.body_spread * rng.gamma(1.5, 0.008), 0.001, 0.045))
+    wide = float(np.clip(difficulty.body_spread * rng.gamma(1.5, 0.008), 0.001, 0.045))
     surface = Surface(
-        (base, contrasting(rng, knobs, base)),
+        (base, contrasting(rng, difficulty, base)),
         pattern,
         float(rng.uniform(0.04, 0.12)),
         float(rng.random()),

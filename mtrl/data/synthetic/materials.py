@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.data.synthetic.knobs import Difficulty
+from mtrl.data.synthetic.difficulty import Difficulty
 
 Array = NDArray[Any]
 NOISE = 512
@@ -75,20 +75,20 @@ def lightness_of(rgb: tuple[float, float, float]) -> float:
     return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
 
 
-def infrared_of(rgb: tuple[float, float, float], rng: np.random.Generator, knobs: Difficulty) -> float:
+def infrared_of(rgb: tuple[float, float, float], rng: np.random.Generator, difficulty: Difficulty) -> float:
     """A fabric's infrared lightness: partly its visible lightness, partly chance (dye and fibre)."""
-    share = knobs.infrared_luminance_correlation
+    share = difficulty.infrared_luminance_correlation
     score = share * (lightness_of(rgb) - 0.36) / 0.26 + np.sqrt(1 - share * share) * rng.standard_normal()
-    return float(np.clip(0.52 + knobs.infrared_spread * score, 0.08, 0.95))
+    return float(np.clip(0.52 + difficulty.infrared_spread * score, 0.08, 0.95))
 
 
-def fabric(rng: np.random.Generator, knobs: Difficulty, palette: str = "any") -> Material:
+def fabric(rng: np.random.Generator, difficulty: Difficulty, palette: str = "any") -> Material:
     """A random fabric with realistic colours. `palette`: "any" | "denim" | "dull" | "mostly dull"."""
     if palette == "mostly dull":
         palette = "dull" if rng.random() < 0.6 else "any"
     if palette == "denim":
         base = DENIM[rng.integers(len(DENIM))]
-    elif palette == "dull" or rng.random() < knobs.dull_share:
+    elif palette == "dull" or rng.random() < difficulty.dull_share:
         base = DULL[rng.integers(len(DULL))]
     else:
         base = VIVID[rng.integers(len(VIVID))]
@@ -97,18 +97,18 @@ def fabric(rng: np.random.Generator, knobs: Difficulty, palette: str = "any") ->
     saturation = float(np.clip(saturation * rng.uniform(0.6, 1.05), 0, 0.95))
     value = float(np.clip(value * rng.uniform(0.82, 1.18) + rng.normal(0, 0.01), 0.03, 0.96))
     rgb = colorsys.hsv_to_rgb(hue, saturation, value)
-    return Material(rgb, infrared_of(rgb, rng, knobs))
+    return Material(rgb, infrared_of(rgb, rng, difficulty))
 
 
-def contrasting(rng: np.random.Generator, knobs: Difficulty, base: Material) -> Material:
+def contrasting(rng: np.random.Generator, difficulty: Difficulty, base: Material) -> Material:
     """A second fabric of a print: visibly different by day; in infrared it may vanish or invert."""
-    other = max((fabric(rng, knobs) for _ in range(3)), key=lambda m: _difference(m, base))
+    other = max((fabric(rng, difficulty) for _ in range(3)), key=lambda m: _difference(m, base))
     chance = rng.random()
     sign = 1.0 if other.lightness >= base.lightness else -1.0
     gap = float(rng.uniform(0.18, 0.42))
-    if chance < knobs.vanish_share:
+    if chance < difficulty.vanish_share:
         infrared = base.infrared + float(rng.normal(0, 0.008))
-    elif chance < knobs.vanish_share + knobs.invert_share:
+    elif chance < difficulty.vanish_share + difficulty.invert_share:
         infrared = base.infrared - sign * gap
     else:
         infrared = base.infrared + sign * gap

@@ -12,8 +12,8 @@ from PIL import Image
 from mtrl.data.synthetic.backgrounds import PAD, frame
 from mtrl.data.synthetic.body import Body, draw_body, draw_pose, pose_skeleton
 from mtrl.data.synthetic.cameras import CAMERAS, FRAME_HEIGHT, FRAME_WIDTH, Camera
+from mtrl.data.synthetic.difficulty import HEIGHT, WIDTH, Difficulty
 from mtrl.data.synthetic.figure import figure_parts, occluding
-from mtrl.data.synthetic.knobs import HEIGHT, WIDTH, Difficulty
 from mtrl.data.synthetic.occluders import occluder_parts
 from mtrl.data.synthetic.raycast import Hits, Part, cast
 from mtrl.data.synthetic.sensor import develop, linear_of
@@ -63,10 +63,12 @@ def draw_person(domain: str, seed: int, identity: int, difficulty: Difficulty | 
         raise ValueError(f"domain must be one of {sorted(DOMAINS)}, not {domain!r}")
     if seed < 0 or identity < 0:
         raise ValueError(f"seed and identity must not be negative, got {seed} and {identity}")
-    knobs = difficulty or Difficulty()
+    difficulty = difficulty or Difficulty()
     rng = np.random.default_rng(np.random.SeedSequence((DOMAINS[domain], seed, identity)))
-    body = draw_body(rng, knobs)
-    return Person((DOMAINS[domain], seed, identity), body, draw_outfit(rng, knobs, body.feminine), knobs)
+    body = draw_body(rng, difficulty)
+    return Person(
+        (DOMAINS[domain], seed, identity), body, draw_outfit(rng, difficulty, body.feminine), difficulty
+    )
 
 
 def render(person: Person, camera: int, shot: int, infrared: bool | None = None) -> NDArray[np.uint8]:
@@ -82,9 +84,9 @@ def render(person: Person, camera: int, shot: int, infrared: bool | None = None)
 
 def moment(person: Person, camera: int, shot: int) -> Moment:
     """Geometry of a shot: independent of the spectrum and of all materials."""
-    view, knobs = CAMERAS[camera], person.difficulty
+    view, difficulty = CAMERAS[camera], person.difficulty
     rng = np.random.default_rng(np.random.SeedSequence((*person.key, camera, shot, 1)))
-    pose = draw_pose(rng, knobs, person.outfit.carry)
+    pose = draw_pose(rng, difficulty, person.outfit.carry)
     skeleton = pose_skeleton(person.body, pose)
     distance, tangent = float(rng.uniform(*view.distance)), float(rng.uniform(-view.reach, view.reach))
     place, heading = view.ground(distance, tangent), float(rng.uniform(0, 2 * np.pi))
@@ -92,8 +94,8 @@ def moment(person: Person, camera: int, shot: int) -> Moment:
     parts = [part.moved(turn, place) for part in figure_parts(person.body, person.outfit, skeleton)]
     rotation, shift = view.rotation, -view.rotation @ np.asarray(view.place)
     parts = [part.moved(rotation, shift) for part in parts]
-    box = _crop(parts, view, rng, knobs.crop_jitter)
-    light = draw_light(rng, knobs.illumination)
+    box = _crop(parts, view, rng, difficulty.crop_jitter)
+    light = draw_light(rng, difficulty.illumination)
     extra = _surroundings(rng, view, place, distance, tangent, person)
     parts += [part.moved(rotation, shift) for part in extra]
     xs, ys = _rays(view, box)
@@ -103,9 +105,9 @@ def moment(person: Person, camera: int, shot: int) -> Moment:
 
 def expose(person: Person, scene: Moment, shot: int, infrared: bool) -> NDArray[np.uint8]:
     """The picture of a moment in one spectrum."""
-    camera, knobs, light = scene.camera, person.difficulty, scene.light
+    camera, difficulty, light = scene.camera, person.difficulty, scene.light
     openness = occlusion(scene.hits, (FINE_HEIGHT, FINE_WIDTH))
-    back = _background(camera, scene.box, infrared, knobs.background_clutter)
+    back = _background(camera, scene.box, infrared, difficulty.background_clutter)
     back *= ground_shadow(camera, light, scene.feet, scene.height, scene.xs, scene.ys, infrared)[:, :, None]
     if infrared:
         colour = shade_infrared(scene.hits, light, scene.xs, scene.ys, openness)
@@ -123,7 +125,7 @@ def expose(person: Person, scene: Moment, shot: int, infrared: bool) -> NDArray[
     if not infrared:
         back *= np.asarray(light.tint, dtype=np.float32)
     rng = np.random.default_rng(np.random.SeedSequence((*person.key, camera.number, shot, 2 + int(infrared))))
-    return develop(back, camera, infrared, rng, exposure, knobs.sensor_noise)
+    return develop(back, camera, infrared, rng, exposure, difficulty.sensor_noise)
 
 
 def _about_y(angle: float) -> Array:
@@ -165,15 +167,18 @@ def _surroundings(
     rng: np.random.Generator, camera: Camera, place: Array, distance: float, tangent: float, person: Person
 ) -> list[Part]:
     """Occluder and passers-by in world coordinates."""
-    knobs, extra = person.difficulty, []
-    occluded, passing = rng.random() < 0.75 * knobs.occlusion, rng.random() < 0.25 * knobs.occlusion + 0.05
+    difficulty, extra = person.difficulty, []
+    occluded, passing = (
+        rng.random() < 0.75 * difficulty.occlusion,
+        rng.random() < 0.25 * difficulty.occlusion + 0.05,
+    )
     if occluded:
         extra += occluder_parts(rng, camera, place)
     if passing:
-        body = draw_body(rng, knobs)
-        outfit = draw_outfit(rng, knobs, body.feminine)
-        skeleton = pose_skeleton(body, draw_pose(rng, knobs, outfit.carry))
-        nearer = rng.random() < 0.4 * (knobs.occlusion > 0)
+        body = draw_body(rng, difficulty)
+        outfit = draw_outfit(rng, difficulty, body.feminine)
+        skeleton = pose_skeleton(body, draw_pose(rng, difficulty, outfit.carry))
+        nearer = rng.random() < 0.4 * (difficulty.occlusion > 0)
         other = distance * float(rng.uniform(0.78, 0.9) if nearer else rng.uniform(1.12, 1.35))
         side = (-1.0 if rng.random() < 0.5 else 1.0) * float(rng.uniform(0.45, 0.75)) / other
         turn, where = _about_y(float(rng.uniform(0, 2 * np.pi))), camera.ground(other, tangent + side)

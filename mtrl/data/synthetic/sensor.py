@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from mtrl.data.synthetic.cameras import Camera
-from mtrl.data.synthetic.knobs import HEIGHT, WIDTH
+from mtrl.data.synthetic.difficulty import HEIGHT, WIDTH
 
 Array = NDArray[Any]
 _STEPS = 4096

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from mtrl.data.synthetic.cameras import ALL_CAMERAS, CAMERAS, INFRARED_CAMERAS, VISIBLE_CAMERAS
 from mtrl.data.synthetic.dataset import FIRST_IDENTITY
-from mtrl.data.synthetic.knobs import HEIGHT, WIDTH, Difficulty
+from mtrl.data.synthetic.difficulty import HEIGHT, WIDTH, Difficulty
 from mtrl.data.synthetic.render import draw_person, render
 
 GALLERY_BYTES = 4_000_000

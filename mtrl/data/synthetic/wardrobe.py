@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from mtrl.data.synthetic.difficulty import Difficulty
 from mtrl.data.synthetic.garments import Bottom, Top, draw_bottom, draw_top
-from mtrl.data.synthetic.knobs import Difficulty
 from mtrl.data.synthetic.materials import Material, Surface, contrasting, fabric, infrared_of, lightness_of
 
 SKIN = (
@@ -64,11 +64,11 @@ class Outfit:
         return held and self.hand == "r", held and self.hand == "l"
 
 
-def draw_outfit(rng: np.random.Generator, knobs: Difficulty, feminine: float) -> Outfit:
+def draw_outfit(rng: np.random.Generator, difficulty: Difficulty, feminine: float) -> Outfit:
     """Random clothes of one season, so that coats do not go with shorts."""
     warm = bool(rng.random() < 0.5)
-    top = draw_top(rng, knobs, warm)
-    bottom = draw_bottom(rng, knobs, warm, feminine)
+    top = draw_top(rng, difficulty, warm)
+    bottom = draw_bottom(rng, difficulty, warm, feminine)
     tone = SKIN[rng.choice(len(SKIN), p=(0.22, 0.28, 0.2, 0.14, 0.1, 0.06))]
     skin_infrared = 0.66 + 0.12 * (lightness_of(tone) - 0.6) + rng.normal(0, 0.015)
     skin = Material(_jitter(rng, tone, 0.02), float(skin_infrared))
@@ -78,13 +78,13 @@ def draw_outfit(rng: np.random.Generator, knobs: Difficulty, feminine: float) ->
     hair = Material(
         hair_rgb, float(np.clip(0.24 + 0.45 * lightness_of(hair_rgb) + rng.normal(0, 0.07), 0.12, 0.8))
     )
-    shoe, second = fabric(rng, knobs, "mostly dull"), fabric(rng, knobs)
+    shoe, second = fabric(rng, difficulty, "mostly dull"), fabric(rng, difficulty)
     sole_rgb = (0.88, 0.88, 0.86) if rng.random() < 0.5 else (0.08, 0.08, 0.08)
-    sole = Material(sole_rgb, infrared_of(sole_rgb, rng, knobs))
-    a = knobs.accessory_share
-    scarf = fabric(rng, knobs) if rng.random() < a * (0.22 if warm else 0.03) else None
-    bag_material = fabric(rng, knobs, "mostly dull")
-    hat_material = fabric(rng, knobs, "mostly dull")
+    sole = Material(sole_rgb, infrared_of(sole_rgb, rng, difficulty))
+    a = difficulty.accessory_share
+    scarf = fabric(rng, difficulty) if rng.random() < a * (0.22 if warm else 0.03) else None
+    bag_material = fabric(rng, difficulty, "mostly dull")
+    hat_material = fabric(rng, difficulty, "mostly dull")
     return Outfit(
         skin=Surface((skin,), folds=0.02, grain=0.02, shine=0.05),
         face=Surface((skin,), folds=0.0, grain=0.02, shine=0.06),
@@ -95,12 +95,12 @@ def draw_outfit(rng: np.random.Generator, knobs: Difficulty, feminine: float) ->
         shoe=_shoe(rng, shoe, second),
         sole=Surface((sole,), folds=0.0),
         shoe_style=str(rng.choice(("sneaker", "boot", "flat"), p=(0.6, 0.22, 0.18))),
-        sock=Surface((fabric(rng, knobs, "dull"),), folds=0.1),
+        sock=Surface((fabric(rng, difficulty, "dull"),), folds=0.1),
         bag=str(rng.choice(BAGS, p=_shares(BAG_SHARES, a))),
-        bag_surface=_bag(rng, bag_material, contrasting(rng, knobs, bag_material)),
+        bag_surface=_bag(rng, bag_material, contrasting(rng, difficulty, bag_material)),
         hand=str(rng.choice(("r", "l"))),
         hat=str(rng.choice(HATS, p=_shares((0.10, 0.08 * (1 + warm), 0.03), a))),
-        hat_surface=_hat(rng, hat_material, contrasting(rng, knobs, hat_material)),
+        hat_surface=_hat(rng, hat_material, contrasting(rng, difficulty, hat_material)),
         scarf=None if scarf is None else Surface((scarf,), folds=0.3),
         glasses=bool(rng.random() < 0.2),
     )

@@ -24,6 +24,7 @@ from mtrl.models.config import Modality
 from mtrl.models.evidence import evidence_maps
 from mtrl.models.reid import MTRL
 from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.labels import room_of
 
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
@@ -33,7 +34,6 @@ STRANGE = (
     "It is unlike every picture in this gallery. Is one person in it, alone, upright and from head to feet? The "
     "page does not look for people in a picture: crop it to one."
 )
-LOCATIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}  # SYSU-MM01: cameras 2 and 3 watch the same room
 
 
 class DemoService:
@@ -116,7 +116,7 @@ class DemoService:
         feature = self.model.encode([query], modality=modality.name.lower())[0]
         scores = (self.features[target] @ feature).numpy()
         gallery = [self.pictures[i] for i in self.rows[target]]
-        searched = np.array([not _same_room(known, picture) and picture is not known for picture in gallery])
+        searched = np.array([not same_room(known, picture) and picture is not known for picture in gallery])
         order = [int(i) for i in np.argsort(-scores, kind="stable") if searched[i]]
         if not order:
             raise ValueError("no picture of this gallery was taken in another room than the query")
@@ -267,11 +267,11 @@ def _correct(query: Picture | None, picture: Picture) -> bool | None:
     return query.person == picture.person
 
 
-def _same_room(query: Picture | None, picture: Picture) -> bool:
+def same_room(query: Picture | None, picture: Picture) -> bool:
     """The benchmark's rule: gallery pictures from the query's own room are left out."""
     if query is None or query.camera is None or picture.camera is None:
         return False
-    return LOCATIONS.get(query.camera, -1) == LOCATIONS.get(picture.camera, -2)
+    return room_of(query.camera) == room_of(picture.camera)
 
 
 def _average_precision(right: NDArray[np.bool_]) -> float:

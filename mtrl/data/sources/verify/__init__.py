@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 from mtrl.console.os_errors import expanded
-from mtrl.data.listing import Sample, nested_root
-from mtrl.data.sources import llcm, regdb
-from mtrl.data.sources import sysu as sysu_mm01
-from mtrl.data.sources.verify import check_folder, check_llcm, check_regdb, check_sysu
+from mtrl.data.listing import nested_root
+from mtrl.data.sources import find_source, on_disk
 from mtrl.data.sources.verify.files import check_duplicates, check_images
 from mtrl.data.sources.verify.report import Finding, Report
 from mtrl.files.levels import ValueRange, checked_range
 
-__all__ = ["DATASETS", "Finding", "Report", "verify"]
-
-Check = Callable[[Path, Report], list[Sample]]
-CHECKS: dict[str, tuple[tuple[str, ...], Check]] = {
-    "sysu": (sysu_mm01.LAYOUT, check_sysu.check),
-    "regdb": (regdb.LAYOUT, check_regdb.check),
-    "llcm": (llcm.LAYOUT, check_llcm.check),
-}
-DATASETS = (*CHECKS, "folder")
+__all__ = ["Finding", "Report", "verify"]
 
 
 def verify(
@@ -44,22 +33,19 @@ def verify(
 
     Raises ValueError for an unknown data set, FileNotFoundError for a root that does not exist.
     """
-    if dataset not in DATASETS:
-        raise ValueError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
+    source = find_source(dataset)
+    if source.verify is None:
+        raise ValueError(f"{dataset} has no files to verify; data sets that have are {', '.join(on_disk())}")
     base = expanded(root)
     if not base.exists():
         raise FileNotFoundError(f"{base} does not exist")
     report = Report(dataset, str(base), counts)
+    if source.layout and not any((base / name).is_dir() for name in source.layout):
+        _elsewhere(base, source.layout, report)
+        return report
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
-        if dataset == "folder":
-            base, samples = check_folder.check(base, report)
-        else:
-            layout, check = CHECKS[dataset]
-            if not any((base / name).is_dir() for name in layout):
-                _elsewhere(base, layout, report)
-                return report
-            samples = check(base, report)
+        samples = source.verify(base, report)
     if any(expected not in (None, found) for _, found, expected in report.counts):
         report.note(
             "counts differ from the published ones",
@@ -68,9 +54,10 @@ def verify(
     for message in dict.fromkeys(str(warning.message) for warning in raised):
         report.note(message)
     paths = [sample.path for sample in samples]
-    check_images(base, paths, report, full, checked_range(value_range))
+    folder = base.parent if base.is_file() else base  # a table's paths start from its folder
+    check_images(folder, paths, report, full, checked_range(value_range))
     if duplicates:
-        check_duplicates(base, paths, report)
+        check_duplicates(folder, paths, report)
     return report
 
 

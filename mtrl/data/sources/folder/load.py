@@ -8,14 +8,12 @@ import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mtrl.console.os_errors import expanded
-from mtrl.data.decode import empty_set, load_images
-from mtrl.data.imageset import ReIDData
+from mtrl.data.imageset import ImageSet
 from mtrl.data.listing import BOTH, GALLERY, QUERY, Sample, in_order, warn_of_images
+from mtrl.data.sources.source import Request
 from mtrl.files.filenames import as_text, some_of
-from mtrl.files.levels import ValueRange
 from mtrl.files.scan import PassedOver, Scan, report, scan
 from mtrl.files.table import Row as Line
 from mtrl.files.table import read_table as read_lines
@@ -46,28 +44,17 @@ class Row:
     where: str = ""
 
 
-def load(
-    root: str | Path | None,
-    *,
-    image_size: tuple[int, int] = (288, 144),
-    cache_dir: str | Path | None = None,
-    parts: Collection[str] = ("train", "test"),
-    on_bad: str = "error",
-    labels_only: bool = False,
-    value_range: ValueRange | None = None,
-) -> ReIDData:
-    """The user's own data below `root`, or listed in the table `root` (CSV or Parquet).
+def load(request: Request) -> dict[str, ImageSet]:
+    """The user's own data below the root, or listed in the table that the root is (CSV or Parquet).
 
     Query and gallery images together are the test set, evaluated as RegDB is: every query is compared with every
     gallery image of the other modality, and none is skipped, whatever its camera. In a table, images of the split
     "test" are both. The image of a person is found among images of the same identity name.
-    With `labels_only` no image is opened: pixels are zeros that take no memory.
-
-    `value_range` scales images of more than 8 bits, as in `read_image`.
 
     Raises FileNotFoundError or ValueError that says what is missing or wrong; ImportError for a Parquet table
     without a reader.
     """
+    root = request.root
     if root is None:
         raise ValueError(f"a folder of your own needs --data-root DIR: {LAYOUT_HELP}")
     base, rows = list_rows(expanded(root))
@@ -80,16 +67,13 @@ def load(
             "seen in training are too good, unless these names mean different people",
             stacklevel=2,
         )
-    images = {"train": empty_set(image_size), "test": empty_set(image_size)}
+    sets: dict[str, ImageSet] = {}
     for part, what in (("train", "training images"), ("test", "query and gallery images")):
-        if part in parts:
+        if part in request.parts:
             if not samples[part]:
                 raise FileNotFoundError(f"{root} has no {what}; {LAYOUT_HELP}")
-            how: dict[str, Any] = {"on_bad": on_bad, "what": what, "labels_only": labels_only}
-            images[part] = load_images(
-                base, samples[part], image_size, cache_dir, value_range=value_range, **how
-            )
-    return ReIDData("folder", "regdb", images["train"], images["test"])
+            sets[part] = request.read(base, samples[part], what)
+    return sets
 
 
 def shared_identities(samples: Mapping[str, Sequence[Sample]]) -> list[str]:

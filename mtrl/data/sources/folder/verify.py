@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from mtrl.data.listing import GALLERY, QUERY, Sample
-from mtrl.data.sources.folder import (
+from mtrl.data.sources.folder.load import (
     LAYOUT_HELP,
     MODALITIES,
     SPLITS,
@@ -22,14 +22,13 @@ from mtrl.data.sources.verify.report import Report, some
 from mtrl.labels.names import canonical
 
 
-def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
-    """Fills the report; returns the folder that paths start from, and all images."""
-    is_table = root.is_file() or any((root / name).is_file() for name in TABLES)
+def verify(root: Path, report: Report) -> list[Sample]:
+    """Fills the report and returns all images."""
     try:
-        if is_table:
-            base, rows = list_rows(root)
+        if root.is_file() or any((root / name).is_file() for name in TABLES):
+            _, rows = list_rows(root)
         else:
-            base, (rows, found) = root, scan_tree(root)
+            rows, found = scan_tree(root)
             for error in found.errors:
                 report.problem(error, "make the folder readable")
             note_stray(found.passed_over, report)
@@ -37,7 +36,7 @@ def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
         samples = to_samples(rows)
     except (ValueError, OSError, ImportError) as error:
         report.problem(str(error))
-        return root, []
+        return []
     _count(rows, report)
     if not rows:
         report.problem("no images", LAYOUT_HELP)
@@ -48,7 +47,7 @@ def check(root: Path, report: Report) -> tuple[Path, list[Sample]]:
     _check_pairs(samples["test"], report)
     note_one_modality(samples["train"], "training identities", report)
     _check_overlap(samples, report)
-    return base, samples["train"] + samples["test"]
+    return samples["train"] + samples["test"]
 
 
 def _count(rows: list[Row], report: Report) -> None:

@@ -1,4 +1,4 @@
-"""The named knobs of difficulty and the sizes of the synthetic data set."""
+"""Difficulty settings and sizes of the synthetic data set."""
 
 from __future__ import annotations
 

@@ -1,0 +1,28 @@
+"""Input and output of the augmentation: which images a batch is cut from, and how its values are scaled."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Selection:
+    """B images of an array.
+
+    images  uint8 (255 is white) or float32 (1 is white). `batched`: [N,3,H,W + 2 pad] as `pad_columns` makes them, on
+            any device; `per_image`: contiguous [N,H,W,3] on the CPU, perhaps a memory map
+    rows    int64 [B], on the CPU
+    """
+
+    images: Tensor
+    rows: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Output = (input - mean) / std for each of R, G, B; by default the input itself."""
+
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)

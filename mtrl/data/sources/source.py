@@ -1,0 +1,81 @@
+"""What a data set is to the rest of the project: how it is read, checked, evaluated and trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtrl.data.decode import Pixels, decode_images, image_set
+from mtrl.data.imageset import ImageSet
+from mtrl.data.listing import Sample
+from mtrl.files.levels import ValueRange
+
+if TYPE_CHECKING:
+    from mtrl.data.sources.verify.report import Report
+
+IMAGE_SIZE = (288, 144)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The arguments of `mtrl.data.load_data`; each data set reads those that concern it."""
+
+    root: str | Path | None
+    size: str
+    seed: int
+    test_seed: int
+    image_size: tuple[int, int] | None
+    cache_dir: str | Path | None
+    parts: tuple[str, ...]
+    trial: int
+    train_ids: str
+    on_bad: str
+    labels_only: bool
+    value_range: ValueRange | None
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """The size at which image files are kept."""
+        return self.image_size or IMAGE_SIZE
+
+    def decode(self, base: Path, paths: Sequence[str], what: str = "images") -> Pixels:
+        """Image files below `base`, from the cache or decoded into it; `what` they are, for the progress bar."""
+        return decode_images(
+            base, paths, self.height_width, self.cache_dir, what, self.labels_only, self.value_range
+        )
+
+    def read(self, base: Path, samples: Sequence[Sample], what: str = "images") -> ImageSet:
+        """The images of some samples with their labels, in the samples' order."""
+        return image_set(self.decode(base, [sample.path for sample in samples], what), samples, self.on_bad)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set.
+
+    load         the parts that a request asks for: {"train", "test", perhaps "validation": images}. Raises ValueError
+                 or OSError that says what is missing or wrong
+    protocol     "sysu" | "regdb" | "llcm": the ranking rules of its test set
+    verify       checks the files below a root, fills the report, and returns all images; None: there are no files
+    layout       folders of which a root holds one at least; (): any root may be verified
+    splits       numbers of its splits into training and test identities, one model each; (): it has one split
+    value_range  whether it may have images of more than 8 bits, which a value range scales
+    training     {size: settings}, where `python -m train` starts from; the size is "" where there is only one
+    translator   likewise, where `python -m train translator` starts from
+    """
+
+    load: Callable[[Request], dict[str, ImageSet]]
+    protocol: str
+    verify: Callable[[Path, Report], list[Sample]] | None = None
+    layout: tuple[str, ...] = ()
+    splits: tuple[int, ...] = ()
+    value_range: bool = False
+    training: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=lambda: {"": {}})
+    translator: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Names of its sizes; () where it has only one."""
+        return tuple(size for size in self.training if size)
