@@ -8,13 +8,14 @@ from pathlib import Path
 from mtrl import MTRL, Gallery, load_pretrained
 from mtrl.commands.options import add_model_options, add_skip_option, add_value_range, encode_files
 from mtrl.commands.photos import Photos, read_photos
-from mtrl.demo.service.gallery_folder import remember_source
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.models.config import Modality
 from mtrl.retrieval.checks import check_same_range
 from mtrl.retrieval.filters import Where
-from mtrl.retrieval.stores.base import COLLECTION, KINDS, create_store, open_store
+from mtrl.retrieval.image_folders import remember_source
+from mtrl.retrieval.stores.base import COLLECTION, KINDS
+from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.retrieval.stores.uri import shown
 
 

@@ -12,7 +12,8 @@ from mtrl.commands.options import add_model_options, add_value_range
 from mtrl.files.filenames import as_text
 from mtrl.labels.names import printable
 from mtrl.retrieval.filters import Where, format_time, parse_time
-from mtrl.retrieval.stores.base import COLLECTION, open_store
+from mtrl.retrieval.stores.base import COLLECTION
+from mtrl.retrieval.stores.factory import open_store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from mtrl.data.sources.verify import verify
 from mtrl.demo.service.service import DemoService
 from mtrl.files.images import read_image
 from mtrl.models.config import ModelConfig
-from mtrl.retrieval.stores.base import create_store, open_store
+from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.translate import load_translator
 from train.settings import TrainSettings
 from train.translator.settings import TranslatorSettings

@@ -18,7 +18,7 @@ from mtrl.data import load_data
 from mtrl.data.sources.folder import Row, to_samples
 from mtrl.labels.names import canonical, printable, whole_number
 from mtrl.retrieval import Where
-from mtrl.retrieval.stores.base import create_store
+from mtrl.retrieval.stores.factory import create_store
 from tests.helpers import trees
 
 COMPOSED, APART = (unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 from mtrl import Gallery
-from mtrl.retrieval.stores.base import create_store, open_store
+from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.retrieval.stores.uri import redacted, shown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from tests.retrieval.test_store_faults import PART, rows
-from mtrl.retrieval.stores.base import open_store
+from mtrl.retrieval.stores.factory import open_store
 real = {"fsync": os.fsync, "replace": Path.replace, "unlink": Path.unlink}
 def stop_at(moment):
     steps = []
@@ -107,7 +107,7 @@ sys.path[:0] = [sys.argv[2], sys.argv[2] + "/tests"]
 import torch
 torch.set_num_threads(1)
 from tests.retrieval.test_store_faults import PART, rows
-from mtrl.retrieval.stores.base import create_store, open_store
+from mtrl.retrieval.stores.factory import create_store, open_store
 try:
     store = open_store(sys.argv[1])
 except FileNotFoundError:
@@ -166,7 +166,8 @@ def test_two_readers_and_a_writer(kind: str, tmp_path: Path) -> None:
     target = str(tmp_path / "store")
     reader = (
         f"import sys, time; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
-        "from tests.retrieval.test_store_faults import PART, rows\nfrom mtrl.retrieval.stores.base import open_store\n"
+        "from tests.retrieval.test_store_faults import PART, rows\n"
+        "from mtrl.retrieval.stores.factory import open_store\n"
         "seen, end = [], time.monotonic() + 6\n"
         "while time.monotonic() < end:\n"
         "    store = open_store(sys.argv[1])\n"

@@ -24,7 +24,7 @@ from mtrl import Gallery
 from mtrl.models.checkpoint import tensor_digest
 from mtrl.retrieval.filters import Where, format_time, parse_time
 from mtrl.retrieval.stores import milvus
-from mtrl.retrieval.stores.base import create_store, open_store
+from mtrl.retrieval.stores.factory import create_store, open_store
 
 NEEDS = {"exact": "torch", "faiss": "faiss", "milvus": "milvus_lite", "server": "milvus_lite"}
 NAMES = {"exact": "ExactStore", "faiss": "ApproximateStore", "milvus": "MilvusStore", "server": "MilvusStore"}
@@ -171,7 +171,7 @@ import os, signal, sys, torch
 sys.path.insert(0, {root!r})
 from torch.nn.functional import normalize
 from mtrl import Gallery
-from mtrl.retrieval.stores.base import create_store
+from mtrl.retrieval.stores.factory import create_store
 features = normalize(torch.ones(3000, 4))
 names = tuple(map(str, range(3000)))
 store = create_store("milvus", sys.argv[1], Gallery(features[:10], names[:10]))

@@ -177,7 +177,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('return "" if text in MISSING else text', "return text"),
     ),
     *changes(
-        "mtrl/retrieval/stores/base.py",
+        "mtrl/retrieval/stores/exact.py",
         ("tests/labels/test_names.py",),
         ("if canonical(name) not in new]", "if name not in new]"),
     ),

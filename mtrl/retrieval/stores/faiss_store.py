@@ -25,7 +25,7 @@ from mtrl.models.checkpoint import tensor_digest
 from mtrl.retrieval.checks import checked_queries
 from mtrl.retrieval.filters import Where
 from mtrl.retrieval.gallery import Gallery, Match
-from mtrl.retrieval.stores.base import CELLS, ExactStore
+from mtrl.retrieval.stores.exact import CELLS, ExactStore
 
 FORMAT = "mtrl-faiss-2"
 MAX_CELLS = 4096
