@@ -19,8 +19,8 @@ from mtrl.demo.html.model_card import markdown_html, parse_card
 from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service import cmc_plot, embedding_plot
 from mtrl.demo.service import distances as bridge
-from mtrl.demo.service.models import read_records
 from mtrl.demo.service.service import DemoService
+from mtrl.files.metrics_log import read_records
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.translate import load_translator
 
@@ -269,7 +269,7 @@ def test_training_curves_show_what_was_recorded(tmp_path: Path) -> None:
     lines += [{"kind": "eval", "step": n, "map_ir2vis": n / 2000} for n in (500, 1000)]
     text = "\n".join(json.dumps(line) for line in lines)
     (tmp_path / "metrics.jsonl").write_text(text + '\n{"kind": "tr')
-    made = curves.panels(read_records(tmp_path))
+    made = curves.panels(read_records(tmp_path / "metrics.jsonl"))
     assert [list(panel.lines) for panel in made] == [["loss_mtc"], ["map_ir2vis"]]
     assert made[1].lines["map_ir2vis"] == ([500, 1000], [25.0, 50.0])
     steps, means = curves.thinned(*made[0].lines["loss_mtc"])

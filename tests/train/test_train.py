@@ -20,12 +20,13 @@ from torch import Tensor
 
 from mtrl import load_pretrained
 from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.files.metrics_log import read_records
 from mtrl.models.config import ModelConfig
 from mtrl.models.device import pick_device
 from train import trainer as loop
 from train.build import pick_precision, seeded_model
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
-from train.run.log import RunLog, draw_curves, read_records
+from train.run.log import RunLog, draw_curves
 from train.run.skipped_steps import NonFiniteLossError
 from train.run.stop import StopRequest
 from train.settings import METHODS, PRESETS, TrainSettings, parse
