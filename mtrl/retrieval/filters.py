@@ -1,4 +1,4 @@
-"""Which entries of a gallery a search or a deletion is about: names, identities, cameras, a span of time."""
+"""Filters of gallery entries, for searches and deletions: by name, identity, camera and time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Labelled(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Where:
+class Filter:
     """Conditions that an entry must all meet; what is left empty does not matter.
 
     names, identities  one of these; identities are compared as text, so 7 and "7" are the same person. Accents are
@@ -60,7 +60,7 @@ class Where:
 
     def __bool__(self) -> bool:
         """False where every entry fits."""
-        return self != Where()
+        return self != Filter()
 
     def rows(self, gallery: Labelled) -> NDArray[np.int64]:
         """The gallery's rows that fit, rising. Raises ValueError where it lacks the labels asked for."""

@@ -86,8 +86,8 @@ def test_stores_remember_their_range(kind: str, frames: Path, tmp_path: Path) ->
     try:
         assert store.value_range == RANGE
         with pytest.raises(ValueError, match="use the gallery's value range"):
-            store.put(Gallery.build(MODEL, paths[2:]))
-        store.put(Gallery.build(MODEL, paths[2:], value_range=RANGE))
+            store.upsert(Gallery.build(MODEL, paths[2:]))
+        store.upsert(Gallery.build(MODEL, paths[2:], value_range=RANGE))
         assert len(store) == 3
     finally:
         store.close()

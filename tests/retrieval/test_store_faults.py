@@ -40,7 +40,7 @@ def check_whole(target: str, acknowledged: int) -> int:
     wanted = rows(range(count))
     for name, found in zip(wanted.names, store.find(wanted.features, 1), strict=True):
         assert found[0].name == name == str(found[0].identity) and found[0].score > 0.999
-    store.put(rows(range(count, count + PART)))
+    store.upsert(rows(range(count, count + PART)))
     assert len(store) == count + PART
     store.close()
     return count
@@ -72,7 +72,7 @@ for moment in range(1, 40):
         store = open_store(sys.argv[1])
         count = len(store)
         stop_at(moment)
-        store.put(rows(range(count, count + PART)))
+        store.upsert(rows(range(count, count + PART)))
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     store = open_store(sys.argv[1])
@@ -114,7 +114,7 @@ except FileNotFoundError:
     store = create_store(sys.argv[3], sys.argv[1], rows(range(PART)))
 while len(store) < 1_000_000:  # until it is killed
     count = len(store)
-    store.put(rows(range(count, count + PART)))
+    store.upsert(rows(range(count, count + PART)))
     print(count + PART, flush=True)
 """
 
@@ -193,10 +193,10 @@ def test_changes_of_two_writers_add_up(kind: str, tmp_path: Path) -> None:
     pytest.importorskip(NEEDS[kind])
     target = str(tmp_path / "store")
     first, second = create_store(kind, target, rows(range(PART))), open_store(target)
-    first.put(rows(range(PART, 2 * PART)))
-    second.put(rows(range(2 * PART, 3 * PART)))
+    first.upsert(rows(range(PART, 2 * PART)))
+    second.upsert(rows(range(2 * PART, 3 * PART)))
     assert len(second) == 3 * PART and len(first) == 2 * PART
-    first.put(rows(range(3 * PART, 4 * PART)))
+    first.upsert(rows(range(3 * PART, 4 * PART)))
     assert check_whole(target, 4 * PART) == 4 * PART
 
 
@@ -209,7 +209,7 @@ def test_a_put_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="the disk is full"):
-            store.put(rows(range(PART, 2 * PART)))
+            store.upsert(rows(range(PART, 2 * PART)))
     assert len(store) == len(open_store(str(tmp_path))) == PART
 
 
@@ -231,12 +231,12 @@ def test_what_does_not_fit_is_refused(kind: str, tmp_path: Path) -> None:
     store = create_store(kind, str(tmp_path), rows(range(PART)))
     for model, message in (("other", "another model"), ("", "the new features name none")):
         with pytest.raises(ValueError, match=message):
-            store.put(rows(range(5), model=model))
+            store.upsert(rows(range(5), model=model))
     for value in (float("nan"), float("inf")):
         features = rows(range(1)).features.clone()
         features[0, 3] = value
         with pytest.raises(ValueError, match="NaN or infinity"):
-            store.put(Gallery(features, ("x",), model="m"))
+            store.upsert(Gallery(features, ("x",), model="m"))
         with pytest.raises(ValueError, match="NaN or infinity"):
             store.find(features)
     with pytest.raises(ValueError, match="8 dimensions"):

@@ -1,4 +1,4 @@
-"""What every store of a gallery does: the interface, its constants, and the check of names, which are its keys."""
+"""The interface of gallery stores, and the check that their keys, the names, are unique."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mtrl.files.levels import ValueRange
 from mtrl.labels.names import canonical
-from mtrl.retrieval.filters import Where
+from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery, Match
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ COLLECTION = "mtrl"
 
 
 class Store(Protocol):
-    """What every kind can do. Entries go in as a `Gallery`; their names are keys."""
+    """A changeable gallery on disk or in a database. Entries are given as a `Gallery`; their names are the keys."""
 
     @property
     def value_range(self) -> ValueRange | None:
@@ -34,23 +34,23 @@ class Store(Protocol):
         """Raises ValueError unless the entries were made by `model`."""
         ...
 
-    def put(self, entries: Gallery) -> None:
-        """Adds entries for good; those of a name that is there already are replaced.
+    def upsert(self, entries: Gallery) -> None:
+        """Adds entries, and replaces those of the same name; kept when this returns.
 
         Raises ValueError for features of another model, length, modality or value range, and for names that repeat.
         """
         ...
 
-    def delete(self, where: Where) -> int:
-        """Deletes the entries that fit, for good; returns their number. Raises ValueError for no condition."""
+    def delete(self, where: Filter) -> int:
+        """Deletes what the filter matches and returns the number of entries. Raises ValueError for an empty filter."""
         ...
 
-    def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
+    def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """The k nearest entries of each query [Q,D], best first. Raises ValueError as `Gallery.search`."""
         ...
 
     def close(self) -> None:
-        """Lets go of files and connections."""
+        """Closes files and connections."""
         ...
 
 

@@ -14,7 +14,7 @@ from mtrl.files.atomic import remove_partial
 from mtrl.files.levels import ValueRange
 from mtrl.files.lock import only_one
 from mtrl.labels.names import canonical
-from mtrl.retrieval.filters import Where
+from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery, Match
 from mtrl.retrieval.gallery_file import TABLE, table_state
 from mtrl.retrieval.stores.base import check_names
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mtrl.models.reid import MTRL
 
-CELLS = "faiss.safetensors"  # of an approximate store; exact ones have none
+IVF_FILE = "faiss.safetensors"  # the IVF lists of an approximate store; exact ones have none
 WAITING = "another process is changing this gallery; waiting for it"
 
 
@@ -46,7 +46,7 @@ class ExactStore:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with only_one(Path(folder), WAITING):
             entries.save(folder)
-            (Path(folder) / CELLS).unlink(missing_ok=True)
+            (Path(folder) / IVF_FILE).unlink(missing_ok=True)
         return cls(folder)
 
     @property
@@ -59,11 +59,11 @@ class ExactStore:
     def check_model(self, model: MTRL) -> None:
         self.gallery.check_model(model)
 
-    def put(self, entries: Gallery) -> None:
+    def upsert(self, entries: Gallery) -> None:
         with self._changing():
             self._replace(merged(self.gallery, entries))
 
-    def delete(self, where: Where) -> int:
+    def delete(self, where: Filter) -> int:
         with self._changing():
             kept = without(self.gallery, where)
             count = len(self.gallery) - len(kept)
@@ -71,7 +71,7 @@ class ExactStore:
                 self._replace(kept)
             return count
 
-    def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
+    def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         return self.gallery.find(features, k, where)
 
     def close(self) -> None:
@@ -79,9 +79,9 @@ class ExactStore:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Nobody else changes the folder meanwhile; what others have changed before is read first."""
+        """Holds the folder's lock; reads the folder first where another process has changed it."""
         with only_one(self.folder, WAITING):
-            remove_partial(self.folder, [TABLE, "features-*", CELLS])
+            remove_partial(self.folder, [TABLE, "features-*", IVF_FILE])
             if table_state(self.folder) != self._seen:
                 self._load()
             yield
@@ -96,7 +96,7 @@ class ExactStore:
 
 
 def merged(gallery: Gallery, entries: Gallery) -> Gallery:
-    """`gallery` with `entries` behind it, less what they replace."""
+    """`gallery` with `entries` appended; entries of the same name are replaced."""
     check_names(entries)
     gallery.check_fits(entries)
     new = set(map(canonical, entries.names))
@@ -104,8 +104,8 @@ def merged(gallery: Gallery, entries: Gallery) -> Gallery:
     return (gallery if len(kept) == len(gallery) else gallery.select(kept)).join(entries)
 
 
-def without(gallery: Gallery, where: Where) -> Gallery:
-    """`gallery` less the entries that fit. Raises ValueError for no condition."""
+def without(gallery: Gallery, where: Filter) -> Gallery:
+    """`gallery` without the entries that the filter matches. Raises ValueError for an empty filter."""
     if not where:
         raise ValueError("say which entries to delete: by name, identity, camera or time")
     kept = np.setdiff1d(np.arange(len(gallery)), where.rows(gallery))
