@@ -1,4 +1,4 @@
-"""The modality gap of the held-out identities over a run."""
+"""The modality gap of held-out identities by epoch of a training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m mtrl index PHOTOS --output X`: a searchable gallery; more images for it; images out of it."""
+"""`python -m mtrl index PHOTOS --output X`: builds a searchable gallery, adds images to it, deletes images from it."""
 
 from __future__ import annotations
 

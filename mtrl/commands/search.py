@@ -19,7 +19,7 @@ from mtrl.retrieval.stores.factory import open_store
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.description = (
-        "Ranks the images of a gallery by their likeness to each query (cosine, highest first)."
+        "Ranks the images of a gallery by their similarity to each query (cosine, highest first)."
     )
     parser.add_argument(
         "index", metavar="INDEX", help="folder that `index` wrote, or a Milvus server's http(s) address"

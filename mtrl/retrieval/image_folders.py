@@ -1,4 +1,4 @@
-"""The folders that an index was made of, noted beside it and sealed with a key of this machine's user."""
+"""The image folders of an index, recorded beside it and signed with a key of this machine's user."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ SOURCES = "sources.json"
 
 
 def remember_source(index: Path, folder: Path) -> None:
-    """Notes in an index that pictures of it lie in `folder`, so that the page can show them.
+    """Records in an index that images of it lie in `folder`, so that the page can show them.
 
-    The note carries a seal of this machine's user: an index from elsewhere cannot point at files here. Where no key for
-    seals can be kept, the page will not show the pictures; a warning says so.
+    The record is signed by this machine's user: an index from elsewhere cannot point at files here. Where the
+    key cannot be kept, the page will not show the images; a warning says so.
     """
     folders = list(dict.fromkeys([str(folder.resolve()), *image_folders(index)]))
     try:
         note = {"folders": folders, "seal": _seal(folders)}
     except (OSError, ValueError) as error:
         warnings.warn(
-            f"the page will not show the pictures of {index}: {readable(error)}; set MTRL_CACHE", stacklevel=2
+            f"the page will not show the images of {index}: {readable(error)}; set MTRL_CACHE", stacklevel=2
         )
         return
     write_atomically(index / SOURCES, json.dumps(note).encode())
 
 
 def image_folders(index: Path) -> list[str]:
-    """The folders noted by `remember_source` here; none where somebody else noted them."""
+    """The folders recorded by `remember_source` on this machine; none where the signature is another user's."""
     path = index / SOURCES
     if not path.is_file():
         return []
@@ -63,5 +63,5 @@ def _seal(folders: list[str]) -> str:
             file.write(secrets.token_bytes(32))
     key = path.read_bytes()
     if len(key) != 32:
-        raise OSError(f"{path} is damaged; delete it, and index the pictures again")
+        raise OSError(f"{path} is damaged; delete it, and index the images again")
     return hmac.new(key, json.dumps(folders).encode(), "sha256").hexdigest()

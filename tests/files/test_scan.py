@@ -74,7 +74,7 @@ def test_the_same_tree_gives_the_same_images_everywhere(tree: Path, tmp_path: Pa
         data = load_data("folder", tree.parent, parts=("test",), on_bad="skip", cache_dir=tmp_path / "cache")
     assert sorted(name.removeprefix("gallery/") for name in data.test.names) == GOOD
 
-    with pytest.raises(ValueError, match="4 of 27 pictures could not be read"):
+    with pytest.raises(ValueError, match="4 of 27 images could not be read"):
         command("translate", tree, tmp_path / "out")
     written = [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert sorted(map(as_text, written)) == GOOD

@@ -245,7 +245,7 @@ def test_times() -> None:
 def test_an_old_server_is_told_from_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("milvus_lite")
     bare = Gallery(normalize(torch.randn(2, 4)), ("a", "b"))
-    monkeypatch.setattr(milvus, "may_be_bare", lambda about: False)
+    monkeypatch.setattr(milvus, "labels_may_be_missing", lambda about: False)
     with pytest.raises(ValueError, match=r"older than Milvus 2\.5 .* use a newer server"):
         create_store("milvus", str(tmp_path), bare)
     full = Gallery(bare.features, bare.names, "infrared", ("1", "1"), (3, 6), "", (0.0, 1.0))
