@@ -23,11 +23,11 @@ from mtrl import MTRL, load_pretrained
 from mtrl.console import cli
 from mtrl.data.synthetic import load_part
 from mtrl.files.atomic import write_atomically
-from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.client import PLACEHOLDER, reserve, upload_folder
 from mtrl.models.card import CardFacts, Result, model_card
 from mtrl.models.checkpoint import save_checkpoint
 from mtrl.models.config import Modality
+from mtrl.models.metrics_log import METRICS, read_records
 from train.data import load
 from train.run.log import code_state, run_settings
 from train.settings import TrainSettings

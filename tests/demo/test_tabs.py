@@ -20,8 +20,8 @@ from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service import cmc_plot, embedding_plot
 from mtrl.demo.service import distances as bridge
 from mtrl.demo.service.service import DemoService
-from mtrl.files.metrics_log import read_records
 from mtrl.models.config import Modality, ModelConfig
+from mtrl.models.metrics_log import read_records
 from mtrl.translate import load_translator
 
 PEOPLE = 5

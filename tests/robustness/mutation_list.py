@@ -177,8 +177,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('return "" if text in MISSING else text', "return text"),
     ),
     *changes(
-        "mtrl/files/metrics_log.py",
-        ("tests/files/test_metrics_log.py",),
+        "mtrl/models/metrics_log.py",
+        ("tests/models/test_metrics_log.py",),
         ('type(record.get("step")) is int', 'isinstance(record.get("step"), int)'),
         ("path.stat().st_size > max_bytes", "path.stat().st_size >= max_bytes"),
     ),

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from mtrl import load_pretrained
 from mtrl.data.imageset import ImageSet, ReIDData
-from mtrl.files.metrics_log import read_records
 from mtrl.models.config import ModelConfig
 from mtrl.models.device import pick_device
+from mtrl.models.metrics_log import read_records
 from train import trainer as loop
 from train.build import pick_precision, seeded_model
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
