@@ -1,4 +1,4 @@
-"""`python -m eval`: a model's figures on a test set; `python -m eval features` and `benchmark` beside it."""
+"""`python -m eval`: evaluates a model on a test set; starts the other evaluation commands too."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class EvalSettings:
         "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
     )
     value_range: tuple[float, float] | None = option(None, RANGE_HELP)
-    json: str | None = option(None, "write the figures here; with --direction both, one file per direction")
+    json: str | None = option(None, "write the metrics here; with --direction both, one file per direction")
     output: str | None = option(None, "folder for figures: CMC curve, ranking strips, modality gap")
 
     def protocol_settings(self, protocol: str) -> list[Setting]:
@@ -219,7 +219,7 @@ def _permutations(settings: EvalSettings) -> Permutations | None:
 
 
 def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSettings) -> Evaluation:
-    """The first split's evaluation with every split's figures, and the names of what was evaluated."""
+    """The first split's evaluation with every split's metrics, and the names of what was evaluated."""
     described = find_source(settings.dataset)
     report = dataclasses.replace(
         evaluation.report,

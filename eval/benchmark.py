@@ -1,4 +1,4 @@
-"""`python -m eval benchmark`: the vectorised metrics beside a plain loop over queries, in one run."""
+"""`python -m eval benchmark`: times the vectorised metrics against a plain loop over queries."""
 
 from __future__ import annotations
 

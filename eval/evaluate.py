@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from eval.features import Extraction, extract
 from eval.protocols import Permutations, Setting, Trial, make_trials
 from eval.report import Report
-from eval.score import DISTANCES, Bank, modality_gap, score_reranked, score_trials
+from eval.score import DISTANCES, FeatureSet, modality_gap, score_reranked, score_trials
 from mtrl.data.imageset import ImageSet
 from mtrl.models.reid import MTRL
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A report with what it was computed from: features, and trials as rows of the bank."""
+    """A report with what it was computed from: features, and trials as rows of the feature set."""
 
     report: Report
-    bank: Bank
+    feature_set: FeatureSet
     trials: tuple[Trial, ...]
 
 
@@ -64,7 +64,7 @@ def evaluate_settings(
     """Several settings (both directions, say) on features that are computed once.
 
     Each image that any trial of any setting needs is encoded exactly once. Arguments and errors as in `evaluate`;
-    `metric` "cosine" | "euclidean" compares features, `rerank` "paper" | "released" adds figures after k-reciprocal
+    `metric` "cosine" | "euclidean" compares features, `rerank` "paper" | "released" adds metrics after k-reciprocal
     re-ranking by that variant, `permutations` are for the official gallery.
     """
     how = how or Extraction()
@@ -81,25 +81,31 @@ def evaluate_settings(
     position = np.full(len(subset), -1, dtype=np.int64)
     position[needed] = np.arange(len(needed))
     features = extract(model, images, subset[needed], how)
-    bank = Bank(features, identities[needed], cameras[needed], modalities[needed], subset[needed])
+    feature_set = FeatureSet(
+        features, identities[needed], cameras[needed], modalities[needed], subset[needed]
+    )
     result = []
     for setting, trials in zip(settings, drawn, strict=True):
         placed = [Trial(position[trial.query], position[trial.gallery]) for trial in trials]
-        report = score_bank(bank, placed, setting, metric, rerank)
+        report = score_features(feature_set, placed, setting, metric, rerank)
         report = dataclasses.replace(report, feature=how.feature, flip=how.flip)
-        result.append(Evaluation(report, bank, tuple(placed)))
+        result.append(Evaluation(report, feature_set, tuple(placed)))
     return result
 
 
-def score_bank(
-    bank: Bank, trials: Sequence[Trial], setting: Setting, metric: str = "cosine", rerank: str | None = None
+def score_features(
+    feature_set: FeatureSet,
+    trials: Sequence[Trial],
+    setting: Setting,
+    metric: str = "cosine",
+    rerank: str | None = None,
 ) -> Report:
-    """The report of trials that hold rows of the bank. `metric` and `rerank` as in `evaluate_settings`."""
+    """The report of trials that hold rows of the feature set. `metric` and `rerank` as in `evaluate_settings`."""
     return Report(
         setting,
-        score_trials(bank, trials, setting, metric),
-        score_reranked(bank, trials, setting, metric, rerank) if rerank else (),
-        modality_gap(bank, trials, metric),
+        score_trials(feature_set, trials, setting, metric),
+        score_reranked(feature_set, trials, setting, metric, rerank) if rerank else (),
+        modality_gap(feature_set, trials, metric),
         distance=metric,
         rerank=rerank,
     )

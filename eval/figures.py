@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: CMC curves, ranking strips, and the distances behind the modality gap."""
+"""Figures of an evaluation: CMC curves, ranking strips, and the distances behind the modality gap."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def draw_strips(evaluation: Evaluation, images: ImageSet, seed: int = 0) -> Any:
     Right images are framed green with a tick, wrong ones red with a cross; images that the protocol skips for
     the query are left out. The queries are drawn by `seed` from those that have a right image, not picked.
     """
-    bank, trial, setting = evaluation.bank, evaluation.trials[0], evaluation.report.setting
-    query_ids, gallery_ids = bank.identities[trial.query], bank.identities[trial.gallery]
-    cameras = bank.cameras[trial.query], bank.cameras[trial.gallery]
+    feature_set, trial, setting = evaluation.feature_set, evaluation.trials[0], evaluation.report.setting
+    query_ids, gallery_ids = feature_set.identities[trial.query], feature_set.identities[trial.gallery]
+    cameras = feature_set.cameras[trial.query], feature_set.cameras[trial.gallery]
 
     def answers(part: slice) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(right, skipped) gallery images of some queries, bool [B, G] each."""
@@ -99,17 +99,17 @@ def draw_strips(evaluation: Evaluation, images: ImageSet, seed: int = 0) -> Any:
     for line, query in zip(grid, chosen, strict=True):
         for axes in line:
             axes.set_axis_off()
-        features = bank.features[trial.query[[query]]], bank.features[trial.gallery]
+        features = feature_set.features[trial.query[[query]]], feature_set.features[trial.gallery]
         distances = distance_matrix(*features, evaluation.report.distance)[0]
         right, drop = (rows[0] for rows in answers(slice(query, query + 1)))
         order = [row for row in np.argsort(distances, kind="stable") if not drop[row]]
         camera = images.camera_name(cameras[0][query])
         caption = _id(images, query_ids[query]) + (f", cam {short(camera)}" if camera else "")
-        _picture(line[0], images, bank.rows[trial.query[query]], caption, INK)
+        _image(line[0], images, feature_set.rows[trial.query[query]], caption, INK)
         for rank, (axes, row) in enumerate(zip(line[2:], order, strict=False), 1):
             good = bool(right[row])
             mark = f"{rank} {'✓' if good else '✗'}  {_id(images, gallery_ids[row])}"
-            _picture(axes, images, bank.rows[trial.gallery[row]], mark, RIGHT if good else WRONG)
+            _image(axes, images, feature_set.rows[trial.gallery[row]], mark, RIGHT if good else WRONG)
     return figure
 
 
@@ -118,17 +118,19 @@ def draw_gap(evaluation: Evaluation, seed: int = 0) -> Any:
 
     At most 1500 images of each modality are drawn by `seed`; the ratio in the title is over all of them.
     """
-    bank, report = evaluation.bank, evaluation.report
+    feature_set, report = evaluation.feature_set, evaluation.report
     used = np.unique(
         np.concatenate([rows for trial in evaluation.trials for rows in (trial.query, trial.gallery)])
     )
     rng = np.random.default_rng(seed)
     sides = [
-        rng.permutation(used[bank.modalities[used] == int(kind)])[:_HISTOGRAM_ROWS]
+        rng.permutation(used[feature_set.modalities[used] == int(kind)])[:_HISTOGRAM_ROWS]
         for kind in (Modality.VISIBLE, Modality.INFRARED)
     ]
-    distances = distance_matrix(bank.features[sides[0]], bank.features[sides[1]], report.distance)
-    same = bank.identities[sides[0]][:, None] == bank.identities[sides[1]]
+    distances = distance_matrix(
+        feature_set.features[sides[0]], feature_set.features[sides[1]], report.distance
+    )
+    same = feature_set.identities[sides[0]][:, None] == feature_set.identities[sides[1]]
     figure = new_figure(6.4, 3.6)
     axes = figure.add_subplot()
     bins = np.linspace(float(distances.min()), float(distances.max()), 61)
@@ -146,12 +148,12 @@ def draw_gap(evaluation: Evaluation, seed: int = 0) -> Any:
     return figure
 
 
-def _picture(axes: Any, images: ImageSet, row: int, caption: str, color: str) -> None:
+def _image(axes: Any, images: ImageSet, row: int, caption: str, color: str) -> None:
     from matplotlib.patches import Rectangle
 
-    picture = images.images[row]
-    axes.imshow(picture, aspect="equal")
-    height, width = picture.shape[:2]
+    pixels = images.images[row]
+    axes.imshow(pixels, aspect="equal")
+    height, width = pixels.shape[:2]
     frame = Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor=color, linewidth=3, clip_on=False)
     axes.add_patch(frame)
     axes.set_title(caption, fontsize=7.5, color=color, pad=3, parse_math=False)  # a name may hold a $

@@ -1,4 +1,4 @@
-"""Feature files of the official SYSU-MM01 evaluation, read without running anything that stands in them."""
+"""Feature files of the official SYSU-MM01 evaluation, read as arrays only, never as code."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.evaluate import score_bank
+from eval.evaluate import score_features
 from eval.matfiles import read_features
 from eval.protocols import INDOOR_CAMERAS, MODES, Setting, make_trials
 from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
-from eval.score import DISTANCES, Bank
+from eval.score import DISTANCES, FeatureSet
 from mtrl.console.cli import option, parse
 from mtrl.data.matfiles import read_permutations, read_test_ids
 from mtrl.models.config import Modality
@@ -47,7 +47,7 @@ class FeatureSettings:
         "euclidean", "how features are compared; the official demo takes euclidean", DISTANCES
     )
     rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
-    json: str | None = option(None, "write the figures to this file")
+    json: str | None = option(None, "write the metrics to this file")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,18 +92,22 @@ def evaluate_features(
     permutations = read_permutations(_find(splits, "rand_perm_cam.mat"))
     test_ids = read_test_ids(_find(splits, "test_id.mat"))
     visible = INDOOR_CAMERAS if setting.mode == "indoor" else VISIBLE_CAMERAS
-    bank = read_bank(directory, prefix, sorted({*visible, *INFRARED_CAMERAS}), set(test_ids))
+    feature_set = read_feature_set(directory, prefix, sorted({*visible, *INFRARED_CAMERAS}), set(test_ids))
     listed = {key for key in permutations if key[1] in set(test_ids)}
-    present = set(zip(bank.cameras.tolist(), bank.identities.tolist(), strict=True))
+    present = set(zip(feature_set.cameras.tolist(), feature_set.identities.tolist(), strict=True))
     for camera, identity in sorted(listed - present):
         if camera in visible or camera in INFRARED_CAMERAS:
             raise ValueError(f"{prefix}_cam{camera} has no features of identity {identity}")
-    trials = make_trials(bank.identities, bank.cameras, bank.modalities, setting, permutations)
-    report = score_bank(bank, trials, setting, metric, rerank)
+    trials = make_trials(
+        feature_set.identities, feature_set.cameras, feature_set.modalities, setting, permutations
+    )
+    report = score_features(feature_set, trials, setting, metric, rerank)
     return dataclasses.replace(report, dataset="sysu", checkpoint=str(directory / prefix), feature="given")
 
 
-def read_bank(directory: Path, prefix: str, cameras: Sequence[int], identities: set[int]) -> Bank:
+def read_feature_set(
+    directory: Path, prefix: str, cameras: Sequence[int], identities: set[int]
+) -> FeatureSet:
     """The features of some identities in some cameras, float64, by camera, identity and image.
 
     Raises FileNotFoundError or ValueError naming the file; ValueError when lengths of features differ.
@@ -122,7 +126,7 @@ def read_bank(directory: Path, prefix: str, cameras: Sequence[int], identities: 
     table_ = np.array(labels, dtype=np.int64)
     infrared = np.isin(table_[:, 1], INFRARED_CAMERAS)
     modalities = np.where(infrared, int(Modality.INFRARED), int(Modality.VISIBLE)).astype(np.uint8)
-    return Bank(np.concatenate(parts), table_[:, 0], table_[:, 1], modalities, np.arange(len(labels)))
+    return FeatureSet(np.concatenate(parts), table_[:, 0], table_[:, 1], modalities, np.arange(len(labels)))
 
 
 def _find(splits: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Who is asked and who is in the gallery, trial by trial: pure functions on label arrays.
+"""Query and gallery selection per trial, as functions of label arrays.
 
 Two gallery draws go by the same name in the literature and pick different images; both are here:
 
@@ -47,7 +47,7 @@ SYSU_COUNTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One way to evaluate.
+    """The settings of one evaluation.
 
     protocol   "sysu" | "regdb" | "llcm": gallery and the images that a query skips (see `rank_metrics`)
     direction  "ir2vis": infrared queries, visible gallery; "vis2ir": the reverse; "vis2ir_released" (llcm):

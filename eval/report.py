@@ -1,4 +1,4 @@
-"""What an evaluation says: the table, and the JSON that other programs read."""
+"""The result of an evaluation, as a table and as JSON for other programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mtrl.files.atomic import write_atomically
 
 RANKS = (1, 5, 10, 20)
 RERANK_HELP = (
-    "add figures after k-reciprocal re-ranking (k1=20, k2=6, weight 0.3): paper, as its text says (also the flag "
+    "add metrics after k-reciprocal re-ranking (k1=20, k2=6, weight 0.3): paper, as its text says (also the flag "
     "alone), or released, as its authors' Python code computes"
 )
 Figures = dict[str, Any]  # {"map", "minp", "cmc": {"1", "5", "10", "20"}}, fractions
@@ -26,7 +26,7 @@ Figures = dict[str, Any]  # {"map", "minp", "cmc": {"1", "5", "10", "20"}}, frac
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Report:
-    """The figures of one setting over its trials, and everything needed to repeat them.
+    """The metrics of one setting over its trials, and everything needed to repeat them.
 
     setting       protocol, direction, mode, shots, gallery draw, CMC level
     trials        one `Scores` per trial
@@ -57,7 +57,7 @@ class Report:
 
     @property
     def std(self) -> Figures:
-        """The same figures' population standard deviation over the trials; 0 for a single one."""
+        """The population standard deviation over the trials; 0 for a single one."""
         return _figures(self.trials, np.std)
 
     @property
@@ -123,18 +123,18 @@ def write_json(path: str | Path, report: Report) -> None:
 
 
 def table(reports: Sequence[Report]) -> str:
-    """Reports as text, a row each; re-ranked figures in columns of their own; percentages, mean ± deviation."""
+    """Reports as text, a row each; re-ranked metrics in columns of their own; percentages, mean ± deviation."""
     head = ["direction", "mode", "shots", "gallery", "trials", "queries", "images"]
-    figures = [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
+    metric_names = [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
     reranked = any(report.reranked for report in reports)
-    head += figures + [f"{name} re-ranked" for name in figures if reranked]
+    head += metric_names + [f"{name} re-ranked" for name in metric_names if reranked]
     rows = [head]
     for report in reports:
         setting, first = report.setting, report.trials[0]
         valid = str(first.valid) if first.valid == first.num_query else f"{first.valid} of {first.num_query}"
         labels = [setting.direction, setting.mode, "-" if setting.protocol == "regdb" else str(setting.shots)]
         labels += [gallery_name(setting), str(len(report.trials)), valid, str(first.num_gallery)]
-        again = _cells(report.reranked) if report.reranked else [""] * (len(figures) * reranked)
+        again = _cells(report.reranked) if report.reranked else [""] * (len(metric_names) * reranked)
         rows.append(labels + _cells(report.trials) + again)
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

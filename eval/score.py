@@ -1,4 +1,4 @@
-"""From features and trials to figures: distances, metrics per trial, and the modality gap."""
+"""Metrics per trial from features: distances, ranking metrics and the modality gap."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Distances: TypeAlias = Callable[[slice], NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Bank:
+class FeatureSet:
     """Features of the images that take part, with their labels.
 
     features    [M, D] float32 or float64, not normalised
@@ -48,7 +48,7 @@ class Bank:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
-    """Figures of one trial as fractions; `cmc` is the whole curve, `valid` the queries with a right image."""
+    """Metrics of one trial as fractions; `cmc` is the whole curve, `valid` the queries with a right image."""
 
     map: float
     minp: float
@@ -80,15 +80,19 @@ def distance_blocks(query: NDArray[Any], gallery: NDArray[Any], metric: str) -> 
 
 
 def score_trials(
-    bank: Bank, trials: Sequence[Trial], setting: Setting, metric: str = "cosine"
+    feature_set: FeatureSet, trials: Sequence[Trial], setting: Setting, metric: str = "cosine"
 ) -> tuple[Scores, ...]:
-    """The figures of each trial; the trials hold rows of the bank."""
-    made = _trial_distances(bank, trials, metric)
-    return tuple(_score(bank, trial, setting, next(made)) for trial in trials)
+    """The metrics of each trial; the trials hold rows of the feature set."""
+    made = _trial_distances(feature_set, trials, metric)
+    return tuple(_score(feature_set, trial, setting, next(made)) for trial in trials)
 
 
 def score_reranked(
-    bank: Bank, trials: Sequence[Trial], setting: Setting, metric: str = "cosine", variant: str = "paper"
+    feature_set: FeatureSet,
+    trials: Sequence[Trial],
+    setting: Setting,
+    metric: str = "cosine",
+    variant: str = "paper",
 ) -> tuple[Scores, ...]:
     """The same after k-reciprocal re-ranking within each trial's queries and gallery, by one of its two variants.
 
@@ -97,29 +101,31 @@ def score_reranked(
     """
     scores = []
     for trial in trials:
-        together = bank.features[np.concatenate([trial.query, trial.gallery])]
+        together = feature_set.features[np.concatenate([trial.query, trial.gallery])]
         distances = np.maximum(distance_matrix(together, together, metric), 0)
         if variant == "released" and metric == "euclidean":
             distances = distances**2
         reranked = k_reciprocal(distances, len(trial.query), variant=variant)
-        scores.append(_score(bank, trial, setting, reranked.__getitem__))
+        scores.append(_score(feature_set, trial, setting, reranked.__getitem__))
     return tuple(scores)
 
 
-def modality_gap(bank: Bank, trials: Sequence[Trial], metric: str = "cosine") -> float:
+def modality_gap(feature_set: FeatureSet, trials: Sequence[Trial], metric: str = "cosine") -> float:
     """Mean visible-infrared distance within identities over the mean between identities; lower is better.
 
     Over every pair of images that take part in a trial. NaN when there are no such pairs.
     """
     used = np.unique(np.concatenate([rows for trial in trials for rows in (trial.query, trial.gallery)]))
-    sides = [used[bank.modalities[used] == int(kind)] for kind in (Modality.VISIBLE, Modality.INFRARED)]
+    sides = [
+        used[feature_set.modalities[used] == int(kind)] for kind in (Modality.VISIBLE, Modality.INFRARED)
+    ]
     sums, counts = np.zeros(2), np.zeros(2)
     if not all(map(len, sides)):
         return float("nan")
-    blocks = distance_blocks(bank.features[sides[0]], bank.features[sides[1]], metric)
+    blocks = distance_blocks(feature_set.features[sides[0]], feature_set.features[sides[1]], metric)
     for part in query_blocks(len(sides[0]), len(sides[1])):
         distances = blocks(part)
-        same = bank.identities[sides[0][part]][:, None] == bank.identities[sides[1]]
+        same = feature_set.identities[sides[0][part]][:, None] == feature_set.identities[sides[1]]
         for slot, mask in enumerate((same, ~same)):
             sums[slot] += distances.sum(where=mask, dtype=np.float64)
             counts[slot] += np.count_nonzero(mask)
@@ -128,23 +134,25 @@ def modality_gap(bank: Bank, trials: Sequence[Trial], metric: str = "cosine") ->
     return float((sums[0] / counts[0]) / (sums[1] / counts[1]))
 
 
-def _trial_distances(bank: Bank, trials: Sequence[Trial], metric: str) -> Iterator[Distances]:
+def _trial_distances(feature_set: FeatureSet, trials: Sequence[Trial], metric: str) -> Iterator[Distances]:
     """Those of each trial; where the queries stay the same, all galleries' union is compared once, if it is small."""
     query = trials[0].query
     union = np.unique(np.concatenate([trial.gallery for trial in trials]))
     same = all(np.array_equal(trial.query, query) for trial in trials)
     if same and len(trials) > 1 and len(query) * len(union) <= _SHARED_ELEMENTS:
-        shared = distance_matrix(bank.features[query], bank.features[union], metric)
+        shared = distance_matrix(feature_set.features[query], feature_set.features[union], metric)
         for trial in trials:
             yield shared[:, np.searchsorted(union, trial.gallery)].__getitem__
     else:
         for trial in trials:
-            yield distance_blocks(bank.features[trial.query], bank.features[trial.gallery], metric)
+            yield distance_blocks(
+                feature_set.features[trial.query], feature_set.features[trial.gallery], metric
+            )
 
 
-def _score(bank: Bank, trial: Trial, setting: Setting, distances: Distances) -> Scores:
+def _score(feature_set: FeatureSet, trial: Trial, setting: Setting, distances: Distances) -> Scores:
     query, gallery = trial.query, trial.gallery
-    identities, cameras = bank.identities, bank.cameras
+    identities, cameras = feature_set.identities, feature_set.cameras
     size = len(query), len(gallery)
     labels = identities[query], identities[gallery], cameras[query], cameras[gallery]
     metrics = rank_blocks(distances, size, labels, setting.protocol, cmc_level=setting.level)

@@ -27,9 +27,10 @@ from mtrl.files.atomic import write_atomically
 from mtrl.hub.client import PLACEHOLDER, reserve, upload_folder
 from mtrl.models.card import CardFacts, Result, model_card
 from mtrl.models.config import Modality
+from mtrl.models.metrics_log import METRICS, read_records
 from train.data import load
 from train.presets import listed
-from train.run.log import code_state, read_records, run_settings
+from train.run.log import code_state, run_settings
 from train.settings import TrainSettings
 from train.validate import DIRECTIONS
 
@@ -103,7 +104,7 @@ def publish(run: Path, output: Path, dtype: str, name: str) -> None:
 def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name: str) -> CardFacts:
     """The facts of a run: how it was made, from its own records, and what it reaches."""
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    rates = [r["images_per_second"] for r in read_records(run / "metrics.jsonl") if r["kind"] == "train"]
+    rates = [r["images_per_second"] for r in read_records(run / METRICS) if r["kind"] == "train"]
     synthetic = settings.dataset == "synthetic"
     label = f"synthetic-{settings.size}" if synthetic else settings.dataset
     options = f"--size {settings.size}" if synthetic else "--data-root DIR"

@@ -1,1 +1,1 @@
-"""`python -m eval cost`: what inference costs, beside a plain backbone."""
+"""`python -m eval cost`: what inference costs compared with a plain backbone."""

@@ -1,4 +1,4 @@
-"""`python -m eval cost`: proof that training with transition images leaves nothing behind at inference."""
+"""`python -m eval cost`: compares what a trained model costs at inference with a plain backbone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from eval.cost.plain_model import Bare
+from eval.cost.plain_model import PlainModel
 from mtrl import load_pretrained
 from mtrl.console.cli import option, parse
 from mtrl.files.atomic import write_atomically
@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m eval cost",
         description="Compares a checkpoint's path from images to embeddings with that of a baseline model of the "
-        "same config and with the bare timm backbone, pooling and batch normalisation: modules, parameters, "
-        "operations, FLOPs. Exits with 1 when anything differs. Then times encoding beside the bare backbone.",
+        "same config and with the plain timm backbone, pooling and batch normalisation: modules, parameters, "
+        "operations, FLOPs. Exits with 1 when anything differs. Then times encoding beside the plain backbone.",
     )
     settings = parse(CostSettings, parser, argv)
     model = load_pretrained(settings.checkpoint)
@@ -71,13 +71,13 @@ def compare(model: MTRL) -> dict[str, Any]:
     """What the three models are made of and do for one visible and one infrared image, and where they differ.
 
     The baseline is what `--method baseline` builds: a new model of the checkpoint's config. Differences between
-    names count for it; the bare backbone has its own names, so there it is kinds, settings and shapes.
+    names count for it; the plain backbone has its own names, so there it is module types, settings and shapes.
     """
     trained = _paths(model)
     fresh = MTRL(model.config).to(model.mean.device)
     baseline = _paths(fresh)
-    simple = Bare(model.config).to(model.mean.device)
-    bare = _measure(simple, simple)
+    plain_model = PlainModel(model.config).to(model.mean.device)
+    plain = _measure(plain_model, plain_model)
     differences = []
     left, right = _tensors(model), _tensors(fresh)
     if left != right:
@@ -87,19 +87,23 @@ def compare(model: MTRL) -> dict[str, Any]:
         for what in path:
             if path[what] != baseline[kind][what]:
                 differences.append(f"{what}, {kind}, baseline: {_first(path[what], baseline[kind][what])}")
-            mine, other = (_nameless(measured[what]) for measured in (path, bare))
+            mine, other = (_nameless(measured[what]) for measured in (path, plain))
             if mine != other:
-                differences.append(f"{what}, {kind}, bare timm backbone: {_first(mine, other)}")
+                differences.append(f"{what}, {kind}, plain timm backbone: {_first(mine, other)}")
     return {
         "config": model.config.to_dict(),
-        "stored_parameters": {"checkpoint": _count(model), "baseline": _count(fresh), "bare": _count(simple)},
-        "paths": {"checkpoint": trained, "baseline": baseline, "bare": bare},
+        "stored_parameters": {
+            "checkpoint": _count(model),
+            "baseline": _count(fresh),
+            "plain": _count(plain_model),
+        },
+        "paths": {"checkpoint": trained, "baseline": baseline, "plain": plain},
         "differences": differences,
     }
 
 
 def _paths(model: MTRL) -> dict[str, dict[str, Any]]:
-    """The measures of a visible and of an infrared image's way to its embedding."""
+    """What runs from a visible and from an infrared image to its embedding."""
 
     def embed(images: Tensor, kind: Modality) -> Tensor:
         return model(images, kind).embedding
@@ -134,7 +138,7 @@ def _first(mine: Any, other: Any) -> str:
     return f"{len(mine)}, not {len(other)}; the first more is {longer[min(len(mine), len(other))]}"
 
 
-def _measure(model: MTRL | Bare, path: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+def _measure(model: MTRL | PlainModel, path: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     """Modules with parameters of their own or without children that run, in order; their parameters; operations
     with shapes; FLOPs. For one image."""
     names = {module: name for name, module in model.named_modules()}
@@ -184,7 +188,7 @@ class _Operations(TorchDispatchMode):
 
 
 def latency(model: MTRL, batches: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    """Seconds of `encode` beside the bare backbone with the same preprocessing, in turn, on every device there is.
+    """Seconds of `encode` beside the plain backbone with the same preprocessing, in turn, on every device there is.
 
     Each pair of calls gives a ratio; the order within a pair alternates. Medians, and the ratios' quartiles.
     """
@@ -192,14 +196,14 @@ def latency(model: MTRL, batches: Sequence[int], rounds: int) -> list[dict[str, 
     result = []
     for device in ["cpu", *["cuda"] * torch.cuda.is_available()]:
         model.to(device)
-        bare = Bare(model.config).to(device).eval()
+        plain_model = PlainModel(model.config).to(device).eval()
         for count in batches:
-            pictures = torch.randint(0, 256, (count, 3, *model.config.image_size), dtype=torch.uint8)
-            calls = [partial(model.encode, pictures, batch_size=count), partial(bare.encode, pictures)]
+            images = torch.randint(0, 256, (count, 3, *model.config.image_size), dtype=torch.uint8)
+            calls = [partial(model.encode, images, batch_size=count), partial(plain_model.encode, images)]
             for call in calls * 3:
                 call()
             pairs = [_pair(calls, number % 2 == 1) for number in range(rounds)]
-            ratios = sorted(ours / plain for ours, plain in pairs)
+            ratios = sorted(ours / theirs for ours, theirs in pairs)
             quartiles = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
             result.append(
                 {
@@ -209,7 +213,7 @@ def latency(model: MTRL, batches: Sequence[int], rounds: int) -> list[dict[str, 
                     "batch": count,
                     "rounds": rounds,
                     "seconds": statistics.median(ours for ours, _ in pairs),
-                    "bare_seconds": statistics.median(plain for _, plain in pairs),
+                    "plain_seconds": statistics.median(theirs for _, theirs in pairs),
                     "ratio": statistics.median(ratios),
                     "ratio_quartiles": [quartiles[0], quartiles[2]],
                 }
@@ -233,7 +237,7 @@ def table(record: dict[str, Any]) -> str:
     columns = {
         "MTRL checkpoint": [*paths["checkpoint"].values()],
         "baseline model": [*paths["baseline"].values()],
-        "bare timm + pooling + BN": [paths["bare"]],
+        "plain timm + pooling + BN": [paths["plain"]],
     }
     lines = [
         f"| one image of {' x '.join(map(str, record['config']['image_size']))} | {' | '.join(columns)} |"
@@ -253,7 +257,7 @@ def table(record: dict[str, Any]) -> str:
     if "latency" in record:
         lines += [
             "",
-            "| device | batch | encode, ms | bare, ms | ratio (quartiles), pairs |",
+            "| device | batch | encode, ms | plain, ms | ratio (quartiles), pairs |",
             "|---" * 5 + "|",
         ]
     for one in record.get("latency", ()):
@@ -261,6 +265,6 @@ def table(record: dict[str, Any]) -> str:
         threads = f", {one['threads']} threads" if one["device"] == "cpu" else ""
         lines.append(
             f"| {one['name']}{threads} | {one['batch']} | {1000 * one['seconds']:.2f} | "
-            f"{1000 * one['bare_seconds']:.2f} | {one['ratio']:.3f} ({low:.3f} to {high:.3f}), {one['rounds']} |"
+            f"{1000 * one['plain_seconds']:.2f} | {one['ratio']:.3f} ({low:.3f} to {high:.3f}), {one['rounds']} |"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What inference has to cost: the backbone, pooling and a batch normalisation, put together without `MTRL`."""
+"""The plain model of the cost comparison: backbone, pooling and batch normalisation, built without `MTRL`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mtrl.models.config import ModelConfig
 from mtrl.models.head import pool
 
 
-class Bare(nn.Module):
+class PlainModel(nn.Module):
     """timm's model of a config with pooling and normalisation; random weights."""
 
     def __init__(self, config: ModelConfig) -> None:

@@ -1,4 +1,4 @@
-"""`python -m eval insight`: pictures of what a model has learned."""
+"""`python -m eval insight`: figures of what a model has learned."""
 
 from eval.insight.command import main
 

@@ -1,4 +1,4 @@
-"""The command: draws people by a seed, encodes them, writes the pictures."""
+"""The command `python -m eval insight`: samples test people, encodes them and writes the figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class InsightSettings:
     checkpoint: str | None = option(
         None, "a run folder or a Hub id; without it the checkpoint shipped with mtrl"
     )
-    output: str = option("insight", "folder for the pictures")
+    output: str = option("insight", "folder for the figures")
     run: str | None = option(
         None, "run folder for the modality gap over the epochs (default: --checkpoint, if it is one)"
     )
@@ -55,13 +55,13 @@ def main(argv: Sequence[str]) -> int:
         "regions make two images alike) and, with a run folder, insight-gap.png (modality gap by epoch).",
     )
     settings = parse(InsightSettings, parser, argv)
-    for path in write_pictures(settings):
+    for path in write_figures(settings):
         print(f"wrote {path}")
     return 0
 
 
-def write_pictures(settings: InsightSettings) -> list[Path]:
-    """Writes the pictures and returns their paths. Errors as in `load_pretrained` and `load_data`."""
+def write_figures(settings: InsightSettings) -> list[Path]:
+    """Writes the figures and returns their paths. Errors as in `load_pretrained` and `load_data`."""
     output = Path(settings.output)
     output.mkdir(parents=True, exist_ok=True)
     model = load_pretrained(settings.checkpoint, device=pick_device(settings.device))

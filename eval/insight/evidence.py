@@ -1,4 +1,4 @@
-"""Which regions of a query and of its match make them alike."""
+"""Maps of the image regions that make a query and its match similar."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def draw_evidence(model: MTRL, people: People, path: Path) -> Path:
         for start, same, colour in ((0, True, RIGHT), (5, False, WRONG)):
             usable = (people.identities == person) == same
             match = int(np.where(usable, scores[query], -np.inf).argmax())
-            pictures = people.infrared[query], people.visible[match]
-            maps = evidence_maps(model, *pictures, "infrared", "visible")
+            images = people.infrared[query], people.visible[match]
+            maps = evidence_maps(model, *images, "infrared", "visible")
             score = f"cosine {scores[query, match]:.2f}"
-            _pair(line[start : start + 4], pictures, maps, score, colour)
+            _pair(line[start : start + 4], images, maps, score, colour)
     for column, text in ((1.5, "nearest image of the same person"), (6.5, "nearest image of somebody else")):
         place = (grid[0][int(column)].get_position().x1 + grid[0][int(column) + 1].get_position().x0) / 2
         figure.text(
@@ -48,10 +48,10 @@ def draw_evidence(model: MTRL, people: People, path: Path) -> Path:
 
 
 def _pair(
-    line: Any, pictures: tuple[Tensor, Tensor], maps: tuple[Tensor, Tensor], score: str, colour: str
+    line: Any, images: tuple[Tensor, Tensor], maps: tuple[Tensor, Tensor], score: str, colour: str
 ) -> None:
     """Query, its map, the match's map, the match."""
-    shown = [image.permute(1, 2, 0).numpy() for image in pictures]
+    shown = [image.permute(1, 2, 0).numpy() for image in images]
     line[0].imshow(shown[0])
     line[3].imshow(shown[1])
     for axes, image, found in ((line[1], shown[0], maps[0]), (line[2], shown[1], maps[1])):

@@ -1,13 +1,12 @@
-"""The modality gap of the held-out identities over a run."""
+"""The modality gap of held-out identities by epoch of a training run."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 from eval.figures import new_figure, save_figure
+from mtrl.models.metrics_log import METRICS, read_records
 
 
 def draw_gap_curve(run: Path, path: Path) -> Path | None:
@@ -31,15 +30,7 @@ def draw_gap_curve(run: Path, path: Path) -> Path | None:
 
 def gap_records(run: Path) -> list[dict[str, float]]:
     """{"epoch", "gap", "map"} of each evaluation of a run; steps become epochs by the training records."""
-    file = run / "metrics.jsonl"
-    records: list[dict[str, Any]] = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue  # cut off by a crash
-        if isinstance(record, dict):
-            records.append(record)
+    records = read_records(run / METRICS)
     trained = [record for record in records if record.get("kind") == "train" and record.get("epoch")]
     if not trained:
         return []

@@ -1,4 +1,4 @@
-"""The people that the pictures show: drawn by a seed, not picked."""
+"""The people that the figures show, sampled by a seed."""
 
 from __future__ import annotations
 
@@ -44,22 +44,31 @@ def choose(images: ImageSet, translator: Translator, identities: int, count: int
     Raises ValueError when fewer than two people have images of both modalities.
     """
     rng = np.random.default_rng(seed)
-    kinds = (Modality.VISIBLE, Modality.INFRARED)
+    modalities = (Modality.VISIBLE, Modality.INFRARED)
     rows = {
-        (identity, kind): np.flatnonzero((images.identities == identity) & (images.modalities == int(kind)))
+        (identity, modality): np.flatnonzero(
+            (images.identities == identity) & (images.modalities == int(modality))
+        )
         for identity in np.unique(images.identities)
-        for kind in kinds
+        for modality in modalities
     }
-    both = [i for i in np.unique(images.identities) if all(len(rows[i, kind]) for kind in kinds)]
-    enough = [i for i in both if all(len(rows[i, kind]) >= count for kind in kinds)]
+    both = [i for i in np.unique(images.identities) if all(len(rows[i, modality]) for modality in modalities)]
+    enough = [i for i in both if all(len(rows[i, modality]) >= count for modality in modalities)]
     count = (
-        count if len(enough) >= 2 else min(len(rows[i, kind]) for i in both for kind in kinds) if both else 0
+        count
+        if len(enough) >= 2
+        else min(len(rows[i, modality]) for i in both for modality in modalities)
+        if both
+        else 0
     )
     usable = enough if len(enough) >= 2 else both
     if len(usable) < 2:
         raise ValueError("the test set has fewer than two people with images of both modalities")
     chosen = sorted(rng.permutation(usable)[:identities])
-    drawn = [np.concatenate([rng.permutation(rows[i, kind])[:count] for i in chosen]) for kind in kinds]
+    drawn = [
+        np.concatenate([rng.permutation(rows[i, modality])[:count] for i in chosen])
+        for modality in modalities
+    ]
     visible, infrared = (
         torch.from_numpy(np.ascontiguousarray(images.images[part])).permute(0, 3, 1, 2).float() / 255
         for part in drawn

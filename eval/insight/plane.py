@@ -1,4 +1,4 @@
-"""Embeddings in the plane, before and after training."""
+"""Two-dimensional maps of the embeddings, before and after training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKS = {"visible": "o", "transition": "D", "infrared": "^"}
 
 
 def draw_planes(before: MTRL, after: MTRL, people: People, path: Path, seed: int = 0) -> Path:
-    """Both networks' embeddings of the same images by t-SNE: a colour per person, a shape per kind of image."""
+    """Both networks' embeddings of the same images by t-SNE: a colour per person, a shape per modality."""
     figure = new_figure(9.4, 5.0)
     axes = figure.subplots(1, 2)
     for panel, model, title in zip(axes, (before, after), ("before training", "after training"), strict=True):

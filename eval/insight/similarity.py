@@ -1,4 +1,4 @@
-"""What the query regularisation compares: a batch's visible-infrared and transition-infrared similarities."""
+"""The visible-infrared and transition-infrared similarities that the query regularisation compares."""
 
 from __future__ import annotations
 

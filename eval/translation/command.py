@@ -18,7 +18,7 @@ from torch import Tensor
 
 from eval.translation.alignment import alignment
 from eval.translation.frechet import frechet_distance
-from eval.translation.likeness import SpectrumClassifier, judge, train_classifier
+from eval.translation.infrared_score import SpectrumClassifier, score_images, train_classifier
 from eval.translation.sheet import write_sheet
 from eval.translation.similarity import psnr, ssim
 from mtrl.console.cli import option, parse
@@ -34,9 +34,9 @@ from mtrl.models.device import pick_device
 from mtrl.translate import TRANSLATORS, Translator, load_translator
 from mtrl.translate.learned import luminance
 
-COLUMNS = ("alignment", "likeness", "frechet", "psnr", "ssim")
+COLUMNS = ("alignment", "infrared_score", "frechet", "psnr", "ssim")
 RANDOM = ", random"
-_TITLES = ("alignment", "infrared-likeness", "Fréchet distance", "PSNR (dB)", "SSIM")
+_TITLES = ("alignment", "infrared score", "Fréchet distance", "PSNR (dB)", "SSIM")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +62,9 @@ class TranslatorEvalSettings:
     device: str = option("auto", '"auto", "cpu", "cuda", ...')
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
     value_range: tuple[float, float] | None = option(None, RANGE_HELP)
-    json: str | None = option(None, "write the figures here")
+    json: str | None = option(None, "write the metrics here")
     markdown: str | None = option(None, "write the table here")
-    sheet: str | None = option(None, "write a picture of samples here")
+    sheet: str | None = option(None, "write an image of samples here")
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < 16:
@@ -87,7 +87,7 @@ class Sample:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m eval translators",
-        description="Measures translators: alignment with the visible image, infrared-likeness by a classifier that "
+        description="Measures translators: alignment with the visible image, infrared score by a classifier that "
         "this command trains and by the distance of feature distributions, and, on synthetic data, PSNR and SSIM "
         "against the true infrared view.",
     )
@@ -109,18 +109,18 @@ def main(argv: Sequence[str]) -> int:
 def measure(
     settings: TranslatorEvalSettings, translators: Sequence[tuple[str, Translator]]
 ) -> tuple[dict[str, Any], Sample, dict[str, Tensor]]:
-    """(figures as in the JSON, the images, the translated images [N,1,H,W] by row name)."""
+    """(metrics as in the JSON, the images, the translated images [N,1,H,W] by row name)."""
     device = pick_device(settings.device)
     train, sample = load_sample(settings)
     network = train_classifier(*train, seed=settings.seed, steps=settings.steps, device=device)
-    real, reference = judge(network, sample.infrared)
-    day, _ = judge(network, luminance(sample.visible))
+    real, reference = score_images(network, sample.infrared)
+    day, _ = score_images(network, luminance(sample.visible))
     scale = reference.std(dim=0).clamp(min=1e-6)
     outputs = dict(translate_all(translators, sample.visible, settings.seed, device))
     if sample.truth is not None:
         outputs["true infrared"] = sample.truth
     rows = [
-        {"translator": name, **_figures(network, grey, sample, reference, scale)}
+        {"translator": name, **_measures(network, grey, sample, reference, scale)}
         for name, grey in outputs.items()
     ]
     outputs.pop("true infrared", None)
@@ -140,14 +140,14 @@ def measure(
     return result, sample, outputs
 
 
-def _figures(
+def _measures(
     network: SpectrumClassifier, grey: Tensor, sample: Sample, reference: Tensor, scale: Tensor
 ) -> dict[str, float | None]:
-    verdict, features = judge(network, grey)
+    scores, features = score_images(network, grey)
     exact = sample.truth
     return {
         "alignment": float(alignment(luminance(sample.visible), grey).mean()),
-        "likeness": float(verdict.mean()),
+        "infrared_score": float(scores.mean()),
         "frechet": frechet_distance(features / scale, reference / scale),
         "psnr": None if exact is None or exact is grey else float(psnr(grey, exact).mean()),
         "ssim": None if exact is None or exact is grey else float(ssim(grey, exact).mean()),
@@ -236,7 +236,7 @@ def _spread(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
 def markdown(result: dict[str, Any]) -> str:
     """The table, with what the classifier says of real images below it."""
     lines = ["| translator | " + " | ".join(_TITLES) + " |", "|---|" + "---:|" * len(COLUMNS)]
-    digits = {"alignment": 3, "likeness": 3, "frechet": 2, "psnr": 2, "ssim": 3}
+    digits = {"alignment": 3, "infrared_score": 3, "frechet": 2, "psnr": 2, "ssim": 3}
     for row in result["rows"]:
         cells = ["" if row[key] is None else f"{row[key]:.{digits[key]}f}" for key in COLUMNS]
         lines.append(f"| {row['translator']} | " + " | ".join(cells) + " |")

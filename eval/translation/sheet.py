@@ -1,4 +1,4 @@
-"""Samples of translators side by side, as a picture."""
+"""Samples of translators side by side, in one image."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def write_sheet(
         for column, (name, images) in enumerate(columns.items()):
             x = side * (group + 4 * GAP) + column * (width + GAP)
             pixels = (255 * images[row]).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
-            picture = Image.fromarray(np.ascontiguousarray(pixels))
+            tile = Image.fromarray(np.ascontiguousarray(pixels))
             sheet.paste(
-                picture.resize((width, HEIGHT), Image.Resampling.BICUBIC), (x, TOP + line * (HEIGHT + GAP))
+                tile.resize((width, HEIGHT), Image.Resampling.BICUBIC), (x, TOP + line * (HEIGHT + GAP))
             )
             if line == 0:
                 pen.text((x, 3), name, fill=(0, 0, 0), font=font)

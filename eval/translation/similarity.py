@@ -1,4 +1,4 @@
-"""Likeness to the true infrared image, pixel by pixel and window by window.
+"""Similarity to the true infrared image, pixel by pixel and window by window.
 
     PSNR = 10 log10( 1 / mean (x - y)^2 )
 

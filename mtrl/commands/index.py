@@ -1,4 +1,4 @@
-"""`python -m mtrl index PHOTOS --output X`: a searchable gallery; more images for it; images out of it."""
+"""`python -m mtrl index PHOTOS --output X`: builds a searchable gallery, adds images to it, deletes images from it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from mtrl import MTRL, Gallery, load_pretrained
 from mtrl.commands.options import add_model_options, add_skip_option, add_value_range, encode_files
 from mtrl.commands.photos import Photos, read_photos
-from mtrl.demo.service.gallery_folder import remember_source
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.models.config import Modality
 from mtrl.retrieval.checks import check_same_range
-from mtrl.retrieval.filters import Where
-from mtrl.retrieval.stores.base import COLLECTION, KINDS, create_store, open_store
+from mtrl.retrieval.filters import Filter
+from mtrl.retrieval.image_folders import remember_source
+from mtrl.retrieval.stores.base import COLLECTION, KINDS
+from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.retrieval.stores.uri import shown
 
 
@@ -96,7 +97,9 @@ def _delete(args: argparse.Namespace) -> None:
     names, people = [tuple(map(as_text, texts)) for texts in (args.delete_name, args.delete_identity)]
     store = open_store(args.output, args.collection)
     try:
-        count = sum(store.delete(where) for where in (Where(names=names), Where(identities=people)) if where)
+        count = sum(
+            store.delete(where) for where in (Filter(names=names), Filter(identities=people)) if where
+        )
         print(f"{count} images deleted, {len(store)} left in {shown(args.output)}")
     finally:
         store.close()
@@ -117,7 +120,7 @@ def _index(args: argparse.Namespace) -> None:
         if store is None:
             store = create_store(args.store, args.output, entries, args.collection)
         else:
-            store.put(entries)
+            store.upsert(entries)
         total = f"; {len(store)} in all" if args.add else ""
         if Path(args.output).is_dir():
             remember_source(Path(args.output), args.photos if args.photos.is_dir() else args.photos.parent)

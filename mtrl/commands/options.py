@@ -1,4 +1,4 @@
-"""What the commands that run a model share: its flags, and the images they are given."""
+"""Flags shared by the commands that run a model, and how they find and encode their images."""
 
 from __future__ import annotations
 

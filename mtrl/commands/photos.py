@@ -1,4 +1,4 @@
-"""What `index` is given: a folder of images, or a table that lists them with their labels."""
+"""The input of `index`: a folder of images, or a table that lists images with their labels."""
 
 from __future__ import annotations
 

@@ -11,14 +11,15 @@ from mtrl import Match, load_pretrained
 from mtrl.commands.options import add_model_options, add_value_range
 from mtrl.files.filenames import as_text
 from mtrl.labels.names import printable
-from mtrl.retrieval.filters import Where, format_time, parse_time
-from mtrl.retrieval.stores.base import COLLECTION, open_store
+from mtrl.retrieval.filters import Filter, format_time, parse_time
+from mtrl.retrieval.stores.base import COLLECTION
+from mtrl.retrieval.stores.factory import open_store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.description = (
-        "Ranks the images of a gallery by their likeness to each query (cosine, highest first)."
+        "Ranks the images of a gallery by their similarity to each query (cosine, highest first)."
     )
     parser.add_argument(
         "index", metavar="INDEX", help="folder that `index` wrote, or a Milvus server's http(s) address"
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Searches and prints. Raises ValueError or OSError for wrong input."""
-    where = Where(identities=args.identity, cameras=args.camera, after=args.after, before=args.before)
+    where = Filter(identities=args.identity, cameras=args.camera, after=args.after, before=args.before)
     store = open_store(args.index, args.collection)
     try:
         model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)

@@ -1,4 +1,4 @@
-"""Draws the synthetic data set into the cache and, where asked, a contact sheet, an export, the demo gallery."""
+"""`python -m mtrl synth`: renders the synthetic data set, and exports it, a contact sheet or the demo gallery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m mtrl translate IN OUT`: transition images of a file or of a folder, beside or below OUT."""
+"""`python -m mtrl translate IN OUT`: writes the transition images of a file or a folder."""
 
 from __future__ import annotations
 
@@ -30,15 +30,13 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.description = (
-        "Writes the transition image of every picture: the same size, pixel on pixel, the same names "
-        "below OUT. A picture that OUT already has is skipped, so that an interrupted run can be continued."
+        "Writes the transition image of every image: the same size, pixel on pixel, the same names "
+        "below OUT. An image that OUT already has is skipped, so that an interrupted run can be continued."
     )
     parser.add_argument(
-        "source", metavar="IN", type=Path, help="a picture, or a folder (searched to its depths)"
+        "source", metavar="IN", type=Path, help="an image, or a folder (searched to its depths)"
     )
-    parser.add_argument(
-        "target", metavar="OUT", type=Path, help="a file for a picture, a folder for a folder"
-    )
+    parser.add_argument("target", metavar="OUT", type=Path, help="a file for an image, a folder for a folder")
     parser.add_argument(
         "--translator",
         default="luminance",
@@ -66,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
     problems = list(found.errors)
     if bad:
         named = [f"{path} ({why})" for path, why in bad.items()]
-        problems.append(f"{len(bad)} of {len(todo)} pictures could not be read: {some_of(named)}")
+        problems.append(f"{len(bad)} of {len(todo)} images could not be read: {some_of(named)}")
     if problems:
         raise ValueError("; ".join(problems))
     return 0
@@ -80,23 +78,23 @@ def translate_all(
 ) -> dict[Path, str]:
     """Translates each (input file, output file) -> {input file that cannot be read: why}. All others are done.
 
-    `value_range` scales pictures of more than 8 bits.
+    `value_range` scales images of more than 8 bits.
     """
     checked_range(value_range)
     bad: dict[Path, str] = {}
     for source, target in Progress(pairs, title="translate", unit="image", show=len(pairs) > 1):
         try:
-            picture = read_image(source, value_range=value_range)
+            image = read_image(source, value_range=value_range)
         except (ValueError, OSError) as error:
             bad[source] = why_unreadable(error, str(source))
             continue
-        _save(translate_picture(picture, translator, device), target)
+        _save(translate_image(image, translator, device), target)
     return bad
 
 
-def translate_picture(picture: Image.Image, translator: Translator, device: torch.device) -> Image.Image:
-    """RGB picture -> RGB picture of the same size."""
-    pixels = torch.from_numpy(np.array(picture, dtype=np.uint8)).to(device)
+def translate_image(image: Image.Image, translator: Translator, device: torch.device) -> Image.Image:
+    """RGB image -> RGB image of the same size."""
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).to(device)
     with torch.inference_mode():
         output = translator(pixels.permute(2, 0, 1)[None].float() / 255)
     bytes_ = (output[0] * 255).round().clamp(0, 255).to(torch.uint8)
@@ -126,7 +124,7 @@ def _pairs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], Scan]:
         )
         pairs = [(source / path, target / path) for path in found.images]
     if not pairs:
-        nothing = f"no pictures ({', '.join(sorted(image_suffixes()))}) in {as_text(source)}"
+        nothing = f"no images ({', '.join(sorted(image_suffixes()))}) in {as_text(source)}"
         raise ValueError("; ".join([nothing, *found.errors, *report(found.passed_over)]))
     _check_outputs(pairs)
     return pairs, found
@@ -138,7 +136,7 @@ def _check_outputs(pairs: list[tuple[Path, Path]]) -> None:
     for source, target in pairs:
         if (key := _file_key(target)) and key in originals:
             raise ValueError(
-                f"{as_text(target)}, the output for {as_text(source)}, is a picture of IN: the original would be lost"
+                f"{as_text(target)}, the output for {as_text(source)}, is an image of IN: the original would be lost"
             )
 
 
@@ -151,16 +149,16 @@ def _file_key(path: Path) -> tuple[int, int] | None:
     return info.st_dev, info.st_ino
 
 
-def _save(picture: Image.Image, target: Path) -> None:
+def _save(image: Image.Image, target: Path) -> None:
     """Writes under another name first, so that a file of the right name is always whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}.partial{target.suffix}")
     kind = format_of(target)
     if kind == "GIF":  # of at most 256 colours: all greys, which the shipped translators give, are kept
-        grey = picture.convert("L")
-        picture = grey if grey.convert("RGB").tobytes() == picture.tobytes() else picture
+        grey = image.convert("L")
+        image = grey if grey.convert("RGB").tobytes() == image.tobytes() else image
     try:
-        picture.save(partial, format=kind, **SAVE_OPTIONS.get(kind, {}))
+        image.save(partial, format=kind, **SAVE_OPTIONS.get(kind, {}))
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

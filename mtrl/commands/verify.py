@@ -1,4 +1,4 @@
-"""`python -m mtrl verify`: is a downloaded data set whole and as published? What is missing, and what to do."""
+"""`python -m mtrl verify`: checks that a downloaded data set is complete and as published."""
 
 from __future__ import annotations
 

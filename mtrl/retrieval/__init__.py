@@ -1,7 +1,9 @@
-"""Ranking by feature distance: galleries to search in, and the metrics that a ranking is judged by."""
+"""Retrieval by feature distance: galleries that are searched, and the metrics of a ranking."""
 
-from mtrl.retrieval.filters import Where
+from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery, Match
 from mtrl.retrieval.ranking import RankMetrics, rank_features, rank_metrics
 
-__all__ = ["Gallery", "Match", "RankMetrics", "Where", "rank_features", "rank_metrics"]
+Where = Filter  # its earlier name
+
+__all__ = ["Filter", "Gallery", "Match", "RankMetrics", "Where", "rank_features", "rank_metrics"]

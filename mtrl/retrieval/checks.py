@@ -1,4 +1,4 @@
-"""What galleries of every kind refuse: features that are no unit rows or of another model, labels of another type."""
+"""Checks of gallery input: features of unit length and of the right model, labels of the right type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A map of embeddings in the plane: near neighbours stay near (t-SNE), started from the principal components."""
+"""Two-dimensional maps of embeddings by t-SNE, started from the principal components."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which entries of a gallery a search or a deletion is about: names, identities, cameras, a span of time."""
+"""Filters of gallery entries, for searches and deletions: by name, identity, camera and time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,23 @@ from mtrl.labels.names import canonical
 from mtrl.labels.sequences import by_position
 from mtrl.retrieval.checks import LABEL_PARSERS
 
-if TYPE_CHECKING:
-    from mtrl.retrieval.gallery import Gallery
+
+class Labelled(Protocol):
+    """Entries with labels, such as a `Gallery`: one value per entry, or None where a label is unknown."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def identities(self) -> Sequence[str | int] | None: ...
+    @property
+    def cameras(self) -> Sequence[int] | None: ...
+    @property
+    def times(self) -> Sequence[float] | None: ...
+    def __len__(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Where:
+class Filter:
     """Conditions that an entry must all meet; what is left empty does not matter.
 
     names, identities  one of these; identities are compared as text, so 7 and "7" are the same person. Accents are
@@ -49,9 +60,9 @@ class Where:
 
     def __bool__(self) -> bool:
         """False where every entry fits."""
-        return self != Where()
+        return self != Filter()
 
-    def rows(self, gallery: Gallery) -> NDArray[np.int64]:
+    def rows(self, gallery: Labelled) -> NDArray[np.int64]:
         """The gallery's rows that fit, rising. Raises ValueError where it lacks the labels asked for."""
         fits = np.ones(len(gallery), dtype=bool)
         for field, texts in (("names", self.names), ("identities", self.identities)):
@@ -85,7 +96,7 @@ def format_time(seconds: float) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _column(gallery: Gallery, field: str) -> Sequence[Any]:
+def _column(gallery: Labelled, field: str) -> Sequence[Any]:
     values: Sequence[Any] | None = getattr(gallery, field)
     if values is None:
         raise ValueError(f"this gallery's images have no {field} to choose by; build it with them")

@@ -27,7 +27,7 @@ from mtrl.retrieval.checks import (
     checked_queries,
     unit_rows,
 )
-from mtrl.retrieval.filters import Where
+from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery_file import TABLE, read_gallery, write_gallery
 from mtrl.retrieval.nearest import nearest
 
@@ -197,7 +197,7 @@ class Gallery:
             raise ValueError(f"the gallery is {self.modality.name.lower()}, the new images are not")
         check_same_range(self.value_range, other.value_range)
 
-    def search(self, features: Tensor, k: int = 10, where: Where | None = None) -> tuple[Tensor, Tensor]:
+    def search(self, features: Tensor, k: int = 10, where: Filter | None = None) -> tuple[Tensor, Tensor]:
         """The k nearest gallery rows of each query: (cosine float32 [Q,k] falling, row int64 [Q,k]).
 
         features [Q,D], or [D] for one query; any length, compared by direction. Equal scores come in gallery
@@ -209,11 +209,11 @@ class Gallery:
             raise ValueError("the gallery is empty; add images to it first")
         return nearest(queries, self.features, k, torch.from_numpy(where.rows(self)) if where else None)
 
-    def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
+    def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """`search` with names and labels, one list per query."""
         return self.describe(*self.search(features, k, where))
 
-    def matches(self, feature: Tensor, k: int = 10, where: Where | None = None) -> list[Match]:
+    def matches(self, feature: Tensor, k: int = 10, where: Filter | None = None) -> list[Match]:
         """`find` for one query [D] or [1,D]."""
         found = self.find(feature, k, where)
         if len(found) != 1:
@@ -223,8 +223,8 @@ class Gallery:
     def describe(self, scores: Tensor, rows: Tensor) -> list[list[Match]]:
         """What `search` gave, with names and labels."""
         return [
-            [self._match(rank, *hit) for rank, hit in enumerate(zip(values, places, strict=True), start=1)]
-            for values, places in zip(scores.tolist(), rows.tolist(), strict=True)
+            [self._match(rank, *hit) for rank, hit in enumerate(zip(values, numbers, strict=True), start=1)]
+            for values, numbers in zip(scores.tolist(), rows.tolist(), strict=True)
         ]
 
     def _match(self, rank: int, score: float, row: int) -> Match:

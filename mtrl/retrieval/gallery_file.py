@@ -104,11 +104,11 @@ def _read_table(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}); build the gallery again") from error
     if not isinstance(table, dict) or table.get("format") != FORMAT:
         raise ValueError(f'{path} is no gallery of this library: it does not say "format": "{FORMAT}"')
-    kinds: dict[str, tuple[type, ...]] = {"names": (list,)}
-    kinds |= dict.fromkeys(("sha256", "model", "modality"), (str,))
-    kinds |= dict.fromkeys(("identities", "cameras", "times", "value_range"), (list, type(None)))
-    for key, kind in kinds.items():
-        if not isinstance(table.get(key), kind):
+    types: dict[str, tuple[type, ...]] = {"names": (list,)}
+    types |= dict.fromkeys(("sha256", "model", "modality"), (str,))
+    types |= dict.fromkeys(("identities", "cameras", "times", "value_range"), (list, type(None)))
+    for key, type_ in types.items():
+        if not isinstance(table.get(key), type_):
             raise ValueError(f"{path} lacks {key}, or it is of the wrong kind; build the gallery again")
     # It becomes part of a file name, and the table may be a stranger's: it must not lead out of the folder.
     if not _SHA256.fullmatch(table["sha256"]):

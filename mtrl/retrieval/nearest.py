@@ -21,7 +21,7 @@ def nearest(queries: Tensor, features: Tensor, k: int, rows: Tensor | None = Non
     if k == 0 or len(queries) == 0:
         return queries.new_zeros(len(queries), k), torch.zeros(len(queries), k, dtype=torch.int64)
     found = [_search(part, features, k, rows) for part in queries.split(_QUERIES)]
-    return torch.cat([scores for scores, _ in found]), torch.cat([places for _, places in found])
+    return torch.cat([scores for scores, _ in found]), torch.cat([found_rows for _, found_rows in found])
 
 
 def _search(queries: Tensor, features: Tensor, k: int, rows: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,7 @@ def _search(queries: Tensor, features: Tensor, k: int, rows: Tensor | None) -> t
     rows_at_once = min(step, max(1, _VALUE_ELEMENTS // max(1, features.shape[1])))
     buffer = queries.new_empty(rows_at_once, features.shape[1])
     best = queries.new_full((len(queries), k), -torch.inf)
-    places = torch.zeros(len(queries), k, dtype=torch.int64)
+    found_rows = torch.zeros(len(queries), k, dtype=torch.int64)
     for start in range(0, count, step):
         scores = product[:, : min(step, count - start)]
         for first in range(0, scores.shape[1], len(buffer)):
@@ -50,8 +50,8 @@ def _search(queries: Tensor, features: Tensor, k: int, rows: Tensor | None) -> t
         columns = start + columns if rows is None else rows[start + columns]
         values, order = torch.cat([best[gain], values], 1).sort(dim=1, descending=True, stable=True)
         best[gain] = values[:, :k]
-        places[gain] = torch.cat([places[gain], columns], 1).gather(1, order[:, :k])
-    return best, places
+        found_rows[gain] = torch.cat([found_rows[gain], columns], 1).gather(1, order[:, :k])
+    return best, found_rows
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ _MADE_ELEMENTS = 1 << 24  # distances made at once, at most twice as many: 64 to
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RankMetrics:
-    """Figures of one ranking, as fractions in [0, 1].
+    """Metrics of one ranking, as fractions in [0, 1].
 
     cmc       float64 [R]; cmc[k-1] = share of valid queries found within rank k; at least 20 entries
     mean_ap   mean average precision over the valid queries

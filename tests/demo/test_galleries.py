@@ -19,9 +19,9 @@ from mtrl.demo.launch import is_public
 from mtrl.demo.server.uploads import Uploads
 from mtrl.demo.service import thumbnails
 from mtrl.demo.service.galleries import Galleries
-from mtrl.demo.service.gallery_folder import SOURCES, remember_source
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality, ModelConfig
+from mtrl.retrieval.image_folders import SOURCES, remember_source
 from mtrl.translate import load_translator
 
 

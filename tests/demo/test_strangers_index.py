@@ -9,8 +9,9 @@ import pytest
 
 from mtrl import Gallery
 from mtrl.commands import search
-from mtrl.demo.service.gallery_folder import SOURCES, read_gallery, remember_source
-from mtrl.retrieval.stores.base import open_store
+from mtrl.demo.service.gallery_folder import read_gallery
+from mtrl.retrieval.image_folders import SOURCES, remember_source
+from mtrl.retrieval.stores.factory import open_store
 from tests.helpers.stores import rows
 
 

@@ -17,9 +17,9 @@ from mtrl.demo.html.about import about_html
 from mtrl.demo.html.model_card import markdown_html, parse_card
 from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service import benchmark, distances, embedding_map
-from mtrl.demo.service.models import read_records
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
+from mtrl.models.metrics_log import read_records
 from tests.helpers.page import PEOPLE, make_model, write_gallery
 
 ROOMS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}
@@ -220,7 +220,7 @@ def test_training_curves_show_what_was_recorded(tmp_path: Path) -> None:
     lines += [{"kind": "eval", "step": n, "map_ir2vis": n / 2000} for n in (500, 1000)]
     text = "\n".join(json.dumps(line) for line in lines)
     (tmp_path / "metrics.jsonl").write_text(text + '\n{"kind": "tr')
-    made = curves.panels(read_records(tmp_path))
+    made = curves.panels(read_records(tmp_path / "metrics.jsonl"))
     assert [list(panel.lines) for panel in made] == [["loss_mtc"], ["map_ir2vis"]]
     assert made[1].lines["map_ir2vis"] == ([500, 1000], [25.0, 50.0])
     steps, means = curves.thinned(*made[0].lines["loss_mtc"])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.cost import command as cost
-from eval.cost.plain_model import Bare
+from eval.cost.plain_model import PlainModel
 from mtrl import MTRL
 from mtrl.models.config import ModelConfig
 from train.settings import METHODS, parse
@@ -32,8 +32,8 @@ SMALL = ModelConfig("resnet10t", (64, 32), backbone_args={"channels": [8, 16, 24
 def test_nothing_but_the_backbone_runs(config: ModelConfig) -> None:
     record = cost.compare(MTRL(config).eval())
     assert record["differences"] == []
-    bare, path = record["paths"]["bare"], record["paths"]["checkpoint"]["infrared"]
-    assert path["flops"] == bare["flops"] > 100_000 and path["operations"] == bare["operations"]
+    plain, path = record["paths"]["plain"], record["paths"]["checkpoint"]["infrared"]
+    assert path["flops"] == plain["flops"] > 100_000 and path["operations"] == plain["operations"]
 
 
 def test_figures_of_a_network_that_can_be_counted_by_hand() -> None:
@@ -86,7 +86,7 @@ def test_an_added_layer_or_operation_fails(
     said = capsys.readouterr().err
     assert (
         "tensors of the checkpoint and of the baseline" in said
-        and "flops, visible, bare timm backbone" in said
+        and "flops, visible, plain timm backbone" in said
     )
     model.neck.norm = Shifted(norm)
     assert cost.main(command) == 1
@@ -106,7 +106,7 @@ def test_latency_is_paired() -> None:
     low, high = record["ratio_quartiles"]
     assert low <= record["ratio"] <= high
     model = MTRL(SMALL)
-    bare = Bare(model.config).eval()
-    model.backbone.body.load_state_dict(bare.body.state_dict())
+    plain = PlainModel(model.config).eval()
+    model.backbone.body.load_state_dict(plain.body.state_dict())
     images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
-    torch.testing.assert_close(bare.encode(images), model.encode(images))  # they are timed on the same work
+    torch.testing.assert_close(plain.encode(images), model.encode(images))  # they are timed on the same work

@@ -98,7 +98,7 @@ def test_every_needed_image_is_encoded_once(model, images, monkeypatch):
     monkeypatch.setattr(MTRL, "forward", lambda self, x, m=None: seen.append(len(x)) or forward(self, x, m))
     both = [Setting(direction="ir2vis"), Setting(direction="vis2ir")]
     evaluations = evaluate_settings(model, images, both)
-    assert sum(seen) == len(evaluations[0].bank.rows) <= len(images)
+    assert sum(seen) == len(evaluations[0].feature_set.rows) <= len(images)
     alone = evaluate(model, images, direction="vis2ir")
     assert alone.to_dict()["trials"] == evaluations[1].report.to_dict()["trials"]
 
@@ -153,11 +153,13 @@ def test_held_out_rows_only(model, images):
 
 def test_modality_gap_by_loops(model, images):
     evaluation = evaluate_settings(model, images, [Setting(trials=2)])[0]
-    bank, same, different = evaluation.bank, [], []
-    unit = bank.features / np.linalg.norm(bank.features, axis=1, keepdims=True)
-    for v in np.flatnonzero(bank.modalities == 0):
-        for r in np.flatnonzero(bank.modalities == 1):
-            (same if bank.identities[v] == bank.identities[r] else different).append(1 - unit[v] @ unit[r])
+    feature_set, same, different = evaluation.feature_set, [], []
+    unit = feature_set.features / np.linalg.norm(feature_set.features, axis=1, keepdims=True)
+    for v in np.flatnonzero(feature_set.modalities == 0):
+        for r in np.flatnonzero(feature_set.modalities == 1):
+            (same if feature_set.identities[v] == feature_set.identities[r] else different).append(
+                1 - unit[v] @ unit[r]
+            )
     assert evaluation.report.modality_gap == pytest.approx(np.mean(same) / np.mean(different), rel=1e-5)
 
 
@@ -389,7 +391,7 @@ def test_strips_show_skipped_images_to_nobody(model, images, tmp_path, monkeypat
 
     shown = []
     monkeypatch.setattr(figures, "save_figure", lambda figure, path: path)
-    monkeypatch.setattr(figures, "_picture", lambda axes, images, row, *_: shown.append(int(row)))
+    monkeypatch.setattr(figures, "_image", lambda axes, images, row, *_: shown.append(int(row)))
     evaluation = evaluate_settings(model, images, [Setting(trials=1)])[0]
     write_figures([evaluation], images, tmp_path)
     query = None

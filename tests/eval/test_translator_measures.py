@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eval.translation.alignment import alignment, edges
 from eval.translation.frechet import frechet_distance
-from eval.translation.likeness import judge, train_classifier
+from eval.translation.infrared_score import score_images, train_classifier
 from eval.translation.sheet import write_sheet
 from eval.translation.similarity import psnr, ssim
 
@@ -114,8 +114,8 @@ def test_the_classifier_tells_grain_not_colour() -> None:
     state = torch.get_rng_state()
     network = train_classifier(visible, infrared, seed=0, steps=80, batch=16)
     assert torch.equal(state, torch.get_rng_state())
-    smooth, features = judge(network, pictures(24, 0.0, 1)[:, :1].float() / 255)
-    grainy, _ = judge(network, pictures(24, 0.15, 1)[:, :1].float() / 255)
+    smooth, features = score_images(network, pictures(24, 0.0, 1)[:, :1].float() / 255)
+    grainy, _ = score_images(network, pictures(24, 0.15, 1)[:, :1].float() / 255)
     assert smooth.mean() < 0.3 and grainy.mean() > 0.7
     assert features.shape == (24, 64)
     again = train_classifier(visible, infrared, seed=0, steps=80, batch=16)

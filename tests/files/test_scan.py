@@ -21,13 +21,14 @@ from mtrl.data.listing import scan_identities
 from mtrl.data.sources.verify import verify
 from mtrl.demo.html import cards
 from mtrl.demo.service import thumbnails
-from mtrl.demo.service.gallery_folder import read_gallery, remember_source, scan_gallery
+from mtrl.demo.service.gallery_folder import read_gallery, scan_gallery
 from mtrl.demo.service.service import DemoService
 from mtrl.files.filenames import ALL_NAMES, as_text, file_named, some_of
 from mtrl.files.image_limits import FORMATS, image_suffixes
 from mtrl.files.images import read_image
 from mtrl.files.scan import OTHER_IMAGES, PassedOver, report, scan
 from mtrl.models.config import ModelConfig
+from mtrl.retrieval.image_folders import remember_source
 from mtrl.retrieval.stores.milvus_rows import check_texts
 from mtrl.translate import load_translator
 from tests.helpers import trees
@@ -73,7 +74,7 @@ def test_the_same_tree_gives_the_same_images_everywhere(tree: Path, tmp_path: Pa
         data = load_data("folder", tree.parent, parts=("test",), on_bad="skip", cache_dir=tmp_path / "cache")
     assert sorted(name.removeprefix("gallery/") for name in data.test.names) == GOOD
 
-    with pytest.raises(ValueError, match="4 of 27 pictures could not be read"):
+    with pytest.raises(ValueError, match="4 of 27 images could not be read"):
         command("translate", tree, tmp_path / "out")
     written = [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert sorted(map(as_text, written)) == GOOD

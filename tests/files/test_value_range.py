@@ -21,7 +21,7 @@ from mtrl.data.sources.verify import verify
 from mtrl.demo.service.service import DemoService
 from mtrl.files.images import read_image
 from mtrl.models.config import ModelConfig
-from mtrl.retrieval.stores.base import create_store, open_store
+from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.translate import load_translator
 from train.settings import TrainSettings
 from train.translator.settings import TranslatorSettings
@@ -86,8 +86,8 @@ def test_stores_remember_their_range(kind: str, frames: Path, tmp_path: Path) ->
     try:
         assert store.value_range == RANGE
         with pytest.raises(ValueError, match="use the gallery's value range"):
-            store.put(Gallery.build(MODEL, paths[2:]))
-        store.put(Gallery.build(MODEL, paths[2:], value_range=RANGE))
+            store.upsert(Gallery.build(MODEL, paths[2:]))
+        store.upsert(Gallery.build(MODEL, paths[2:], value_range=RANGE))
         assert len(store) == 3
     finally:
         store.close()

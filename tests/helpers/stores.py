@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize
 
 from mtrl import Gallery
-from mtrl.retrieval.stores.base import open_store
+from mtrl.retrieval.stores.factory import open_store
 
 DIM, PART = 16, 10  # length of a feature; entries that are put at once
 
@@ -27,7 +27,7 @@ def check_whole(target: str, acknowledged: int) -> int:
     wanted = rows(range(count))
     for name, found in zip(wanted.names, store.find(wanted.features, 1), strict=True):
         assert found[0].name == name == str(found[0].identity) and found[0].score > 0.999
-    store.put(rows(range(count, count + PART)))
+    store.upsert(rows(range(count, count + PART)))
     assert len(store) == count + PART
     store.close()
     return count

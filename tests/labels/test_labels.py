@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from eval.protocols import Setting, make_trials
-from eval.score import Bank, score_trials
+from eval.score import FeatureSet, score_trials
 from mtrl.data.imageset import ImageSet
 from mtrl.labels.reading import integer_labels, read_labels
 from mtrl.retrieval import rank_metrics
@@ -179,7 +179,7 @@ def test_a_whole_evaluation_takes_shuffled_columns_by_position():
     scores = []
     for labels in ((identities, cameras, modalities), columns(identities, cameras, modalities)):
         trials = make_trials(*labels, setting)
-        scores.append(score_trials(Bank(features, *labels, np.arange(24)), trials, setting))
+        scores.append(score_trials(FeatureSet(features, *labels, np.arange(24)), trials, setting))
     assert [(s.map, s.minp) for s in scores[0]] == [(s.map, s.minp) for s in scores[1]]
     pixels = np.zeros((24, 4, 2, 3), dtype=np.uint8)
     images = ImageSet(pixels, *columns(identities, cameras, modalities), tuple(map(str, range(24))))

@@ -17,8 +17,8 @@ from mtrl.console import cli
 from mtrl.data import load_data
 from mtrl.data.sources.folder.load import Row, to_samples
 from mtrl.labels.names import canonical, printable, whole_number
-from mtrl.retrieval import Where
-from mtrl.retrieval.stores.base import create_store
+from mtrl.retrieval import Filter
+from mtrl.retrieval.stores.factory import create_store
 from tests.helpers import trees
 
 COMPOSED, APART = (unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
@@ -82,9 +82,9 @@ def test_labels_of_galleries_fit_64_bits() -> None:
             with pytest.raises(ValueError, match="must fit into 64 bits"):
                 Gallery(features, ("a",), **{field: (value,)})
         with pytest.raises(ValueError, match="must fit into 64 bits"):
-            Where(cameras=(value,))
+            Filter(cameras=(value,))
     gallery = Gallery(features, ("a",), identities=(-(2**63),), cameras=(2**63 - 1,))
-    assert Where(cameras=(2**63 - 1,), identities=(str(-(2**63)),)).rows(gallery).tolist() == [0]
+    assert Filter(cameras=(2**63 - 1,), identities=(str(-(2**63)),)).rows(gallery).tolist() == [0]
 
 
 @pytest.mark.parametrize("kind", ["exact", "faiss", "milvus"])
@@ -95,26 +95,26 @@ def test_accents_and_spaces_in_every_store(tmp_path: Path, kind: str) -> None:
     gallery = Gallery(normalize(torch.eye(5)), names, identities=people)
     store = create_store(kind, str(tmp_path / "s"), gallery)
     for row, (name, person) in enumerate(zip(names, people, strict=True)):
-        for where in (Where(names=(name,)), Where(identities=(str(person),))):
+        for where in (Filter(names=(name,)), Filter(identities=(str(person),))):
             found = store.find(gallery.features[row], 5, where)[0]
             assert [(match.name, match.identity) for match in found] == [(name, person)]
-    composed = Where(names=(f"{COMPOSED}.jpg",), identities=(COMPOSED,))
+    composed = Filter(names=(f"{COMPOSED}.jpg",), identities=(COMPOSED,))
     assert [match.name for match in store.find(gallery.features[0], 5, composed)[0]] == [names[0]]
     again = Gallery(gallery.features[:1], (f"{COMPOSED}.jpg",), identities=("new",))
-    store.put(again)
+    store.upsert(again)
     assert len(store) == 5 and store.find(gallery.features[0], 1)[0][0].name == f"{COMPOSED}.jpg"
     with pytest.raises(ValueError, match="two entries are named"):
-        store.put(Gallery(gallery.features[:2], (COMPOSED, APART), identities=("a", "b")))
-    assert store.delete(Where(names=(names[0],))) == 1
-    assert store.delete(Where(identities=("x\u2009y",))) == 1 and len(store) == 3
+        store.upsert(Gallery(gallery.features[:2], (COMPOSED, APART), identities=("a", "b")))
+    assert store.delete(Filter(names=(names[0],))) == 1
+    assert store.delete(Filter(identities=("x\u2009y",))) == 1 and len(store) == 3
     store.close()
 
 
 def test_zeros_at_the_end_of_a_name_count() -> None:
     """NumPy drops them."""
     gallery = Gallery(normalize(torch.eye(2)), ("a", "a\0"), identities=("b\0", "b"))
-    assert Where(names=("a",)).rows(gallery).tolist() == [0]
-    assert Where(identities=("b",)).rows(gallery).tolist() == [1]
+    assert Filter(names=("a",)).rows(gallery).tolist() == [0]
+    assert Filter(identities=("b",)).rows(gallery).tolist() == [1]
 
 
 def test_printable_names() -> None:

@@ -17,7 +17,7 @@ from mtrl import MTRL, Gallery
 from mtrl.files.images import iter_batches, to_batch
 from mtrl.labels.sequences import by_position
 from mtrl.models.config import ModelConfig
-from mtrl.retrieval.filters import Where
+from mtrl.retrieval.filters import Filter
 
 torch.manual_seed(0)
 MODEL = MTRL(ModelConfig("test_resnet", (64, 32))).eval()
@@ -150,7 +150,7 @@ def test_names_stay_with_their_images(column: Callable[[list[Any]], Any], people
         MODEL, column(people), column(names), column([9] * 5), column(names), times=column(numbers)
     )
     assert more.identities == (*names, *names)
-    assert Where(identities=column(["eve", "bob"]), cameras=column([2])).rows(gallery).tolist() == [1]
+    assert Filter(identities=column(["eve", "bob"]), cameras=column([2])).rows(gallery).tolist() == [1]
 
 
 def test_wrong_labels_are_refused(people: list[Path]) -> None:
@@ -175,7 +175,7 @@ def test_wrong_labels_are_refused(people: list[Path]) -> None:
             gallery.select(rows)  # type: ignore[arg-type]
     for where in ({"names": "bob"}, {"identities": {"a": 1}}, {"cameras": "12"}, {"cameras": [1.5]}):
         with pytest.raises(ValueError, match=r"must be|integer"):
-            Where(**where)  # type: ignore[arg-type]
+            Filter(**where)  # type: ignore[arg-type]
     for images in (
         {"a": people[0]},
         set(people),

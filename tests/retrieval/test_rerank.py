@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.protocols import Setting, Trial
-from eval.score import Bank, distance_matrix, score_reranked
+from eval.score import FeatureSet, distance_matrix, score_reranked
 from mtrl.retrieval.ranking import rank_metrics
 from mtrl.retrieval.rerank import k_reciprocal
 from train.bench.rerank_loop import rerank_loop
@@ -43,10 +43,12 @@ def test_released_re_ranking_squares_euclidean_distances():
     rng = np.random.default_rng(6)
     features = rng.standard_normal((6, 8))[np.repeat(np.arange(6), 6)] + 0.8 * rng.standard_normal((36, 8))
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    bank = Bank(features, np.repeat(np.arange(6), 6), np.ones(36), np.arange(36) % 2, np.arange(36))
+    feature_set = FeatureSet(
+        features, np.repeat(np.arange(6), 6), np.ones(36), np.arange(36) % 2, np.arange(36)
+    )
     trial = Trial(np.arange(0, 36, 2), np.arange(1, 36, 2))
     maps = {
-        (metric, variant): score_reranked(bank, [trial], Setting("regdb"), metric, variant)[0].map
+        (metric, variant): score_reranked(feature_set, [trial], Setting("regdb"), metric, variant)[0].map
         for metric in ("cosine", "euclidean")
         for variant in ("paper", "released")
     }
@@ -56,7 +58,7 @@ def test_released_re_ranking_squares_euclidean_distances():
         18,
         variant="released",
     )
-    labels = bank.identities[trial.query], bank.identities[trial.gallery]
+    labels = feature_set.identities[trial.query], feature_set.identities[trial.gallery]
     assert maps["euclidean", "released"] == rank_metrics(direct, *labels, protocol="regdb").mean_ap
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mtrl import Gallery
-from mtrl.retrieval.stores.base import create_store, open_store
+from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.retrieval.stores.uri import redacted, shown
 from tests.helpers.paths import ROOT
 from tests.helpers.stores import DIM, PART, check_whole, rows
@@ -31,7 +31,7 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from tests.helpers.stores import PART, rows
-from mtrl.retrieval.stores.base import open_store
+from mtrl.retrieval.stores.factory import open_store
 real = {"fsync": os.fsync, "replace": Path.replace, "unlink": Path.unlink}
 def stop_at(moment):
     steps = []
@@ -49,7 +49,7 @@ for moment in range(1, 40):
         store = open_store(sys.argv[1])
         count = len(store)
         stop_at(moment)
-        store.put(rows(range(count, count + PART)))
+        store.upsert(rows(range(count, count + PART)))
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     store = open_store(sys.argv[1])
@@ -84,14 +84,14 @@ sys.path.insert(0, sys.argv[2])
 import torch
 torch.set_num_threads(1)
 from tests.helpers.stores import PART, rows
-from mtrl.retrieval.stores.base import create_store, open_store
+from mtrl.retrieval.stores.factory import create_store, open_store
 try:
     store = open_store(sys.argv[1])
 except FileNotFoundError:
     store = create_store(sys.argv[3], sys.argv[1], rows(range(PART)))
 while len(store) < 1_000_000:  # until it is killed
     count = len(store)
-    store.put(rows(range(count, count + PART)))
+    store.upsert(rows(range(count, count + PART)))
     print(count + PART, flush=True)
 """
 
@@ -143,7 +143,7 @@ def test_two_readers_and_a_writer(kind: str, tmp_path: Path) -> None:
     target = str(tmp_path / "store")
     reader = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.helpers.stores import PART, rows\nfrom mtrl.retrieval.stores.base import open_store\n"
+        "from tests.helpers.stores import PART, rows\nfrom mtrl.retrieval.stores.factory import open_store\n"
         "seen, end = [], time.monotonic() + 6\n"
         "while time.monotonic() < end:\n"
         "    store = open_store(sys.argv[1])\n"
@@ -169,10 +169,10 @@ def test_changes_of_two_writers_add_up(kind: str, tmp_path: Path) -> None:
     pytest.importorskip(NEEDS[kind])
     target = str(tmp_path / "store")
     first, second = create_store(kind, target, rows(range(PART))), open_store(target)
-    first.put(rows(range(PART, 2 * PART)))
-    second.put(rows(range(2 * PART, 3 * PART)))
+    first.upsert(rows(range(PART, 2 * PART)))
+    second.upsert(rows(range(2 * PART, 3 * PART)))
     assert len(second) == 3 * PART and len(first) == 2 * PART
-    first.put(rows(range(3 * PART, 4 * PART)))
+    first.upsert(rows(range(3 * PART, 4 * PART)))
     assert check_whole(target, 4 * PART) == 4 * PART
 
 
@@ -185,7 +185,7 @@ def test_a_put_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="the disk is full"):
-            store.put(rows(range(PART, 2 * PART)))
+            store.upsert(rows(range(PART, 2 * PART)))
     assert len(store) == len(open_store(str(tmp_path))) == PART
 
 
@@ -207,12 +207,12 @@ def test_what_does_not_fit_is_refused(kind: str, tmp_path: Path) -> None:
     store = create_store(kind, str(tmp_path), rows(range(PART)))
     for model, message in (("other", "another model"), ("", "the new features name none")):
         with pytest.raises(ValueError, match=message):
-            store.put(rows(range(5), model=model))
+            store.upsert(rows(range(5), model=model))
     for value in (float("nan"), float("inf")):
         features = rows(range(1)).features.clone()
         features[0, 3] = value
         with pytest.raises(ValueError, match="NaN or infinity"):
-            store.put(Gallery(features, ("x",), model="m"))
+            store.upsert(Gallery(features, ("x",), model="m"))
         with pytest.raises(ValueError, match="NaN or infinity"):
             store.find(features)
     with pytest.raises(ValueError, match="8 dimensions"):

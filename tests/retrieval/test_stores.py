@@ -22,9 +22,9 @@ from torch.nn.functional import normalize
 
 from mtrl import Gallery
 from mtrl.files.tensor_file import tensor_digest
-from mtrl.retrieval.filters import Where, format_time, parse_time
+from mtrl.retrieval.filters import Filter, format_time, parse_time
 from mtrl.retrieval.stores import milvus
-from mtrl.retrieval.stores.base import create_store, open_store
+from mtrl.retrieval.stores.factory import create_store, open_store
 from tests.helpers.paths import ROOT
 
 NEEDS = {"exact": "torch", "faiss": "faiss", "milvus": "milvus_lite", "server": "milvus_lite"}
@@ -45,7 +45,7 @@ def entries(rows: range, model: str = "m", dim: int = 16, modality: str = "infra
     )
 
 
-def answers(store: object, queries: torch.Tensor, where: Where | None = None) -> list[list[tuple]]:
+def answers(store: object, queries: torch.Tensor, where: Filter | None = None) -> list[list[tuple]]:
     found = store.find(queries, 5, where)  # type: ignore[attr-defined]
     return [[(m.rank, m.name, m.identity, m.camera, m.time, round(m.score, 4)) for m in q] for q in found]
 
@@ -92,20 +92,20 @@ def test_a_store_lives(kind: str, tmp_path: Path, request: pytest.FixtureRequest
     queries = torch.randn(4, 16, generator=torch.Generator().manual_seed(9))
     everything = entries(range(100))
     store = create_store(kind, target, entries(range(60)), collection)
-    store.put(entries(range(50, 100)))  # ten of them again
+    store.upsert(entries(range(50, 100)))  # ten of them again
     assert len(store) == 100
     store.close()
 
     store = open_store(target, collection)
     assert type(store).__name__ == NAMES[kind]
     assert answers(store, queries) == expected(everything, queries, lambda row: True)
-    where = Where(identities=("id1", "id2"), cameras=(0, 2), after=START + 600, before=START + 60 * 80)
+    where = Filter(identities=("id1", "id2"), cameras=(0, 2), after=START + 600, before=START + 60 * 80)
     wanted = expected(
         everything, queries, lambda row: row % 7 in (1, 2) and row % 3 in (0, 2) and 10 <= row < 80
     )
     assert answers(store, queries, where) == wanted and len(wanted[0]) == 5
-    assert answers(store, queries, Where(identities=('" or 1 == 1 or "', "\\", "it's"))) == [[]] * 4
-    assert answers(store, queries, Where(names=("p/7.png",)))[2][0][1] == "p/7.png"
+    assert answers(store, queries, Filter(identities=('" or 1 == 1 or "', "\\", "it's"))) == [[]] * 4
+    assert answers(store, queries, Filter(names=("p/7.png",)))[2][0][1] == "p/7.png"
 
     for bad, message in [
         (entries(range(5), model="other"), "another model"),
@@ -114,19 +114,19 @@ def test_a_store_lives(kind: str, tmp_path: Path, request: pytest.FixtureRequest
         (entries(range(5)).select([1, 1]), "two entries are named"),
     ]:
         with pytest.raises(ValueError, match=message):
-            store.put(bad)
+            store.upsert(bad)
     with pytest.raises(ValueError, match="NaN"):
         store.find(queries / 0, 5)
     with pytest.raises(ValueError, match="which entries"):
-        store.delete(Where())
+        store.delete(Filter())
     assert len(store) == 100
-    assert store.delete(Where(identities=("id3",))) == 14 and store.delete(Where(names=("p/0.png",))) == 1
-    assert store.delete(Where(names=("nobody",))) == 0 and len(store) == 85
+    assert store.delete(Filter(identities=("id3",))) == 14 and store.delete(Filter(names=("p/0.png",))) == 1
+    assert store.delete(Filter(names=("nobody",))) == 0 and len(store) == 85
     store.close()
     store = open_store(target, collection)
     assert answers(store, queries) == expected(everything, queries, lambda row: row % 7 != 3 and row)
-    assert answers(store, queries, Where(names=("nobody",))) == [[]] * 4
-    assert store.delete(Where(after=START)) == 85 and len(store) == 0
+    assert answers(store, queries, Filter(names=("nobody",))) == [[]] * 4
+    assert store.delete(Filter(after=START)) == 85 and len(store) == 0
     with pytest.raises(ValueError, match="the gallery is empty"):
         store.find(queries, 5)
     store.close()
@@ -152,14 +152,14 @@ def test_awkward_names_come_back_from_milvus(tmp_path: Path) -> None:
     features = normalize(torch.randn(len(names), 4))
     store = create_store("milvus", str(tmp_path), Gallery(features, tuple(names), identities=tuple(names)))
     for name, feature in zip(names, features, strict=True):
-        found = store.find(feature, 5, Where(names=(name,), identities=(name,)))[0]
+        found = store.find(feature, 5, Filter(names=(name,), identities=(name,)))[0]
         assert [match.name for match in found] == [name]
     for name in names:
-        assert store.delete(Where(identities=(name,))) == 1
+        assert store.delete(Filter(identities=(name,))) == 1
     with pytest.raises(ValueError, match="Unicode text only"):
-        store.put(Gallery(features[:1], ("a\udcffb",)))
+        store.upsert(Gallery(features[:1], ("a\udcffb",)))
     with pytest.raises(ValueError, match="at most 1024 bytes"):
-        store.put(Gallery(features[:1], ("a" * 1025,)))
+        store.upsert(Gallery(features[:1], ("a" * 1025,)))
     with pytest.raises(ValueError, match="already"):
         store.close()
         create_store("milvus", str(tmp_path), Gallery(features, tuple(names)))
@@ -172,7 +172,7 @@ import os, signal, sys, torch
 sys.path.insert(0, {root!r})
 from torch.nn.functional import normalize
 from mtrl import Gallery
-from mtrl.retrieval.stores.base import create_store
+from mtrl.retrieval.stores.factory import create_store
 features = normalize(torch.ones(3000, 4))
 names = tuple(map(str, range(3000)))
 store = create_store("milvus", sys.argv[1], Gallery(features[:10], names[:10]))
@@ -183,7 +183,7 @@ def upsert(*given):
     if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 store._client.upsert = upsert
-store.put(Gallery(features, names))
+store.upsert(Gallery(features, names))
 """
 
 
@@ -196,7 +196,7 @@ def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
     assert done.returncode == -9, done.stderr.decode()
     store = open_store(str(tmp_path))
     assert len(store) == 2000
-    store.put(Gallery(normalize(torch.ones(1, 4)), ("new",)))
+    store.upsert(Gallery(normalize(torch.ones(1, 4)), ("new",)))
     assert len(store) == 2001
     store.close()
 
@@ -239,13 +239,13 @@ def test_times() -> None:
         {"cameras": (True,)},
     ):
         with pytest.raises(ValueError, match=r"number|integer"):
-            Where(**bad)  # type: ignore[arg-type]
+            Filter(**bad)  # type: ignore[arg-type]
 
 
 def test_an_old_server_is_told_from_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("milvus_lite")
     bare = Gallery(normalize(torch.randn(2, 4)), ("a", "b"))
-    monkeypatch.setattr(milvus, "may_be_bare", lambda about: False)
+    monkeypatch.setattr(milvus, "labels_may_be_missing", lambda about: False)
     with pytest.raises(ValueError, match=r"older than Milvus 2\.5 .* use a newer server"):
         create_store("milvus", str(tmp_path), bare)
     full = Gallery(bare.features, bare.names, "infrared", ("1", "1"), (3, 6), "", (0.0, 1.0))
@@ -253,7 +253,7 @@ def test_an_old_server_is_told_from_a_new_one(tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()
     store = open_store(str(tmp_path))
     assert len(store) == 2
-    store.put(bare)
+    store.upsert(bare)
     assert [match.identity for match in store.find(bare.features[0], 2)[0]] == [None, None]
     store.close()
 
@@ -271,14 +271,14 @@ def test_a_failed_first_put_leaves_nothing_that_blocks_the_next_try(
     target, collection = str(tmp_path / "store"), f"test_{uuid.uuid4().hex}"
     if kind == "server":
         target = request.getfixturevalue("server")
-    put = milvus.MilvusStore.put
+    upsert = milvus.MilvusStore.upsert
 
     def half(store: milvus.MilvusStore, gallery: Gallery) -> None:
-        put(store, gallery.select(range(5)))
+        upsert(store, gallery.select(range(5)))
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(milvus.MilvusStore, "put", half)
+        patch.setattr(milvus.MilvusStore, "upsert", half)
         with pytest.raises(type(error)):
             create_store("milvus", target, entries(range(10)), collection)
 
@@ -286,7 +286,7 @@ def test_a_failed_first_put_leaves_nothing_that_blocks_the_next_try(
         raise OSError("gone")
 
     with monkeypatch.context() as patch:  # a process that was killed, or a server that was gone for good
-        patch.setattr(milvus.MilvusStore, "put", half)
+        patch.setattr(milvus.MilvusStore, "upsert", half)
         patch.setattr("pymilvus.MilvusClient.drop_collection", gone)
         with pytest.raises(type(error)):
             create_store("milvus", target, entries(range(10)), collection)

@@ -182,7 +182,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('return "" if text in MISSING else text', "return text"),
     ),
     *changes(
-        "mtrl/retrieval/stores/base.py",
+        "mtrl/models/metrics_log.py",
+        ("tests/models/test_metrics_log.py",),
+        ('type(record.get("step")) is int', 'isinstance(record.get("step"), int)'),
+        ("path.stat().st_size > max_bytes", "path.stat().st_size >= max_bytes"),
+    ),
+    *changes(
+        "mtrl/retrieval/stores/exact.py",
         ("tests/labels/test_names.py",),
         ("if canonical(name) not in new]", "if name not in new]"),
     ),

@@ -25,12 +25,12 @@ import mtrl.files.atomic as writing
 from mtrl import load_pretrained
 from mtrl.console import cli
 from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.models.metrics_log import read_records
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import colour_people, same, settings
 from train import trainer as loop
 from train.__main__ import main
 from train.build import augment_config
-from train.run.log import read_records
 from train.run.run_lock import run_lock
 from train.run.skipped_steps import MOST_IN_A_ROW, NonFiniteLossError, SkippedStep, StepGuard, StepInfo
 from train.settings import TrainSettings

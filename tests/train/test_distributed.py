@@ -22,11 +22,11 @@ from mtrl import load_pretrained
 from mtrl.data.sampler import Batch
 from mtrl.losses.total import LossWeights, TriLayout, total_loss
 from mtrl.models.config import ModelConfig
+from mtrl.models.metrics_log import read_records
 from mtrl.models.reid import MTRL
 from tests.helpers.paths import ROOT
 from train.__main__ import main
 from train.run.distributed import DistributedContext, joined
-from train.run.log import read_records
 
 PEOPLE, EACH = 4, 3
 

@@ -22,13 +22,14 @@ from mtrl.data.imageset import ReIDData
 from mtrl.data.sources import SOURCES, find_source
 from mtrl.models.config import ModelConfig
 from mtrl.models.device import pick_device
+from mtrl.models.metrics_log import read_records
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import same, settings
 from train import trainer as loop
 from train.build import pick_precision, seeded_model
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.presets import METHODS, named_preset
-from train.run.log import RunLog, draw_curves, read_records
+from train.run.log import RunLog, draw_curves
 from train.run.skipped_steps import NonFiniteLossError
 from train.run.stop import StopRequest
 from train.settings import TrainSettings, parse

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from mtrl.data.augment import AugmentConfig
 from mtrl.data.imageset import ImageSet
+from mtrl.models.metrics_log import read_records
 from mtrl.translate import load_translator
-from train.run.log import read_records
 from train.translator import loop
 from train.translator.batches import Batches, split_last
 from train.translator.loop import TranslatorTrainer

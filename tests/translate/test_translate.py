@@ -212,7 +212,7 @@ def test_wrong_usage_is_named(tmp_path: Path) -> None:
         (picture, tmp_path / "a.xyz", "must end in"),
         (tmp_path, tmp_path, "lost"),
         (tmp_path, picture, "folder"),
-        (tmp_path / "empty", tmp_path / "out", "no pictures"),
+        (tmp_path / "empty", tmp_path / "out", "no images"),
     ):
         with pytest.raises(ValueError, match=message):
             run(source, target)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eval.benchmark import CASES, plain_loop
 from eval.protocols import Setting, Trial, make_trials
-from eval.score import Bank, distance_matrix, score_trials
+from eval.score import FeatureSet, distance_matrix, score_trials
 from mtrl.retrieval.ranking import rank_features, rank_metrics
 from mtrl.retrieval.rerank import k_reciprocal
 from train.bench.peak_memory import features_problem
@@ -27,9 +27,9 @@ def lines(options: Options) -> Iterator[Line]:
     for case in CASES:
         yield _one_trial(case, shrink, options)
     sysu = [Setting("sysu", mode=mode, shots=shots) for mode in ("all", "indoor") for shots in (1, 10)]
-    yield _whole("SYSU-MM01, 10 trials, 2 modes, 1 and 10 shots", _sysu_bank(shrink), sysu, options)
+    yield _whole("SYSU-MM01, 10 trials, 2 modes, 1 and 10 shots", _sysu_features(shrink), sysu, options)
     llcm = [Setting("llcm", direction=direction) for direction in ("ir2vis", "vis2ir")]
-    yield _whole("LLCM, 10 trials, both directions", _llcm_bank(shrink), llcm, options)
+    yield _whole("LLCM, 10 trials, both directions", _llcm_features(shrink), llcm, options)
     yield _features(1000 if options.quick else 10_000, options)
     yield from _reranking(options)
 
@@ -70,22 +70,26 @@ def _features(size: int, options: Options) -> Line:
                 f"mAP apart by {apart:.0e}; {4 * size * size / 1e6:,.0f} MB of matrix that are not made")  # fmt: skip
 
 
-def _whole(what: str, bank: Bank, settings: Sequence[Setting], options: Options) -> Line:
+def _whole(what: str, feature_set: FeatureSet, settings: Sequence[Setting], options: Options) -> Line:
     """From cached features to the metrics of every trial. The loop runs once: it is slow."""
-    runs = [(s, make_trials(bank.identities, bank.cameras, bank.modalities, s)) for s in settings]
+    runs = [
+        (s, make_trials(feature_set.identities, feature_set.cameras, feature_set.modalities, s))
+        for s in settings
+    ]
     ours, _ = paired(
-        lambda: _quiet([score_trials(bank, trials, s) for s, trials in runs]), None, options.repeats
+        lambda: _quiet([score_trials(feature_set, trials, s) for s, trials in runs]), None, options.repeats
     )
-    theirs, _ = paired(lambda: _quiet([_trial_by_loop(bank, t, s) for s, trials in runs for t in trials]), None,
+    theirs, _ = paired(lambda: _quiet([_trial_by_loop(feature_set, t, s) for s, trials in runs for t in trials]), None,
                        1, warmup=0)  # fmt: skip
     return Line("evaluation", what, ours, theirs, f"{LOOP}, once", "s", False, f"{DIM} dimensions")
 
 
-def _trial_by_loop(bank: Bank, trial: Trial, setting: Setting) -> float:
+def _trial_by_loop(feature_set: FeatureSet, trial: Trial, setting: Setting) -> float:
     query, gallery = trial.query, trial.gallery
-    distances = distance_matrix(bank.features[query], bank.features[gallery])
-    return plain_loop(distances, bank.identities[query], bank.identities[gallery], bank.cameras[query],
-                      bank.cameras[gallery], setting.protocol)  # fmt: skip
+    distances = distance_matrix(feature_set.features[query], feature_set.features[gallery])
+    labels = feature_set.identities, feature_set.cameras
+    return plain_loop(distances, labels[0][query], labels[0][gallery], labels[1][query], labels[1][gallery],
+                      setting.protocol)  # fmt: skip
 
 
 def _reranking(options: Options) -> Iterator[Line]:
@@ -113,26 +117,26 @@ def _quiet(result: Any) -> None:
     """Drops a result, so that a task reports its time."""
 
 
-def _sysu_bank(shrink: int) -> Bank:
+def _sysu_features(shrink: int) -> FeatureSet:
     """As many images as SYSU-MM01's test set has: 96 people, 3803 queries, 301 places of gallery images."""
     visible = [(person, camera) for camera in (1, 2) for person in range(56)]
     visible += [(person, camera) for camera in (4, 5) for person in range(95)][:-1]
     pairs = [pair for pair in visible for _ in range(22 if shrink == 1 else 10)]
     infrared = [(row % 96, 3 + 3 * (row % 2)) for row in range(3803 // shrink)]
-    return _bank(pairs, infrared)
+    return _feature_set(pairs, infrared)
 
 
-def _llcm_bank(shrink: int) -> Bank:
+def _llcm_features(shrink: int) -> FeatureSet:
     """As many images as LLCM's test set has: 351 people, 8680 visible and 7166 infrared images."""
     visible = [(row % 351, 1 + (row // 351) % 6) for row in range(8680 // shrink)]
     infrared = [(row % 351, 1 + (row // 351) % 5) for row in range(7166 // shrink)]
-    return _bank(visible, infrared)
+    return _feature_set(visible, infrared)
 
 
-def _bank(visible: Sequence[tuple[int, int]], infrared: Sequence[tuple[int, int]]) -> Bank:
+def _feature_set(visible: Sequence[tuple[int, int]], infrared: Sequence[tuple[int, int]]) -> FeatureSet:
     labels: NDArray[np.int64] = np.array([*visible, *infrared], dtype=np.int64)
     random = np.random.default_rng(0)
     people = random.standard_normal((labels[:, 0].max() + 1, DIM), dtype=np.float32)
     features = people[labels[:, 0]] + 2 * random.standard_normal((len(labels), DIM), dtype=np.float32)
     modalities = np.repeat(np.array([0, 1], dtype=np.uint8), [len(visible), len(infrared)])
-    return Bank(features, labels[:, 0], labels[:, 1], modalities, np.arange(len(labels)))
+    return FeatureSet(features, labels[:, 0], labels[:, 1], modalities, np.arange(len(labels)))

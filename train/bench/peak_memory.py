@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from eval.protocols import Setting, make_trials
-from eval.score import Bank, score_trials
+from eval.score import FeatureSet, score_trials
 from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.retrieval.ranking import rank_features
@@ -96,11 +96,11 @@ def train(folder: Path, device: str, quick: bool) -> str:
 
 def evaluate(shots: int) -> str:
     """Ten trials on random features, as many as SYSU-MM01's test set gives a ResNet-50."""
-    bank, _ = sysu_test(10)
+    feature_set, _ = sysu_test(10)
     setting = Setting("sysu", "ir2vis", "all", shots, trials=10)
-    trials = make_trials(bank.identities, bank.cameras, bank.modalities, setting)
-    score_trials(bank, trials, setting, "cosine")
-    return f"{bank.features.nbytes / 1e6:.0f} MB of features"
+    trials = make_trials(feature_set.identities, feature_set.cameras, feature_set.modalities, setting)
+    score_trials(feature_set, trials, setting, "cosine")
+    return f"{feature_set.features.nbytes / 1e6:.0f} MB of features"
 
 
 def features_problem(queries: int, gallery: int, dim: int = 512) -> tuple[Any, ...]:
@@ -120,7 +120,7 @@ def features_problem(queries: int, gallery: int, dim: int = 512) -> tuple[Any, .
     return *features, *identities, rng.choice([3, 6], queries), rng.choice([1, 2, 4, 5], gallery)
 
 
-def sysu_test(shots: int, dim: int = 2048) -> tuple[Bank, NDArray[np.int64]]:
+def sysu_test(shots: int, dim: int = 2048) -> tuple[FeatureSet, NDArray[np.int64]]:
     """Random features of 3,803 queries and of `shots` images for each of 301 pairs of identity and camera."""
     rng = np.random.default_rng(0)
     seen = {1: 56, 2: 56, 4: 94, 5: 95}
@@ -132,7 +132,7 @@ def sysu_test(shots: int, dim: int = 2048) -> tuple[Bank, NDArray[np.int64]]:
     modalities = (np.arange(len(identities)) < queries).astype(np.uint8)
     features = rng.standard_normal((len(identities), dim), dtype=np.float32)
     rows = np.arange(len(identities))
-    return Bank(features, identities, cameras, modalities, rows), rows[queries:]
+    return FeatureSet(features, identities, cameras, modalities, rows), rows[queries:]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.protocols import Setting, Trial
-from eval.score import Bank, score_trials
+from eval.score import FeatureSet, score_trials
 from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
@@ -106,12 +106,14 @@ def _identities(options: Options) -> Iterator[Line]:
 def _gallery(options: Options) -> Iterator[Line]:
     """One trial: 3,803 queries against galleries of growing size, distances included."""
     for shots in (1, 2) if options.quick else (1, 4, 10, 40):
-        bank, gallery = sysu_test(shots)
+        feature_set, gallery = sysu_test(shots)
         setting = Setting("sysu", "ir2vis", "all", 1, trials=1)
-        trial = Trial(np.arange(len(bank.rows) - len(gallery)), gallery)
+        trial = Trial(np.arange(len(feature_set.rows) - len(gallery)), gallery)
 
-        def score(bank: Bank = bank, trial: Trial = trial, setting: Setting = setting) -> None:
-            score_trials(bank, [trial], setting, "cosine")
+        def score(
+            feature_set: FeatureSet = feature_set, trial: Trial = trial, setting: Setting = setting
+        ) -> None:
+            score_trials(feature_set, [trial], setting, "cosine")
 
         seconds, _ = paired(score, None, options.repeats)
         yield Line("scale", f"ranking 3,803 queries in a gallery of {len(gallery):,}", seconds, None, "", "s", False,

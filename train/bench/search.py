@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtrl import Gallery
-from mtrl.retrieval.stores.base import create_store
+from mtrl.retrieval.stores.factory import create_store
 from train.bench.table import Line, Options, paired
 
 DIM = 512

@@ -16,6 +16,7 @@ import torch
 
 from mtrl.files.atomic import explained, flush_file, make_folder, write_atomically
 from mtrl.hub.checkout import NoAnswerError, read_checkout
+from mtrl.models.metrics_log import METRICS, read_records
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 
@@ -29,7 +30,7 @@ class RunLog:
 
     def __init__(self, folder: Path, step: int = 0, evaluated: bool = True) -> None:
         make_folder(folder)
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / METRICS
         kept = [
             record
             for record in read_records(self.path)
@@ -69,21 +70,6 @@ def _tensorboard(folder: Path, step: int) -> Any:
     except ImportError:
         return None  # the JSON lines hold the same values
     return SummaryWriter(str(folder), purge_step=step + 1)
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`; a line cut off by a crash is left out."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int) and "kind" in record:
-            records.append(record)
-    return records
 
 
 def run_settings(run: Path) -> Path:
@@ -152,7 +138,7 @@ def draw_curves(folder: Path) -> Path:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    records = read_records(folder / "metrics.jsonl")
+    records = read_records(folder / METRICS)
     if not records:
         raise FileNotFoundError(f"{folder} holds no metrics.jsonl with records; is it a run folder?")
     series: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from eval.translation.command import TranslatorEvalSettings, markdown, measure
 from mtrl.console import cli
+from mtrl.models.metrics_log import METRICS, read_records
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
 from mtrl.translate.files import read_translator, save_translator
 from train.presets import listed
-from train.run.log import code_state, read_records, run_settings
+from train.run.log import code_state, run_settings
 from train.translator.settings import TranslatorSettings
 
 SIMPLE = ("luminance", "spectral")
@@ -66,7 +67,7 @@ def evaluation(settings: TranslatorSettings) -> TranslatorEvalSettings:
 def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float | None) -> TranslatorFacts:
     """The facts of a run, from its own records."""
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    records = [record for record in read_records(run / "metrics.jsonl") if record["kind"] == "train"]
+    records = [record for record in read_records(run / METRICS) if record["kind"] == "train"]
     synthetic = settings.dataset == "synthetic"
     took = f", {minutes:.0f} minutes" if minutes else ""
     return TranslatorFacts(

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hmac
 import json
-import os
-import secrets
-import warnings
 from pathlib import Path
 from typing import Any
 
-from mtrl.console.os_errors import readable
-from mtrl.data.array_cache import cache_root
-from mtrl.files.atomic import write_atomically
 from mtrl.files.filenames import as_text, file_named
 from mtrl.files.scan import PassedOver, Scan, report, scan
 from mtrl.files.text import read_text
-from mtrl.files.untrusted import parse_json, read_limited
 from mtrl.labels.names import canonical, check_integer
 from mtrl.models.config import Modality
 from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.image_folders import image_folders
 
 MANIFEST = "manifest.json"
 INDEX = "gallery.json"
-SOURCES = "sources.json"  # beside an index: the folders that it was made of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,60 +77,11 @@ def is_index(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
-def remember_source(index: Path, folder: Path) -> None:
-    """Notes in an index that pictures of it lie in `folder`, so that the page can show them.
-
-    The note carries a seal of this machine's user: an index from elsewhere cannot point at files here. Where no key for
-    seals can be kept, the page will not show the pictures; a warning says so.
-    """
-    folders = list(dict.fromkeys([str(folder.resolve()), *_sources(index)]))
-    try:
-        note = {"folders": folders, "seal": _seal(folders)}
-    except (OSError, ValueError) as error:
-        warnings.warn(
-            f"the page will not show the pictures of {index}: {readable(error)}; set MTRL_CACHE", stacklevel=2
-        )
-        return
-    write_atomically(index / SOURCES, json.dumps(note).encode())
-
-
-def _sources(index: Path) -> list[str]:
-    """The folders noted by `remember_source` here; none where somebody else noted them."""
-    path = index / SOURCES
-    if not path.is_file():
-        return []
-    try:
-        note = parse_json(read_limited(path))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; build the index again") from error
-    folders, seal = (note.get("folders"), note.get("seal")) if isinstance(note, dict) else (None, None)
-    if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
-        return []
-    try:
-        return folders if isinstance(seal, str) and hmac.compare_digest(seal, _seal(folders)) else []
-    except (OSError, TypeError, ValueError):
-        return []
-
-
-def _seal(folders: list[str]) -> str:
-    """A keyed digest of the folders. The key is made once, for this user, and never leaves the cache folder."""
-    path = cache_root(None) / "index.key"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    key = path.read_bytes()
-    if len(key) != 32:
-        raise OSError(f"{path} is damaged; delete it, and index the pictures again")
-    return hmac.new(key, json.dumps(folders).encode(), "sha256").hexdigest()
-
-
 def _from_index(folder: Path) -> list[Picture]:
     index = Gallery.load(folder)
     if not len(index):
         raise ValueError(f"the index {folder} holds no pictures")
-    roots = [Path(source) for source in _sources(folder)]
+    roots = [Path(source) for source in image_folders(folder)]
     identities = index.identities or (None,) * len(index)
     cameras = index.cameras or (None,) * len(index)
     return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
 from mtrl.files.file_state import file_state
 from mtrl.hub.client import CARD, CONFIG, REPO_ID, WEIGHTS
 from mtrl.models.load import read_checkpoint
+from mtrl.models.metrics_log import METRICS, read_records
 from mtrl.models.reid import MTRL
 
 KEPT = 2
@@ -30,7 +30,6 @@ MAX_RECORD_BYTES = 20_000_000
 MAX_PIXELS = 512 * 256
 MAX_ACTIVATIONS = 2 << 30  # bytes of the largest layer's output while the gallery is encoded
 MAX_SECONDS = 300  # for the whole gallery
-METRICS = "metrics.jsonl"
 
 Progress = Callable[[float, str], None]
 
@@ -64,7 +63,7 @@ class Models:
         """`folder` of the home model, for its card and records. `public`: models come from the Hub alone, without
         the rights of whoever started the page, and nothing of them stays on the disk."""
         self.public = public
-        self.home = Loaded("", "This page's model", home, read_card(folder), read_records(folder))
+        self.home = Loaded("", "This page's model", home, read_card(folder), _records(folder))
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._guard = threading.Lock()
         self._loading = threading.Lock()
@@ -146,7 +145,7 @@ class Models:
 
         service = DemoService(model, home.folder, home.translators, home.translator, encoded, home.public)
         name = source if folder.parent.name == "snapshots" else folder.resolve().name
-        return Loaded(source, name, service, read_card(folder), read_records(folder), stamp)
+        return Loaded(source, name, service, read_card(folder), _records(folder), stamp)
 
 
 def fetch(repo_id: str, revision: str | None, token: bool | None = None, cache: Path | None = None) -> Path:
@@ -266,17 +265,6 @@ def _card_of_run(path: Path) -> str:
     return "## Training\n\n" + "\n".join(lines) if lines else ""
 
 
-def read_records(folder: Path | None) -> tuple[dict[str, Any], ...]:
-    """The records of a run's `metrics.jsonl`; lines that are none are left out, a huge file is not read."""
-    path = folder / METRICS if folder else None
-    if path is None or not path.is_file() or path.stat().st_size > MAX_RECORD_BYTES:
-        return ()
-    records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return tuple(records)
+def _records(folder: Path | None) -> tuple[dict[str, Any], ...]:
+    """The records of a run folder's training; a huge file is not read."""
+    return tuple(read_records(folder / METRICS, MAX_RECORD_BYTES)) if folder else ()

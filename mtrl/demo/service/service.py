@@ -25,6 +25,7 @@ from mtrl.models.evidence import evidence_maps
 from mtrl.models.reid import MTRL
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.labels import room_of
+from mtrl.retrieval.ranking import rank_metrics
 
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
@@ -275,5 +276,6 @@ def same_room(query: Picture | None, picture: Picture) -> bool:
 
 
 def _average_precision(right: NDArray[np.bool_]) -> float:
-    ranks = np.flatnonzero(right) + 1
-    return float(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+    """AP of one ranked list, best first; one picture at least is right."""
+    ranks = np.arange(len(right))[None]
+    return float(rank_metrics(ranks, [1], right.astype(np.int64), protocol="regdb").ap[0])

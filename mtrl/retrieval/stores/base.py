@@ -1,36 +1,25 @@
-"""Galleries that live on disk or in a database and change there: one interface for exact search, faiss and Milvus."""
+"""The interface of gallery stores, and the check that their keys, the names, are unique."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from torch import Tensor
 
-from mtrl.files.atomic import remove_partial
 from mtrl.files.levels import ValueRange
-from mtrl.files.lock import only_one
 from mtrl.labels.names import canonical
-from mtrl.retrieval.filters import Where
+from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery, Match
-from mtrl.retrieval.gallery_file import TABLE, table_state
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from mtrl.models.reid import MTRL
 
 KINDS = ("exact", "faiss", "milvus")
 COLLECTION = "mtrl"
-CELLS = "faiss.safetensors"  # of an approximate store; exact ones have none
-WAITING = "another process is changing this gallery; waiting for it"
 
 
 class Store(Protocol):
-    """What every kind can do. Entries go in as a `Gallery`; their names are keys."""
+    """A changeable gallery on disk or in a database. Entries are given as a `Gallery`; their names are the keys."""
 
     @property
     def value_range(self) -> ValueRange | None:
@@ -45,126 +34,24 @@ class Store(Protocol):
         """Raises ValueError unless the entries were made by `model`."""
         ...
 
-    def put(self, entries: Gallery) -> None:
-        """Adds entries for good; those of a name that is there already are replaced.
+    def upsert(self, entries: Gallery) -> None:
+        """Adds entries, and replaces those of the same name; kept when this returns.
 
         Raises ValueError for features of another model, length, modality or value range, and for names that repeat.
         """
         ...
 
-    def delete(self, where: Where) -> int:
-        """Deletes the entries that fit, for good; returns their number. Raises ValueError for no condition."""
+    def delete(self, where: Filter) -> int:
+        """Deletes what the filter matches and returns the number of entries. Raises ValueError for an empty filter."""
         ...
 
-    def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
+    def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """The k nearest entries of each query [Q,D], best first. Raises ValueError as `Gallery.search`."""
         ...
 
     def close(self) -> None:
-        """Lets go of files and connections."""
+        """Closes files and connections."""
         ...
-
-
-class ExactStore:
-    """A folder with a gallery, searched exactly. Every change writes the folder anew, atomically.
-
-    Changes of several processes take turns and add up. What is searched is the state at opening, or at the last
-    change made here.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self._load()
-
-    @classmethod
-    def create(cls, folder: str | Path, entries: Gallery) -> Self:
-        """A folder with these entries; a gallery that stood there is replaced."""
-        check_names(entries)
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with only_one(Path(folder), WAITING):
-            entries.save(folder)
-            (Path(folder) / CELLS).unlink(missing_ok=True)
-        return cls(folder)
-
-    @property
-    def value_range(self) -> ValueRange | None:
-        return self.gallery.value_range
-
-    def __len__(self) -> int:
-        return len(self.gallery)
-
-    def check_model(self, model: MTRL) -> None:
-        self.gallery.check_model(model)
-
-    def put(self, entries: Gallery) -> None:
-        with self._changing():
-            self._replace(merged(self.gallery, entries))
-
-    def delete(self, where: Where) -> int:
-        with self._changing():
-            kept = without(self.gallery, where)
-            count = len(self.gallery) - len(kept)
-            if count:
-                self._replace(kept)
-            return count
-
-    def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
-        return self.gallery.find(features, k, where)
-
-    def close(self) -> None:
-        pass
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Nobody else changes the folder meanwhile; what others have changed before is read first."""
-        with only_one(self.folder, WAITING):
-            remove_partial(self.folder, [TABLE, "features-*", CELLS])
-            if table_state(self.folder) != self._seen:
-                self._load()
-            yield
-
-    def _load(self) -> None:
-        self._seen = table_state(self.folder)
-        self.gallery = Gallery.load(self.folder)
-
-    def _replace(self, gallery: Gallery) -> None:
-        gallery.save(self.folder)
-        self.gallery, self._seen = gallery, table_state(self.folder)
-
-
-def create_store(kind: str, target: str, entries: Gallery, collection: str = COLLECTION) -> Store:
-    """A new store with these entries.
-
-    kind    "exact" | "faiss": `target` is a folder, and a gallery that stood there is replaced;
-            "milvus": `target` is a folder for the embedded database, or the http(s) address of a server
-    collection  name inside a Milvus database
-    Raises ValueError for an unknown kind or a collection that exists, ImportError for a missing package.
-    """
-    if kind == "exact":
-        return ExactStore.create(target, entries)
-    if kind == "faiss":
-        from mtrl.retrieval.stores.faiss_store import ApproximateStore
-
-        return ApproximateStore.create(target, entries)
-    if kind == "milvus":
-        from mtrl.retrieval.stores.milvus import MilvusStore
-
-        return MilvusStore.create(target, entries, collection)
-    raise ValueError(f"a store is one of {', '.join(KINDS)}, not {kind!r}")
-
-
-def open_store(target: str, collection: str = COLLECTION) -> Store:
-    """The store of a folder or at a server's address, of whatever kind it is.
-
-    Raises FileNotFoundError where there is none, ValueError for a damaged one, ImportError for a missing package.
-    """
-    from mtrl.retrieval.stores.milvus import MilvusStore, is_milvus
-
-    if is_milvus(target):
-        return MilvusStore(target, collection)
-    from mtrl.retrieval.stores.faiss_store import ApproximateStore, is_approximate
-
-    return ApproximateStore(target) if is_approximate(target) else ExactStore(target)
 
 
 def check_names(entries: Gallery) -> None:
@@ -174,20 +61,3 @@ def check_names(entries: Gallery) -> None:
         if canonical(name) in seen:
             raise ValueError(f"two entries are named {name!r}; in a store each name stands once")
         seen.add(canonical(name))
-
-
-def merged(gallery: Gallery, entries: Gallery) -> Gallery:
-    """`gallery` with `entries` behind it, less what they replace."""
-    check_names(entries)
-    gallery.check_fits(entries)
-    new = set(map(canonical, entries.names))
-    kept = [row for row, name in enumerate(gallery.names) if canonical(name) not in new]
-    return (gallery if len(kept) == len(gallery) else gallery.select(kept)).join(entries)
-
-
-def without(gallery: Gallery, where: Where) -> Gallery:
-    """`gallery` less the entries that fit. Raises ValueError for no condition."""
-    if not where:
-        raise ValueError("say which entries to delete: by name, identity, camera or time")
-    kept = np.setdiff1d(np.arange(len(gallery)), where.rows(gallery))
-    return gallery.select(kept.tolist())

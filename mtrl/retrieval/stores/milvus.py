@@ -1,7 +1,7 @@
 """A gallery in a Milvus database (optional): embedded in this process, its files in a folder, or on a server.
 
 One collection holds one gallery. It remembers the model, modality and length of its features; names are its keys.
-The embedded engine logs every change before it answers, so that what `put` or `delete` finished survives a crash.
+The embedded engine logs every change before it answers, so that what `upsert` or `delete` finished survives a crash.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor
 from mtrl.files.levels import checked_range
 from mtrl.models.config import Modality
 from mtrl.retrieval.checks import check_same_model, check_same_range, checked_queries
-from mtrl.retrieval.filters import Where
+from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery, Match
 from mtrl.retrieval.stores.base import COLLECTION, check_names
 from mtrl.retrieval.stores.milvus_collection import (
     described,
     gallery_record,
+    labels_may_be_missing,
     make_collection,
-    may_be_bare,
 )
 from mtrl.retrieval.stores.milvus_filter import expression
 from mtrl.retrieval.stores.milvus_rows import FIELDS, check_texts, to_matches, to_row
-from mtrl.retrieval.stores.uri import TOKEN, is_address, redacted, shown
+from mtrl.retrieval.stores.uri import TOKEN, is_uri, redacted, shown
 
 if TYPE_CHECKING:
     from mtrl.models.reid import MTRL
@@ -41,7 +41,7 @@ _BATCH = 1000
 
 def is_milvus(target: str | Path) -> bool:
     """Is this the address of a server, or a folder with an embedded database?"""
-    return is_address(target) or (Path(target) / FILES).exists()
+    return is_uri(target) or (Path(target) / FILES).exists()
 
 
 class MilvusStore:
@@ -64,13 +64,13 @@ class MilvusStore:
             with _answering(target):
                 about = described(self._client, collection, target)
                 record = gallery_record(about, collection, target)
-                self._bare = may_be_bare(about)
+                self._optional_labels = labels_may_be_missing(about)
                 self._fields = [f["name"] for f in about["fields"] if f["name"] in FIELDS]
                 self.model = str(record["model"])
                 self.modality = Modality.parse(str(record["modality"]))
                 self.dim = int(record["dim"])
                 self.value_range = checked_range(record.get("value_range"))
-                if is_address(target):
+                if is_uri(target):
                     self._client.load_collection(collection)
                 else:
                     self._mark = _opened(self._client, Path(target), collection)
@@ -85,7 +85,7 @@ class MilvusStore:
         """
         check_names(entries)
         check_texts(entries)
-        if not is_address(target):
+        if not is_uri(target):
             Path(target).mkdir(parents=True, exist_ok=True)
         unfinished = collection + UNFINISHED
         client = _connect(target)
@@ -97,12 +97,12 @@ class MilvusStore:
                     )
                 if client.has_collection(unfinished):
                     client.drop_collection(unfinished)
-                make_collection(client, unfinished, entries, embedded=not is_address(target))
+                make_collection(client, unfinished, entries, embedded=not is_uri(target))
         finally:
             client.close()
         store = cls(target, unfinished)
         try:
-            store.put(entries)
+            store.upsert(entries)
         except BaseException:
             with contextlib.suppress(Exception):  # a database that is gone: the next try removes it
                 store._client.drop_collection(unfinished)
@@ -125,7 +125,7 @@ class MilvusStore:
     def check_model(self, model: MTRL) -> None:
         check_same_model(self.model, model.fingerprint())
 
-    def put(self, entries: Gallery) -> None:
+    def upsert(self, entries: Gallery) -> None:
         check_names(entries)
         check_texts(entries)
         check_same_model(self.model, entries.model)
@@ -136,7 +136,7 @@ class MilvusStore:
         if entries.modality != self.modality:
             raise ValueError(f"the database is {self.modality.name.lower()}, the new images are not")
         check_same_range(self.value_range, entries.value_range)
-        if not self._bare and None in (entries.identities, entries.cameras, entries.times):
+        if not self._optional_labels and None in (entries.identities, entries.cameras, entries.times):
             raise ValueError(
                 f"the server at {shown(self.target)} is older than Milvus 2.5 and keeps no entry without identity, "
                 "camera and time: give all three with the images, or use a newer server"
@@ -147,7 +147,7 @@ class MilvusStore:
                 self._client.upsert(self.collection, [to_row(entries, row, self._fields) for row in rows])
             self._client.flush(self.collection)
 
-    def delete(self, where: Where) -> int:
+    def delete(self, where: Filter) -> int:
         if not where:
             raise ValueError("say which entries to delete: by name, identity, camera or time")
         before = len(self)
@@ -156,7 +156,7 @@ class MilvusStore:
             self._client.flush(self.collection)
         return before - len(self)
 
-    def find(self, features: Tensor, k: int = 10, where: Where | None = None) -> list[list[Match]]:
+    def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         queries = checked_queries(features, self.dim, k)
         if not len(queries):
             return []
@@ -165,7 +165,7 @@ class MilvusStore:
                 self.collection,
                 data=list(queries.numpy()),
                 limit=k,
-                filter=expression(where or Where()),
+                filter=expression(where or Filter()),
                 output_fields=self._fields,
             )
         if not any(found) and not len(self):  # asked last: to count costs as much as to search
@@ -187,7 +187,7 @@ def _connect(target: str | Path) -> Any:
             'this store needs Milvus: pip install "pymilvus[milvus-lite]>=3,<4" (or mtrl[milvus])'
         ) from error
     with _answering(target):
-        if is_address(target):
+        if is_uri(target):
             return MilvusClient(str(target), token=os.environ.get(TOKEN, ""))
         try:
             return MilvusClient(str(Path(target) / FILES))

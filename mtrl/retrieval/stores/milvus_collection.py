@@ -52,7 +52,7 @@ def described(client: Any, collection: str, target: str | Path) -> dict[str, Any
     return dict(client.describe_collection(collection))
 
 
-def may_be_bare(about: dict[str, Any]) -> bool:
+def labels_may_be_missing(about: dict[str, Any]) -> bool:
     """May an entry have no identity, camera or time? Servers before Milvus 2.5 know no missing values."""
     return all(field.get("nullable") for field in about["fields"] if field["name"] in LABELS)
 

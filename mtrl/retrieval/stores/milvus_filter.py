@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from mtrl.labels.names import canonical
-from mtrl.retrieval.filters import Where
+from mtrl.retrieval.filters import Filter
 
 # What would end or change a literal. All other characters, spaces and controls too, stand for themselves.
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"})
 
 
-def expression(where: Where) -> str:
+def expression(where: Filter) -> str:
     """A Milvus filter. Its literals are numbers, and texts escaped by `_quoted`; nothing else of a value gets in."""
     parts = []
     for field, texts in (("name", where.names), ("identity", where.identities)):

@@ -1,8 +1,8 @@
-"""Infrared-likeness: a small classifier of visible against infrared, trained on other identities.
+"""Infrared score: how sure a small classifier, trained on other identities, is that an image is infrared.
 
 It gets single-channel images (visible ones as a random mixture of their channels, new at every step), so that colour
 does not decide, and it averages over patches of 31 x 31 pixels, so that the scene decides less: the cameras of the two
-spectra watch different places. Its verdict on true infrared views from the visible cameras says how well this works.
+spectra watch different places. Its score of true infrared views from the visible cameras says how well this works.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class SpectrumClassifier(nn.Module):
             ]
             inputs = outputs
         self.layers = nn.Sequential(*layers)
-        self.verdict = nn.Linear(inputs, 1)
+        self.logit = nn.Linear(inputs, 1)
 
     def forward(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         features = self.layers(2 * grey - 1).mean(dim=(2, 3))
-        return self.verdict(features)[:, 0], features
+        return self.logit(features)[:, 0], features
 
 
 def train_classifier(
@@ -71,9 +71,9 @@ def train_classifier(
     return network.eval().requires_grad_(False)
 
 
-def judge(network: SpectrumClassifier, grey: Tensor, batch: int = 128) -> tuple[Tensor, Tensor]:
+def score_images(network: SpectrumClassifier, grey: Tensor, batch: int = 128) -> tuple[Tensor, Tensor]:
     """[N,1,H,W] in [0, 1] -> (probability of "infrared" [N], features [N,64]), on the CPU."""
-    device = network.verdict.weight.device
+    device = network.logit.weight.device
     with torch.inference_mode():
         parts = [network(part.to(device)) for part in grey.split(batch)]
     return torch.cat([p[0] for p in parts]).sigmoid().cpu(), torch.cat([p[1] for p in parts]).cpu()

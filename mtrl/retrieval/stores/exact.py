@@ -1,0 +1,112 @@
+"""A gallery in a folder, searched exactly and changed in place by one process at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from mtrl.files.atomic import remove_partial
+from mtrl.files.levels import ValueRange
+from mtrl.files.lock import only_one
+from mtrl.labels.names import canonical
+from mtrl.retrieval.filters import Filter
+from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.gallery_file import TABLE, table_state
+from mtrl.retrieval.stores.base import check_names
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from mtrl.models.reid import MTRL
+
+IVF_FILE = "faiss.safetensors"  # the IVF lists of an approximate store; exact ones have none
+WAITING = "another process is changing this gallery; waiting for it"
+
+
+class ExactStore:
+    """A folder with a gallery, searched exactly. Every change writes the folder anew, atomically.
+
+    Changes of several processes take turns and add up. What is searched is the state at opening, or at the last
+    change made here.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._load()
+
+    @classmethod
+    def create(cls, folder: str | Path, entries: Gallery) -> Self:
+        """A folder with these entries; a gallery that stood there is replaced."""
+        check_names(entries)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with only_one(Path(folder), WAITING):
+            entries.save(folder)
+            (Path(folder) / IVF_FILE).unlink(missing_ok=True)
+        return cls(folder)
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        return self.gallery.value_range
+
+    def __len__(self) -> int:
+        return len(self.gallery)
+
+    def check_model(self, model: MTRL) -> None:
+        self.gallery.check_model(model)
+
+    def upsert(self, entries: Gallery) -> None:
+        with self._changing():
+            self._replace(merged(self.gallery, entries))
+
+    def delete(self, where: Filter) -> int:
+        with self._changing():
+            kept = without(self.gallery, where)
+            count = len(self.gallery) - len(kept)
+            if count:
+                self._replace(kept)
+            return count
+
+    def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
+        return self.gallery.find(features, k, where)
+
+    def close(self) -> None:
+        pass
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Holds the folder's lock; reads the folder first where another process has changed it."""
+        with only_one(self.folder, WAITING):
+            remove_partial(self.folder, [TABLE, "features-*", IVF_FILE])
+            if table_state(self.folder) != self._seen:
+                self._load()
+            yield
+
+    def _load(self) -> None:
+        self._seen = table_state(self.folder)
+        self.gallery = Gallery.load(self.folder)
+
+    def _replace(self, gallery: Gallery) -> None:
+        gallery.save(self.folder)
+        self.gallery, self._seen = gallery, table_state(self.folder)
+
+
+def merged(gallery: Gallery, entries: Gallery) -> Gallery:
+    """`gallery` with `entries` appended; entries of the same name are replaced."""
+    check_names(entries)
+    gallery.check_fits(entries)
+    new = set(map(canonical, entries.names))
+    kept = [row for row, name in enumerate(gallery.names) if canonical(name) not in new]
+    return (gallery if len(kept) == len(gallery) else gallery.select(kept)).join(entries)
+
+
+def without(gallery: Gallery, where: Filter) -> Gallery:
+    """`gallery` without the entries that the filter matches. Raises ValueError for an empty filter."""
+    if not where:
+        raise ValueError("say which entries to delete: by name, identity, camera or time")
+    kept = np.setdiff1d(np.arange(len(gallery)), where.rows(gallery))
+    return gallery.select(kept.tolist())
