@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,19 @@ import pytest
 from mtrl.data.imageset import ReIDData
 from tests.helpers.hub_stub import Hub, running_hub
 from tests.helpers.runs import colour_people
+
+
+@pytest.fixture(autouse=True)
+def curves(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A training draws no curves, which would take longer than all its steps, unless the test is marked so."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("curves") is None:
+            for name in [
+                name for name in sys.modules if name.startswith("train.") and name != "train.run.log"
+            ]:
+                if hasattr(sys.modules[name], "draw_curves"):
+                    patch.setattr(sys.modules[name], "draw_curves", lambda folder: folder / "curves.png")
+        yield
 
 
 @pytest.fixture

@@ -14,18 +14,18 @@ from tests.helpers.paths import ROOT
 BASE = "base"  # the rooms at the bottom, drawn as one box
 # Room -> where its box stands (middle, from 0 to 100; line, from the bottom) and what it says.
 BOXES = {
-    "app": (50, 7, "app.py", "starts the page"),
-    "mtrl.demo": (50, 6, "mtrl/demo", "the page: tabs, html,\nservice, server"),
-    "train": (15, 6, "train", "training, ablation,\nbenchmarks"),
-    "mtrl.commands": (85, 5, "mtrl/commands", "python -m mtrl ..."),
-    "eval": (15, 5, "eval", "protocols, reports,\ninsight, cost"),
-    "mtrl": (50, 5, "mtrl/*.py", "public names"),
-    "mtrl.retrieval": (50, 4, "mtrl/retrieval", "galleries, stores,\nranking, metrics"),
-    "mtrl.data": (50, 3, "mtrl/data", "data sets, augmentation,\nsampling"),
-    "mtrl.losses": (25, 2, "mtrl/losses", "one file per loss"),
-    "mtrl.translate": (75, 2, "mtrl/translate", "transition images"),
-    "mtrl.models": (50, 1, "mtrl/models", "network, checkpoints,\ncards"),
-    "mtrl.hub": (80, 1, "mtrl/hub", "Hugging Face Hub"),
+    "app": (40, 7, "app.py", "starts the page"),
+    "train": (14, 6, "train", "training, ablation, bench"),
+    "mtrl.demo": (40, 6, "mtrl/demo", "the page"),
+    "mtrl.commands": (66, 6, "mtrl/commands", "python -m mtrl ..."),
+    "eval": (14, 5, "eval", "protocols and reports"),
+    "mtrl": (86, 5, "mtrl/*.py", "public names"),
+    "mtrl.retrieval": (86, 4, "mtrl/retrieval", "galleries, stores, ranking"),
+    "mtrl.data": (50, 3, "mtrl/data", "data sets, augmentation"),
+    "mtrl.losses": (20, 2, "mtrl/losses", "one file per loss"),
+    "mtrl.translate": (50, 2, "mtrl/translate", "transition images"),
+    "mtrl.models": (50, 1, "mtrl/models", "network and checkpoints"),
+    "mtrl.hub": (84, 1, "mtrl/hub", "Hugging Face Hub"),
     BASE: (
         50,
         0,
@@ -39,8 +39,8 @@ WIDE, HIGH = 12.0, 0.28  # half of a box
 def shown_arrows() -> list[tuple[str, str]]:
     """Arrows between boxes without those that a longer way replaces."""
     modules = rooms.files()
-    pairs = rooms.arrows(rooms.graph(), modules)
-    merged = {tuple(BASE if room in rooms.BASE else room for room in pair) for pair in pairs}
+    pairs = [pair for pair in rooms.arrows(rooms.graph(), modules) if pair[1] in rooms.MAY_IMPORT[pair[0]]]
+    merged = {(BASE if a in rooms.BASE else a, BASE if b in rooms.BASE else b) for a, b in pairs}
     targets = {box: {b for a, b in merged if a == box and b != box} for box in BOXES}
     return sorted(
         (upper, lower)
@@ -56,7 +56,7 @@ def draw(output: Path) -> None:
 
     figure = Figure(figsize=(10, 8.4), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, 100), ylim=(-0.5, 7.5))
+    axes.set(xlim=(0, 100), ylim=(-0.4, 7.4))
     axes.axis("off")
     for room, (x, y, name, text) in BOXES.items():
         wide = 30 if room == BASE else WIDE

@@ -59,13 +59,31 @@ def test_twenty_kills_end_with_the_bits_of_a_run_that_nobody_touched() -> None:
         assert shown.count(f"killed in {phase}") == 5
 
 
+@pytest.fixture(scope="module")
+def one_epoch(tmp_path_factory: pytest.TempPathFactory, data: ReIDData) -> Path:
+    run = tmp_path_factory.mktemp("one") / "run"
+    Trainer(settings(run, epochs=1, eval_every=0), data).run()
+    return run
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory: pytest.TempPathFactory, data: ReIDData, one_epoch: Path) -> Path:
+    run = shutil.copytree(one_epoch, tmp_path_factory.mktemp("two") / "run")
+    Trainer(settings(run, epochs=2, eval_every=0, resume=True), data).run()
+    return run
+
+
 @pytest.mark.parametrize("fails_at", range(6))
 def test_a_disk_that_fills_up_in_a_save_keeps_the_state_before(
-    tmp_path: Path, data: ReIDData, monkeypatch: pytest.MonkeyPatch, fails_at: int
+    tmp_path: Path,
+    data: ReIDData,
+    monkeypatch: pytest.MonkeyPatch,
+    one_epoch: Path,
+    two_epochs: Path,
+    fails_at: int,
 ) -> None:
     """At each flush and each rename of the second save."""
-    run = tmp_path / "run"
-    Trainer(settings(run, epochs=1, eval_every=0), data).run()
+    run = shutil.copytree(one_epoch, tmp_path / "run")
     before = (run / "last" / "state.safetensors").read_bytes()
     trainer = Trainer(settings(run, epochs=2, eval_every=0, resume=True), data)
     calls = [0]
@@ -97,10 +115,7 @@ def test_a_disk_that_fills_up_in_a_save_keeps_the_state_before(
     load_pretrained(run / "last")
     assert not list(run.rglob(".*.safetensors.*"))
     Trainer(settings(run, epochs=2, eval_every=0, resume=True), data).run()
-    whole = tmp_path / "whole"
-    Trainer(settings(whole, epochs=1, eval_every=0), data).run()
-    Trainer(settings(whole, epochs=2, eval_every=0, resume=True), data).run()
-    assert same(whole, run)
+    assert same(two_epochs, run)
 
 
 def in_mount(script: str, options: str) -> subprocess.CompletedProcess[str]:
