@@ -138,6 +138,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "mtrl/losses/total.py",
         TOTAL,
         ("scale.get(name, ramp)", "scale.get(name, 1.0)"),
+        ("field in term.options.items()}", "field in ()}"),
         ('"triplet": triplet_scale}', '"triplet": 1.0}'),
         ("else unit_rows(features.embedding)", "else features.embedding"),
     ),
@@ -382,6 +383,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "train/presets.py",
         ("tests/train/test_presets.py",),
         ("if key not in terms}", "if key not in preset}"),
+        ("for name, term in TERMS.items() if term.weight}", "for name, term in TERMS.items()}"),
+        ("**dict.fromkeys(TERMS, 0.0)", "**dict.fromkeys(TERMS, 1.0)"),
         ("and key not in flags", ""),
     ),
     *changes(

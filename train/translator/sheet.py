@@ -20,8 +20,8 @@ def sample_sheet(
 ) -> Image.Image:
     """Rows: visible, luminance, translated, and real infrared images of other people. Without `rows`, any images."""
     rows = rows if len(rows) else np.arange(len(images))
-    kinds = images.modalities[rows]
-    day, night = rows[kinds == int(Modality.VISIBLE)], rows[kinds == int(Modality.INFRARED)]
+    modalities = images.modalities[rows]
+    day, night = rows[modalities == int(Modality.VISIBLE)], rows[modalities == int(Modality.INFRARED)]
     day, night = (part[np.linspace(0, len(part) - 1, COLUMNS).astype(int)] for part in (day, night))
     visible = to_float(images.images[day], device)
     with torch.inference_mode():
