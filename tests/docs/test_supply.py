@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-IMPORTED_AS = {"PIL": "pillow", "yaml": "pyyaml", "faiss": "faiss-cpu"}
+IMPORTED_AS = {"PIL": "pillow", "yaml": "pyyaml", "faiss": "faiss-cpu", "markdown_it": "markdown-it-py"}
 # Imported, and required by the package beside it.
 WITH = {"starlette": "gradio", "python_multipart": "gradio", "typing_extensions": "torch"}
 # Permissive, or file by file (MPL): none asks a program that uses the package to be under its licence.
