@@ -25,7 +25,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
-PATIENCE = 30_000
+TIMEOUT = 30_000
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; name one in MTRL_CHROMIUM"),
@@ -70,7 +70,7 @@ def visit(page: Page, base_url: str, tmp_path: Path) -> Iterator[Callable[..., P
     def open_page(width: int = 1440, height: int = 900, dark: bool = False) -> Page:
         page.emulate_media(color_scheme="dark" if dark else "light")
         page.set_viewport_size({"width": width, "height": height})
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(TIMEOUT)
         page.goto(base_url)
         page.wait_for_selector("#hits")
         return page
