@@ -16,7 +16,7 @@ from markdown_it.token import Token
 
 MAX_FRONT = 50_000
 MAX_RESULTS = 20
-MAX_MARKDOWN = 100_000  # characters
+MAX_MARKDOWN = 50_000  # characters
 MAX_PARAGRAPH = 2000
 _WEB = re.compile(r"https?://\S+", re.IGNORECASE)
 MAX_VALUE = 1e9  # of a figure; also leaves out what is no number or too long for one
