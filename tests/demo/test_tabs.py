@@ -330,7 +330,7 @@ def test_a_card_that_is_made_to_be_slow_is_not(part: str) -> None:
     for text in (part * (20_000 // len(part)), (part * (1999 // len(part)) + "\n\n") * 10):
         words = re.sub(r"<.*?>", "", markdown_html(text))
     assert time.process_time() - began < 5  # minutes, were each tried to the end
-    assert "[" not in part or words.count("[") == text.count("[")
+    assert part not in ("[", "![", "[a](") or words.count("[") == text.count("[")
     assert markdown_html("<b>" * 40_000).startswith("<pre>&lt;b&gt;")
 
 
