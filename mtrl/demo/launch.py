@@ -1,4 +1,4 @@
-"""From names on the command line to a running page."""
+"""Starts the page from command-line options: model, gallery, address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: Gradio components around `DemoService`."""
+"""The Gradio page around `DemoService`, and its server."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from starlette.routing import Route
 from mtrl.demo.html import cards
 from mtrl.demo.html.static_files import css
 from mtrl.demo.server.cleanup import Housekeeping
-from mtrl.demo.server.connections import patient
+from mtrl.demo.server.connections import with_limits
 from mtrl.demo.server.receive import Receiver
-from mtrl.demo.server.request_filter import Gate, House, Limits, Visits
+from mtrl.demo.server.request_filter import ActiveSessions, Limits, PageAccess, RequestFilter
 from mtrl.demo.service import thumbnails
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.models import Models
@@ -120,12 +120,12 @@ def look() -> gr.themes.Base:
 
 
 def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, str, str]:
-    """Starts the server with the page's look, without traffic to anywhere else, behind its gate. A page that is not
-    `public` answers to this machine's names only. `options` go to gradio's launch.
+    """Starts the server behind the request filter; it contacts no other server.
 
-    Programs that speak MCP are answered too where its package is installed.
+    A page that is not `public` answers to this machine's names only. `options` go to gradio's launch. Programs that
+    speak MCP are answered too where its package is installed.
     """
-    folder, visits = Path(page.GRADIO_CACHE), Visits()
+    folder, sessions = Path(page.GRADIO_CACHE), ActiveSessions()
     receiver = Receiver(folder, LIMITS.picture, LIMITS.uploads, LIMITS.stored)
     endpoints = {
         name.strip("/"): {
@@ -133,7 +133,7 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
         }
         for name, endpoint in page.get_api_info()["named_endpoints"].items()
     }
-    house = House(folder, endpoints, frozenset(page.fns), public, LIMITS, visits)
+    access = PageAccess(folder, endpoints, frozenset(page.fns), public, LIMITS, sessions)
     wait = not options.pop("prevent_thread_lock", False)
     started: tuple[Any, str, str] = page.launch(
         theme=look(),
@@ -151,15 +151,15 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
                 Route("/gradio_api/upload", receiver.upload, methods=["POST"]),
                 Route("/gradio_api/upload_progress", receiver.progress),
             ],
-            "middleware": [Middleware(Gate, house=house)],
-            "lifespan": Housekeeping(page, receiver, visits, *KEEP).lifespan,
+            "middleware": [Middleware(RequestFilter, access=access)],
+            "lifespan": Housekeeping(page, receiver, sessions, *KEEP).lifespan,
         },
         mcp_server=importlib.util.find_spec("mcp") is not None,
         prevent_thread_lock=True,
         **options,
     )
     # Read for every connection, so this holds from the first visitor on.
-    page.server.config.http_protocol_class = patient(page.server.config.http_protocol_class, LIMITS)
+    page.server.config.http_protocol_class = with_limits(page.server.config.http_protocol_class, LIMITS)
     if wait:
         page.block_thread()
     return started

@@ -39,6 +39,7 @@ PAGE_PACKAGES = (
     "numpy",
     "tqdm",
     "pyyaml",
+    "markdown-it-py",
 )
 _SDK = re.compile(r"^sdk_version: *[\"']?([0-9.]+)[\"']? *$", re.MULTILINE)
 

@@ -672,11 +672,11 @@ def test_old_files_and_their_notes_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_short_siege_finds_nothing(tmp_path: Path) -> None:
+def test_a_short_stress_test_finds_nothing(tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is read from /proc")
-    report = tmp_path / "siege.json"
+    report = tmp_path / "stress.json"
     command = [sys.executable, "-m", "tests.load.stress", "--visitors", "4", "--seconds", "8", "--idle", "1"]
     done = subprocess.run(
         [*command, "--json", str(report)], cwd=ROOT, capture_output=True, text=True, timeout=120

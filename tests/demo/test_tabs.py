@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -270,13 +271,67 @@ def test_a_strangers_card_can_neither_run_nor_load_anything() -> None:
     card = parse_card(HOSTILE)
     html = markdown_html(card.body)
     assert set(re.findall(r"<(\w+)", html)) <= {
-        *("h3", "p", "ul", "li", "a", "b", "code", "pre", "div", "table", "tr", "th", "td")
+        *(
+            "h3",
+            "p",
+            "ul",
+            "li",
+            "a",
+            "strong",
+            "code",
+            "pre",
+            "div",
+            "table",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+        )
     }
     assert not re.search(r"\ssrc=|\son\w+=(?![^<]*&gt;)", re.sub(r"&lt;.*?&gt;", "", html))
     assert re.findall(r'href="([^"]*)"', html) == ["https://host/z?a=1&amp;b=2"]
-    assert "<b>bold</b>" in html and "<code>&lt;b&gt;</code>" in html and "<td>2</td>" in html
+    assert "<strong>bold</strong>" in html and "<code>&lt;b&gt;</code>" in html and "<td>2</td>" in html
     assert card.license == "mit" and card.data == "synthetic-small" and card.drawn
     assert card.results[0].metrics == {"mAP": 50.4}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "&#106;avascript:alert(1)",
+        "data:text/html,x",
+        "//host/x",
+        "x.md",
+        "vbscript:x",
+        "ftp://h",
+    ],
+)
+def test_links_of_a_card_lead_to_the_web_only(address: str) -> None:
+    for text in (
+        f"[words]({address})",
+        f"[words][r]\n\n[r]: {address}",
+        f"<{address}>",
+        f"![words]({address})",
+    ):
+        html = markdown_html(text)
+        assert "href" not in html and "<img" not in html and "src" not in html
+    html = markdown_html('[![seen](https://h/x.png "t")](https://h/?a=1&b="2" "onclick=1") ```"><script>```')
+    wanted = 'href="https://h/?a=1&amp;b=%222%22" rel="noopener noreferrer nofollow" target="_blank">seen</a>'
+    assert wanted in html and html.count("=") == 5 and "<script" not in html
+
+
+@pytest.mark.parametrize(
+    "part", ["[", "![", "*a ", "[a](", "&", "`a", "\\", "_a__ ", "> ", "|a\n", "[a]: x\n"]
+)
+def test_a_card_that_is_made_to_be_slow_is_not(part: str) -> None:
+    began = time.process_time()
+    for text in (part * (20_000 // len(part)), (part * (1999 // len(part)) + "\n\n") * 10):
+        words = re.sub(r"<.*?>", "", markdown_html(text))
+    assert time.process_time() - began < 5  # minutes, were each tried to the end
+    assert part not in ("[", "![", "[a](") or words.count("[") == text.count("[")
+    assert markdown_html("<b>" * 40_000).startswith("<pre>&lt;b&gt;")
 
 
 UNFOLDING = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]
@@ -294,10 +349,6 @@ FIGURE = "model-index: [{results: [{dataset: {name: d}, metrics: [{name: %s, val
 def test_malformed_front_matter_says_nothing(front: str) -> None:
     card = parse_card(f"---\n{front}\n---\n# Title")
     assert (card.body, card.results, card.license, card.drawn) == ("# Title", (), "", False)
-
-
-def test_a_card_of_opening_brackets_takes_no_time() -> None:
-    assert markdown_html("![" * 50_000) == f"<p>{'![' * 50_000}</p>"  # minutes, were each tried to the end
 
 
 def test_the_words_on_people_depend_on_gallery_and_model(service: DemoService, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from tests.helpers.paths import ROOT
 
-IMPORTED_AS = {"PIL": "pillow", "yaml": "pyyaml", "faiss": "faiss-cpu"}
+IMPORTED_AS = {"PIL": "pillow", "yaml": "pyyaml", "faiss": "faiss-cpu", "markdown_it": "markdown-it-py"}
 # Imported, and required by the package beside it.
 WITH = {"starlette": "gradio", "python_multipart": "gradio", "typing_extensions": "torch"}
 # Permissive, or file by file (MPL): none asks a program that uses the package to be under its licence.

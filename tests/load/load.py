@@ -27,7 +27,7 @@ from mtrl.console import cli
 from mtrl.demo.launch import gallery_folder
 from mtrl.demo.service.gallery_folder import Picture, read_gallery
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 SERVER = "import sys; from mtrl.demo.launch import serve; serve(None, [], None, int(sys.argv[1]), False)"
 
 
@@ -36,7 +36,7 @@ class Visitor:
 
     def __init__(self, url: str) -> None:
         host = urlsplit(url)
-        self._connection = HTTPConnection(host.hostname or "127.0.0.1", host.port, timeout=PATIENCE)
+        self._connection = HTTPConnection(host.hostname or "127.0.0.1", host.port, timeout=TIMEOUT)
         self._seen: set[str] = set()
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> bytes:
@@ -79,7 +79,7 @@ def run(url: str, visitors: int, searches: int, pictures: list[Picture], k: int 
         visitor = Visitor(url)
         try:
             visitor.retrieve(choice.choice(pictures).path, k)  # opens the connection; not counted
-            start.wait(PATIENCE)
+            start.wait(TIMEOUT)
             for _ in range(searches):
                 began = time.perf_counter()
                 visitor.retrieve(choice.choice(pictures).path, k)
@@ -106,7 +106,7 @@ def served() -> Iterator[str]:
         port = free.getsockname()[1]
     process = subprocess.Popen([sys.executable, "-c", SERVER, str(port)], stdout=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while True:
             if process.poll() is not None or time.monotonic() > end:
                 raise OSError("the page did not start; see `python app.py`")

@@ -30,7 +30,7 @@ from mtrl.console import cli
 from mtrl.demo.launch import gallery_folder
 from mtrl.demo.service.gallery_folder import read_gallery
 from mtrl.files.atomic import write_atomically
-from tests.load.stress_clients import Besieger, Tally
+from tests.load.stress_clients import Counts, StressClient
 
 WARM = 0.25  # share of the time that counts as warming up
 LEAK = 0.05
@@ -67,8 +67,8 @@ class Page:
             self.process.stdin.write("?\n")
             self.process.stdin.flush()
             while line := self.process.stdout.readline():
-                if line.startswith('{"siege"'):
-                    return json.loads(line)["siege"]
+                if line.startswith('{"stress"'):
+                    return json.loads(line)["stress"]
         raise OSError("the page ended")
 
     def wait(self) -> None:
@@ -114,7 +114,7 @@ def serve(port: int) -> int:
             if not any(isinstance(handler, Count) for handler in log.handlers):
                 log.handlers, log.propagate = [Count()], False
                 log.setLevel(logging.INFO)
-            print(json.dumps({"siege": {"statuses": statuses, **_process()}}), flush=True)
+            print(json.dumps({"stress": {"statuses": statuses, **_process()}}), flush=True)
 
     threading.Thread(target=answer, daemon=True).start()
     return serve_page(None, [], None, port, False)
@@ -134,18 +134,18 @@ def _process() -> dict[str, Any]:
     }
 
 
-def besiege(
+def run_stress(
     served: Page, visitors: int, seconds: float, bad: float
-) -> tuple[Tally, list[Sample], Counter[int]]:
+) -> tuple[Counts, list[Sample], Counter[int]]:
     """What the visitors saw, the server second by second, and the statuses that it gave."""
     pictures = [picture.path for picture in read_gallery(gallery_folder(None))]
-    tally = Tally()
+    counts = Counts()
     began = time.perf_counter()
     end = began + seconds
     served.state()  # statuses are counted from here on
 
     def visit(number: int) -> None:
-        visitor = Besieger(served.url, pictures, tally, number)
+        visitor = StressClient(served.url, pictures, counts, number)
         while time.perf_counter() < end:
             visitor.act(bad)
 
@@ -162,32 +162,32 @@ def besiege(
         thread.join(90)
     stuck = sum(thread.is_alive() for thread in threads)
     if stuck:
-        tally.note("visitor", f"{stuck} visitors were left without an answer")
-    return tally, samples, Counter({int(k): v for k, v in served.state()["statuses"].items()})
+        counts.note("visitor", f"{stuck} visitors were left without an answer")
+    return counts, samples, Counter({int(k): v for k, v in served.state()["statuses"].items()})
 
 
 def summary(
-    tally: Tally, samples: list[Sample], statuses: Counter[int], left: dict[str, Any]
+    counts: Counts, samples: list[Sample], statuses: Counter[int], left: dict[str, Any]
 ) -> dict[str, Any]:
-    """The figures of a siege, and under "broken" what does not hold."""
+    """The metrics of a stress test, and under "broken" what does not hold."""
     warm = [s for s in samples if s.seconds >= WARM * samples[-1].seconds]
     tenth = max(1, len(samples) // 10)
     after, last = (float(np.median([s.resident for s in part])) for part in (warm[:tenth], warm[-tenth:]))
-    times = np.array([took for _, took in tally.seconds]) * 1000
+    times = np.array([took for _, took in counts.seconds]) * 1000
     p50, p95, longest = (
         (float(v) for v in np.quantile(times, (0.5, 0.95, 1))) if len(times) else (0.0, 0.0, 0.0)
     )
     faults = {status: count for status, count in statuses.items() if status >= 500}
-    broken = list(dict.fromkeys(tally.wrong))
+    broken = list(dict.fromkeys(counts.wrong))
     broken += [f"{count} answers of status {status}" for status, count in faults.items()]
     if last > after * (1 + LEAK):
         broken.append(f"memory grew from {after:.0f} to {last:.0f} MB")
     return {
-        "done": dict(tally.done.most_common()),
+        "done": dict(counts.done.most_common()),
         "statuses": {str(status): statuses[status] for status in sorted(statuses)},
         "good": len(times),
         "milliseconds": {"median": p50, "p95": p95, "longest": longest},
-        "refused": tally.busy,
+        "refused": counts.busy,
         "resident": {"start": samples[0].resident, "warm": after, "end": last,
                      "peak": max(s.resident for s in samples), "idle": left["resident"]},
         "threads": {"warm": warm[0].threads, "end": samples[-1].threads, "idle": left["threads"]},
@@ -219,9 +219,9 @@ def main() -> int:
     if not Path("/proc/self/status").exists():
         raise OSError("memory is read from /proc, which this system does not have; run it on Linux")
     with page() as served:
-        tally, samples, statuses = besiege(served, arguments.visitors, arguments.seconds, arguments.bad)
+        counts, samples, statuses = run_stress(served, arguments.visitors, arguments.seconds, arguments.bad)
         time.sleep(arguments.idle)
-        figures = summary(tally, samples, statuses, served.state())
+        figures = summary(counts, samples, statuses, served.state())
     if arguments.json:
         write_atomically(Path(arguments.json), json.dumps(figures, indent=1).encode())
     for name, value in figures.items():

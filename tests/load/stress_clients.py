@@ -1,4 +1,4 @@
-"""Visitors of a siege: good ones, and ones that send what no browser sends, hang up, or never fetch an answer."""
+"""Clients of the stress test: good searches, broken requests, dropped connections, answers never fetched."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 UPLOAD = "/gradio_api/upload"
 CALL = "/gradio_api/call/retrieve"
 
 
-class Tally:
+class Counts:
     """What happened, counted by all visitors together."""
 
     def __init__(self) -> None:
@@ -48,14 +48,14 @@ class Refused(Exception):
     """The page was too busy, and said so."""
 
 
-class Besieger:
+class StressClient:
     """One visitor with a connection of its own and a seed for its choices."""
 
-    def __init__(self, url: str, pictures: Sequence[Path], tally: Tally, seed: int) -> None:
+    def __init__(self, url: str, pictures: Sequence[Path], counts: Counts, seed: int) -> None:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
-        self._pictures, self._tally, self._choice = pictures, tally, random.Random(seed)
-        self._connection = HTTPConnection(self._host, self._port, timeout=PATIENCE)
+        self._pictures, self._counts, self._choice = pictures, counts, random.Random(seed)
+        self._connection = HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         self._seen: set[str] = set()
         self._kinds: list[tuple[str, Callable[[], str]]] = [
             ("bad upload", self._bad_upload),
@@ -78,13 +78,13 @@ class Besieger:
             return
         name, kind = self._choice.choice(self._kinds)
         try:
-            self._tally.note(name, kind())
+            self._counts.note(name, kind())
         except Refused:
-            self._tally.note(name)
+            self._counts.note(name)
         except (OSError, HTTPException) as error:
             # The page may close a connection on somebody who misbehaves; it may not stop answering.
             self._connection.close()
-            self._tally.note(
+            self._counts.note(
                 name, "" if isinstance(error, ConnectionError) else f"{type(error).__name__}: {error}"
             )
 
@@ -95,13 +95,13 @@ class Besieger:
         self._connection.request(method, path, body, {"Content-Type": kind} if body is not None else {})
         response = self._connection.getresponse()
         content = response.read()
-        with self._tally.guard:
-            self._tally.statuses[response.status] += 1
+        with self._counts.guard:
+            self._counts.statuses[response.status] += 1
         if response.status in (429, 503):
-            with self._tally.guard:
-                self._tally.busy += 1
+            with self._counts.guard:
+                self._counts.busy += 1
             if not content.strip() or b"<html" in content.lower():
-                self._tally.note("refusal", f"no words in {content[:80]!r}")
+                self._counts.note("refusal", f"no words in {content[:80]!r}")
             raise Refused(content[:200].decode(errors="replace"))
         return response.status, content
 
@@ -128,23 +128,23 @@ class Besieger:
         try:
             status, path = self.send(picture.name, picture.read_bytes())
             if status != 200:
-                return self._tally.note("good search", f"upload answered {status}: {path}")
+                return self._counts.note("good search", f"upload answered {status}: {path}")
             event, answer = self.search(path)
             if event != "complete":
-                return self._tally.note("good search", f"{event}: {answer}")
+                return self._counts.note("good search", f"{event}: {answer}")
             for address in {shown["image"] for shown in answer[0]} - self._seen:
                 if self.ask("GET", f"/{address}")[0] != 200:
-                    return self._tally.note("good search", f"no thumbnail {address}")
+                    return self._counts.note("good search", f"no thumbnail {address}")
                 self._seen.add(address)
         except Refused:
-            return self._tally.note("good search refused")
+            return self._counts.note("good search refused")
         except (OSError, HTTPException, ValueError, KeyError) as error:
             self._connection.close()
-            return self._tally.note("good search", f"{type(error).__name__}: {error}")
+            return self._counts.note("good search", f"{type(error).__name__}: {error}")
         ended = time.perf_counter()
-        with self._tally.guard:
-            self._tally.seconds.append((ended, ended - began))
-        return self._tally.note("good search")
+        with self._counts.guard:
+            self._counts.seconds.append((ended, ended - began))
+        return self._counts.note("good search")
 
     def _bad_upload(self) -> str:
         """A file that is no good picture: it has to be answered in words."""
@@ -182,7 +182,7 @@ class Besieger:
 
     def _too_large(self) -> str:
         """More than the page takes: refused, before all of it has been sent or after."""
-        with socket.create_connection((self._host, self._port), PATIENCE) as raw:
+        with socket.create_connection((self._host, self._port), TIMEOUT) as raw:
             head = f"POST {UPLOAD} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Type: multipart/form-data; "
             told = self._choice.random() < 0.5
             length = f"Content-Length: {30 << 20}" if told else "Transfer-Encoding: chunked"
@@ -201,8 +201,8 @@ class Besieger:
             except OSError:
                 answer = b"connection closed"
         if answer.startswith(b"HTTP/1.1 "):
-            with self._tally.guard:
-                self._tally.statuses[int(answer[9:12])] += 1
+            with self._counts.guard:
+                self._counts.statuses[int(answer[9:12])] += 1
         refused = answer.startswith(b"HTTP/1.1 413") or not answer.startswith(b"HTTP")
         return "" if refused else f"answered {answer!r}"
 
@@ -218,7 +218,7 @@ class Besieger:
     def _drop_upload(self) -> str:
         body, kind = form("dropped.jpg", self._choice.choice(self._pictures).read_bytes())
         head = f"POST {UPLOAD} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Type: {kind}\r\n"
-        with socket.create_connection((self._host, self._port), PATIENCE) as raw:
+        with socket.create_connection((self._host, self._port), TIMEOUT) as raw:
             raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
             raw.sendall(body[: self._choice.randrange(len(body))])
             time.sleep(self._choice.random() / 5)
@@ -230,7 +230,7 @@ class Besieger:
         status, content = self.ask("POST", CALL, call(path))
         if status == 200:
             event = json.loads(content)["event_id"]
-            with socket.create_connection((self._host, self._port), PATIENCE) as raw:
+            with socket.create_connection((self._host, self._port), TIMEOUT) as raw:
                 raw.sendall(
                     f"GET {CALL}/{event} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode()
                 )
@@ -249,7 +249,7 @@ class Besieger:
         config = json.loads(content)
         query = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "query")
         arrived = next(d for d in config["dependencies"] if [query, "input"] in map(list, d["targets"]))
-        with socket.create_connection((self._host, self._port), PATIENCE) as raw:
+        with socket.create_connection((self._host, self._port), TIMEOUT) as raw:
             raw.sendall(
                 f"GET /gradio_api/heartbeat/{session} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode()
             )

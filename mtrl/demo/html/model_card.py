@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+
 MAX_FRONT = 50_000
 MAX_RESULTS = 20
+MAX_MARKDOWN = 50_000  # characters
+MAX_PARAGRAPH = 2000
+_WEB = re.compile(r"https?://\S+", re.IGNORECASE)
 MAX_VALUE = 1e9  # of a figure; also leaves out what is no number or too long for one
 
 
@@ -87,80 +96,62 @@ def _items(values: Any) -> list[dict[str, Any]]:
 
 
 def markdown_html(text: str) -> str:
-    """Headings, lists, tables, code, bold and links of Markdown as HTML. Everything else, HTML above all, is shown
-    as the text that it is; pictures become their descriptions; links lead to http(s) addresses only."""
-    lines = iter(text.splitlines())
-    html: list[str] = []
-    block: list[str] = []
-    for line in lines:
-        if line.startswith("```"):
-            html += _blocks(block)
-            block = []
-            code = []
-            for inner in lines:
-                if inner.startswith("```"):
-                    break
-                code.append(inner)
-            html.append(f"<pre><code>{escape(chr(10).join(code))}</code></pre>")
-        elif not line.strip() or line.startswith("#"):
-            html += _blocks(block)
-            block = []
-            if line.startswith("#"):
-                level = min(4, max(3, len(line) - len(line.lstrip("#")) + 1))
-                html.append(f"<h{level}>{_inline(line.lstrip('#').strip())}</h{level}>")
-        else:
-            block.append(line)
-    return "".join(html + _blocks(block))
+    """CommonMark with tables as HTML that can neither run nor load anything.
+
+    HTML in it is shown as the text that it is, images become their descriptions, and links lead to http(s) only:
+    of others the words stay. Text that is longer than any card or paragraph stays as it is, since the parser's time
+    grows with the square of some texts.
+    """
+    if len(text) > MAX_MARKDOWN:
+        return f"<pre>{escape(text)}</pre>"
+    return str(_parser().render(text))
 
 
-def _blocks(lines: list[str]) -> list[str]:
-    """A paragraph, list or table of adjacent lines; a list may follow a paragraph directly."""
-    if not lines:
-        return []
-    if all(line.lstrip().startswith("|") for line in lines):
-        return [_table(lines)]
-    first = next((n for n, line in enumerate(lines) if _item(line)), len(lines))
-    html = [f"<p>{_inline(' '.join(line.strip() for line in lines[:first]))}</p>"] if first else []
-    items: list[str] = []
-    for line in lines[first:]:
-        match = _item(line)
-        if match:
-            items.append(match.group(1))
-        else:
-            items[-1] += " " + line.strip()
-    if items:
-        html.append("<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in items) + "</ul>")
-    return html
+class _CardRenderer(RendererHTML):
+    """HTML without attributes that a card chooses, except the address of a link. A method renders one type of token."""
+
+    def heading_open(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        return f"<{_heading(tokens[index])}>"
+
+    def heading_close(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        return f"</{_heading(tokens[index])}>"
+
+    def image(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        return escape(self.renderInlineAsText(tokens[index].children or [], options, env))
+
+    def link_open(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        address = str(tokens[index].attrs["href"])
+        if not _WEB.fullmatch(address):
+            return ""
+        return f'<a href="{escape(address, quote=True)}" rel="noopener noreferrer nofollow" target="_blank">'
+
+    def link_close(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        opened = next(n for n in range(index, -1, -1) if tokens[n].type == "link_open")  # links do not nest
+        return "</a>" if self.link_open(tokens, opened, options, env) else ""
+
+    def fence(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        return f"<pre><code>{escape(tokens[index].content)}</code></pre>"
+
+    def table_open(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        return '<div class="m-wide"><table class="m-table">'
+
+    def table_close(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        return "</table></div>"
 
 
-def _item(line: str) -> re.Match[str] | None:
-    return re.match(r"\s*(?:[-*+]|\d{1,3}\.)\s+(.*)", line)
+def _heading(token: Token) -> str:
+    """The tag of a heading below those of the page."""
+    return f"h{min(4, max(3, int(token.tag[1]) + 1))}"
 
 
-def _table(lines: list[str]) -> str:
-    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))] for line in lines]
-    if len(rows) > 1 and all(re.fullmatch(r":?-+:?", cell) for cell in rows[1]):
-        del rows[1]
-    head = "".join(f"<th>{_inline(cell)}</th>" for cell in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
-    )
-    return f'<div class="m-wide"><table class="m-table"><tr>{head}</tr>{body}</table></div>'
+@functools.cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_CardRenderer).enable("table")
+    parser.core.ruler.before("inline", "long_paragraphs", _leave_long_paragraphs)
+    return parser
 
 
-def _inline(text: str) -> str:
-    parts = re.split(r"(`[^`]+`)", text)
-    return "".join(
-        f"<code>{escape(part[1:-1])}</code>" if n % 2 else _emphasis(part) for n, part in enumerate(parts)
-    )
-
-
-def _emphasis(text: str) -> str:
-    text = escape(text.replace("\\|", "|"))
-    text = re.sub(r"!\[([^\[\]]*)\]\([^()]*\)", r"\1", text)  # "[" and "(" end a try: quick on any text
-    text = re.sub(
-        r"\[([^\[\]]+)\]\((https?://[^\s()]+)\)",
-        r'<a href="\2" rel="noopener noreferrer nofollow" target="_blank">\1</a>',
-        text,
-    )
-    return re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+def _leave_long_paragraphs(state: StateCore) -> None:
+    for token in state.tokens:
+        if token.type == "inline" and len(token.content) > MAX_PARAGRAPH:
+            token.type = "text"

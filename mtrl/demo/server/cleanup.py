@@ -1,4 +1,4 @@
-"""What the page forgets while it runs: files whose time is over, and Gradio's notes of visitors who have left."""
+"""Deletes old uploads and Gradio's state of sessions that have ended, while the page runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.state_holder import SessionState
 
 from mtrl.demo.server.receive import Receiver
-from mtrl.demo.server.request_filter import Visits
+from mtrl.demo.server.request_filter import ActiveSessions
 from mtrl.demo.server.uploads import UPLOADS, sweep
 
 ROUND = 1.0  # seconds between two looks at the sessions
@@ -26,8 +26,10 @@ UNFETCHED = 120.0  # an answer that nobody has fetched
 class Housekeeping:
     """The clock of a page. `every` and `age` in seconds: how often files are looked at, and how old they get."""
 
-    def __init__(self, page: gr.Blocks, receiver: Receiver, visits: Visits, every: float, age: float) -> None:
-        self._page, self._receiver, self._visits = page, receiver, visits
+    def __init__(
+        self, page: gr.Blocks, receiver: Receiver, sessions: ActiveSessions, every: float, age: float
+    ) -> None:
+        self._page, self._receiver, self._sessions = page, receiver, sessions
         self._every, self._age = every, age
         self._unfetched: dict[str, float] = {}
         self._emptied: set[str] = set()
@@ -67,11 +69,11 @@ class Housekeeping:
         now, clock = datetime.now(), time.monotonic()
         for session, state in list(holder.session_data.items()):
             idle = (now - holder.time_last_used.get(session, now)).total_seconds()
-            fetched = session in self._visits.over or not queue.pending_event_ids_session.get(session)
-            patience = CHOICE if any(state.state_data.values()) else 0.0 if fetched else GRACE
+            fetched = session in self._sessions.over or not queue.pending_event_ids_session.get(session)
+            keep_for = CHOICE if any(state.state_data.values()) else 0.0 if fetched else GRACE
             if self._here(session, queue):
                 self._emptied.discard(session)
-            elif idle >= patience:
+            elif idle >= keep_for:
                 holder.session_data.pop(session, None)
                 holder.time_last_used.pop(session, None)
                 self._emptied.discard(session)
@@ -87,7 +89,7 @@ class Housekeeping:
                 queue.pending_messages_per_session.pop(session, None)
                 queue.pending_event_ids_session.pop(session, None)
                 del self._unfetched[session]
-        self._visits.over.clear()
+        self._sessions.over.clear()
 
     def _only_choices(self, state: SessionState) -> SessionState:
         empty = SessionState(self._page)
@@ -97,4 +99,4 @@ class Housekeeping:
     def _here(self, session: str, queue: Any) -> bool:
         """Whether the session has its page open, or waits for an answer."""
         events = queue.pending_event_ids_session.get(session, ())
-        return session in self._visits.open or any(event in queue.event_ids_to_events for event in events)
+        return session in self._sessions.open or any(event in queue.event_ids_to_events for event in events)

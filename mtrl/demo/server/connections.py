@@ -1,4 +1,4 @@
-"""The server's patience: how long a request's head may take, and how many connections there may be."""
+"""Limits of the server's connections: their number, and the time until a request's head has come."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BUSY = (
 _LATE = b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nToo slow.\n"
 
 
-def patient(protocol: type, limits: Limits) -> type:
-    """The server's own protocol with both limits, which it has none of. Its other timeout, for connections between
+def with_limits(protocol: type, limits: Limits) -> type:
+    """A subclass of the server's protocol with both limits. Its own timeout, for connections between
     two requests, stays."""
 
-    class Patient(protocol):  # type: ignore[misc]
+    class LimitedProtocol(protocol):  # type: ignore[misc]
         _due: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
@@ -58,4 +58,4 @@ def patient(protocol: type, limits: Limits) -> type:
                 self._due.cancel()
                 self._due = None
 
-    return Patient
+    return LimitedProtocol

@@ -1,4 +1,4 @@
-"""How pictures come in: one file per request, within a size and a time, and nothing of a broken one stays."""
+"""The upload route: one file per request, limited in size and time; a broken upload leaves no file."""
 
 from __future__ import annotations
 

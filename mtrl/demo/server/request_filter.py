@@ -1,4 +1,4 @@
-"""What reaches the page: the requests that it needs, whole, in time, and about files of the visitor's own.
+"""ASGI middleware: route allow-list, size and time limits, file access.
 
 Gradio serves far more than this page uses (a proxy, streams, recordings, direct calls, links to saved states, fetching
 of addresses). Requests for those are answered here, before Gradio sees them.
@@ -47,8 +47,17 @@ _DRAINED = 4  # times the limit that is read of what is too large, so that the a
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Bytes of a picture and of any other request; seconds until a request is whole, and without a byte of it;
-    seconds until its head has come; connections and uploads at a time; bytes of all pictures together."""
+    """Limits of the server.
+
+    picture      bytes of an uploaded image
+    request      bytes of any other request
+    whole        seconds until a request has come completely
+    stalled      seconds without a byte of it
+    head         seconds until a request's head has come
+    connections  at a time
+    uploads      at a time
+    stored       bytes of all uploaded images together
+    """
 
     picture: int = 20 << 20
     request: int = 1 << 20
@@ -68,8 +77,12 @@ class TooSlow(Exception):
     """A body that did not come in time."""
 
 
-class Visits:
-    """Which sessions have their page open, by its heartbeat, and which calls of programs are over."""
+class ActiveSessions:
+    """Sessions that have their page open, and calls of programs that are over.
+
+    open  session -> number of its open pages, known by their heartbeats
+    over  event ids of finished calls
+    """
 
     def __init__(self) -> None:
         self.open: Counter[str] = Counter()
@@ -88,23 +101,30 @@ class Visits:
 
 
 @dataclasses.dataclass(frozen=True)
-class House:
-    """What the gate knows of the page: its folder of files, its endpoints with their parameters (and whether one
-    may be left out), the ids of its events, whether strangers may come, and who is there."""
+class PageAccess:
+    """What the request filter knows of the page.
+
+    folder     its files
+    endpoints  endpoint -> parameter -> whether it may be left out
+    events     ids of its events
+    public     whether others than this machine may ask
+    limits     sizes and times
+    sessions   who has the page open
+    """
 
     folder: Path
     endpoints: Mapping[str, Mapping[str, bool]]
     events: frozenset[int]
     public: bool
     limits: Limits
-    visits: Visits
+    sessions: ActiveSessions
 
 
-class Gate:
-    """ASGI middleware."""
+class RequestFilter:
+    """ASGI middleware that passes on the requests that the page needs and answers all others itself."""
 
-    def __init__(self, app: ASGIApp, house: House) -> None:
-        self._app, self._house = app, house
+    def __init__(self, app: ASGIApp, access: PageAccess) -> None:
+        self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or answers it."""
@@ -130,7 +150,7 @@ class Gate:
 
         try:
             self._check(scope)
-            with self._visit(scope["path"]):
+            with self._session(scope["path"]):
                 await self._app(scope, await self._body(scope, receive), answer)
         except ClientDisconnect:
             return  # nobody is left to answer
@@ -140,29 +160,29 @@ class Gate:
             await _refuse(problem)(scope, receive, answer)
 
     @contextlib.contextmanager
-    def _visit(self, path: str) -> Iterator[None]:
+    def _session(self, path: str) -> Iterator[None]:
         """Notes heartbeats, and that a call's answer was fetched, or nobody waits for it any more."""
         call = _CALL.fullmatch(path)
         beat = path.removeprefix(_HEARTBEAT) if path.startswith(_HEARTBEAT) else ""
         try:
-            with self._house.visits.during(beat) if beat else contextlib.nullcontext():
+            with self._access.sessions.during(beat) if beat else contextlib.nullcontext():
                 yield
         finally:
             if call and call[2]:
-                self._house.visits.over.add(call[2])
+                self._access.sessions.over.add(call[2])
 
     def _check(self, scope: Scope) -> None:
         """Raises HTTPException for what this page has no use for."""
         path, method, headers = scope["path"], scope["method"], Headers(scope=scope)
-        if not self._house.public:
+        if not self._access.public:
             _check_local(headers, method)
         if path.startswith(_AGENTS):
             return
         call = _CALL.fullmatch(path)
         if call:
-            known = call[1] in self._house.endpoints and method == ("GET" if call[2] else "POST")
+            known = call[1] in self._access.endpoints and method == ("GET" if call[2] else "POST")
         elif path.startswith(_FILE):
-            known = method in ("GET", "HEAD") and is_ours(path.removeprefix(_FILE), self._house.folder)
+            known = method in ("GET", "HEAD") and is_ours(path.removeprefix(_FILE), self._access.folder)
             # Gradio's handling of ranges fails for odd ones, and pictures need none.
             scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"range"]
         elif method == "POST":
@@ -174,7 +194,7 @@ class Gate:
 
     async def _body(self, scope: Scope, receive: Receive) -> Receive:
         """The body of a request: of an upload as it comes, within limits; of any other checked as a whole."""
-        limits = self._house.limits
+        limits = self._access.limits
         if scope["method"] not in ("POST", "PUT", "PATCH", "DELETE"):
             return receive
         upload = scope["path"].rstrip("/") == "/gradio_api/upload"
@@ -213,16 +233,16 @@ class Gate:
         if not isinstance(value, dict) and not agents:
             raise HTTPException(400, "A JSON object is needed.")
         if path.rstrip("/").endswith("queue/join") and (
-            value.get("fn_index") not in self._house.events or not isinstance(value.get("session_hash"), str)
+            value.get("fn_index") not in self._access.events or not isinstance(value.get("session_hash"), str)
         ):
             raise HTTPException(400, "The page has no such event.")
         call = _CALL.fullmatch(path)
         if call and path.startswith(_NAMED):
-            known = self._house.endpoints[call[1]]
+            known = self._access.endpoints[call[1]]
             if not {name for name, optional in known.items() if not optional} <= value.keys() <= known.keys():
                 raise HTTPException(400, f"The parameters of {call[1]} are {', '.join(known)}.")
         for name, text in _texts(value):
-            if name == "path" and not agents and not is_ours(text, self._house.folder):
+            if name == "path" and not agents and not is_ours(text, self._access.folder):
                 raise HTTPException(
                     400, "That file was not sent to this page, or its time is over: send it again."
                 )

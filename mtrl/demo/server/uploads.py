@@ -1,4 +1,4 @@
-"""Files that visitors sent: in a folder of this page alone, deleted when the visit ends or their time is over."""
+"""Uploaded files: a private folder, deleted when the session ends or after a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a picture that somebody sends is taken for, and how it is brought to a size to work with."""
+"""Query images: reading, size limits, detection of the modality, hints for the visitor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service answers."""
+"""Records of the service's answers: ranking, transition image, comparison."""
 
 from __future__ import annotations
 

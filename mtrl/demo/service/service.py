@@ -1,4 +1,4 @@
-"""What the page does, without the page: retrieve, translate, encode. Imports no gradio."""
+"""The page's work without Gradio: retrieve, compare, translate, encode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of a gallery's own pairs: where to draw the line between one person and two."""
+"""Decision thresholds from the scores of a gallery's own same-person and different-person pairs."""
 
 from __future__ import annotations
 
