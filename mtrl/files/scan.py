@@ -1,9 +1,9 @@
 """The images of a folder and of the folders in it: one rule for all commands, data sets and the page.
 
 An image is a file whose ending is that of a format that the reader decodes, in capital or small letters. Hidden files
-and folders and those of `SYSTEM_FOLDERS` are passed over, and so is what is no file. Links are followed, but not back into a folder
-that they lie in. Nothing is opened: an image that is empty or damaged, or a link to nowhere with the ending of an
-image, is listed, so that reading it names it.
+and folders and those of `SYSTEM_FOLDERS` are passed over, and so is what is no file. Links are followed, but not back
+into a folder that they lie in. Nothing is opened: an image that is empty or damaged, or a link to nowhere with the
+ending of an image, is listed, so that reading it names it.
 """
 
 from __future__ import annotations
