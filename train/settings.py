@@ -134,6 +134,8 @@ class TrainSettings:
             raise ValueError(f"erase_area is a smallest and a largest share, not {self.erase_area}")
         if self.trial != "1" and self.dataset != "regdb":
             raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
+        if self.train_ids != "395" and self.dataset != "sysu":
+            raise ValueError(f"train_ids are a choice of SYSU-MM01's identities; {self.dataset} has none")
         if self.trial not in ("all", *map(str, range(1, 11))):
             raise ValueError(f'trial must be 1 to 10 or "all", not {self.trial!r}')
         if not 0 <= self.ema < 1:
