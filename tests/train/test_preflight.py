@@ -159,7 +159,7 @@ def test_a_resumed_run_is_the_same_experiment(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_choice_of_identities_is_refused_where_it_would_choose_nothing() -> None:
-    for dataset in ("synthetic", "regdb", "llcm", "folder"):
-        with pytest.raises(ValueError, match=f"train_ids .* {dataset} has none"):
-            TrainSettings(dataset=dataset, train_ids="296")
+    for name in ("synthetic", "regdb", "llcm", "folder"):
+        with pytest.raises(ValueError, match=f"train_ids .* {name} has none"):
+            TrainSettings(dataset=name, train_ids="296")
     assert TrainSettings(dataset="sysu", train_ids="296").train_ids == "296"
