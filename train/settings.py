@@ -99,6 +99,8 @@ class RunSettings:
         splits = find_source(self.dataset).splits
         if self.trial != "1" and not splits:
             raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
+        if self.train_ids != "395" and self.dataset != "sysu":
+            raise ValueError(f"train_ids are a choice of SYSU-MM01's identities; {self.dataset} has none")
         if self.trial not in ("all", *map(str, splits or (1,))):
             raise ValueError(f'trial must be 1 to {len(splits)} or "all", not {self.trial!r}')
         if not 0 <= self.ema < 1:

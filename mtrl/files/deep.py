@@ -96,9 +96,8 @@ def deep_of_array(array: NDArray[Any], name: str) -> Deep:
 def deep_of_image(image: Image.Image, name: str) -> Deep | None:
     """The pixel values of a deep image, or None for an image of 8 bits.
 
-    A deep colour image must not have been loaded before: it would have lost the lower bytes, and would pass for one
-    of 8 bits. It is not loaded here either, so it can be read again. Raises ValueError for a deep image in a layout
-    that cannot be read exactly.
+    An image that was not loaded before stays so, and can be read again. Raises ValueError for a deep image whose
+    numbers cannot be had: of deep colours Pillow keeps 8 bits once they are loaded.
     """
     codec, layout, largest = _stored(image)
     tags = getattr(image, "tag_v2", {})
@@ -115,6 +114,10 @@ def deep_of_image(image: Image.Image, name: str) -> Deep | None:
     deep_tiff = bool(layout) and max(tags.get(_BITS, (8,))) > 8
     kind, deep, order = layout.partition(";16")
     if not deep and not deep_tiff:
+        if _cut_by_loading(image):
+            raise ValueError(
+                f"{name} has more than 8 bits a channel, of which Pillow kept 8 when it was loaded; pass its path"
+            )
         return None
     if kind == "LA":
         pixels, turned = _reopened(image, "RGBA")  # four bytes a pixel, as they come
@@ -147,6 +150,20 @@ def _stored(image: Image.Image) -> tuple[str, str, int]:
     layout = next((value for value in arguments if isinstance(value, str)), "")
     largest = arguments[1] if codec.startswith("ppm") and len(arguments) > 1 else 0
     return codec, layout, int(largest)
+
+
+def _cut_by_loading(image: Image.Image) -> bool:
+    """Whether a picture that is loaded comes from a file of deep colours, as far as its tags or its file still say."""
+    if getattr(image, "tile", None) != [] or image.format not in ("PNG", "PPM", "TIFF"):
+        return False
+    if max(getattr(image, "tag_v2", {}).get(_BITS, (8,))) > 8:
+        return True
+    try:
+        with Image.open(image.filename, formats=[image.format]) as again:  # type: ignore[attr-defined]
+            _, layout, largest = _stored(again)
+    except (OSError, ValueError, AttributeError):  # it came from memory, or its file has gone
+        return False
+    return ";16" in layout or largest > 255
 
 
 def _reopened(image: Image.Image, layout: str = "") -> tuple[NDArray[Any], int]:

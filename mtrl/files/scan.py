@@ -1,9 +1,9 @@
 """Finds the images of a folder and its subfolders: one rule for all commands, data sets and the page.
 
 An image is a file whose ending is that of a format that the reader decodes, in capital or small letters. Hidden files
-and folders and `__MACOSX` are passed over, and so is what is no file. Links are followed, but not back into a folder
-that they lie in. Nothing is opened: an image that is empty or damaged, or a link to nowhere with the ending of an
-image, is listed, so that reading it names it.
+and folders and those of `SYSTEM_FOLDERS` are passed over, and so is what is no file. Links are followed, but not back
+into a folder that they lie in. Nothing is opened: an image that is empty or damaged, or a link to nowhere with the
+ending of an image, is listed, so that reading it names it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,15 @@ OTHER_IMAGES = frozenset((
     ".icns", ".exr", ".hdr", ".dds", ".pcx", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf",
 ))
 # fmt: on
+# Folders that systems and file servers leave beside people's files, with copies or small previews of them.
+SYSTEM_FOLDERS = {
+    "__MACOSX": "left by macOS",
+    "@eaDir": "previews of a file server",
+    "#recycle": "a file server's bin",
+    "$RECYCLE.BIN": "left by Windows",
+    "System Volume Information": "left by Windows",
+    "lost+found": "left by a repair of the disk",
+}
 # Links can make a small tree endless without a cycle: 30 folders, each with two links to the next.
 _MOST_READS = 100
 
@@ -121,8 +130,8 @@ def _reason(path: str, kind: str) -> tuple[str, bool]:
     known = suffix in image_suffixes()
     if name.startswith("."):
         return "hidden", False
-    if name == "__MACOSX":
-        return "left by macOS", False
+    if name in SYSTEM_FOLDERS:
+        return SYSTEM_FOLDERS[name], False
     if kind == "folder" or (known and kind != "special"):
         return "", known
     if kind == "special":

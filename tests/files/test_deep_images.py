@@ -333,3 +333,23 @@ def test_deep_tensors_need_a_range() -> None:
     for wrong in (counts > 5, counts.to(torch.complex64)):
         with pytest.raises(ValueError, match="image tensor"):
             to_batch(wrong, small, (0, 1))
+
+
+def test_a_deep_image_that_pillow_has_cut_to_8_bits_is_refused(tmp_path: Path) -> None:
+    values = np.stack([np.rint(SCENE).astype(np.uint16)] * 3, axis=2)  # 8 bits in 16: nothing of it is left
+    files = {
+        "colours.png": png16(values),
+        "alpha.png": png16(values[:, :, :2] + 0),
+        "colours.tif": tiff(values),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with Image.open(tmp_path / name) as image:
+            image.load()
+            with pytest.raises(ValueError, match=f"{name} has more than 8 bits .* pass its path"):
+                read_image(image)
+        read_image(tmp_path / name)
+    Image.fromarray(values.astype(np.uint8)).save(tmp_path / "plain.png")
+    with Image.open(tmp_path / "plain.png") as image:
+        image.load()
+        np.testing.assert_array_equal(np.asarray(read_image(image)), values)

@@ -122,6 +122,8 @@ NO_IMAGES = {
     "visible/.Trash": "hidden",
     "infrared/.DS_Store": "hidden",
     "visible/__MACOSX": "left by macOS",
+    "visible/1/@eaDir": "previews of a file server",
+    "visible/$RECYCLE.BIN": "left by Windows",
     "infrared/1/Thumbs.db": "not an image",
     "infrared/1/notes": "not an image",
     "visible/1/p.heic": ".heic is not decoded",
@@ -153,7 +155,8 @@ def hostile(root: Path) -> Path:
         )
     (root / "visible/1/linked.png").symlink_to(beside / "2" / "linked.png")
     (root / "infrared/2").symlink_to(beside / "2", target_is_directory=True)
-    for path in ("visible/.Trash/1.png", "visible/__MACOSX/1/a.png", "visible/1/._a.jpg", "visible/1/p.heic"):
+    left = ("visible/__MACOSX/1/a.png", "visible/1/@eaDir/a.jpg", "visible/$RECYCLE.BIN/1.png")
+    for path in ("visible/.Trash/1.png", *left, "visible/1/._a.jpg", "visible/1/p.heic"):
         draw(root, f"{path}.png")
         (root / f"{path}.png").rename(root / path)
     for path in (

@@ -18,6 +18,7 @@ from train import __main__ as command
 from train.ablation import command as ablate
 from train.ablation.report import write_report
 from train.ablation.results import Row, collect
+from train.settings import TrainSettings
 from train.trainer import Trainer
 from train.translator import command as translator
 
@@ -157,3 +158,10 @@ def test_a_resumed_run_is_the_same_experiment(tmp_path: Path, capsys: pytest.Cap
     assert "continued with epochs 2, lr 0.0001 instead of epochs 1, lr 0.002" in capsys.readouterr().err
     text = (tmp_path / "settings.yaml").read_text()
     assert "epochs: 2" in text and "lr: 0.0001" in text
+
+
+def test_a_choice_of_identities_is_refused_where_it_would_choose_nothing() -> None:
+    for name in ("synthetic", "regdb", "llcm", "folder"):
+        with pytest.raises(ValueError, match=f"train_ids .* {name} has none"):
+            TrainSettings(dataset=name, train_ids="296")
+    assert TrainSettings(dataset="sysu", train_ids="296").train_ids == "296"
