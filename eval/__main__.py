@@ -162,8 +162,8 @@ def chosen_splits(settings: EvalSettings) -> list[int]:
 def _evaluate_split(
     settings: EvalSettings, split: int, permutations: Permutations | None
 ) -> tuple[list[Evaluation], ImageSet]:
-    from mtrl import load_pretrained
     from mtrl.data import load_data
+    from mtrl.models.load import load_pretrained
 
     source = settings.checkpoint
     if source and find_source(settings.dataset).splits:

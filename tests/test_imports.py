@@ -17,32 +17,20 @@ ARROWS = rooms.arrows(GRAPH, MODULES)
 HEAVY = ("gradio", "matplotlib", "scipy", "numba", "train", "eval", "tensorboard")
 MOST_ARROWS, MOST_FILES, MOST_LINES = 60, 15, 300
 LARGE_FOLDERS = {"mtrl/data/synthetic"}  # one file for each thing that is drawn
-# Exceptions that are left. They may only become fewer: a test fails when one is no longer needed.
-KNOWN_UPWARD = {
-    "mtrl.commands.index -> mtrl.demo.service.gallery_folder",
-}
-KNOWN_CIRCLES = {
-    frozenset({"mtrl.models.checkpoint", "mtrl.models.reid"}),
-    frozenset({"mtrl.retrieval.filters", "mtrl.retrieval.gallery"}),
-    frozenset(f"mtrl.retrieval.stores.{name}" for name in ("base", "faiss_store", "milvus")),
-    frozenset({"train.ablation.plot", "train.ablation.report"}),
-}
-KNOWN_ARROWS_TOO_MANY = 3
-KNOWN_LONG = {"train/trainer.py", "train/ablation/report.py", "mtrl/demo/server/request_filter.py"}
 
 
 def test_rooms_import_downward_only() -> None:
     assert set(rooms.MAY_IMPORT) == {rooms.room(module, MODULES) for module in MODULES}
     wrong = [lines for (upper, lower), lines in ARROWS.items() if lower not in rooms.MAY_IMPORT[upper]]
-    assert set().union(*wrong) == KNOWN_UPWARD
+    assert not set().union(*wrong)
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    assert set(rooms.circles(GRAPH)) == KNOWN_CIRCLES
+    assert not rooms.circles(GRAPH)
 
 
 def test_rooms_know_few_others() -> None:
-    assert len(ARROWS) <= MOST_ARROWS + KNOWN_ARROWS_TOO_MANY, sorted(ARROWS)
+    assert len(ARROWS) <= MOST_ARROWS, sorted(ARROWS)
 
 
 def test_folders_are_small() -> None:
@@ -56,7 +44,7 @@ def test_files_are_short() -> None:
         for path in MODULES.values()
         if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES
     }
-    assert long == KNOWN_LONG
+    assert not long
 
 
 # The page: page -> tabs -> html -> service; the server knows no tab.

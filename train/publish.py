@@ -19,7 +19,6 @@ from safetensors.torch import save
 from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from eval.report import Report
-from mtrl import MTRL, load_pretrained
 from mtrl.console import cli
 from mtrl.data.sources import find_source
 from mtrl.data.synthetic import load_part
@@ -27,7 +26,9 @@ from mtrl.files.atomic import write_atomically
 from mtrl.hub.client import PLACEHOLDER, reserve, upload_folder
 from mtrl.models.card import CardFacts, Result, model_card
 from mtrl.models.config import Modality
+from mtrl.models.load import load_pretrained
 from mtrl.models.metrics_log import METRICS, read_records
+from mtrl.models.reid import MTRL
 from train.data import load
 from train.presets import listed
 from train.run.log import code_state, run_settings

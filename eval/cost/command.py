@@ -19,10 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from eval.cost.plain_model import PlainModel
-from mtrl import load_pretrained
 from mtrl.console.cli import option, parse
 from mtrl.files.atomic import write_atomically
 from mtrl.models.config import Modality
+from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL, evaluating
 
 

@@ -14,13 +14,13 @@ from eval.insight.gap import draw_gap_curve
 from eval.insight.people import People, choose
 from eval.insight.plane import draw_planes
 from eval.insight.similarity import draw_similarity
-from mtrl import load_pretrained
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
 from mtrl.data.sources import SOURCES
 from mtrl.data.synthetic import SIZES
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
+from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
 from mtrl.translate import load_translator
 

@@ -6,7 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from mtrl import load_pretrained
 from mtrl.commands.options import (
     add_model_options,
     add_skip_option,
@@ -17,6 +16,7 @@ from mtrl.commands.options import (
 from mtrl.files.atomic import write_atomically
 from mtrl.files.filenames import as_text
 from mtrl.files.tensor_file import tensor_bytes
+from mtrl.models.load import load_pretrained
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

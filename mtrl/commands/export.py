@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mtrl import load_pretrained
 from mtrl.models.export import export_onnx
+from mtrl.models.load import load_pretrained
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

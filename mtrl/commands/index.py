@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mtrl import MTRL, Gallery, load_pretrained
 from mtrl.commands.options import add_model_options, add_skip_option, add_value_range, encode_files
 from mtrl.commands.photos import Photos, read_photos
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.models.config import Modality
+from mtrl.models.load import load_pretrained
+from mtrl.models.reid import MTRL
 from mtrl.retrieval.checks import check_same_range
 from mtrl.retrieval.filters import Filter
+from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.image_folders import remember_source
 from mtrl.retrieval.stores.base import COLLECTION, KINDS
 from mtrl.retrieval.stores.factory import create_store, open_store

@@ -7,11 +7,12 @@ import dataclasses
 import json
 from pathlib import Path
 
-from mtrl import Match, load_pretrained
 from mtrl.commands.options import add_model_options, add_value_range
 from mtrl.files.filenames import as_text
 from mtrl.labels.names import printable
+from mtrl.models.load import load_pretrained
 from mtrl.retrieval.filters import Filter, format_time, parse_time
+from mtrl.retrieval.gallery import Match
 from mtrl.retrieval.stores.base import COLLECTION
 from mtrl.retrieval.stores.factory import open_store
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from mtrl import load_pretrained
 from mtrl.console.os_errors import expanded
 from mtrl.demo.service.galleries import tell_passed_over
 from mtrl.demo.service.gallery_folder import scan_gallery
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
+from mtrl.models.load import load_pretrained
 from mtrl.translate import TRANSLATORS, load_translator
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h

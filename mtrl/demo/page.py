@@ -26,8 +26,9 @@ from mtrl.demo.html import cards
 from mtrl.demo.html.static_files import css
 from mtrl.demo.server.cleanup import Housekeeping
 from mtrl.demo.server.connections import with_limits
+from mtrl.demo.server.limits import Limits
 from mtrl.demo.server.receive import Receiver
-from mtrl.demo.server.request_filter import ActiveSessions, Limits, PageAccess, RequestFilter
+from mtrl.demo.server.request_filter import ActiveSessions, PageAccess, RequestFilter
 from mtrl.demo.service import thumbnails
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.models import Models

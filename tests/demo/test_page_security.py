@@ -24,7 +24,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from PIL import Image
 
-from mtrl.demo.server.request_filter import Limits
+from mtrl.demo.server.limits import Limits
 from mtrl.demo.server.uploads import Uploads, place, private_folder, sweep
 from mtrl.demo.service.service import DemoService
 from tests.helpers.page import noise_page

@@ -16,10 +16,10 @@ from typing import Any
 
 from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
-from mtrl import load_pretrained
 from mtrl.console import cli
 from mtrl.console.cli import Given, option
 from mtrl.data.transitions import translator_key
+from mtrl.models.load import load_pretrained
 from mtrl.translate import load_translator
 from train.ablation.jobs import run_children
 from train.ablation.kept_result import kept_path, read_kept, write_kept

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtrl import Gallery
+from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.stores.factory import create_store
 from train.bench.table import Line, Options, paired
 

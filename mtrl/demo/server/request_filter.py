@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mtrl.demo.server.limits import Limits, TooMuch, TooSlow
 from mtrl.demo.server.receive import too_large
 from mtrl.demo.server.uploads import is_ours
 
@@ -43,38 +44,6 @@ _CALL = re.compile(r"/gradio_api/call/(?:v2/)?(\w+)(?:/([0-9a-f]{32}))?/?", re.A
 _NAMED = "/gradio_api/call/v2/"  # parameters by name
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _DRAINED = 4  # times the limit that is read of what is too large, so that the answer is seen
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Limits of the server.
-
-    picture      bytes of an uploaded image
-    request      bytes of any other request
-    whole        seconds until a request has come completely
-    stalled      seconds without a byte of it
-    head         seconds until a request's head has come
-    connections  at a time
-    uploads      at a time
-    stored       bytes of all uploaded images together
-    """
-
-    picture: int = 20 << 20
-    request: int = 1 << 20
-    whole: float = 120.0
-    stalled: float = 20.0
-    head: float = 20.0
-    connections: int = 500
-    uploads: int = 64
-    stored: int = 1 << 30
-
-
-class TooMuch(Exception):
-    """A body larger than allowed; its words say how large it may be."""
-
-
-class TooSlow(Exception):
-    """A body that did not come in time."""
 
 
 class ActiveSessions:
