@@ -54,7 +54,12 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
             "default": argparse.SUPPRESS,
             "help": field.metadata.get("help", "").replace("%", "%%") + shown,
         }
-        if kind is bool:
+        if _is_switch_or_file(hints[field.name]):
+            parser.add_argument(flag, nargs="?", const=True, metavar="FILE", **keywords)
+            parser.add_argument(
+                f"--no-{flag[2:]}", dest=field.name, action="store_false", default=argparse.SUPPRESS
+            )
+        elif kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
         elif typing.get_origin(hints[field.name]) is tuple:
             parser.add_argument(flag, type=kind, nargs="+", **keywords)
@@ -148,6 +153,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return values
 
 
+def _is_switch_or_file(hint: Any) -> bool:
+    """Whether an option is on, off, or on with a file: `bool | str`."""
+    return set(typing.get_args(hint)) == {bool, str}
+
+
 def _scalar_type(hint: Any) -> Any:
     """The type of one value of a flag: `int` for `int`, `int | None` and `tuple[int, ...]`."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
@@ -158,6 +168,10 @@ def _scalar_type(hint: Any) -> Any:
 
 
 def _coerce(value: Any, hint: Any, name: str, where: str) -> Any:
+    if _is_switch_or_file(hint):
+        if not isinstance(value, (bool, str)):
+            raise ValueError(f"{name} must be true, false or the name of a file{where}, not {value!r}")
+        return value
     optional = typing.get_origin(hint) in (typing.Union, types.UnionType)
     if value is None and optional:
         return None

@@ -43,7 +43,7 @@ class MTRL(nn.Module):
     """A network for visible and infrared images alike.
 
     pretrained: True takes timm's ImageNet weights (from its cache or the Hugging Face Hub); a path takes a
-    local .safetensors file of timm's; False, the default, starts at random and needs no network.
+    local .safetensors or .pth file of timm's; False, the default, starts at random and needs no network.
     Raises ValueError for a configuration that cannot be built, OSError when weights cannot be downloaded.
     """
 

@@ -24,9 +24,18 @@ from mtrl.losses.total import total_loss
 from mtrl.model import MTRL, Features
 from mtrl.translate import Learned, load_translator
 from mtrl.writing import remove_partial, write_atomically
-from train.build import augment_config, averaged, loss_weights, pick_precision, seeded_model, step_seed
+from train.build import (
+    augment_config,
+    averaged,
+    loss_weights,
+    pick_precision,
+    seeded_model,
+    starting_weights,
+    step_seed,
+)
 from train.claim import claimed
 from train.compile import CompiledForward, worth_compiling
+from train.depthwise import depthwise_in_float32
 from train.distributed import PeerLostError, World, peers, with_sync_bn
 from train.guard import Refused, Seen, StepGuard
 from train.imagewise import Scale
@@ -62,6 +71,8 @@ class Trainer:
         )
         self.steps_per_epoch = min(settings.batches or len(self.sampler), len(self.sampler))
         self.model = seeded_model(settings, len(self.sampler.classes)).to(self.device)
+        if self.device.type == "cpu" and self.precision == "bf16":
+            depthwise_in_float32(self.model)
         if settings.sync_bn:
             self.model = with_sync_bn(self.model)
         self.forward = self._forward()
@@ -146,7 +157,8 @@ class Trainer:
             )
         saved = dataclasses.replace(self.settings, output=str(self.folder), resume=False)
         write_atomically(self.folder / "settings.yaml", saved.yaml().encode())
-        write_atomically(self.folder / "environment.json", json.dumps(environment(), indent=1).encode())
+        facts = environment() | {"starting_weights": starting_weights(self.settings)}
+        write_atomically(self.folder / "environment.json", json.dumps(facts, indent=1).encode())
         self._save()  # what cannot be written shows now, and --resume works from here on
 
     def _check_progress(self, state: Path) -> None:

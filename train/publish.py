@@ -116,6 +116,7 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
         training={
             "method": f"{settings.method} with {settings.translator} transition images",
             "weights": f"mtc {settings.mtc}, center {settings.center}, mqr {settings.mqr}, direct {settings.direct}",
+            "starting weights": _origin(environment.get("starting_weights", {})),
             "epochs": str(settings.epochs),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
@@ -130,6 +131,12 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
             else []
         ),
     )
+
+
+def _origin(weights: dict[str, str]) -> str:
+    """Where the weights come from that a run started from; "" for a start at random."""
+    licence = f", licence {weights['license']}" if weights.get("license") else ""
+    return weights["source"] + licence if weights else ""
 
 
 def _result(label: str, report: Report) -> Result:

@@ -14,6 +14,7 @@ from mtrl.backbone import default_config
 from mtrl.cli import option
 from mtrl.config import POOLINGS, STEMS, ModelConfig
 from mtrl.data.augment import CHANNEL_MODES
+from mtrl.pretrained import WeightsOrigin, read_origin
 
 DATASETS = ("synthetic", "sysu", "regdb", "llcm", "folder")
 SIZES = ("tiny", "small", "large")
@@ -94,7 +95,9 @@ class TrainSettings:
     stem: str = option("shared", "one stem, or one per modality", STEMS)
     pooling: str = option("gem", "pooling", POOLINGS)
     last_stride: int = option(1, "stride of a ResNet's last stage")
-    pretrained: bool = option(True, "start from ImageNet weights (through timm)")
+    pretrained: bool | str = option(
+        True, "start from timm's ImageNet weights, or from a local .safetensors or .pth file of them"
+    )
 
     epochs: int = option(80, "passes over the training images")
     identities: int = option(8, "P: identities in a batch")
@@ -195,7 +198,8 @@ class TrainSettings:
         if not self.pretrained:
             return config
         known = default_config(self.backbone, config.image_size)  # what timm's weights were trained with
-        return dataclasses.replace(config, mean=known.mean, std=known.std)
+        own = read_origin(self.pretrained) if isinstance(self.pretrained, str) else WeightsOrigin()
+        return dataclasses.replace(config, mean=own.mean or known.mean, std=own.std or known.std)
 
 
 _SMALL_NETWORK = {
