@@ -130,7 +130,7 @@ def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
     if pretrained and not isinstance(pretrained, bool):
         values["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained)}
     try:
-        body = timm.create_model(config.backbone, pretrained=bool(pretrained), num_classes=0, **values)
+        body: Any = timm.create_model(config.backbone, pretrained=bool(pretrained), num_classes=0, **values)
     except Exception as error:
         if pretrained:
             raise _pretrained_error(config, error) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -54,8 +55,8 @@ def starting_weights(settings: TrainSettings) -> dict[str, str]:
     if isinstance(settings.pretrained, str):
         origin = read_origin(settings.pretrained)
         return {"source": origin.source or Path(settings.pretrained).name, "license": origin.license}
-    licence = timm.get_pretrained_cfg(settings.backbone).license or ""
-    return {"source": f"timm's weights of {settings.backbone}", "license": licence}
+    known: Any = timm.get_pretrained_cfg(settings.backbone)
+    return {"source": f"timm's weights of {settings.backbone}", "license": known.license or ""}
 
 
 def averaged(model: MTRL, decay: float) -> AveragedModel | None:

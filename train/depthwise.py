@@ -7,8 +7,6 @@ bfloat16, 1.56 s in float32, 1.05 s so.
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +18,6 @@ def depthwise_in_float32(model: nn.Module) -> None:
             module.__class__ = _in_float32(type(module))
 
 
-@cache
 def _in_float32(base: type[nn.Conv2d]) -> type[nn.Conv2d]:
     class Float32Depthwise(base):  # type: ignore[misc, valid-type]
         def forward(self, x: Tensor) -> Tensor:
