@@ -23,7 +23,7 @@ from train.publish import _origin
 from train.settings import parse
 
 CONFIG = ModelConfig("test_resnet", (64, 32))
-HALF = WeightsOrigin("test_resnet", "a test", "apache-2.0", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+HALF = WeightsOrigin("test_resnet", "a test", "apache-2.0", (0.4, 0.5, 0.6), (0.25, 0.25, 0.25))
 
 
 @pytest.fixture
