@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.console.progress import Progress
+from mtrl.data.code_digest import code_digest
 from mtrl.data.imageset import ImageSet
 from mtrl.files.atomic import write_atomically
-from mtrl.files.code_digest import code_digest
 from mtrl.models.reid import MTRL, evaluating
 from mtrl.models.wrappers import plain_state
 

@@ -75,6 +75,10 @@ def test_nothing_reads_pickles() -> None:
     forbidden = ("pickle", "torch.load", "yaml.load(", "joblib", "shelve")
     for path in MODULES.values():
         text = path.read_text(encoding="utf-8").replace("allow_pickle=False", "")
+        if (
+            path == ROOT / "mtrl" / "models" / "pretrained.py"
+        ):  # files of weights that a user names: tensors alone
+            text = text.replace('torch.load(path, map_location="cpu", weights_only=True)', "")
         assert not [word for word in forbidden if word in text], path
 
 

@@ -1,5 +1,5 @@
-"""`python -m train`: trains a model. Further commands: `ablate`, `bench`, `publish`, `curves`, `translator`, each with
--h.
+"""`python -m train`: trains a model. Further commands: `ablate`, `bench`, `publish`, `curves`, `translator`,
+`imagenet`, each with -h.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ def main(argv: Sequence[str]) -> int:
         from train.translator.command import main as translator
 
         return translator(argv[1:])
+    if argv and argv[0] == "imagenet":
+        from train.imagenet import main as imagenet
+
+        return imagenet(argv[1:])
     return train(argv)
 
 

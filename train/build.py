@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import timm
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mtrl.data.augment import AugmentConfig
 from mtrl.losses.total import LossWeights
+from mtrl.models.pretrained import read_origin
 from mtrl.models.reid import MTRL
 from train.settings import TrainSettings
 
@@ -42,6 +46,17 @@ def seeded_model(settings: TrainSettings, num_identities: int) -> MTRL:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return MTRL(settings.model_config(num_identities), pretrained=settings.pretrained)
+
+
+def starting_weights(settings: TrainSettings) -> dict[str, str]:
+    """Where the weights that a run starts from come from, and their licence; empty for a start at random."""
+    if not settings.pretrained:
+        return {}
+    if isinstance(settings.pretrained, str):
+        origin = read_origin(settings.pretrained)
+        return {"source": origin.source or Path(settings.pretrained).name, "license": origin.license}
+    known: Any = timm.get_pretrained_cfg(settings.backbone)
+    return {"source": f"timm's weights of {settings.backbone}", "license": known.license or ""}
 
 
 def averaged(model: MTRL, decay: float) -> AveragedModel | None:

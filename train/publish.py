@@ -23,11 +23,11 @@ from mtrl.console import cli
 from mtrl.data.sources import find_source
 from mtrl.data.synthetic import load_part
 from mtrl.files.atomic import write_atomically
+from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.client import PLACEHOLDER, reserve, upload_folder
 from mtrl.models.card import CardFacts, Result, model_card
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
-from mtrl.models.metrics_log import METRICS, read_records
 from mtrl.models.reid import MTRL
 from train.data import load
 from train.presets import listed
@@ -121,6 +121,7 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
             "weights": listed(
                 (name, weight) for name, weight in settings.terms().items() if name != "transition"
             ),
+            "starting weights": _origin(environment.get("starting_weights", {})),
             "epochs": str(settings.epochs),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
@@ -135,6 +136,12 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
             else []
         ),
     )
+
+
+def _origin(weights: dict[str, str]) -> str:
+    """Where the weights come from that a run started from; "" for a start at random."""
+    licence = f", licence {weights['license']}" if weights.get("license") else ""
+    return weights["source"] + licence if weights else ""
 
 
 def _result(label: str, report: Report) -> Result:

@@ -19,6 +19,7 @@ from mtrl.files.levels import RANGE_HELP
 from mtrl.losses.terms import TERMS, weight_fields
 from mtrl.models.backbone import default_config
 from mtrl.models.config import POOLINGS, STEMS, ModelConfig
+from mtrl.models.pretrained import WeightsOrigin, read_origin
 from mtrl.translate import TRANSLATORS, quoted
 from train.presets import METHODS, listed, resolve
 
@@ -174,7 +175,9 @@ class TrainSettings(RunSettings):
     stem: str = option("shared", "one stem, or one per modality", STEMS)
     pooling: str = option("auto", "pooling; auto: the one that suits the backbone", POOLINGS)
     last_stride: int = option(1, "stride of a ResNet's last stage")
-    pretrained: bool = option(True, "start from ImageNet weights (through timm)")
+    pretrained: bool | str = option(
+        True, "start from timm's ImageNet weights, or from a local .safetensors or .pth file of them"
+    )
 
     identities: int = option(8, "P: identities in a batch")
     instances: int = option(4, "K: images per identity and modality in a batch")
@@ -263,7 +266,8 @@ class TrainSettings(RunSettings):
         if not self.pretrained:
             return config
         known = default_config(self.backbone, config.image_size)  # what timm's weights were trained with
-        return dataclasses.replace(config, mean=known.mean, std=known.std)
+        own = read_origin(self.pretrained) if isinstance(self.pretrained, str) else WeightsOrigin()
+        return dataclasses.replace(config, mean=own.mean or known.mean, std=own.std or known.std)
 
 
 def parse(argv: Sequence[str], program: str = "python -m train") -> TrainSettings:

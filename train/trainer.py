@@ -28,9 +28,11 @@ from train.build import (
     loss_weights,
     pick_precision,
     seeded_model,
+    starting_weights,
     step_seed,
 )
 from train.compile import CompiledForward, worth_compiling
+from train.depthwise import depthwise_in_float32
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.presets import listed
 from train.run.distributed import DistributedContext, with_sync_bn
@@ -71,6 +73,8 @@ class Trainer(TrainingRun):
         model = seeded_model(settings, len(self.sampler.classes)).to(self.device)
         # The pooling that "auto" stands for.
         self.settings = settings = dataclasses.replace(settings, pooling=model.config.pooling)
+        if self.device.type == "cpu" and self.precision == "bf16":
+            depthwise_in_float32(model)
         self.networks = self.model = with_sync_bn(model) if settings.sync_bn else model
         self.forward = self._forward()
         self.average = averaged(self.model, settings.ema)
@@ -116,6 +120,9 @@ class Trainer(TrainingRun):
             self._evaluate(epoch, log)
             self.progress |= {"epoch": epoch + 1, "batch": 0}
             self._save(log)
+
+    def origin(self) -> dict[str, Any]:
+        return {"starting_weights": starting_weights(self.settings)}
 
     def _save_first(self) -> None:
         say(f"{self.settings.backbone} with pooling {self.settings.pooling}")

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from eval.figures import new_figure, save_figure
-from mtrl.models.metrics_log import METRICS, read_records
+from mtrl.files.metrics_log import METRICS, read_records
 
 
 def draw_gap_curve(run: Path, path: Path) -> Path | None:

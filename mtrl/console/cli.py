@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mtrl.console.os_errors import READER_LEFT, drop_output, readable, reader_left
-from mtrl.console.settings_file import command_words, json_object, read_entries, read_yaml
+from mtrl.console.settings_file import SwitchOrFile, command_words, json_object, read_entries, read_yaml
 
 __all__ = ["Given", "add_flags", "arguments", "build", "given", "json_object", "option", "parse", "read_settings",
            "read_yaml", "run"]  # fmt: skip
@@ -99,6 +99,9 @@ def add_flags(parser: argparse.ArgumentParser, settings: type, without: Iterable
             "default": argparse.SUPPRESS,
             "help": field.metadata.get("help", "").replace("%", "%%") + shown,
         }
+        if set(typing.get_args(hints[field.name])) == {bool, str}:
+            parser.add_argument(flag, action=SwitchOrFile, metavar="FILE", **keywords)
+            continue
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ def command_words(action: argparse.Action, flag: str, node: yaml.Node) -> Iterat
         return
     if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
         yield from _switch(action, flag, node)
+    elif isinstance(action, SwitchOrFile) and (on := _boolean(node)) is not None:
+        yield [flag if on else f"--no-{flag.removeprefix('--')}"]
     elif action.nargs == argparse.OPTIONAL and action.const and (on := _boolean(node)) is not None:
         if on:
             yield [flag]
@@ -81,6 +83,26 @@ def command_words(action: argparse.Action, flag: str, node: yaml.Node) -> Iterat
             yield from ([f"{flag}={word}"] for word in words)
     else:
         yield [f"{flag}={_text(flag, node)}"]
+
+
+class SwitchOrFile(argparse.Action):
+    """An option that is on (`--x`), off (`--no-x`), or on with a file (`--x FILE`): True, False or the file's name."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **keywords: Any) -> None:
+        off = [f"--no-{flag.removeprefix('--')}" for flag in option_strings if not flag.startswith("--no-")]
+        super().__init__([*option_strings, *off], dest, nargs=argparse.OPTIONAL, **keywords)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
+    ) -> None:
+        off = (option or "").startswith("--no-")
+        if off and values is not None:
+            raise argparse.ArgumentError(self, f"{option} takes no value, not {values!r}")
+        setattr(namespace, self.dest, not off if values is None else values)
 
 
 def json_object(text: str) -> str:

@@ -23,10 +23,10 @@ import PIL
 from numpy.typing import NDArray
 
 from mtrl.data.array_cache import Store, cache_root, open_or_make, threads
+from mtrl.data.code_digest import code_digest
 from mtrl.data.decoder import decode
 from mtrl.data.imageset import ImageSet
 from mtrl.data.listing import Sample
-from mtrl.files.code_digest import code_digest
 from mtrl.files.file_state import file_state
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range

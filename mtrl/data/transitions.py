@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from mtrl.data.array_cache import Pixels, Store, cache_root, open_or_make
+from mtrl.data.code_digest import code_digest
 from mtrl.data.imageset import ImageSet
-from mtrl.files.code_digest import code_digest
 from mtrl.models.config import Modality
 from mtrl.translate import Luminance, Translator
 from mtrl.translate.files import fingerprint

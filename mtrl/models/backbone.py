@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.models.head import pool, suitable_pooling
+from mtrl.models.pretrained import read_weights
 
 # Modules of timm's families that see the image first, in the order in which `forward_features` runs them.
 _STEMS = (("conv1", "bn1", "act1", "maxpool"), ("conv_stem", "bn1"), ("patch_embed",), ("stem",))
@@ -157,12 +158,9 @@ def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
     if cfg.fixed_input_size:
         values["img_size"] = config.image_size
     if pretrained and not isinstance(pretrained, bool):
-        path = Path(pretrained)
-        if path.suffix != ".safetensors" or not path.is_file():
-            raise FileNotFoundError(f"pretrained weights must be an existing .safetensors file, not {path}")
-        values["pretrained_cfg_overlay"] = {"file": str(path)}
+        values["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained)}
     try:
-        return timm.create_model(config.backbone, pretrained=bool(pretrained), num_classes=0, **values)
+        body: Any = timm.create_model(config.backbone, pretrained=bool(pretrained), num_classes=0, **values)
     except Exception as error:
         if pretrained:
             raise _pretrained_error(config, error) from error
@@ -172,11 +170,14 @@ def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
             f"timm cannot build {config.backbone} for images of {config.image_size} with backbone_args "
             f"{config.backbone_args}: {error}"
         ) from error
+    for kept in (body.pretrained_cfg, body.default_cfg):
+        kept.pop("state_dict", None)  # the model holds its weights already
+    return body
 
 
 def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
     """The error, with advice, for pretrained weights that do not exist, do not fit, or cannot be downloaded."""
-    advice = "build the model with pretrained=False, or give pretrained the path of a local .safetensors file"
+    advice = "build the model with pretrained=False, or give pretrained the path of a local .safetensors or .pth file"
     detail = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, (RuntimeError, TypeError, KeyError, AssertionError)):
         return ValueError(

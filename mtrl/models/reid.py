@@ -50,8 +50,8 @@ class MTRL(nn.Module):
     """One network that embeds visible and infrared images.
 
     pretrained: True takes timm's ImageNet weights (from its cache or the Hugging Face Hub); a path takes a
-    local .safetensors file of timm's; False, the default, starts at random and needs no network. `config` is the given
-    one with the pooling that "auto" stood for.
+    local .safetensors or .pth file of timm's; False, the default, starts at random and needs no network.
+    `config` is the given one with the pooling that "auto" stood for.
     Raises ValueError for a configuration that cannot be built, OSError when weights cannot be downloaded.
     """
 

@@ -19,8 +19,8 @@ from mtrl.demo.html.model_card import markdown_html, parse_card
 from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service import benchmark, distances, embedding_map
 from mtrl.demo.service.service import DemoService
+from mtrl.files.metrics_log import read_records
 from mtrl.models.config import Modality
-from mtrl.models.metrics_log import read_records
 from tests.helpers.page import PEOPLE, make_model, write_gallery
 
 ROOMS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}

@@ -25,7 +25,7 @@ import mtrl.files.atomic as writing
 from mtrl import load_pretrained
 from mtrl.console import cli
 from mtrl.data.imageset import ImageSet, ReIDData
-from mtrl.models.metrics_log import read_records
+from mtrl.files.metrics_log import read_records
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import colour_people, same, settings
 from train import trainer as loop

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from mtrl import load_pretrained
 from mtrl.data.sampler import Batch
+from mtrl.files.metrics_log import read_records
 from mtrl.losses.total import LossWeights, TriLayout, total_loss
 from mtrl.models.config import ModelConfig
-from mtrl.models.metrics_log import read_records
 from mtrl.models.reid import MTRL
 from tests.helpers.paths import ROOT
 from train.__main__ import main

@@ -20,9 +20,9 @@ from torch import Tensor
 from mtrl import load_pretrained
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sources import SOURCES, find_source
+from mtrl.files.metrics_log import read_records
 from mtrl.models.config import ModelConfig
 from mtrl.models.device import pick_device
-from mtrl.models.metrics_log import read_records
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import same, settings
 from train import trainer as loop

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtrl.data.augment import AugmentConfig
 from mtrl.data.imageset import ImageSet
-from mtrl.models.metrics_log import read_records
+from mtrl.files.metrics_log import read_records
 from mtrl.translate import load_translator
 from train.translator import loop
 from train.translator.batches import Batches, split_last

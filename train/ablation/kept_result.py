@@ -11,8 +11,8 @@ from typing import Any
 import timm
 import torch
 
+from mtrl.data.code_digest import code_digest
 from mtrl.files.atomic import write_atomically
-from mtrl.files.code_digest import code_digest
 from mtrl.hub.client import CONFIG, WEIGHTS
 from train.settings import TrainSettings
 

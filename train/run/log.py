@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from mtrl.files.atomic import explained, flush_file, make_folder, write_atomically
+from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.checkout import NoAnswerError, read_checkout
-from mtrl.models.metrics_log import METRICS, read_records
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 

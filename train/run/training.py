@@ -94,9 +94,13 @@ class TrainingRun(abc.ABC):
                     self._write_settings()
         elif self.main:
             self._write_settings()
-            facts = json.dumps(environment(self.settings.record()), indent=1)
+            facts = json.dumps(environment(self.settings.record()) | self.origin(), indent=1)
             write_atomically(self.folder / "environment.json", facts.encode())
             self._save_first()
+
+    def origin(self) -> dict[str, Any]:
+        """Further facts for `environment.json`: what the run started from."""
+        return {}
 
     def _write_settings(self) -> None:
         write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from eval.translation.command import TranslatorEvalSettings, markdown, measure
 from mtrl.console import cli
-from mtrl.models.metrics_log import METRICS, read_records
+from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
 from mtrl.translate.files import read_translator, save_translator

@@ -13,11 +13,11 @@ import PIL
 from numpy.typing import NDArray
 
 from mtrl.data.array_cache import Pixels, Store, cache_root, open_or_make
+from mtrl.data.code_digest import code_digest
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.synthetic.cameras import ALL_CAMERAS, CAMERAS
 from mtrl.data.synthetic.difficulty import HEIGHT, SIZES, WIDTH, Difficulty, Size
 from mtrl.data.synthetic.draw import Job, draw_all
-from mtrl.files.code_digest import code_digest
 from mtrl.models.config import Modality
 
 FIRST_IDENTITY = {"test": 1, "train": 1001}

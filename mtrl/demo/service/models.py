@@ -19,9 +19,9 @@ from mtrl.console.cli import read_yaml
 from mtrl.console.os_errors import expanded
 from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
 from mtrl.files.file_state import file_state
+from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.client import CARD, CONFIG, REPO_ID, WEIGHTS
 from mtrl.models.load import read_checkpoint
-from mtrl.models.metrics_log import METRICS, read_records
 from mtrl.models.reid import MTRL
 
 KEPT = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mtrl.models.metrics_log import read_records
+from mtrl.files.metrics_log import read_records
 
 
 def test_lines_that_are_no_records_are_left_out(tmp_path: Path) -> None:

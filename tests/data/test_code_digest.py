@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtrl.files.code_digest import code_digest
+from mtrl.data.code_digest import code_digest
 
 FILES = {
     "__init__.py": "from . import top\n",
