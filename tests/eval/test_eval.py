@@ -210,7 +210,7 @@ def installed(model, images, monkeypatch):
         return ReIDData(name, protocol, images, images)
 
     monkeypatch.setitem(sys.modules, "mtrl.data", types.SimpleNamespace(load_data=load_data))
-    monkeypatch.setattr("mtrl.load_pretrained", lambda source, device: model)
+    monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: model)
     return requests
 
 
@@ -308,7 +308,7 @@ def test_other_protocols(installed, dataset, tmp_path):
 
 def test_regdb_mean_over_ten_splits(installed, tmp_path, monkeypatch, model):
     sources = []
-    monkeypatch.setattr("mtrl.load_pretrained", lambda source, device: sources.append(source) or model)
+    monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: sources.append(source) or model)
     target = tmp_path / "out.json"
     arguments = ["--dataset", "regdb", "--trial", "all", "--device", "cpu", "--json", str(target)]
     with pytest.raises(ValueError, match="one model per split"):
