@@ -308,7 +308,9 @@ def test_other_protocols(installed, dataset, tmp_path):
 
 def test_regdb_mean_over_ten_splits(installed, tmp_path, monkeypatch, model):
     sources = []
-    monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: sources.append(source) or model)
+    monkeypatch.setattr(
+        "mtrl.models.load.load_pretrained", lambda source, device: sources.append(source) or model
+    )
     target = tmp_path / "out.json"
     arguments = ["--dataset", "regdb", "--trial", "all", "--device", "cpu", "--json", str(target)]
     with pytest.raises(ValueError, match="one model per split"):

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-import mtrl.data.synthetic.dataset as dataset
+import mtrl.data.synthetic.draw as draw
 import mtrl.files.atomic as writing
 from mtrl import load_pretrained
 from mtrl.files.tensor_file import tensor_digest
@@ -154,7 +154,7 @@ def _watch(tell: Callable[[str, int], object], moment: Moment | None) -> None:
         if moment and phase == moment.phase and phase != "save" and times[phase] == moment.count:
             tell("here", 0)
 
-    step, figures, save, drawn = Trainer._step, loop.held_out_metrics, Trainer._save, dataset._results
+    step, figures, save, drawn = Trainer._step, loop.held_out_metrics, Trainer._save, draw._results
 
     def watched_step(self: Trainer, batch: Any, number: int) -> Any:
         here("step")
@@ -179,7 +179,7 @@ def _watch(tell: Callable[[str, int], object], moment: Moment | None) -> None:
             yield pictures
 
     Trainer._step, Trainer._save = watched_step, watched_save  # type: ignore[method-assign]
-    loop.held_out_metrics, dataset._results = watched_figures, watched_results  # type: ignore[assignment]
+    loop.held_out_metrics, draw._results = watched_figures, watched_results  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
