@@ -394,7 +394,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "train/presets.py",
         ("tests/train/test_presets.py",),
         ("if key not in terms}", "if key not in preset}"),
-        ("for name, term in TERMS.items() if term.weight}", "for name, term in TERMS.items()}"),
         ("**dict.fromkeys(TERMS, 0.0)", "**dict.fromkeys(TERMS, 1.0)"),
         ("and key not in flags", ""),
     ),

@@ -132,7 +132,7 @@ def test_torchrun_trains_saves_and_resumes(tmp_path: Path) -> None:
         process = launch(run, "--epochs", epochs, *flags, *more)
         shown, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-        assert shown.count("steps, best mAP") == 1  # process 0 alone speaks
+        assert shown.count("best mAP of held-out identities") == 1  # process 0 alone speaks
     load_pretrained(run)
     steps = [record["step"] for record in read_records(run / "metrics.jsonl") if record["kind"] == "train"]
     assert steps == [1, 2, 3, 4, 5, 6]
