@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import argparse
 import dataclasses
 import json
@@ -27,7 +28,7 @@ COMPILE = ("auto", "on", "off")
 
 
 @dataclasses.dataclass(frozen=True)
-class RunSettings:
+class RunSettings(abc.ABC):
     """The options of every training: data set, run folder, seed, device. Field names are the flags.
 
     free          options that may differ between two commands of the same run: where and how fast it is computed
@@ -108,13 +109,13 @@ class RunSettings:
             raise ValueError(f"ema must be in [0, 1), not {self.ema}")
 
     @property
+    @abc.abstractmethod
     def run_folder(self) -> str:
         """The folder of this run."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def record(self) -> dict[str, Any]:
         """What is trained, for reports."""
-        raise NotImplementedError
 
     def fixed(self) -> dict[str, Any]:
         """The values of `unchanging`, as JSON gives them back."""
