@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mtrl.console import progress
 from mtrl.data.imageset import ReIDData
 from tests.helpers.hub_stub import Hub, running_hub
 from tests.helpers.runs import colour_people
@@ -24,6 +25,12 @@ def curves(request: pytest.FixtureRequest) -> Iterator[None]:
                 if hasattr(sys.modules[name], "draw_curves"):
                     patch.setattr(sys.modules[name], "draw_curves", lambda folder: folder / "curves.png")
         yield
+
+
+@pytest.fixture(autouse=True)
+def quiet_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plain line of progress is written: whether ten seconds have passed depends on the tests before and the machine."""
+    monkeypatch.setattr(progress, "LINE_SECONDS", float("inf"))
 
 
 @pytest.fixture

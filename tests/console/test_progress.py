@@ -11,6 +11,8 @@ from mtrl.console import progress
 from mtrl.console.progress import Progress, say
 from tests.helpers.paths import ROOT
 
+SECONDS = 10.0  # between two lines, as the project has it
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
@@ -21,6 +23,7 @@ def loop(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, seconds: float, s
     now = [0.0]
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(progress, "_LAST_LINE", [])
+    monkeypatch.setattr(progress, "LINE_SECONDS", SECONDS)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     bar = Progress(range(steps), title="epoch 1", unit="step")
     for step in bar:
@@ -32,7 +35,7 @@ def loop(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, seconds: float, s
 def test_a_file_gets_plain_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     text = loop(monkeypatch, io.StringIO(), seconds=1.0, steps=1000)
     assert "\r" not in text and text.splitlines()[0] == "epoch 1: 10 of 1000 steps, loss 9"
-    assert len(text.splitlines()) == 1000 / progress.LINE_SECONDS
+    assert len(text.splitlines()) == 1000 / SECONDS
     assert loop(monkeypatch, io.StringIO(), seconds=0.001, steps=5000) == ""
 
 
