@@ -29,7 +29,7 @@ def curves(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quiet_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No plain line of progress is written: whether ten seconds have passed depends on the tests before and the machine."""
+    """No plain line of progress: whether one is due depends on how long the tests before have taken."""
     monkeypatch.setattr(progress, "LINE_SECONDS", float("inf"))
 
 

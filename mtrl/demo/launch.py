@@ -64,7 +64,7 @@ def _return_large_blocks() -> None:
     """Makes glibc give large blocks back to the system when they are freed.
 
     After the first ones it would keep them in the heap of every thread that had one: 276 MB for each thread that
-    decoded a picture of 58 megapixels. Elsewhere this does nothing.
+    decoded an image of 58 megapixels. Elsewhere this does nothing.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)
@@ -103,7 +103,7 @@ def serve(
             page_module = module.result()
         except ModuleNotFoundError as error:
             raise ImportError(f'the page needs gradio: pip install "mtrl[demo]" ({error})') from error
-    # Visitors are served side by side, one picture each: more threads per picture would wait for one another.
+    # Visitors are served side by side, one image each: more threads per image would wait for one another.
     torch.set_num_threads(1)
     page = page_module.build_page(
         service,

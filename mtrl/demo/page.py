@@ -88,7 +88,7 @@ def _forget(request: gr.Request) -> None:
     UPLOADS.close(request.session_hash)
 
 
-def _show_picture(request: Request) -> Response:
+def _show_image(request: Request) -> Response:
     content = thumbnails.jpeg(request.path_params["key"])
     if content is None:
         return Response("no such picture", status_code=404)
@@ -127,7 +127,7 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
     speak MCP are answered too where its package is installed.
     """
     folder, sessions = Path(page.GRADIO_CACHE), ActiveSessions()
-    receiver = Receiver(folder, LIMITS.picture, LIMITS.uploads, LIMITS.stored)
+    receiver = Receiver(folder, LIMITS.image, LIMITS.uploads, LIMITS.stored)
     endpoints = {
         name.strip("/"): {
             p["parameter_name"]: bool(p["parameter_has_default"]) for p in endpoint["parameters"]
@@ -143,12 +143,12 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
-        max_file_size=LIMITS.picture,
+        max_file_size=LIMITS.image,
         state_session_capacity=SESSIONS,
         max_threads=(os.cpu_count() or 2) + 4,  # some wait for a file or a model to come
         app_kwargs={
             "routes": [
-                Route(f"/{thumbnails.FOLDER}/{{key}}.jpg", _show_picture),
+                Route(f"/{thumbnails.FOLDER}/{{key}}.jpg", _show_image),
                 Route("/gradio_api/upload", receiver.upload, methods=["POST"]),
                 Route("/gradio_api/upload_progress", receiver.progress),
             ],

@@ -153,7 +153,7 @@ def _stored(image: Image.Image) -> tuple[str, str, int]:
 
 
 def _cut_by_loading(image: Image.Image) -> bool:
-    """Whether a picture that is loaded comes from a file of deep colours, as far as its tags or its file still say."""
+    """Whether an image that is loaded comes from a file of deep colours, as far as its tags or its file still say."""
     if getattr(image, "tile", None) != [] or image.format not in ("PNG", "PPM", "TIFF"):
         return False
     if max(getattr(image, "tag_v2", {}).get(_BITS, (8,))) > 8:

@@ -37,7 +37,7 @@ def keys(images: ImageSet) -> list[tuple[int, int, str]]:
 
 
 def check_set(images: ImageSet) -> None:
-    """Every picture is the one that its name stands for, and the rows are in the order that draws rely on."""
+    """Every image is the one that its name stands for, and the rows are in the order that draws rely on."""
     assert images.images.shape == (len(images), *SIZE, 3)
     groups: dict[tuple[int, int], list[str]] = {}
     for identity, camera, name in keys(images):

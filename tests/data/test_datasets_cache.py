@@ -30,7 +30,7 @@ COUNT = 22
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """22 pictures, in blocks of 4."""
+    """22 images, in blocks of 4."""
     monkeypatch.setattr(array_cache, "_BLOCK", 4)
     for number in range(COUNT):
         trees.draw(tmp_path / "images", f"{number:02d}.jpg")

@@ -23,7 +23,7 @@ def load(root: Path, **options: Any) -> ReIDData:
 
 
 def write(root: Path, text: str, encoding: str = "utf-8") -> Path:
-    """A table, with pictures for its rows."""
+    """A table, with images for its rows."""
     root.mkdir(exist_ok=True)
     table = root / "manifest.csv"
     table.write_text(text, encoding=encoding)

@@ -20,7 +20,7 @@ from mtrl.demo.html.about import about_html
 from mtrl.demo.html.explore_view import map_html
 from mtrl.demo.service.benchmark import benchmark
 from mtrl.demo.service.embedding_map import make_map
-from mtrl.demo.service.gallery_folder import Picture, read_gallery
+from mtrl.demo.service.gallery_folder import GalleryImage, read_gallery
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.models.reid import MTRL
@@ -47,9 +47,9 @@ def service(model: MTRL, tmp_path_factory: pytest.TempPathFactory) -> DemoServic
 
 
 def test_the_page_names_people_as_their_folders(service: DemoService) -> None:
-    assert [picture.identity for picture in service.pictures[:2]] == ["0117", "0203"]
+    assert [image.identity for image in service.images[:2]] == ["0117", "0203"]
     result = service.retrieve(service.folder / "visible" / "0203" / "a.png", "visible to infrared", 3)
-    assert {hit.picture.identity: hit.correct for hit in result.hits} == {
+    assert {hit.image.identity: hit.correct for hit in result.hits} == {
         "0117": False, "0203": True, COMPOSED: False
     }  # fmt: skip
     html = cards.answer(result)
@@ -75,7 +75,7 @@ def test_a_manifest_may_name_people(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         trees.draw(tmp_path, name)
 
-    def write(identity: object, camera: object = 1) -> list[Picture]:
+    def write(identity: object, camera: object = 1) -> list[GalleryImage]:
         entries = [
             {"file": "a.png", "modality": "visible", "identity": identity, "camera": camera},
             {"file": "b.png", "modality": "infrared", "identity": "0117", "camera": 6},

@@ -50,8 +50,8 @@ def test_labels(tiny):
 
 
 def test_images_are_area_averages_of_the_rendered_ones(tiny):
-    picture = render(draw_person("test", 0, 1), 4, 0).astype(float)
-    mean = picture.reshape(64, 4, 32, 4, 3).mean((1, 3))
+    image = render(draw_person("test", 0, 1), 4, 0).astype(float)
+    mean = image.reshape(64, 4, 32, 4, 3).mean((1, 3))
     row = tiny.test.names.index("cam4/0002/0001.jpg")
     assert np.abs(tiny.test.images[row] - mean).max() <= 1
 

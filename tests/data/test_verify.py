@@ -187,8 +187,8 @@ def test_everything_in_one_run(tmp_path: Path) -> None:
         assert part in told
 
 
-def pictures() -> dict[str, bytes]:
-    """Files that readers take for pictures, by name."""
+def images() -> dict[str, bytes]:
+    """Files that readers take for images, by name."""
 
     def save(kind: str, size: tuple[int, int] = (20, 40), **options: object) -> bytes:
         buffer = io.BytesIO()
@@ -233,16 +233,16 @@ def pictures() -> dict[str, bytes]:
 @pytest.mark.filterwarnings("ignore:.*cannot be read")
 @pytest.mark.parametrize("full", [False, True])
 def test_verify_and_the_reader_judge_alike(tmp_path: Path, full: bool) -> None:
-    """What the loader refuses is a problem, and nothing else is; sizes are those of upright pictures."""
+    """What the loader refuses is a problem, and nothing else is; sizes are those of upright images."""
     root = tmp_path / "own"
-    for name, content in pictures().items():
+    for name, content in images().items():
         path = root / "train" / "visible" / name.replace(".", " ") / name
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
     options: dict[str, object] = {"parts": ("train",), "cache_dir": tmp_path / "c", "image_size": (8, 4)}
     read = load_data("folder", root, on_bad="skip", **options).train  # type: ignore[arg-type]
     report = verify("folder", root, full=full)
-    refused = {name for name in pictures() if not any(path.endswith(f"/{name}") for path in read.names)}
+    refused = {name for name in images() if not any(path.endswith(f"/{name}") for path in read.names)}
     assert refused >= {"lying.jpg", "strip.jpg", "strip.bmp", "huge.png", "bomb.jpg", "empty.jpg", "cut.bmp"}
     (bad,) = [finding.what for finding in report.problems if "cannot be read" in finding.what]
     assert bad.startswith(f"{len(refused)} images cannot be read")
@@ -335,7 +335,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
 
 
 def full_size_sysu(root: Path) -> Path:
-    """SYSU-MM01 with as many files as the real one, every file a link to one picture."""
+    """SYSU-MM01 with as many files as the real one, every file a link to one image."""
     lengths = {key: rows.shape[1] for key, rows in read_permutations(OFFICIAL / "rand_perm_cam.mat").items()}
     trees.draw(root, "one.jpg")
     by_identity: dict[int, set[int]] = {}

@@ -23,8 +23,8 @@ from mtrl import MTRL
 from mtrl.demo.html import cards
 from mtrl.demo.html import charts as figures
 from mtrl.demo.html.about import about_html
-from mtrl.demo.service.gallery_folder import Picture, read_gallery
-from mtrl.demo.service.pictures import detect_modality, fit
+from mtrl.demo.service.gallery_folder import GalleryImage, read_gallery
+from mtrl.demo.service.images import detect_modality, fit
 from mtrl.demo.service.service import DemoService, same_room
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.retrieval.labels import Labels
@@ -79,15 +79,15 @@ def test_retrieval_is_the_sorted_cosine_of_the_other_modality(service: DemoServi
     query = service.model.encode([gallery / "2_1.png"], "visible")[0]
     scores = {
         p.name: float(query @ service.model.encode([p.path], "infrared")[0])
-        for p in service.pictures
+        for p in service.images
         if p.modality is Modality.INFRARED
     }
     expected = sorted(scores, key=lambda name: -scores[name])[:5]
-    assert [hit.picture.name for hit in result.hits] == expected
+    assert [hit.image.name for hit in result.hits] == expected
     assert [hit.rank for hit in result.hits] == [1, 2, 3, 4, 5]
     for hit in result.hits:
-        assert hit.score == pytest.approx(scores[hit.picture.name], abs=1e-5)
-        assert hit.correct is (hit.picture.identity == 2)
+        assert hit.score == pytest.approx(scores[hit.image.name], abs=1e-5)
+        assert hit.correct is (hit.image.identity == 2)
     assert len(result.scores) == 2 * PEOPLE
     assert result.transition.size == result.query.size
 
@@ -95,7 +95,7 @@ def test_retrieval_is_the_sorted_cosine_of_the_other_modality(service: DemoServi
 def test_known_queries_have_their_truth_and_skip_their_room(service: DemoService, gallery: Path) -> None:
     result = service.retrieve(gallery / "1_3.png", "auto", 50)
     assert result.detected is result.modality is Modality.INFRARED
-    assert {hit.picture.camera for hit in result.hits} == {1, 4, 5}
+    assert {hit.image.camera for hit in result.hits} == {1, 4, 5}
     assert result.skipped == PEOPLE and result.relevant == 3
     ranks = [hit.rank for hit in result.hits if hit.correct]
     assert result.first_right == ranks[0]
@@ -120,7 +120,7 @@ def test_the_threshold_is_passed_by_one_percent_of_wrong_pairs(service: DemoServ
     for i, row in enumerate(service.rows[Modality.VISIBLE]):
         for j, column in enumerate(service.rows[Modality.INFRARED]):
             score = float(service.features[Modality.VISIBLE][i] @ service.features[Modality.INFRARED][j])
-            same = service.pictures[row].identity == service.pictures[column].identity
+            same = service.images[row].identity == service.images[column].identity
             (right if same else wrong).append(score)
     assert np.mean(np.array(wrong) > threshold.value) == pytest.approx(0.01, abs=1 / len(wrong))
     assert np.mean(np.array(right) > threshold.value) == pytest.approx(threshold.true, abs=1e-6)
@@ -157,7 +157,7 @@ def test_bad_requests_are_refused_in_words(service: DemoService, gallery: Path, 
     with pytest.raises(ValueError, match="k must"):
         service.retrieve(gallery / "0_1.png", "auto", 0)
     with pytest.raises(ValueError, match="no picture"):
-        service.picture("../secret")
+        service.image("../secret")
 
 
 def test_modality_is_read_from_colour() -> None:
@@ -168,7 +168,7 @@ def test_modality_is_read_from_colour() -> None:
     assert detect_modality(stamped) is Modality.INFRARED
 
 
-def test_large_pictures_are_shown_small_and_in_proportion() -> None:
+def test_large_images_are_shown_small_and_in_proportion() -> None:
     assert fit(Image.new("RGB", (4000, 2000))).size == (512, 256)
     assert fit(Image.new("RGB", (3, 5))).size == (16, 16)
 
@@ -213,10 +213,10 @@ def test_results_can_be_taken_away_as_a_table(service: DemoService, gallery: Pat
     kind, _, content = cards.table(result).partition("base64,")
     rows = list(csv.DictReader(io.StringIO(base64.b64decode(content).decode())))
     assert kind == "data:text/csv;" and [row["rank"] for row in rows] == ["1", "2", "3"]
-    assert [row["name"] for row in rows] == [hit.picture.name for hit in result.hits]
+    assert [row["name"] for row in rows] == [hit.image.name for hit in result.hits]
     assert [row["correct"] for row in rows] == [str(hit.correct) for hit in result.hits]
-    formula = dataclasses.replace(result.hits[0].picture, name="=1+1", identity="@x")
-    hits = [dataclasses.replace(result.hits[0], picture=formula)]
+    formula = dataclasses.replace(result.hits[0].image, name="=1+1", identity="@x")
+    hits = [dataclasses.replace(result.hits[0], image=formula)]
     content = cards.table(dataclasses.replace(result, hits=hits)).partition("base64,")[2]
     assert f"1,{hits[0].score:.6f},'=1+1,'@x," in base64.b64decode(content).decode()
 
@@ -259,17 +259,17 @@ def test_endpoints_answer_a_client(client: Any, gallery: Path, service: DemoServ
     assert set(named) == {"/retrieve", "/translate", "/encode"}
 
     image = handle_file(str(gallery / "4_1.png"))
-    pictures, data = client.predict(image=image, direction="auto", k=3, api_name="/retrieve")
+    images, data = client.predict(image=image, direction="auto", k=3, api_name="/retrieve")
     expected = service.retrieve(gallery / "4_1.png", "auto", 3)
-    assert [match["name"] for match in data["matches"]] == [hit.picture.name for hit in expected.hits]
-    assert len(pictures) == 3 and data["modality"] == "visible"
-    assert [match["picture"] for match in data["matches"]] == [shown["image"] for shown in pictures]
-    with urllib.request.urlopen(client.src + pictures[0]["image"]) as response:
+    assert [match["name"] for match in data["matches"]] == [hit.image.name for hit in expected.hits]
+    assert len(images) == 3 and data["modality"] == "visible"
+    assert [match["picture"] for match in data["matches"]] == [shown["image"] for shown in images]
+    with urllib.request.urlopen(client.src + images[0]["image"]) as response:
         assert response.headers["Content-Type"] == "image/jpeg" and response.read().startswith(b"\xff\xd8")
 
     path = client.predict(image=image, translator="luminance", api_name="/translate")
-    with Image.open(path) as picture:
-        assert picture.size == (32, 64)
+    with Image.open(path) as loaded:
+        assert loaded.size == (32, 64)
 
     vector = client.predict(image=image, modality="visible", api_name="/encode")
     assert vector == pytest.approx(service.encode(gallery / "4_1.png", "visible"), abs=1e-5)
@@ -290,8 +290,8 @@ def test_endpoints_answer_a_client(client: Any, gallery: Path, service: DemoServ
 @pytest.mark.parametrize(("camera", "others"), [(2, {2, 3}), (3, {2, 3}), (1, {1}), (6, {6}), (9, {9})])
 def test_the_page_and_the_ranking_leave_out_the_same_cameras(camera: int, others: set[int]) -> None:
     cameras = list(range(1, 11))
-    query = Picture("q", Path("q"), Modality.INFRARED, 1, camera)
-    page = {c for c in cameras if same_room(query, Picture("g", Path("g"), Modality.VISIBLE, 1, c))}
+    query = GalleryImage("q", Path("q"), Modality.INFRARED, 1, camera)
+    page = {c for c in cameras if same_room(query, GalleryImage("g", Path("g"), Modality.VISIBLE, 1, c))}
     labels = Labels.make((1, 10), [1], [1] * 10, [camera], cameras, "sysu")
     dropped = labels.dropped(slice(0, 1))
     assert dropped is not None

@@ -49,7 +49,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> DemoService:
 
 @pytest.fixture
 def index(service: DemoService, tmp_path: Path) -> Path:
-    """An index of the infrared pictures, as `python -m mtrl index` leaves it."""
+    """An index of the infrared images, as `python -m mtrl index` leaves it."""
     root = service.folder / "infrared"
     paths = sorted(root.rglob("*.png"))
     names = [path.relative_to(root).as_posix() for path in paths]
@@ -68,7 +68,7 @@ def test_a_threshold_is_passed_by_that_share_of_wrong_pairs(service: DemoService
         for other, column in zip(
             service.rows[Modality.INFRARED], service.features[Modality.INFRARED], strict=True
         ):
-            same = service.pictures[visible].identity == service.pictures[other].identity
+            same = service.images[visible].identity == service.images[other].identity
             scores[same].append(float(row @ column))
     assert np.mean(np.array(scores[False]) > threshold.value) == pytest.approx(
         rate, abs=1 / len(scores[False])
@@ -79,7 +79,7 @@ def test_a_threshold_is_passed_by_that_share_of_wrong_pairs(service: DemoService
 def test_a_rate_that_the_pairs_cannot_show_has_no_threshold(service: DemoService) -> None:
     assert len(service.pairs.different) < 1000 and service.pairs.threshold(0.001) is None
     html = cards.answer(
-        service.retrieve(service.open(service.pictures[0])), service.pairs, 0.001, "tab=retrieve"
+        service.retrieve(service.open(service.images[0])), service.pairs, 0.001, "tab=retrieve"
     )
     assert "too few known pairs" in html
 
@@ -93,18 +93,18 @@ def test_an_index_is_searched_with_the_embeddings_it_holds(service: DemoService,
     query = person(3, infrared=False)
     expected = loaded.search(service.model.encode([query], "visible"), 4)
     result = found.retrieve(query, k=4)
-    assert [hit.picture.name for hit in result.hits] == [loaded.names[i] for i in expected[1][0]]
+    assert [hit.image.name for hit in result.hits] == [loaded.names[i] for i in expected[1][0]]
     assert [hit.score for hit in result.hits] == pytest.approx(expected[0][0].tolist(), abs=1e-5)
     # It holds one spectrum, which is searched with an infrared query too.
     same = found.retrieve(person(3, infrared=True))
     assert same.target is Modality.INFRARED and any("infrared pictures only" in hint for hint in same.hints)
-    # Its pictures may be gone; they keep their names.
+    # Its images may be gone; they keep their names.
     (index / SOURCES).unlink()
     lost = DemoService(service.model, index, service.translators)
     assert "file not found" in cards.answer(lost.retrieve(query), lost.pairs)
     # Its people's names are anybody's text.
     hit = result.hits[0]
-    named = dataclasses.replace(hit, picture=dataclasses.replace(hit.picture, identity="<i src=x>"))
+    named = dataclasses.replace(hit, image=dataclasses.replace(hit.image, identity="<i src=x>"))
     html = cards.answer(dataclasses.replace(result, hits=[named]))
     assert "<i src=x>" not in html and "person &lt;i src=x&gt;" in html
 
@@ -118,7 +118,7 @@ def test_an_index_of_another_model_is_refused(service: DemoService, index: Path)
 def test_only_a_page_for_oneself_opens_other_folders(
     service: DemoService, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert len(Galleries(service).service(service, str(index)).pictures) == 16
+    assert len(Galleries(service).service(service, str(index)).images) == 16
     public = Galleries(service, [], public=True)
     for name in (str(index), "/", "../"):
         with pytest.raises(ValueError, match="has no gallery"):
@@ -134,7 +134,7 @@ def test_only_a_page_for_oneself_opens_other_folders(
 
 
 def test_a_comparison_shows_where_the_likeness_is(service: DemoService) -> None:
-    query = service.picture("visible/p2/0.png")
+    query = service.image("visible/p2/0.png")
     result = service.compare(query.path, "infrared/p2/1.png")
     expected = (
         service.model.encode([query.path], "visible") @ service.model.encode([result.match], "infrared").T
@@ -144,19 +144,19 @@ def test_a_comparison_shows_where_the_likeness_is(service: DemoService) -> None:
     assert [tuple(map_.shape) for map_ in result.evidence] == [(64, 32)] * 2
     html = comparison_html(result, accepted=True)
     assert html != comparison_html(result, accepted=True)  # else it would not open twice
-    assert html.count("<img ") == html.count(' alt="') == 4 and 'data-picture="infrared/p2/1.png"' in html
+    assert html.count("<img ") == html.count(' alt="') == 4 and 'data-image="infrared/p2/1.png"' in html
     half = torch.zeros(64, 32)
     half[:32] = 1
     lit = np.asarray(overlay(Image.new("RGB", (32, 64), (128, 128, 128)), half), dtype=int).sum(axis=2)
     assert lit[:24].min() > 1.5 * lit[40:].max()
 
 
-def test_pictures_without_a_person_are_pointed_out(service: DemoService) -> None:
+def test_images_without_a_person_are_pointed_out(service: DemoService) -> None:
     assert "one colour" in service.retrieve(Image.new("RGB", (64, 128), "white")).hints[0]
     crowd = service.retrieve(Image.effect_noise((400, 200), 90).convert("RGB"), "visible to infrared")
     assert any("several people" in hint for hint in crowd.hints)
     best = service.features[Modality.VISIBLE] @ service.features[Modality.INFRARED].T
-    people = {m: [service.pictures[i].identity for i in service.rows[m]] for m in Modality}
+    people = {m: [service.images[i].identity for i in service.rows[m]] for m in Modality}
     other = np.not_equal.outer(people[Modality.VISIBLE], people[Modality.INFRARED])
     nearest = np.where(other, best.numpy(), -1).max(axis=1)
     assert service.pairs.usual[Modality.VISIBLE] == pytest.approx(np.quantile(nearest, 0.01), abs=1e-6)
@@ -167,13 +167,13 @@ def test_thumbnails_are_small_and_no_other_file_can_be_asked_for(
 ) -> None:
     large = tmp_path / "large.png"
     Image.effect_noise((900, 1800), 60).convert("RGB").save(large)
-    picture = service.pictures[0].__class__("large", large, Modality.VISIBLE)
-    address = thumbnails.address(picture)
+    image = service.images[0].__class__("large", large, Modality.VISIBLE)
+    address = thumbnails.address(image)
     content = thumbnails.jpeg(re.fullmatch(r"pictures/(\w+)\.jpg", address)[1])  # type: ignore[index]
     assert content is not None and len(content) < 40_000 and content.startswith(b"\xff\xd8")
     assert thumbnails.jpeg("0" * 24) is None and thumbnails.jpeg("../../etc/passwd") is None
     large.unlink()
-    assert thumbnails.address(picture) == ""
+    assert thumbnails.address(image) == ""
     exif = Image.Exif()
     exif[0x010E] = "where it was taken"
     for name, more in (
@@ -183,7 +183,7 @@ def test_thumbnails_are_small_and_no_other_file_can_be_asked_for(
     ):
         path = tmp_path / f"{name}.jpg"
         Image.new("RGB", (64, 128), (200, 60, 20)).save(path, **more)
-        key = thumbnails.address(picture.__class__(name, path, Modality.VISIBLE)).split("/")[1][:-4]
+        key = thumbnails.address(image.__class__(name, path, Modality.VISIBLE)).split("/")[1][:-4]
         sent = thumbnails.jpeg(key)
         assert sent is not None and b"where" not in sent and (sent == path.read_bytes()) is (not more)
 
@@ -255,7 +255,7 @@ def test_visitors_at_once_are_answered_and_what_they_sent_goes(
     built = page.build_page(service)
     _, url, _ = page.launch(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
-        seconds = load.run(url, 3, 2, service.pictures, k=4)
+        seconds = load.run(url, 3, 2, service.images, k=4)
         assert len(seconds) == 6 and min(seconds) > 0
         sent = [path for path in tmp_path.rglob("*.png") if path.stem in ("0", "1")]
         assert sent
@@ -264,6 +264,6 @@ def test_visitors_at_once_are_answered_and_what_they_sent_goes(
             time.sleep(0.3)
         assert not any(path.exists() for path in sent)
         with pytest.raises(OSError, match="failed"):
-            load.run(url, 1, 1, [dataclasses.replace(service.pictures[0], path=Path(__file__))])
+            load.run(url, 1, 1, [dataclasses.replace(service.images[0], path=Path(__file__))])
     finally:
         built.close()

@@ -46,9 +46,9 @@ def test_tools_are_described_and_answer(service: DemoService) -> None:
     page = build_page(service)
     _, url, _ = launch(page, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
-        picture = service.pictures[0]
+        loaded = service.images[0]
         buffer = io.BytesIO()
-        service.open(picture).save(buffer, "PNG")
+        service.open(loaded).save(buffer, "PNG")
         image = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
         tools, answer = asyncio.run(_ask(url, "encode", {"image": image, "modality": "visible"}))
     finally:
@@ -56,4 +56,4 @@ def test_tools_are_described_and_answer(service: DemoService) -> None:
     assert sorted(name.rsplit("_", 1)[-1] for name in tools) == ["encode", "retrieve", "translate"]
     assert any("similarity" in text for text in tools.values())
     vector = json.loads(answer.content[0].text)
-    assert vector == pytest.approx(service.encode(Path(picture.path), "visible"), abs=1e-5)
+    assert vector == pytest.approx(service.encode(Path(loaded.path), "visible"), abs=1e-5)

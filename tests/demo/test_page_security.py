@@ -32,7 +32,7 @@ from tests.helpers.paths import ROOT
 from tests.load.stress_clients import file_data, form
 
 SECRET = "the secret of this machine"
-SMALL = Limits(head=0.7, stalled=0.5, whole=1.2, connections=12, uploads=2, picture=1 << 20)
+SMALL = Limits(head=0.7, stalled=0.5, whole=1.2, connections=12, uploads=2, image=1 << 20)
 
 
 class Server:
@@ -136,7 +136,7 @@ def canary() -> Iterator[tuple[str, list[str]]]:
         other.shutdown()
 
 
-def picture(size: tuple[int, int] = (40, 80), kind: str = "PNG") -> bytes:
+def sample_image(size: tuple[int, int] = (40, 80), kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     Image.effect_noise(size, 70).convert("RGB").save(buffer, kind)
     return buffer.getvalue()
@@ -221,7 +221,7 @@ def attempts(traps: dict[str, str], folder: Path, mine: str) -> list[str]:
 
 
 def test_nothing_is_served_but_the_page_and_ones_own_files(server: Server, tmp_path: Path) -> None:
-    mine = server.send("mine.png", picture())
+    mine = server.send("mine.png", sample_image())
     caught = traps(server.folder, tmp_path)
     asked = attempts(caught, server.folder, mine)
     assert len(asked) >= 100 and len(set(asked)) == len(asked)
@@ -241,20 +241,20 @@ def test_nothing_is_served_but_the_page_and_ones_own_files(server: Server, tmp_p
     assert server.ask("GET", f"/gradio_api/file={mine}")[0] == 200  # so the refusals mean something
 
 
-def test_files_of_the_server_cannot_be_named_as_pictures(
+def test_files_of_the_server_cannot_be_named_as_images(
     server: Server, tmp_path: Path, canary: tuple[str, list[str]]
 ) -> None:
     address, asked = canary
     image = tmp_path / "server.png"
-    image.write_bytes(picture())
+    image.write_bytes(sample_image())
     folder = Path(f"{server.folder}3") / ("a" * 64)
     folder.mkdir(parents=True)
-    (folder / "x.png").write_bytes(picture())
-    (server.folder / "loose.png").write_bytes(picture())
+    (folder / "x.png").write_bytes(sample_image())
+    (server.folder / "loose.png").write_bytes(sample_image())
     link = server.folder / ("d" * 64)
     link.mkdir()
     (link / "x.png").symlink_to(image)
-    mine = server.send("mine.png", picture())
+    mine = server.send("mine.png", sample_image())
     names = [
         str(image), str(folder / "x.png"), str(server.folder / "loose.png"), str(link / "x.png"), "/etc/passwd",
         f"{mine}/../../../{image}", os.path.relpath(image), f"file://{image}", f"{address}x.png", address.upper(),
@@ -287,9 +287,9 @@ def test_files_of_the_server_cannot_be_named_as_pictures(
 
 
 def test_an_upload_has_an_address_that_only_its_sender_knows(server: Server) -> None:
-    content = picture()
+    content = sample_image()
     first, second = server.send("same.png", content), server.send("same.png", content)
-    assert first != second  # so knowing a picture does not tell whether another has sent it
+    assert first != second  # so knowing an image does not tell whether another has sent it
     assert re.fullmatch(r"[0-9a-f]{64}", Path(first).parent.name)
     assert Path(first).parent.stat().st_mode & 0o77 == 0 and server.folder.stat().st_mode & 0o77 == 0
     for path in (
@@ -444,7 +444,7 @@ def test_a_page_of_this_machine_answers_to_no_other_name_and_no_other_site(serve
 
 
 def arrived(server: Server) -> dict[str, Any]:
-    """The event of the page's browser side that takes a picture which was dropped on it."""
+    """The event of the page's browser side that takes an image which was dropped on it."""
     config = json.loads(server.ask("GET", "/config")[1])
     query = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "query")
     event = next(d for d in config["dependencies"] if [query, "input"] in [list(t) for t in d["targets"]])
@@ -453,7 +453,7 @@ def arrived(server: Server) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("ending", ["closed", "reset", "while waiting"])
-def test_pictures_leave_the_disk_with_their_visit(server: Server, ending: str) -> None:
+def test_images_leave_the_disk_with_their_visit(server: Server, ending: str) -> None:
     before = server.files()
     session = uuid.uuid4().hex[:11]
     heartbeat = server.raw(
@@ -461,7 +461,7 @@ def test_pictures_leave_the_disk_with_their_visit(server: Server, ending: str) -
     )
     assert heartbeat.recv(100).startswith(b"HTTP/1.1 200")
     join = {**arrived(server), "session_hash": session}
-    join["data"][0] = file_data(server.send("visit.png", picture()))
+    join["data"][0] = file_data(server.send("visit.png", sample_image()))
     assert server.ask("POST", "/gradio_api/queue/join", json.dumps(join).encode())[0] == 200
     listen = f"/gradio_api/queue/data?session_hash={session}"
     if ending == "while waiting":
@@ -493,7 +493,7 @@ def test_nothing_stays_of_an_upload_that_breaks_off(server: Server) -> None:
 
 def test_sessions_of_programs_are_forgotten(server: Server) -> None:
     holder, queue = server.blocks.app.state_holder, server.blocks._queue
-    path, before = server.send("x.png", picture()), set(queue.pending_event_ids_session)
+    path, before = server.send("x.png", sample_image()), set(queue.pending_event_ids_session)
     for _ in range(5):
         assert "event: complete" in server.call("encode", [file_data(path), "visible"])[1]
     left = [
@@ -520,7 +520,7 @@ def test_nothing_is_logged_set_or_asked_elsewhere(server: Server, capfd: pytest.
     sys.addaudithook(_note)
     _connected.clear()
     capfd.readouterr()
-    path = server.send("my-private-name.png", picture())
+    path = server.send("my-private-name.png", sample_image())
     for name, rest in (
         ("retrieve", ["auto", 3, None]),
         ("translate", ["luminance"]),
@@ -607,7 +607,7 @@ def test_a_full_queue_says_so_and_answers_who_was_in_it(
     go = threading.Event()
     encode = service.encode
     monkeypatch.setattr(service, "encode", lambda *arguments: (go.wait(20), encode(*arguments))[1])
-    body = json.dumps({"data": [file_data(strict.send("x.png", picture())), "visible"]}).encode()
+    body = json.dumps({"data": [file_data(strict.send("x.png", sample_image())), "visible"]}).encode()
     taken, refused = [], []
     for _ in range((os.cpu_count() or 2) + 6):
         status, answer, _ = strict.ask("POST", "/gradio_api/call/encode", body)
@@ -620,7 +620,7 @@ def test_a_full_queue_says_so_and_answers_who_was_in_it(
         assert b"event: complete" in strict.ask("GET", f"/gradio_api/call/encode/{answer['event_id']}")[1]
 
 
-def test_a_full_disk_quota_refuses_pictures(strict: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_quota_refuses_images(strict: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     from mtrl.demo.server.receive import Receiver
 
     receiver = Receiver(strict.folder, 1000, 2, 1500)
@@ -640,7 +640,7 @@ def test_folders_of_pages_that_were_killed_are_deleted(
     for folder in (dead, living):
         place_ = folder / ("a" * 64)
         place_.mkdir(parents=True)
-        (place_ / "x.png").write_bytes(picture())
+        (place_ / "x.png").write_bytes(sample_image())
     (tmp_path / "mtrl-page-link").symlink_to(living)
     handle = os.open(living, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)

@@ -45,7 +45,7 @@ def model() -> MTRL:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
+def images(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for path in paths:
         Image.effect_noise((32, 64), 80).convert("RGB").save(path)
@@ -82,11 +82,11 @@ def test_docs_cards_and_page_say_what_is_ruled_out_and_what_is_stored() -> None:
 def test_the_sentence_stands_beside_every_upload() -> None:
     for tab in ("retrieve", "transition"):
         text = (ROOT / "mtrl" / "demo" / "tabs" / f"{tab}.py").read_text(encoding="utf-8")
-        assert text.count("picture_input(") == 1 and text.count("html(BESIDE_UPLOAD)") == 1
-        assert 0 < text.index("html(BESIDE_UPLOAD)") - text.index("picture_input(") < 120
+        assert text.count("image_input(") == 1 and text.count("html(BESIDE_UPLOAD)") == 1
+        assert 0 < text.index("html(BESIDE_UPLOAD)") - text.index("image_input(") < 120
 
 
-def test_pictures_are_gone_within_the_half_hour_that_is_promised() -> None:
+def test_images_are_gone_within_the_half_hour_that_is_promised() -> None:
     page = re.search(
         r"^KEEP = \((\d+), (\d+)\)", (ROOT / "mtrl/demo/page.py").read_text(encoding="utf-8"), re.M
     )
@@ -109,27 +109,27 @@ def test_a_checkpoint_holds_weights_and_settings_and_nothing_else(model: MTRL, t
     assert "## Privacy" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
 
 
-def test_embedding_writes_nothing(model: MTRL, pictures: list[Path]) -> None:
+def test_embedding_writes_nothing(model: MTRL, images: list[Path]) -> None:
     global _watching
     sys.addaudithook(_watch)  # for good, but it looks only while this test runs
-    model.encode(pictures[:1], "visible")
+    model.encode(images[:1], "visible")
     _written.clear()
     _watching = True
     try:
-        model.encode(pictures, "visible")
-        with (pictures[0].parent / "noticed").open("w"):  # so the list being empty otherwise means something
+        model.encode(images, "visible")
+        with (images[0].parent / "noticed").open("w"):  # so the list being empty otherwise means something
             pass
     finally:
         _watching = False
-    assert _written == [str(pictures[0].parent / "noticed")]
+    assert _written == [str(images[0].parent / "noticed")]
 
 
-def test_a_saved_gallery_outlives_its_images(model: MTRL, pictures: list[Path], tmp_path: Path) -> None:
+def test_a_saved_gallery_outlives_its_images(model: MTRL, images: list[Path], tmp_path: Path) -> None:
     """The docs warn that deleting the images does not delete it."""
-    Gallery.build(model, pictures, modality="visible").save(tmp_path / "people")
-    pixels = [path.read_bytes() for path in pictures]
-    query = model.encode(pictures[:1], "visible")
-    for path in pictures:
+    Gallery.build(model, images, modality="visible").save(tmp_path / "people")
+    pixels = [path.read_bytes() for path in images]
+    query = model.encode(images[:1], "visible")
+    for path in images:
         path.unlink()
     scores, indices = Gallery.load(tmp_path / "people").search(query, k=1)
     assert int(indices[0, 0]) == 0 and float(scores[0, 0]) > 0.999

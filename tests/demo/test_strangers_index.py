@@ -15,7 +15,7 @@ from mtrl.retrieval.stores.factory import open_store
 from tests.helpers.stores import rows
 
 
-def test_the_page_serves_no_picture_outside_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_serves_no_image_outside_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTRL_CACHE", str(tmp_path / "cache"))
     photos, private, index = tmp_path / "photos", tmp_path / "private", tmp_path / "index"
     for folder in (photos, private, index):
@@ -34,7 +34,7 @@ def test_the_page_serves_no_picture_outside_an_index(tmp_path: Path, monkeypatch
     Gallery(rows(range(len(names))).features, tuple(names)).save(index)
 
     def served() -> list[Path]:
-        return [picture.path for picture in read_gallery(index) if picture.path.is_file()]
+        return [image.path for image in read_gallery(index) if image.path.is_file()]
 
     assert served() == [index / "a.png", index / "b/../a.png"][: 1 + (index / "b").exists()]
     remember_source(index, photos)

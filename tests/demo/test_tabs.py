@@ -28,19 +28,17 @@ ROOMS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}
 
 def features(service: DemoService, modality: Modality) -> list[tuple[int, int, Any]]:
     pairs = zip(service.rows[modality], service.features[modality].numpy(), strict=True)
-    return [
-        (int(str(service.pictures[i].identity)), int(service.pictures[i].camera or 0), f) for i, f in pairs
-    ]
+    return [(int(str(service.images[i].identity)), int(service.images[i].camera or 0), f) for i, f in pairs]
 
 
 # the modality distance
 
 
-def test_the_modality_distance_is_made_of_the_cosines_to_each_infrared_picture(service: DemoService) -> None:
-    picture = service.picture("2_1.png")
-    image = service.open(picture)
+def test_the_modality_distance_is_made_of_the_cosines_to_each_infrared_image(service: DemoService) -> None:
+    entry = service.image("2_1.png")
+    image = service.open(entry)
     made = {name: service.transition(image, name) for name in service.translators}
-    found = distances.measure(service, image, made, picture)
+    found = distances.measure(service, image, made, entry)
     v = service.model.encode([image], "visible")[0].numpy()
     t = service.model.encode([made["spectral"]], "infrared")[0].numpy()
     infrared = features(service, Modality.INFRARED)
@@ -79,11 +77,11 @@ def test_dots_lie_where_their_cosines_belong() -> None:
     assert means == pytest.approx([100 * (s - low) / (high - low) for s in (0.6, 0.75)], abs=0.01)
 
 
-def test_every_translator_stands_beside_the_visible_picture(service: DemoService, gallery: Path) -> None:
+def test_every_translator_stands_beside_the_visible_image(service: DemoService, gallery: Path) -> None:
     for name, truth in (("0_1.png", True), ("0_2.png", False)):
         results = {t: service.translate(gallery / name, t) for t in service.translators}
         made = {t: result.transition for t, result in results.items()}
-        found = distances.measure(service, service.open(service.picture(name)), made, service.picture(name))
+        found = distances.measure(service, service.open(service.image(name)), made, service.image(name))
         html = comparison(results, found, "luminance")
         assert html.count('data-tile="') == 2 + truth and ("true infrared" in html) is truth
         assert html.count("<img ") == html.count(' alt="') == 4 + truth
@@ -102,7 +100,7 @@ def test_the_map_holds_every_embedding_and_its_gaps(service: DemoService) -> Non
     for point in data.points:
         assert abs(point.x) <= 1 and abs(point.y) <= 1
         if point.kind == "transition":
-            assert data.points[point.origin].picture is point.picture
+            assert data.points[point.origin].image is point.image
     same, different = [], []
     for who, _, f in visible:
         for other, _, g in infrared:
@@ -126,7 +124,7 @@ def test_nearer_counts_transitions_by_their_mean_cosine() -> None:
     assert embedding_map.nearer(v, t, i, [None] * 6, [None] * 4) is None
 
 
-def test_points_and_small_pictures_lie_where_the_script_looks(service: DemoService) -> None:
+def test_points_and_small_images_lie_where_the_script_looks(service: DemoService) -> None:
     data = embedding_map.make_map(service, "luminance")
     html = explore_view.map_html(data)
     drawn = re.findall(r'data-n="(\d+)".*?transform="translate\(([\d.]+) ([\d.]+)\)"', html)
@@ -141,7 +139,7 @@ def test_points_and_small_pictures_lie_where_the_script_looks(service: DemoServi
         column, row = n % embedding_map.COLUMNS, n // embedding_map.COLUMNS
         tile = data.sheet.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
         point = data.points[n]
-        image = service.open(point.picture)
+        image = service.open(point.image)
         if point.kind == "transition":
             image = service.transition(image, "luminance")
         wanted = image.resize(embedding_map.TILE, Image.Resampling.BILINEAR)
@@ -150,9 +148,9 @@ def test_points_and_small_pictures_lie_where_the_script_looks(service: DemoServi
 
 
 def test_large_galleries_are_thinned_by_person(service: DemoService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_map, "MAX_PICTURES", 12)
+    monkeypatch.setattr(embedding_map, "MAX_IMAGES", 12)
     data = embedding_map.make_map(service, "luminance")
-    assert {point.picture.identity for point in data.points} == {0, 1}
+    assert {point.image.identity for point in data.points} == {0, 1}
     assert data.left_out == 6 * (PEOPLE - 2) and "left out" in explore_view.map_html(data)
 
 

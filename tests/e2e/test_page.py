@@ -50,7 +50,7 @@ def test_exif_rotation_is_undone(visit: Any, shoot: Any, tmp_path: Path) -> None
     shoot(page, "exif")
 
 
-def test_a_file_that_is_no_picture_gets_a_message(visit: Any, shoot: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_gets_a_message(visit: Any, shoot: Any, tmp_path: Path) -> None:
     page = visit()
     (tmp_path / "note.jpg").write_text("not a picture")
     upload(page, "query", tmp_path / "note.jpg")
@@ -61,7 +61,7 @@ def test_a_file_that_is_no_picture_gets_a_message(visit: Any, shoot: Any, tmp_pa
 
 def test_examples_have_their_truth_and_results_lead_on(visit: Any, shoot: Any) -> None:
     page = visit()
-    page.locator("#examples button[data-picture]").last.click()
+    page.locator("#examples button[data-image]").last.click()
     expect(page.locator("#answer figcaption small").first).to_have_text("infrared")
     assert page.locator("#hits .right, #hits .wrong").count() == 12
     expect(page.locator("#summary")).to_contain_text("match")

@@ -97,7 +97,7 @@ def test_models_are_compared_chosen_and_refused(visit: Any, shoot: Any, tmp_path
     expect(page.locator("#model-chip")).to_contain_text("second <model>")
     expect(page.locator("#model-name")).to_have_text("second <model>")
     tab(page, "Retrieve")
-    page.locator("#examples button[data-picture]").last.click()
+    page.locator("#examples button[data-image]").last.click()
     expect(page.locator("#answer figcaption small").first).to_have_text("infrared")
     tab(page, "Model")
     page.locator("#home-model").click()

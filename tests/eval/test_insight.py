@@ -1,4 +1,4 @@
-"""Pictures of what was learned: the people are drawn, the figures in them are recomputed here."""
+"""Images of what was learned: the people are drawn, the figures in them are recomputed here."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_share_of_right_nearest_images() -> None:
     )  # each second one is of the person before
 
 
-def test_the_command_writes_its_pictures(
+def test_the_command_writes_its_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
@@ -62,8 +62,8 @@ def test_the_command_writes_its_pictures(
     names = {"insight-plane.png", "insight-similarity.png", "insight-evidence.jpg"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     for name in names:
-        with Image.open(tmp_path / "out" / name) as picture:
-            assert picture.width > 900 and np.asarray(picture.convert("L")).std() > 10
+        with Image.open(tmp_path / "out" / name) as image:
+            assert image.width > 900 and np.asarray(image.convert("L")).std() > 10
     write_run(tmp_path / "run")
     assert command.main(flags) == 0
     assert "insight-gap.png" in capsys.readouterr().out

@@ -104,18 +104,18 @@ def test_the_classifier_tells_grain_not_colour() -> None:
     """Infrared here is grey with grain; what it says of a visible image does not depend on colour alone."""
     generator = torch.Generator().manual_seed(0)
 
-    def pictures(count: int, noise: float, colours: int) -> Tensor:
+    def images(count: int, noise: float, colours: int) -> Tensor:
         base = torch.rand(count, colours, 4, 2, generator=generator)
         base = torch.nn.functional.interpolate(base, scale_factor=8.0, mode="bilinear")
         base = base + noise * torch.randn(count, 1, 32, 16, generator=generator)
         return (255 * base.clamp(0, 1)).byte().expand(-1, 3, -1, -1)
 
-    visible, infrared = pictures(48, 0.0, 3), pictures(48, 0.15, 1)
+    visible, infrared = images(48, 0.0, 3), images(48, 0.15, 1)
     state = torch.get_rng_state()
     network = train_classifier(visible, infrared, seed=0, steps=80, batch=16)
     assert torch.equal(state, torch.get_rng_state())
-    smooth, features = score_images(network, pictures(24, 0.0, 1)[:, :1].float() / 255)
-    grainy, _ = score_images(network, pictures(24, 0.15, 1)[:, :1].float() / 255)
+    smooth, features = score_images(network, images(24, 0.0, 1)[:, :1].float() / 255)
+    grainy, _ = score_images(network, images(24, 0.15, 1)[:, :1].float() / 255)
     assert smooth.mean() < 0.3 and grainy.mean() > 0.7
     assert features.shape == (24, 64)
     again = train_classifier(visible, infrared, seed=0, steps=80, batch=16)

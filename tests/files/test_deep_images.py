@@ -104,7 +104,7 @@ def test_all_sixteen_bits_of_png_colours_are_read(channels: int, interlaced: boo
     wanted = np.asarray(read_image(own))
     assert len(np.unique(wanted)) > 200
     lazy = Image.open(io.BytesIO(path.read_bytes()))
-    for source in (path, Image.open(path), lazy, lazy):  # twice: reading does not use a picture up
+    for source in (path, Image.open(path), lazy, lazy):  # twice: reading does not use an image up
         assert (np.asarray(read_image(source)) == wanted).all()
     assert (np.asarray(lazy)[:, :, 0] == values[:, :, 0] >> 8).all()  # and its owner can still load it
     torchvision = pytest.importorskip("torchvision.io")
@@ -178,7 +178,7 @@ def test_hot_and_dead_pixels_flatten_nothing() -> None:
         whole[5, 7] = whole[60, 30] = False
         assert np.abs(hot - grey(clean))[whole].max() <= 1 and hot[5, 7] == 255
     small = np.linspace(20, 30, 12 * 6).reshape(12, 6)
-    small[3, 3] = 4000  # a single one is more than a hundredth of so small a picture
+    small[3, 3] = 4000  # a single one is more than a hundredth of so small an image
     assert len(np.unique(grey(small))) > 50
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.thumbnails import address
 from mtrl.files.file_state import file_state
 from mtrl.models.config import Modality
@@ -32,11 +32,11 @@ def wait_for_the_clock(folder: Path) -> None:
 def test_a_file_written_anew_with_its_old_time_has_another_state(tmp_path: Path) -> None:
     path = tmp_path / "a.bmp"
     write(path, 10)
-    picture = Picture("a.bmp", path, Modality.VISIBLE)
-    first, shown = file_state(path), address(picture)
-    assert file_state(path) == first and address(picture) == shown
+    image = GalleryImage("a.bmp", path, Modality.VISIBLE)
+    first, shown = file_state(path), address(image)
+    assert file_state(path) == first and address(image) == shown
     wait_for_the_clock(tmp_path)
     write(path, 200)
-    assert file_state(path) != first and address(picture) != shown
+    assert file_state(path) != first and address(image) != shown
     path.unlink()
-    assert file_state(path) == () and address(picture) == ""
+    assert file_state(path) == () and address(image) == ""

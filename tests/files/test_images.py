@@ -1,4 +1,4 @@
-"""Pictures of every kind become RGB, or one clear error; the tensor path agrees with the picture path."""
+"""Images of every kind become RGB, or one clear error; the tensor path agrees with the image path."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_arrays() -> None:
         read_image(None)  # type: ignore[arg-type]
 
 
-def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "note.jpg"
     path.write_text("not an image")
     with pytest.raises(ValueError, match=r"note\.jpg is not an image that can be read"):
@@ -191,17 +191,17 @@ def test_absurd_sizes_are_refused_before_decoding(tmp_path: Path, width: int, he
     assert 8000 * 8000 <= MAX_PIXELS < 8100 * 8100
 
 
-def test_picture_and_tensor_agree() -> None:
+def test_image_and_tensor_agree() -> None:
     pixels = torch.from_numpy(np.array(PHOTO)).permute(2, 0, 1)[None]
     for size in ((128, 64), (300, 200), (400, 333), (16, 16)):
-        picture = to_batch([PHOTO], size)
-        assert picture.shape == (1, 3, *size)
-        assert picture.dtype == torch.float32 and picture.min() >= 0 and picture.max() <= 1
-        assert torch.equal(picture, to_batch(pixels, size))
-        assert torch.equal(picture, to_batch(pixels.float() / 255, size))
+        image = to_batch([PHOTO], size)
+        assert image.shape == (1, 3, *size)
+        assert image.dtype == torch.float32 and image.min() >= 0 and image.max() <= 1
+        assert torch.equal(image, to_batch(pixels, size))
+        assert torch.equal(image, to_batch(pixels.float() / 255, size))
         # Pillow's own antialiased resize, which also makes the training data, is the independent reference.
         wanted = np.asarray(PHOTO.resize(size[::-1], Image.Resampling.BILINEAR)) / 255
-        apart = np.abs(picture[0].permute(1, 2, 0).numpy() - wanted) * 255
+        apart = np.abs(image[0].permute(1, 2, 0).numpy() - wanted) * 255
         assert apart.max() < 1.01 and (apart > 0.5).mean() < 0.05
 
 
@@ -248,7 +248,7 @@ FILES = {kind: encoded(kind) for kind in ("JPEG", "PNG", "TIFF", "WEBP", "GIF", 
     cut=st.floats(0, 1),
     flips=st.lists(st.tuples(st.floats(0, 0.9999), st.integers(1, 255)), max_size=8),
 )
-def test_mutated_files_give_a_picture_or_one_clear_error(
+def test_mutated_files_give_a_image_or_one_clear_error(
     tmp_path: Path, kind: str, cut: float, flips: list[tuple[float, int]]
 ) -> None:
     content = bytearray(FILES[kind])

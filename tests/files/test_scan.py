@@ -154,12 +154,12 @@ def test_identity_folders_are_a_stricter_reading_of_the_same_scan(tree: Path) ->
 
 def test_the_page_starts_in_spite_of_bad_files(tree: Path, tmp_path: Path, model: MTRL) -> None:
     page = service(model, tree)
-    query = page.picture(as_text("visible/1/caf\udce9.png"))
+    query = page.image(as_text("visible/1/caf\udce9.png"))
     result = page.retrieve(page.open(query))
     assert result.known is query and any("p.heic" in hint for hint in result.hints)
-    answer = cards.answer(page.retrieve(page.open(page.pictures[-1]), k=50), page.pairs)
+    answer = cards.answer(page.retrieve(page.open(page.images[-1]), k=50), page.pairs)
     assert r"visible/1/caf\xe9.png" in answer and answer.encode()
-    assert all(thumbnails.address(picture) for picture in page.pictures)
+    assert all(thumbnails.address(image) for image in page.images)
     # On a page for others, links out of the folder are passed over, and no file is named.
     public = service(model, tree, public=True)
     linked = {"visible/1/linked.png", "infrared/2/linked.png", "infrared/2/other.jpg"}
@@ -188,7 +188,7 @@ def test_a_manifest_that_lists_lost_files(tmp_path: Path, model: MTRL) -> None:
     (tmp_path / "visible/lost.png").unlink()
     (tmp_path / "manifest.json").write_text(json.dumps(entries))
     page = service(model, tmp_path)
-    assert page.names() == ["visible/1.png", "infrared/1.png"] and page.pictures[0].truth is None
+    assert page.names() == ["visible/1.png", "infrared/1.png"] and page.images[0].truth is None
     assert "visible/lost.png" in page.passed_over()[0] and "gone.png" in page.passed_over()[0]
 
 
@@ -205,7 +205,7 @@ def test_names_that_are_no_text(
     assert Gallery.build(model, [tree / raw]).names == (str(tree / text),)
     gallery.save(tmp_path / "index")
     remember_source(tmp_path / "index", tree)
-    assert [picture.path for picture in read_gallery(tmp_path / "index")] == [tree / raw]
+    assert [image.path for image in read_gallery(tmp_path / "index")] == [tree / raw]
     (tree / raw).write_bytes(b"<html>")
     with pytest.raises(ValueError, match=r"caf\\xe9\.png is not an image") as raised:
         read_image(tree / raw)

@@ -1,4 +1,4 @@
-"""Small data sets on disk in the published layouts, drawn here: every picture has one colour of its own."""
+"""Small data sets on disk in the published layouts, drawn here: every image has one colour of its own."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LLCM_VISIBLE, LLCM_INFRARED = range(1, 10), (1, 2, 4, 5, 6, 7, 8, 9)
 
 
 def colour(path: str) -> tuple[int, int, int]:
-    """The colour of a picture, from its path below the root."""
+    """The colour of an image, from its path below the root."""
     code = zlib.crc32(path.encode())
     return 40 + code % 170, 40 + (code >> 8) % 170, 40 + (code >> 16) % 170
 
 
 def draw(root: Path, path: str, size: tuple[int, int] = SIZE) -> None:
-    """Writes a picture; its format follows from the ending."""
+    """Writes an image; its format follows from the ending."""
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()

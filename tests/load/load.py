@@ -1,6 +1,6 @@
 """`python -m tests.load.load --visitors 8`: how long retrievals take when several visitors search at once.
 
-A benchmark: the server runs in a process of its own, every visitor sends a picture, asks /retrieve and loads the
+A benchmark: the server runs in a process of its own, every visitor sends an image, asks /retrieve and loads the
 thumbnails of the answer that it has not seen, one search after the other without a pause.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from mtrl.console import cli
 from mtrl.demo.launch import gallery_folder
-from mtrl.demo.service.gallery_folder import Picture, read_gallery
+from mtrl.demo.service.gallery_folder import GalleryImage, read_gallery
 
 TIMEOUT = 120.0
 SERVER = "import sys; from mtrl.demo.launch import serve; serve(None, [], None, int(sys.argv[1]), False)"
@@ -48,11 +48,11 @@ class Visitor:
             raise OSError(f"{method} {path} was answered with status {response.status}: {content[:200]!r}")
         return content
 
-    def retrieve(self, picture: Path, k: int) -> None:
+    def retrieve(self, file: Path, k: int) -> None:
         """One search, from the first byte sent to the last thumbnail loaded. Raises OSError for a failed one."""
         edge = uuid.uuid4().hex
-        head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{picture.name}"\r\n\r\n'
-        form = head.encode() + picture.read_bytes() + f"\r\n--{edge}--\r\n".encode()
+        head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{file.name}"\r\n\r\n'
+        form = head.encode() + file.read_bytes() + f"\r\n--{edge}--\r\n".encode()
         sent = json.loads(
             self.ask("POST", "/gradio_api/upload", form, f"multipart/form-data; boundary={edge}")
         )
@@ -62,13 +62,13 @@ class Visitor:
         stream = self.ask("GET", f"/gradio_api/call/retrieve/{event}").decode()
         if "event: complete" not in stream:
             raise OSError(f"the search failed: {stream[:300]}")
-        pictures = json.loads(stream.split("event: complete\ndata: ", 1)[1].splitlines()[0])[0]
-        for address in {shown["image"] for shown in pictures} - self._seen:
+        images = json.loads(stream.split("event: complete\ndata: ", 1)[1].splitlines()[0])[0]
+        for address in {shown["image"] for shown in images} - self._seen:
             self.ask("GET", f"/{address}")
             self._seen.add(address)
 
 
-def run(url: str, visitors: int, searches: int, pictures: list[Picture], k: int = 12) -> list[float]:
+def run(url: str, visitors: int, searches: int, images: list[GalleryImage], k: int = 12) -> list[float]:
     """Seconds of every search of every visitor. Raises OSError if one failed."""
     seconds: list[float] = []
     problems: list[Exception] = []
@@ -78,11 +78,11 @@ def run(url: str, visitors: int, searches: int, pictures: list[Picture], k: int 
         choice = random.Random(number)
         visitor = Visitor(url)
         try:
-            visitor.retrieve(choice.choice(pictures).path, k)  # opens the connection; not counted
+            visitor.retrieve(choice.choice(images).path, k)  # opens the connection; not counted
             start.wait(TIMEOUT)
             for _ in range(searches):
                 began = time.perf_counter()
-                visitor.retrieve(choice.choice(pictures).path, k)
+                visitor.retrieve(choice.choice(images).path, k)
                 seconds.append(time.perf_counter() - began)
         except (OSError, ValueError, KeyError, threading.BrokenBarrierError) as error:
             problems.append(error)
@@ -128,14 +128,14 @@ def main() -> int:
     arguments = cli.arguments(parser)
     if arguments.visitors < 1 or arguments.searches < 1:
         raise ValueError("--visitors and --searches must be at least 1")
-    pictures = read_gallery(gallery_folder(None))
+    images = read_gallery(gallery_folder(None))
     began = time.perf_counter()
     with served() as url:
         up = time.perf_counter() - began
-        Visitor(url).retrieve(pictures[0].path, 12)
+        Visitor(url).retrieve(images[0].path, 12)
         print(f"page up after {up:.1f} s, first answer after {time.perf_counter() - began:.1f} s")
         began = time.perf_counter()
-        seconds = run(url, arguments.visitors, arguments.searches, pictures)
+        seconds = run(url, arguments.visitors, arguments.searches, images)
         rate = len(seconds) / (time.perf_counter() - began)
     median, p95 = (1000 * float(np.quantile(seconds, share)) for share in (0.5, 0.95))
     print(

@@ -138,14 +138,14 @@ def run_stress(
     served: Page, visitors: int, seconds: float, bad: float
 ) -> tuple[Counts, list[Sample], Counter[int]]:
     """What the visitors saw, the server second by second, and the statuses that it gave."""
-    pictures = [picture.path for picture in read_gallery(gallery_folder(None))]
+    images = [image.path for image in read_gallery(gallery_folder(None))]
     counts = Counts()
     began = time.perf_counter()
     end = began + seconds
     served.state()  # statuses are counted from here on
 
     def visit(number: int) -> None:
-        visitor = StressClient(served.url, pictures, counts, number)
+        visitor = StressClient(served.url, images, counts, number)
         while time.perf_counter() < end:
             visitor.act(bad)
 

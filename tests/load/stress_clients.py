@@ -51,10 +51,10 @@ class Refused(Exception):
 class StressClient:
     """One visitor with a connection of its own and a seed for its choices."""
 
-    def __init__(self, url: str, pictures: Sequence[Path], counts: Counts, seed: int) -> None:
+    def __init__(self, url: str, images: Sequence[Path], counts: Counts, seed: int) -> None:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
-        self._pictures, self._counts, self._choice = pictures, counts, random.Random(seed)
+        self._images, self._counts, self._choice = images, counts, random.Random(seed)
         self._connection = HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         self._seen: set[str] = set()
         self._kinds: list[tuple[str, Callable[[], str]]] = [
@@ -123,10 +123,10 @@ class StressClient:
         return event, json.loads(data)
 
     def _good(self) -> None:
-        picture = self._choice.choice(self._pictures)
+        image = self._choice.choice(self._images)
         began = time.perf_counter()
         try:
-            status, path = self.send(picture.name, picture.read_bytes())
+            status, path = self.send(image.name, image.read_bytes())
             if status != 200:
                 return self._counts.note("good search", f"upload answered {status}: {path}")
             event, answer = self.search(path)
@@ -147,7 +147,7 @@ class StressClient:
         return self._counts.note("good search")
 
     def _bad_upload(self) -> str:
-        """A file that is no good picture: it has to be answered in words."""
+        """A file that is no good image: it has to be answered in words."""
         kind = self._choice.choice(sorted(FILES))
         status, path = self.send(kind, FILES[kind])
         if status != 200:
@@ -216,7 +216,7 @@ class StressClient:
         return "" if event != "complete" else f"a file of the server was opened: {str(answer)[:120]}"
 
     def _drop_upload(self) -> str:
-        body, kind = form("dropped.jpg", self._choice.choice(self._pictures).read_bytes())
+        body, kind = form("dropped.jpg", self._choice.choice(self._images).read_bytes())
         head = f"POST {UPLOAD} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Type: {kind}\r\n"
         with socket.create_connection((self._host, self._port), TIMEOUT) as raw:
             raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
@@ -226,7 +226,7 @@ class StressClient:
         return ""
 
     def _drop_wait(self) -> str:
-        _, path = self.send("kept.jpg", self._choice.choice(self._pictures).read_bytes())
+        _, path = self.send("kept.jpg", self._choice.choice(self._images).read_bytes())
         status, content = self.ask("POST", CALL, call(path))
         if status == 200:
             event = json.loads(content)["event_id"]
@@ -238,12 +238,12 @@ class StressClient:
         return ""
 
     def _never_fetch(self) -> str:
-        _, path = self.send("left.jpg", self._choice.choice(self._pictures).read_bytes())
+        _, path = self.send("left.jpg", self._choice.choice(self._images).read_bytes())
         self.ask("POST", CALL, call(path))
         return ""
 
     def _visit(self) -> str:
-        """What a browser does: the page, its heartbeat, a picture dropped on it; then it is closed."""
+        """What a browser does: the page, its heartbeat, an image dropped on it; then it is closed."""
         session = uuid.uuid4().hex[:11]
         _, content = self.ask("GET", "/config")
         config = json.loads(content)
@@ -253,7 +253,7 @@ class StressClient:
             raw.sendall(
                 f"GET /gradio_api/heartbeat/{session} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode()
             )
-            _, path = self.send("visit.jpg", self._choice.choice(self._pictures).read_bytes())
+            _, path = self.send("visit.jpg", self._choice.choice(self._images).read_bytes())
             values = {c["id"]: c["props"].get("value") for c in config["components"]}
             data = [values.get(i) for i in arrived["inputs"]]
             data[0] = file_data(path)
@@ -288,7 +288,7 @@ def call(path: str, k: int = 12) -> bytes:
     return json.dumps({"data": [file_data(path), "auto", k, None]}).encode()
 
 
-def _picture(kind: str, size: tuple[int, int] = (200, 400)) -> bytes:
+def _image(kind: str, size: tuple[int, int] = (200, 400)) -> bytes:
     buffer = io.BytesIO()
     Image.effect_noise(size, 60).save(buffer, kind)
     return buffer.getvalue()
@@ -311,13 +311,13 @@ FILES = {
     "noise.bin": random.Random(0).randbytes(5000),
     "empty.png": b"",
     "text.jpg": b"no picture " * 50,
-    "cut.jpg": _picture("JPEG")[:3000],
-    "cut.png": _picture("PNG")[:9000],
+    "cut.jpg": _image("JPEG")[:3000],
+    "cut.png": _image("PNG")[:9000],
     "page.html": b"<script>alert(1)</script>",
     "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>',
     "bomb.png": _bomb(30000),
-    "thin.png": _picture("PNG", (2, 4000)),
-    "wrong.gif": _picture("PNG"),
+    "thin.png": _image("PNG", (2, 4000)),
+    "wrong.gif": _image("PNG"),
     "large.png": _bomb(7600),
 }
 USABLE = ("wrong.gif", "large.png")

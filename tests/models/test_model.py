@@ -39,7 +39,7 @@ def build(config: ModelConfig, seed: int = 0) -> MTRL:
     return model.eval()
 
 
-def pictures(count: int, seed: int = 0) -> list[Image.Image]:
+def pil_images(count: int, seed: int = 0) -> list[Image.Image]:
     rng = np.random.default_rng(seed)
     return [
         Image.fromarray(rng.integers(0, 256, (20 + 7 * i % 50, 15 + 3 * i % 20, 3), dtype=np.uint8))
@@ -214,7 +214,7 @@ def test_dual_stem_errors() -> None:
 
 
 def test_encode_is_preprocess_and_forward(model: MTRL) -> None:
-    images = pictures(7)
+    images = pil_images(7)
     mean, std = torch.tensor(SMALL.mean).view(1, 3, 1, 1), torch.tensor(SMALL.std).view(1, 3, 1, 1)
     rows = []
     for image in images:
@@ -232,7 +232,7 @@ def test_encode_is_preprocess_and_forward(model: MTRL) -> None:
 
 
 def test_encode_takes_paths_arrays_and_tensors_alike(model: MTRL, tmp_path: Path) -> None:
-    images = [image.resize((40, 60)) for image in pictures(9)]
+    images = [image.resize((40, 60)) for image in pil_images(9)]
     paths = [tmp_path / f"{row}.png" for row in range(9)]
     for image, path in zip(images, paths, strict=True):
         image.save(path)
@@ -247,7 +247,7 @@ def test_encode_takes_paths_arrays_and_tensors_alike(model: MTRL, tmp_path: Path
     ):
         assert torch.allclose(model.encode(other, "infrared", 4), wanted, atol=1e-5)
     assert torch.equal(model.encode(images, batch_size=4), model.encode(images, batch_size=4))
-    same = [Image.open(paths[0])] * 12  # one lazy picture many times, decoded by one thread only
+    same = [Image.open(paths[0])] * 12  # one lazy image many times, decoded by one thread only
     assert torch.allclose(model.encode(same), wanted[:1].expand(12, -1), atol=1e-5)
 
 
@@ -268,21 +268,21 @@ MODEL = build(SMALL)
 
 
 def test_encode_leaves_the_mode_of_every_part(model: MTRL) -> None:
-    wanted = model.encode(pictures(2))
+    wanted = model.encode(pil_images(2))
     model.train()
     model.backbone.body.bn1.eval()
     statistics = model.neck.norm.running_mean.clone()
-    assert torch.equal(model.encode(pictures(2)), wanted)
+    assert torch.equal(model.encode(pil_images(2)), wanted)
     assert model.training and model.neck.norm.training and not model.backbone.body.bn1.training
     assert torch.equal(model.neck.norm.running_mean, statistics)
     with pytest.raises(ValueError, match="image 1"):
-        model.encode([pictures(1)[0], np.zeros(3)])
+        model.encode([pil_images(1)[0], np.zeros(3)])
     assert model.training
     model.eval()
 
 
 def test_encode_from_many_threads(model: MTRL) -> None:
-    images = pictures(6)
+    images = pil_images(6)
     wanted = model.encode(images)
     results: list[torch.Tensor] = []
     threads = [
@@ -305,8 +305,8 @@ def test_bad_input_to_encode(model: MTRL, tmp_path: Path) -> None:
         (torch.full((1, 3, 8, 8), float("nan")), {}, "finite"),
         (torch.full((1, 3, 8, 8), 255.0), {}, "uint8"),
         (torch.zeros(3, 8, 8), {}, r"\[N,3,H,W\]"),
-        (pictures(1), {"modality": "thermal"}, "visible"),
-        (pictures(1), {"batch_size": 0}, "batch_size"),
+        (pil_images(1), {"modality": "thermal"}, "visible"),
+        (pil_images(1), {"batch_size": 0}, "batch_size"),
     ]
     for images, options, message in cases:
         with pytest.raises((ValueError, OSError), match=message):
@@ -329,25 +329,25 @@ def test_degenerate_images_give_finite_features(model: MTRL) -> None:
 def test_models_of_every_precision_encode(name: str, stem: str) -> None:
     torch.manual_seed(0)
     model = build(default_config(name, (64, 32), stem=stem))
-    wanted = model.encode(pictures(3), "infrared")
+    wanted = model.encode(pil_images(3), "infrared")
     for convert, least in ((MTRL.half, 0.9999), (MTRL.bfloat16, 0.999), (MTRL.double, 0.99999)):
         other = convert(copy.deepcopy(model))
         for bf16 in (False, True):
-            features = other.encode(pictures(3), "infrared", bf16=bf16)
+            features = other.encode(pil_images(3), "infrared", bf16=bf16)
             assert features.dtype == torch.float32
             assert torch.allclose(features.norm(dim=1), torch.ones(3), atol=1e-5)
             assert ((features * wanted).sum(1) > least).all()
-        assert other.preprocess(pictures(1)).dtype == next(other.parameters()).dtype
-    exact = copy.deepcopy(model).half().preprocess(pictures(2)).float()
+        assert other.preprocess(pil_images(1)).dtype == next(other.parameters()).dtype
+    exact = copy.deepcopy(model).half().preprocess(pil_images(2)).float()
     assert (
-        exact - model.preprocess(pictures(2))
+        exact - model.preprocess(pil_images(2))
     ).abs().max() < 0.002  # mean and std themselves are not rounded
 
 
 def test_bf16_is_close(model: MTRL) -> None:
-    coarse = model.encode(pictures(3), bf16=True)
+    coarse = model.encode(pil_images(3), bf16=True)
     assert coarse.dtype == torch.float32
-    assert ((coarse * model.encode(pictures(3))).sum(1) > 0.99).all()
+    assert ((coarse * model.encode(pil_images(3))).sum(1) > 0.99).all()
     with torch.autocast("cpu", torch.bfloat16):
         features = model(torch.randn(2, 3, 64, 32))
     assert features.pooled.dtype == features.embedding.dtype == features.logits.dtype == torch.float32

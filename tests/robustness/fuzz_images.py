@@ -1,4 +1,4 @@
-"""`python -m tests.robustness.fuzz_images --count 10000 --seed 0`: damaged and hostile pictures through every way in.
+"""`python -m tests.robustness.fuzz_images --count 10000 --seed 0`: damaged and hostile images through every way in.
 
 Each goes through `MTRL.encode`, the page's functions and the cache of decoded images, in a process of its own that is
 watched: a crash, a hang, an error of another kind than ValueError and OSError, one that does not name the file, or two
@@ -37,7 +37,7 @@ from mtrl.demo.tabs.retrieve import _answer
 from mtrl.demo.tabs.transition import compare
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.translate import load_translator
-from tests.robustness.image_mutations import Case, make, picture
+from tests.robustness.image_mutations import Case, any_image, make
 
 SIZE = (64, 32)
 TOGETHER = 100  # files that make one data set for the cache
@@ -70,7 +70,7 @@ class Examiner:
             for person in range(4):
                 where = folder / "people" / modality.name.lower() / str(person)
                 where.mkdir(parents=True)
-                image = picture(random.Random(person)).resize((32, 64))
+                image = any_image(random.Random(person)).resize((32, 64))
                 image.convert("RGB" if modality is Modality.VISIBLE else "L").save(where / "0.png")
         self.service = DemoService(self.model, folder / "people", {"luminance": load_translator("luminance")})
 

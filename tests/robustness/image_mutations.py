@@ -1,4 +1,4 @@
-"""Pictures that no camera made: a seeded generator of damaged, hostile and odd files and arrays."""
+"""Images that no camera made: a seeded generator of damaged, hostile and odd files and arrays."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def make(seed: int, number: int) -> Case:
     return Case(number, kind, f"case{number}.{ending}", content)
 
 
-def picture(rng: random.Random, largest: int = 96) -> Image.Image:
-    """A small picture with smooth areas and noise."""
+def any_image(rng: random.Random, largest: int = 96) -> Image.Image:
+    """A small image with smooth areas and noise."""
     numbers = np.random.default_rng(rng.getrandbits(32))
     width, height = rng.randint(8, largest), rng.randint(8, largest)
     blocks = numbers.integers(0, 256, (max(2, height // 8), max(2, width // 8), 3), dtype=np.uint8)
@@ -48,7 +48,7 @@ def picture(rng: random.Random, largest: int = 96) -> Image.Image:
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """The picture as a file, in the nearest mode that the format has."""
+    """The image as a file, in the nearest mode that the format has."""
     for mode in (image.mode, "RGB"):
         buffer = io.BytesIO()
         try:
@@ -60,9 +60,9 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def valid(rng: random.Random) -> bytes:
-    """A picture in any format, mode and way of writing it."""
+    """An image in any format, mode and way of writing it."""
     kind, mode = rng.choice(list(FORMATS)), rng.choice(MODES)
-    image = picture(rng)
+    image = any_image(rng)
     if mode in ("I;16", "I", "F"):
         values = np.asarray(image.convert("L")).astype(
             {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
@@ -112,7 +112,7 @@ def spliced(rng: random.Random) -> bytes:
 
 
 def wrong_ending(rng: random.Random) -> bytes:
-    """What is no picture at all, under a picture's name."""
+    """What is no image at all, under an image's name."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
         packed.writestr("a.png", valid(rng))
@@ -144,14 +144,14 @@ def wrong_ending(rng: random.Random) -> bytes:
 
 
 def animated(rng: random.Random) -> bytes:
-    frames = [picture(rng).resize((30, 40)) for _ in range(rng.randint(2, 6))]
+    frames = [any_image(rng).resize((30, 40)) for _ in range(rng.randint(2, 6))]
     kind = rng.choice(["GIF", "WEBP", "PNG", "TIFF", "AVIF", "MPO"])
     content = saved(frames[0], kind, save_all=True, append_images=frames[1:])
     return content if rng.random() < 0.6 else content[: rng.randrange(len(content))]
 
 
 def odd_shape(rng: random.Random) -> bytes:
-    """1 x 1, 1 x 20000, and shapes at the limits of what is taken for a picture."""
+    """1 x 1, 1 x 20000, and shapes at the limits of what is taken for an image."""
     sizes = [(1, 1), (1, 20_000), (20_000, 1), (1, 50), (1, 51), (100, 2), (3, 1000), (2, 65_000), (2500, 51)]
     image = Image.new(rng.choice(["L", "RGB", "RGBA"]), rng.choice(sizes))
     return saved(image, rng.choice(["PNG", "TIFF", "JPEG", "BMP", "GIF"]))
@@ -182,7 +182,7 @@ def bomb(rng: random.Random) -> bytes:
         frame = b"," + bytes(4) + size + b"\0\x02\x02\x4c\x01\0;"
         return b"GIF89a" + size + b"\x80\0\0" + bytes(6) + frame
     if kind == "jpg":
-        content = saved(picture(rng), "JPEG")
+        content = saved(any_image(rng), "JPEG")
         place = content.index(b"\xff\xc0") + 5
         return content[:place] + struct.pack(">HH", height % 65536, width % 65536) + content[place + 4 :]
     if kind == "webp":
@@ -192,14 +192,14 @@ def bomb(rng: random.Random) -> bytes:
         )
     if kind == "ppm":
         return f"{rng.choice(['P5', 'P6', 'P3', 'P1'])} {width} {height} 255\n".encode() + bytes(100)
-    side = 7900 if rng.random() < 0.1 else 700  # what it says is there: a picture of one colour
+    side = 7900 if rng.random() < 0.1 else 700  # what it says is there: an image of one colour
     return saved(Image.new(rng.choice(["L", "RGB", "RGBA", "I;16"]), (side, side)), "PNG", compress_level=1)
 
 
 def flood(rng: random.Random) -> bytes:
     """Metadata in very many parts, or a JPEG that is drawn over and over again."""
     count = rng.choice([10, 1000, 60_000])
-    content = saved(picture(rng), "JPEG", progressive=True)
+    content = saved(any_image(rng), "JPEG", progressive=True)
     kind = rng.choice(["exif", "scans", "comments", "chunks"])
     if kind == "exif":
         return (
@@ -209,10 +209,10 @@ def flood(rng: random.Random) -> bytes:
         last = content.rindex(b"\xff\xda")
         return content[:-2] + content[last:-2] * count + content[-2:]
     if kind == "comments":
-        gif = saved(picture(rng).convert("P"), "GIF")
+        gif = saved(any_image(rng).convert("P"), "GIF")
         place = 13 + 3 * (2 << (gif[10] & 7))
         return gif[:place] + b"!\xfe" + (b"\xff" + b"a" * 255) * (count // 6) + b"\0" + gif[place:]
-    png = saved(picture(rng), "PNG")
+    png = saved(any_image(rng), "PNG")
     return png[:33] + chunk(rng.choice([b"prVt", b"tEXt", b"eXIf"]), b"a\0b") * count + png[33:]
 
 
@@ -226,7 +226,7 @@ def metadata(rng: random.Random) -> bytes:
         block[rng.randrange(6, len(block))] = rng.randrange(256)
     block = block[: rng.choice([len(block), rng.randint(6, len(block))])]
     kind = rng.choice(["JPEG", "PNG", "WEBP", "TIFF"])
-    return saved(picture(rng), kind, exif=exif if kind == "TIFF" else bytes(block))
+    return saved(any_image(rng), kind, exif=exif if kind == "TIFF" else bytes(block))
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -251,7 +251,7 @@ def array(rng: random.Random) -> Any:
 
 
 def opened(rng: random.Random) -> Any:
-    """A picture that somebody has opened already: of any mode, with values that are not finite, or damaged."""
+    """An image that somebody has opened already: of any mode, with values that are not finite, or damaged."""
     choice = rng.randrange(4)
     if choice == 0:
         values = (
@@ -262,17 +262,17 @@ def opened(rng: random.Random) -> Any:
         values[rng.randrange(40), rng.randrange(20)] = rng.choice([np.nan, np.inf, -np.inf])
         return Image.fromarray(values if rng.random() < 0.8 else np.full_like(values, np.nan))
     if choice == 1:
-        return picture(rng).convert(
+        return any_image(rng).convert(
             rng.choice(["1", "L", "P", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F"])
         )
     if choice == 2:
         return Image.new("RGB", rng.choice([(0, 5), (5, 0), (0, 0), (1, 60), (30, 30)]))
-    content = saved(picture(rng), rng.choice(["JPEG", "PNG", "GIF", "TIFF"]))
+    content = saved(any_image(rng), rng.choice(["JPEG", "PNG", "GIF", "TIFF"]))
     return Image.open(io.BytesIO(content[: int(len(content) * rng.uniform(0.8, 1))]))
 
 
 def tensor(rng: random.Random) -> Any:
-    """Image tensors, right and wrong; and what is no list of pictures at all."""
+    """Image tensors, right and wrong; and what is no list of images at all."""
     good = torch.rand(2, 3, 20, 10, generator=torch.Generator().manual_seed(rng.getrandbits(31)))
     bad = good.clone()
     bad[1, 2, 3, 4] = rng.choice([float("nan"), float("inf"), -1.0, 2.0])

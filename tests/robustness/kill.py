@@ -67,7 +67,7 @@ SAVE_POINTS = 6  # an fsync and a rename of each of three files
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """When to kill: in the `count`-th `phase` of the process, at a share of its time, or of the pictures."""
+    """When to kill: in the `count`-th `phase` of the process, at a share of its time, or of the images."""
 
     phase: str
     count: int
@@ -173,10 +173,10 @@ def _watch(tell: Callable[[str, int], object], moment: Moment | None) -> None:
         tell("saved", self.progress["step"])
 
     def watched_results(jobs: list[Any], workers: int) -> Iterator[Any]:
-        for number, pictures in enumerate(drawn(jobs, workers)):
+        for number, images in enumerate(drawn(jobs, workers)):
             if moment and number == int(moment.share * len(jobs)):
                 here("cache")
-            yield pictures
+            yield images
 
     Trainer._step, Trainer._save = watched_step, watched_save  # type: ignore[method-assign]
     loop.held_out_metrics, draw._results = watched_figures, watched_results  # type: ignore[assignment]
@@ -210,7 +210,7 @@ def _dying(moment: Moment | None) -> Iterator[None]:
 
 
 def _wait_for_orphans(group: int) -> None:
-    """Those that draw pictures for a killed training must end by themselves."""
+    """Those that draw images for a killed training must end by themselves."""
     for _ in range(300):
         try:
             os.killpg(group, 0)

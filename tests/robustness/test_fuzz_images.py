@@ -1,4 +1,4 @@
-"""Damaged, hostile and odd pictures: `encode`, the page and the data cache answer each alike, with a clear error."""
+"""Damaged, hostile and odd images: `encode`, the page and the data cache answer each alike, with a clear error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mtrl.files.images import read_image
 from tests.robustness.fuzz_images import Examiner
 from tests.robustness.image_mutations import KINDS, make, saved
 
-PICTURE = Image.radial_gradient("L").convert("RGB").resize((64, 128))
+IMAGE = Image.radial_gradient("L").convert("RGB").resize((64, 128))
 
 
 def test_some_hundred_inputs(tmp_path: Path) -> None:
@@ -47,12 +47,12 @@ def test_the_script_finds_nothing_and_prints_no_flood() -> None:
     assert done.returncode == 0 and "0 failures" in done.stdout, done.stdout + done.stderr
     said = done.stdout.replace(
         "DecompressionBombWarning", ""
-    )  # Pillow's, once per size; the picture is refused
+    )  # Pillow's, once per size; the image is refused
     assert "Warning" not in said and "Traceback" not in said, said
 
 
 def test_metadata_in_very_many_parts_is_refused(tmp_path: Path) -> None:
-    jpeg, path = saved(PICTURE, "JPEG"), tmp_path / "flood.jpg"
+    jpeg, path = saved(IMAGE, "JPEG"), tmp_path / "flood.jpg"
     part = b"\xff\xe1" + struct.pack(">H", 10) + b"Exif\0\0MM"
     path.write_bytes(jpeg[:2] + part * 100_000 + jpeg[2:])
     with pytest.raises(ValueError, match=r"flood\.jpg .*too many parts"):
@@ -60,25 +60,25 @@ def test_metadata_in_very_many_parts_is_refused(tmp_path: Path) -> None:
     # What cameras write is far from it: a large remark in parts as long as the format allows.
     large = b"\xff\xe1" + struct.pack(">H", 65_000) + bytes(64_998)
     path.write_bytes(jpeg[:2] + large * 60 + jpeg[2:])
-    assert read_image(path).size == PICTURE.size
+    assert read_image(path).size == IMAGE.size
 
 
 def test_a_jpeg_drawn_again_and_again_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "passes.jpg"
     for progressive in (True, False):
-        content = saved(PICTURE, "JPEG", progressive=progressive)
+        content = saved(IMAGE, "JPEG", progressive=progressive)
         last = content[content.rindex(b"\xff\xda") : -2]
-        hidden = b"\xff\xfe\0\x04\xff\xd9"  # an end marker in a remark does not end the picture
+        hidden = b"\xff\xfe\0\x04\xff\xd9"  # an end marker in a remark does not end the image
         path.write_bytes(content[:-2] + (hidden + last) * 200 + content[-2:])
         with pytest.raises(ValueError, match=r"passes\.jpg is drawn in more than 100 passes"):
             read_image(path)
         # Behind the end anything may follow, as the film of a moving photograph does.
         path.write_bytes(content + (hidden + last) * 200)
-        assert read_image(path).size == PICTURE.size
+        assert read_image(path).size == IMAGE.size
 
 
 def test_jpeg_2000_is_not_read(tmp_path: Path) -> None:
-    PICTURE.save(tmp_path / "a.jp2")
+    IMAGE.save(tmp_path / "a.jp2")
     with pytest.raises(ValueError, match=r"a\.jp2 is not an image that can be read; use PNG"):
         read_image(tmp_path / "a.jp2")
 
@@ -107,7 +107,7 @@ def test_a_bad_image_of_a_data_set_stops_it_or_is_left_out(dataset: str, tmp_pat
         return list(data.test.names)
 
     names = load("error")
-    kinds = [b"", b"no picture", saved(PICTURE, "JPEG")[:900], saved(PICTURE, "PNG")[:-300]]
+    kinds = [b"", b"no picture", saved(IMAGE, "JPEG")[:900], saved(IMAGE, "PNG")[:-300]]
     for name, content in zip(names[::3], kinds, strict=False):
         (root / name).write_bytes(content)
     bad = names[::3][: len(kinds)]

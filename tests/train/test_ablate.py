@@ -316,8 +316,8 @@ def test_a_published_run_carries_its_own_figures(tmp_path: Path, data: ReIDData)
     reference = load_file(output / "reference.safetensors")
     drawn = load_part("test", "tiny", image_size=(128, 64), cache_dir=tmp_path, progress=False, people=(0, 2))
     for name in ("visible", "infrared"):
-        for picture in reference[name]:  # never of the run's own data
-            assert any(np.array_equal(picture.permute(1, 2, 0), image) for image in drawn.images)
+        for loaded in reference[name]:  # never of the run's own data
+            assert any(np.array_equal(loaded.permute(1, 2, 0), image) for image in drawn.images)
         np.testing.assert_allclose(
             model.encode(reference[name], modality=name), reference[f"{name}_embeddings"], atol=1e-5
         )

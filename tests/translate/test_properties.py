@@ -26,14 +26,14 @@ def slow_blur(image: np.ndarray, amount: float) -> np.ndarray:
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> Tensor:
+def images(draw: st.DrawFn) -> Tensor:
     shape = draw(st.integers(1, 4)), 3, draw(st.integers(1, 7)), draw(st.integers(1, 7))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
     return torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
 @FIXED
-@given(pictures(), st.integers(0, 10**6))
+@given(images(), st.integers(0, 10**6))
 def test_blur_equals_loops(images: Tensor, seed: int) -> None:
     amounts = torch.rand(len(images), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) / 4
     blurred = soft_blur(images, amounts)
@@ -43,7 +43,7 @@ def test_blur_equals_loops(images: Tensor, seed: int) -> None:
 
 
 @FIXED
-@given(pictures())
+@given(images())
 def test_fixed_translators_equal_loops_and_move_nothing(images: Tensor) -> None:
     for translator, weights, amount in (
         (Luminance(), (0.299, 0.587, 0.114), 0.0),

@@ -117,7 +117,7 @@ def run(*argv: object) -> int:
     return command.main(parser.parse_args([str(a) for a in argv]))
 
 
-def save_picture(path: Path, seed: int = 0, mode: str = "RGB") -> np.ndarray:
+def save_image(path: Path, seed: int = 0, mode: str = "RGB") -> np.ndarray:
     pixels = np.random.default_rng(seed).integers(0, 256, (12, 7, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).convert(mode).save(path)
@@ -125,12 +125,12 @@ def save_picture(path: Path, seed: int = 0, mode: str = "RGB") -> np.ndarray:
 
 
 def read(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB")).astype(float)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(float)
 
 
 def test_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pixels = save_picture(tmp_path / "a.png")
+    pixels = save_image(tmp_path / "a.png")
     assert run(tmp_path / "a.png", tmp_path / "new" / "b.png") == 0
     expected = pixels @ [0.299, 0.587, 0.114]
     assert np.abs(read(tmp_path / "new" / "b.png") - expected[:, :, None]).max() <= 0.51
@@ -144,7 +144,7 @@ def test_a_folder_keeps_its_tree_and_continues(tmp_path: Path, capsys: pytest.Ca
     source, target = tmp_path / "in", tmp_path / "out"
     names = ["cam1/0001/0001.jpg", "cam1/0001/0002.PNG", "x.bmp", "deep/er/y.webp", "z.tif", "p.png"]
     for seed, name in enumerate(names):
-        save_picture(source / name, seed, "P" if name == "p.png" else "RGB")
+        save_image(source / name, seed, "P" if name == "p.png" else "RGB")
     (source / "notes.txt").write_text("no picture")
     (source / "._x.jpg").write_bytes(b"no picture either")
     assert run(source, target) == 0
@@ -164,7 +164,7 @@ def test_a_folder_keeps_its_tree_and_continues(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_out_may_lie_within_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_picture(tmp_path / "a.png")
+    save_image(tmp_path / "a.png")
     run(tmp_path, tmp_path / "out")
     run(tmp_path, tmp_path / "out")
     assert "0 translated, 1 already there" in capsys.readouterr().out
@@ -173,7 +173,7 @@ def test_out_may_lie_within_in(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_an_interruption_leaves_whole_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     for seed in range(4):
-        save_picture(source / f"{seed}.png", seed)
+        save_image(source / f"{seed}.png", seed)
     real, calls = Image.Image.save, []
 
     def interrupted(self: Image.Image, path: Path, **options: object) -> None:
@@ -192,9 +192,9 @@ def test_an_interruption_leaves_whole_files_only(tmp_path: Path, monkeypatch: py
     assert sorted(p.name for p in target.iterdir()) == ["0.png", "1.png", "2.png", "3.png"]
 
 
-def test_a_damaged_picture_is_named_and_the_others_are_done(tmp_path: Path) -> None:
+def test_a_damaged_image_is_named_and_the_others_are_done(tmp_path: Path) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
-    save_picture(source / "good.png")
+    save_image(source / "good.png")
     (source / "bad.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match=r"1 of 2 .*bad\.png"):
         run(source, target)
@@ -202,19 +202,19 @@ def test_a_damaged_picture_is_named_and_the_others_are_done(tmp_path: Path) -> N
 
 
 def test_wrong_usage_is_named(tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    save_picture(picture)
+    image = tmp_path / "a.png"
+    save_image(image)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="nowhere"):
         run(tmp_path / "nowhere", tmp_path / "out")
     for source, target, message in (
-        (picture, picture, "lost"),
-        (picture, tmp_path / "a.xyz", "must end in"),
+        (image, image, "lost"),
+        (image, tmp_path / "a.xyz", "must end in"),
         (tmp_path, tmp_path, "lost"),
-        (tmp_path, picture, "folder"),
+        (tmp_path, image, "folder"),
         (tmp_path / "empty", tmp_path / "out", "no images"),
     ):
         with pytest.raises(ValueError, match=message):
             run(source, target)
     with pytest.raises(ValueError, match="device"):
-        run(picture, tmp_path / "out.png", "--device", "abacus")
+        run(image, tmp_path / "out.png", "--device", "abacus")

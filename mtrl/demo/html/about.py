@@ -6,8 +6,8 @@ from html import escape
 
 from mtrl.demo.html.charts import method_figure
 from mtrl.demo.html.model_card import Card
-from mtrl.demo.service.gallery_folder import Picture
-from mtrl.demo.service.pictures import fit
+from mtrl.demo.service.gallery_folder import GalleryImage
+from mtrl.demo.service.images import fit
 from mtrl.demo.service.service import DemoService
 from mtrl.files.images import read_image
 from mtrl.models.config import Modality
@@ -68,14 +68,14 @@ def about_html(service: DemoService, card: Card | None = None) -> str:
     """The method with its figure, the model's facts, limits and intended use. `card` is the model's."""
     height, width = service.model.config.image_size
     parameters = sum(p.numel() for p in service.model.parameters())
-    people = {p.person for p in service.pictures if p.identity is not None}
+    people = {p.person for p in service.images if p.identity is not None}
     facts = [
         (service.model.config.backbone, "backbone"),
         (f"{parameters / 1e6:.2f} million", "parameters, none added for the transition"),
         (f"{height} × {width}", "pixels, height × width"),
         (f"{service.features[Modality.VISIBLE].shape[1]}", "numbers per embedding"),
         (
-            f"{len(service.pictures)}",
+            f"{len(service.images)}",
             f"gallery pictures of {len(people)} people" if people else "gallery pictures",
         ),
     ]
@@ -99,7 +99,7 @@ def about_html(service: DemoService, card: Card | None = None) -> str:
 
 def people_html(service: DemoService, card: Card | None) -> str:
     """Who is seen here and who the model has learned from, as far as that is known."""
-    drawn_gallery = any(picture.truth is not None for picture in service.pictures)
+    drawn_gallery = any(image.truth is not None for image in service.images)
     drawn_model = card is not None and card.drawn
     if drawn_gallery and drawn_model:
         head, text = (
@@ -122,10 +122,10 @@ def _learned_from(card: Card | None) -> str:
 
 
 def _figure(service: DemoService) -> str:
-    person = _pictured_person(service.pictures)
+    person = _shown_person(service.images)
     if person is None:
         return ""
-    mine = [p for p in service.pictures if p.person == person]
+    mine = [p for p in service.images if p.person == person]
     visible = [read_image(p.path) for p in mine if p.modality is Modality.VISIBLE][:2]
     infrared = [read_image(p.path) for p in mine if p.modality is Modality.INFRARED][:2]
     transition = [service.translate(image).transition for image in visible]
@@ -137,11 +137,11 @@ def _figure(service: DemoService) -> str:
     )
 
 
-def _pictured_person(pictures: list[Picture]) -> str | None:
+def _shown_person(images: list[GalleryImage]) -> str | None:
     """The first person seen at least twice in each spectrum, else once; None if nobody is."""
     for least in (2, 1):
-        for person in dict.fromkeys(p.person for p in pictures if p.identity is not None):
-            counts = [sum(p.person == person and p.modality is m for p in pictures) for m in Modality]
+        for person in dict.fromkeys(p.person for p in images if p.identity is not None):
+            counts = [sum(p.person == person and p.modality is m for p in images) for m in Modality]
             if min(counts) >= least:
                 return person
     return None

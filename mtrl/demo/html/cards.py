@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from html import escape
 
 from mtrl.demo.html.charts import bar, histogram, image_tag
-from mtrl.demo.service.gallery_folder import Picture
-from mtrl.demo.service.pictures import fit
+from mtrl.demo.service.gallery_folder import GalleryImage
+from mtrl.demo.service.images import fit
 from mtrl.demo.service.results import Hit, Retrieval
 from mtrl.demo.service.thresholds import PairScores, Threshold
 from mtrl.models.config import Modality
@@ -19,23 +19,23 @@ TALLEST = 352  # twice what is shown, for sharp screens
 COLOURS = {Modality.VISIBLE: "m-v", Modality.INFRARED: "m-i"}
 
 
-def name_of(picture: Picture) -> str:
+def name_of(image: GalleryImage) -> str:
     """ "person 12, camera 3", as far as it is known."""
-    parts = [f"person {picture.identity}"] if picture.identity is not None else ["unknown person"]
-    if picture.camera is not None:
-        parts.append(f"camera {picture.camera}")
+    parts = [f"person {image.identity}"] if image.identity is not None else ["unknown person"]
+    if image.camera is not None:
+        parts.append(f"camera {image.camera}")
     return ", ".join(parts)
 
 
-def thumbnails(groups: Sequence[tuple[str, Modality, Sequence[Picture]]]) -> str:
+def thumbnails(groups: Sequence[tuple[str, Modality, Sequence[GalleryImage]]]) -> str:
     """Examples to click: one row of buttons per group."""
     html = []
-    for title, modality, pictures in groups:
+    for title, modality, images in groups:
         kind = modality.name.lower()
         buttons = "".join(
-            f'<button type="button" data-picture="{escape(p.name, quote=True)}" '
+            f'<button type="button" data-image="{escape(p.name, quote=True)}" '
             f'title="{escape(name_of(p), quote=True)}">{image_tag(p, f"{kind} example: {name_of(p)}")}</button>'
-            for p in pictures
+            for p in images
         )
         html.append(
             f'<h3 class="{COLOURS[modality]}">{escape(title)}</h3><div class="m-thumbs">{buttons}</div>'
@@ -49,14 +49,14 @@ def error(message: str, title: str = "That picture cannot be used") -> str:
 
 
 def empty(message: str) -> str:
-    """What stands in place of an answer before there is a picture."""
+    """What stands in place of an answer before there is an image."""
     return f'<div class="m-scope m-empty">{escape(message)}</div>'
 
 
 def answer(
     result: Retrieval, pairs: PairScores | None = None, rate: float = 0.01, address: str = "tab=retrieve"
 ) -> str:
-    """The whole answer to a query: the pair on top, the sentence, the scores, the ranked pictures.
+    """The whole answer to a query: the pair on top, the sentence, the scores, the ranked images.
 
     `pairs` are the gallery's, for the threshold that a share `rate` of wrong pairs passes. `address` restores
     this answer; the page's script puts it into the browser's address bar.
@@ -82,7 +82,7 @@ def answer(
 
 
 def table(result: Retrieval) -> str:
-    """The ranked pictures as a CSV file in a link: rank, score, name, identity, camera, correct.
+    """The ranked images as a CSV file in a link: rank, score, name, identity, camera, correct.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front.
     """
@@ -90,14 +90,14 @@ def table(result: Retrieval) -> str:
     writer = csv.writer(buffer)
     writer.writerow(["rank", "score", "name", "identity", "camera", "correct"])
     for hit in result.hits:
-        picture = hit.picture
+        image = hit.image
         writer.writerow(
             [
                 hit.rank,
                 f"{hit.score:.6f}",
-                _plain(picture.name),
-                _plain(picture.identity),
-                picture.camera,
+                _plain(image.name),
+                _plain(image.identity),
+                image.camera,
                 hit.correct,
             ]
         )
@@ -184,15 +184,15 @@ def _hit(hit: Hit, threshold: float | None) -> str:
         False: ("wrong", "✗ wrong", "another person"),
         None: ("", "", ""),
     }[hit.correct]
-    label = f"rank {hit.rank}, score {hit.score:.2f}, {name_of(hit.picture)}" + (f", {said}" if said else "")
+    label = f"rank {hit.rank}, score {hit.score:.2f}, {name_of(hit.image)}" + (f", {said}" if said else "")
     small = (
-        escape(name_of(hit.picture)).replace(", ", "<br>")
-        if hit.picture.identity is not None
-        else escape(hit.picture.name)
+        escape(name_of(hit.image)).replace(", ", "<br>")
+        if hit.image.identity is not None
+        else escape(hit.image.name)
     )
     return (
-        f'<li class="m-hit {css}"><button type="button" data-compare="{escape(hit.picture.name, quote=True)}" '
-        f'title="{escape(label, quote=True)}">{image_tag(hit.picture, label)}</button>'
+        f'<li class="m-hit {css}"><button type="button" data-compare="{escape(hit.image.name, quote=True)}" '
+        f'title="{escape(label, quote=True)}">{image_tag(hit.image, label)}</button>'
         f'<span class="m-rank">{hit.rank}</span>'
         f'<div class="m-score"><span>{hit.score:.2f}</span><span class="m-mark" aria-hidden="true">{mark}</span></div>'
         f"{bar(hit.score, threshold)}<small>{small}</small></li>"

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mtrl.demo.service import thumbnails
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.files.images import read_image
 
 
-def data_uri(source: Image.Image | Picture) -> str:
-    """A picture for the `src` of an <img>, as a JPEG; a gallery's picture no larger than it is shown."""
-    if isinstance(source, Picture):
+def data_uri(source: Image.Image | GalleryImage) -> str:
+    """An image for the `src` of an <img>, as a JPEG; a gallery's image no larger than it is shown."""
+    if isinstance(source, GalleryImage):
         source = read_image(source.path, what=source.name)
         source.thumbnail(thumbnails.SIZE)
     buffer = io.BytesIO()
@@ -25,12 +25,12 @@ def data_uri(source: Image.Image | Picture) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def image_tag(source: Image.Image | Picture, alt: str, attributes: str = "") -> str:
+def image_tag(source: Image.Image | GalleryImage, alt: str, attributes: str = "") -> str:
     """<img> with its alternative text. `attributes` are HTML of our own, never from outside.
 
-    A gallery's picture is an address, which a browser keeps; another picture stands in the page itself.
+    A gallery's image is an address, which a browser keeps; another image stands in the page itself.
     """
-    address = thumbnails.address(source) if isinstance(source, Picture) else data_uri(source)
+    address = thumbnails.address(source) if isinstance(source, GalleryImage) else data_uri(source)
     text = escape(alt, quote=True)
     if not address:
         return f'<span class="m-gone" role="img" aria-label="{text}, file not found">file not found</span>'
@@ -53,7 +53,7 @@ def histogram(
     threshold: float | None,
     same: NDArray[np.float32] | None = None,
 ) -> str:
-    """The scores [N] of all searched pictures; the `shown` best are in colour, the threshold is a line.
+    """The scores [N] of all searched images; the `shown` best are in colour, the threshold is a line.
 
     Under them, where the gallery's people are known, the scores of its same-person pairs `same` as an outline.
     """
@@ -113,7 +113,7 @@ def _arrow(colour_from: str, colour_to: str, name: str) -> str:
 def method_figure(
     visible: list[Image.Image], transition: list[Image.Image], infrared: list[Image.Image], person: str
 ) -> str:
-    """visible -> transition -> infrared, with pictures of one person, as the method's training sees them."""
+    """visible -> transition -> infrared, with images of one person, as the method's training sees them."""
 
     def column(images: list[Image.Image], name: str, css: str, text: str) -> str:
         tags = "".join(image_tag(image, f"{person}, {name}") for image in images)

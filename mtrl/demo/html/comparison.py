@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtrl.demo.html.cards import COLOURS, name_of
 from mtrl.demo.html.charts import image_tag
-from mtrl.demo.service.pictures import fit
+from mtrl.demo.service.images import fit
 from mtrl.demo.service.results import Comparison
 
 SHOWN = 384
@@ -20,7 +20,7 @@ _count = itertools.count()
 
 
 def comparison_html(result: Comparison, accepted: bool | None) -> str:
-    """A dialog with both pictures, plain and lit by evidence. `accepted`: whether the score passes the threshold.
+    """A dialog with both images, plain and lit by evidence. `accepted`: whether the score passes the threshold.
 
     Every value is new, so that a result that is chosen twice opens twice.
     """
@@ -34,10 +34,10 @@ def comparison_html(result: Comparison, accepted: bool | None) -> str:
         ("Query", result.modality.name.lower(), result.query, result.evidence[0], COLOURS[result.modality]),
         (
             "Result",
-            name_of(result.picture) if result.picture.identity is not None else result.picture.name,
+            name_of(result.image) if result.image.identity is not None else result.image.name,
             result.match,
             result.evidence[1],
-            COLOURS[result.picture.modality],
+            COLOURS[result.image.modality],
         ),
     )
     figures = "".join(
@@ -46,7 +46,7 @@ def comparison_html(result: Comparison, accepted: bool | None) -> str:
         f'<figcaption class="{css}">{title}<small>{escape(small)}</small></figcaption></figure>'
         for title, small, image, evidence, css in sides
     )
-    name = escape(result.picture.name, quote=True)
+    name = escape(result.image.name, quote=True)
     return (
         f'<dialog class="m-scope m-dialog" aria-labelledby="compare-title" data-number="{next(_count)}">'
         f'<form method="dialog"><button class="m-close" aria-label="Close">✕</button></form>'
@@ -54,13 +54,13 @@ def comparison_html(result: Comparison, accepted: bool | None) -> str:
         f'<p class="m-mute">{said[result.correct]}{passed[accepted]}</p>'
         f'<div class="m-sides">{figures}</div>'
         f'<label class="m-switch"><input type="checkbox" checked> Light the regions that make them alike</label>'
-        f'<p class="m-actions"><button type="button" class="m-main" data-picture="{name}">Search with this result'
+        f'<p class="m-actions"><button type="button" class="m-main" data-image="{name}">Search with this result'
         f"</button></p></dialog>"
     )
 
 
 def overlay(image: Image.Image, evidence: Tensor) -> Image.Image:
-    """The picture, lit where the evidence [H,W] in [0,1] is high and darkened where it is low."""
+    """The image, lit where the evidence [H,W] in [0,1] is high and darkened where it is low."""
     grid = Image.fromarray((evidence.numpy() * 255).astype(np.uint8)).resize(
         image.size, Image.Resampling.BILINEAR
     )

@@ -20,12 +20,12 @@ GOLDEN = 137.508
 
 
 def map_html(data: EmbeddingMap) -> str:
-    """The whole map: keys, filter, points, the picture under the pointer, and the gaps."""
+    """The whole map: keys, filter, points, the image under the pointer, and the gaps."""
     people: dict[str | None, int | str | None] = {}
     for point in data.points:
-        people.setdefault(point.picture.person, point.picture.identity)
+        people.setdefault(point.image.person, point.image.identity)
     hues = {person: hue(n) for n, person in enumerate(people)}
-    points = "".join(_point(n, point, hues[point.picture.person]) for n, point in enumerate(data.points))
+    points = "".join(_point(n, point, hues[point.image.person]) for n, point in enumerate(data.points))
     counts = {kind: sum(point.kind == kind for point in data.points) for kind in KINDS}
     keys = "".join(
         f'<button type="button" class="m-key" data-kind="{kind}" aria-pressed="true"><svg viewBox="-8 -8 16 16" '
@@ -64,12 +64,12 @@ def hue(n: int) -> int:
 
 def _point(n: int, point: MapPoint, angle: int) -> str:
     x, y = position(point)
-    what = f"{point.kind}, {name_of(point.picture)}"
-    person = point.picture.person or ""
+    what = f"{point.kind}, {name_of(point.image)}"
+    person = point.image.person or ""
     return (
         f'<g class="m-point" role="button" tabindex="-1" data-n="{n}" data-kind="{point.kind}" data-x="{x:.1f}" '
         f'data-y="{y:.1f}" data-origin="{point.origin}" data-person="{escape(person, quote=True)}" '
-        f'data-picture="{escape(point.picture.name, quote=True)}" aria-label="{escape(what, quote=True)}" '
+        f'data-image="{escape(point.image.name, quote=True)}" aria-label="{escape(what, quote=True)}" '
         f'style="--h:{angle}" transform="translate({x:.1f} {y:.1f})">{SHAPES[point.kind]}</g>'
     )
 

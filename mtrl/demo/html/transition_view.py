@@ -25,7 +25,7 @@ TRUTH_NOTE = "What an infrared camera saw at that moment. Known for this gallery
 
 
 def comparison(results: Mapping[str, Translation], distance: ModalityDistance, shown: str) -> str:
-    """The tab's answer for one picture: `results` by translator, of which `shown` comes first."""
+    """The tab's answer for one image: `results` by translator, of which `shown` comes first."""
     result = results[shown]
     ratio = result.query.width / result.query.height
     tiles = "".join(

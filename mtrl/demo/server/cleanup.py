@@ -79,7 +79,7 @@ class Housekeeping:
                 self._emptied.discard(session)
                 self._unfetched[session] = clock - UNFETCHED * fetched
             elif idle >= GRACE and session not in self._emptied:
-                # Gradio's notes hold what was shown, pictures too; of a page that is closed the choice is enough.
+                # Gradio's notes hold what was shown, images too; of a page that is closed the choice is enough.
                 holder.session_data[session] = self._only_choices(state)
                 self._emptied.add(session)
         for session, since in list(self._unfetched.items()):

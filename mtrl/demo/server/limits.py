@@ -9,7 +9,7 @@ import dataclasses
 class Limits:
     """Limits of the server.
 
-    picture      bytes of an uploaded image
+    image      bytes of an uploaded image
     request      bytes of any other request
     whole        seconds until a request has come completely
     stalled      seconds without a byte of it
@@ -19,7 +19,7 @@ class Limits:
     stored       bytes of all uploaded images together
     """
 
-    picture: int = 20 << 20
+    image: int = 20 << 20
     request: int = 1 << 20
     whole: float = 120.0
     stalled: float = 20.0

@@ -152,7 +152,7 @@ class RequestFilter:
             known = call[1] in self._access.endpoints and method == ("GET" if call[2] else "POST")
         elif path.startswith(_FILE):
             known = method in ("GET", "HEAD") and is_ours(path.removeprefix(_FILE), self._access.folder)
-            # Gradio's handling of ranges fails for odd ones, and pictures need none.
+            # Gradio's handling of ranges fails for odd ones, and images need none.
             scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"range"]
         elif method == "POST":
             known = _WRITE.fullmatch(path) is not None
@@ -168,11 +168,9 @@ class RequestFilter:
             return receive
         upload = scope["path"].rstrip("/") == "/gradio_api/upload"
         agents = scope["path"].startswith(_AGENTS)
-        # Programs that speak MCP send pictures as text, which is a third longer; forms have a head.
-        most = limits.picture + (1 << 16) if upload else 2 * limits.picture if agents else limits.request
-        too_much = TooMuch(
-            too_large(limits.picture) if upload else f"A request may have {most} bytes at most."
-        )
+        # Programs that speak MCP send images as text, which is a third longer; forms have a head.
+        most = limits.image + (1 << 16) if upload else 2 * limits.image if agents else limits.request
+        too_much = TooMuch(too_large(limits.image) if upload else f"A request may have {most} bytes at most.")
         told = Headers(scope=scope).get("content-length", "")
         if told.isdecimal() and int(told) > _DRAINED * most:
             raise too_much

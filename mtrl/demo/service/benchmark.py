@@ -16,7 +16,7 @@ DIRECTIONS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Score:
-    """Figures of one model in one direction; `queries` have a right picture among `gallery` pictures."""
+    """Figures of one model in one direction; `queries` have a right image among `gallery` images."""
 
     name: str
     direction: str
@@ -26,12 +26,12 @@ class Score:
 
 
 def benchmark(service: DemoService, name: str) -> list[Score]:
-    """Both directions on the service's gallery, every picture of the other spectrum searched.
+    """Both directions on the service's gallery, every image of the other spectrum searched.
 
     Raises ValueError for a gallery whose people or cameras are not known, or with one spectrum only.
     """
-    pictures = service.pictures
-    if any(p.identity is None or p.camera is None for p in pictures):
+    images = service.images
+    if any(p.identity is None or p.camera is None for p in images):
         raise ValueError(
             "a benchmark needs to know the person and the camera of every picture; this gallery does not say them "
             "all (manifest.json can)"
@@ -41,7 +41,7 @@ def benchmark(service: DemoService, name: str) -> list[Score]:
     scores = []
     for direction, sides in DIRECTIONS.items():
         query, gallery = (service.features[modality] for modality in sides)
-        labels = [[pictures[i] for i in service.rows[modality]] for modality in sides]
+        labels = [[images[i] for i in service.rows[modality]] for modality in sides]
         people = [[str(p.person) for p in side] for side in labels]
         cameras = [[p.camera for p in side] for side in labels]
         metrics = rank_features(query, gallery, people[0], people[1], cameras[0], cameras[1], protocol="sysu")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
 
@@ -42,7 +42,10 @@ class ModalityDistance:
 
 
 def measure(
-    service: DemoService, visible: Image.Image, transitions: Mapping[str, Image.Image], known: Picture | None
+    service: DemoService,
+    visible: Image.Image,
+    transitions: Mapping[str, Image.Image],
+    known: GalleryImage | None,
 ) -> ModalityDistance:
     """The modality distance of one visible image; `known` is the gallery image that it is.
 
@@ -51,7 +54,7 @@ def measure(
     v = service.model.encode([visible], "visible")[0]
     t = service.model.encode(list(transitions.values()), "infrared")
     infrared = service.features[Modality.INFRARED]
-    people = [service.pictures[i].person for i in service.rows[Modality.INFRARED]]
+    people = [service.images[i].person for i in service.rows[Modality.INFRARED]]
     person = known.person if known else None
     same = np.array([person is not None and identity == person for identity in people])
 

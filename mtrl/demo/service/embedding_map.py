@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
 from mtrl.models.config import Modality
 from mtrl.retrieval.embedding_map import project_2d
 
-MAX_PICTURES = 600
+MAX_IMAGES = 600
 KINDS = ("visible", "transition", "infrared")
 TILE = (48, 96)
 COLUMNS = 30
@@ -29,13 +29,13 @@ class MapPoint:
     """A point of the map: one embedding.
 
     kind     "visible" | "transition" | "infrared"
-    picture  the gallery picture; for a transition the visible one that it was made of
+    image    the gallery image; for a transition the visible one that it was made of
     x, y     position in [-1, 1]
-    origin   for a transition the index of its visible picture's point, else -1
+    origin   for a transition the index of its visible image's point, else -1
     """
 
     kind: str
-    picture: Picture
+    image: GalleryImage
     x: float
     y: float
     origin: int = -1
@@ -59,10 +59,10 @@ class Gap:
 class EmbeddingMap:
     """What the map shows.
 
-    nearer   (how many transitions are nearer to their person's infrared pictures than the visible picture is, of
+    nearer   (how many transitions are nearer to their person's infrared images than the visible image is, of
              how many), None where people are not known
-    sheet    all small pictures in one, point i in column i % COLUMNS and row i // COLUMNS
-    left_out number of gallery pictures that the map has no room for
+    sheet    all small images in one, point i in column i % COLUMNS and row i // COLUMNS
+    left_out number of gallery images that the map has no room for
     """
 
     points: tuple[MapPoint, ...]
@@ -79,21 +79,21 @@ def make_map(
     """The map of a service's gallery. Takes a second or more; the same for the same input."""
     tell = progress or (lambda share, text: None)
     rows = {modality: _sample(service, modality) for modality in Modality}
-    chosen = {m: [service.pictures[service.rows[m][row]] for row in rows[m]] for m in Modality}
+    chosen = {m: [service.images[service.rows[m][row]] for row in rows[m]] for m in Modality}
     visible, infrared = chosen[Modality.VISIBLE], chosen[Modality.INFRARED]
     v, i = (service.features[m][rows[m]] for m in Modality)
-    images = [service.open(picture) for picture in visible]
-    transitions, t = _transitions(service, images, translator, lambda share: tell(0.7 * share, "Translating"))
+    opened = [service.open(image) for image in visible]
+    transitions, t = _transitions(service, opened, translator, lambda share: tell(0.7 * share, "Translating"))
     tell(0.75, "Drawing the map")
     positions = project_2d(torch.cat([v, t, i]), seed).tolist()
-    pictures = [*visible, *visible, *infrared]
+    drawn = [*visible, *visible, *infrared]
     kinds = [kind for kind, count in zip(KINDS, (len(v), len(t), len(i)), strict=True) for _ in range(count)]
     points = tuple(
-        MapPoint(kind, picture, x, y, n - len(v) if kind == "transition" else -1)
-        for n, (kind, picture, (x, y)) in enumerate(zip(kinds, pictures, positions, strict=True))
+        MapPoint(kind, image, x, y, n - len(v) if kind == "transition" else -1)
+        for n, (kind, image, (x, y)) in enumerate(zip(kinds, drawn, positions, strict=True))
     )
-    people = [[picture.person for picture in group] for group in (visible, infrared)]
-    sheet = contact_sheet([*images, *transitions, *(service.open(picture) for picture in infrared)])
+    people = [[image.person for image in group] for group in (visible, infrared)]
+    sheet = contact_sheet([*opened, *transitions, *(service.open(image) for image in infrared)])
     shown = len(visible) + len(infrared)
     return EmbeddingMap(
         points,
@@ -101,21 +101,21 @@ def make_map(
         nearer(v, t, i, people[0], people[1]),
         translator,
         sheet,
-        len(service.pictures) - shown,
+        len(service.images) - shown,
     )
 
 
 def _sample(service: DemoService, modality: Modality) -> list[int]:
     """Rows of `service.features[modality]` that are drawn: all, or whole people in the gallery's order."""
-    pictures = [service.pictures[i] for i in service.rows[modality]]
-    share = MAX_PICTURES / max(1, len(service.pictures))
+    images = [service.images[i] for i in service.rows[modality]]
+    share = MAX_IMAGES / max(1, len(service.images))
     if share >= 1:
-        return list(range(len(pictures)))
-    people = list(dict.fromkeys(p.person for p in service.pictures))
+        return list(range(len(images)))
+    people = list(dict.fromkeys(p.person for p in service.images))
     if people == [None]:
-        return list(range(0, len(pictures), round(1 / share + 0.5)))
+        return list(range(0, len(images), round(1 / share + 0.5)))
     kept = set(people[: max(2, int(len(people) * share))])
-    return [row for row, picture in enumerate(pictures) if picture.person in kept]
+    return [row for row, image in enumerate(images) if image.person in kept]
 
 
 def _transitions(
@@ -161,7 +161,7 @@ def _gaps(
 def nearer(
     v: Tensor, t: Tensor, i: Tensor, visible: Sequence[object], infrared: Sequence[object]
 ) -> tuple[int, int] | None:
-    """(how many, of how many) transitions have a higher mean cosine to their person's infrared pictures."""
+    """(how many, of how many) transitions have a higher mean cosine to their person's infrared images."""
     before, same = distance_pairs(v, i, visible, infrared)
     after, _ = distance_pairs(t, i, visible, infrared)
     rows = np.flatnonzero(same.any(axis=1))
@@ -172,7 +172,7 @@ def nearer(
 
 
 def contact_sheet(images: Sequence[Image.Image]) -> Image.Image:
-    """All pictures at TILE pixels (width, height) each, COLUMNS in a row."""
+    """All images at TILE pixels (width, height) each, COLUMNS in a row."""
     width, height = TILE
     sheet = Image.new("RGB", (COLUMNS * width, max(1, -(-len(images) // COLUMNS)) * height))
     for n, image in enumerate(images):

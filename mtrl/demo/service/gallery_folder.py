@@ -1,4 +1,4 @@
-"""A demo gallery on disk: pictures of people in a folder, or an index that `python -m mtrl index` made of them."""
+"""A demo gallery on disk: images of people in a folder, or an index that `python -m mtrl index` made of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ INDEX = "gallery.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """One picture of a gallery. `identity`, `camera` and `truth` (the aligned true infrared view) may be unknown.
+class GalleryImage:
+    """One image of a gallery. `identity`, `camera` and `truth` (the aligned true infrared view) may be unknown.
 
     `identity` is the person's name as the gallery writes it, to be shown; `person` is compared.
     """
@@ -36,21 +36,21 @@ class Picture:
 
     @property
     def person(self) -> str | None:
-        """Equal for two pictures of one person: identities are compared as text, as searches of a gallery do."""
+        """Equal for two images of one person: identities are compared as text, as searches of a gallery do."""
         return None if self.identity is None else canonical(str(self.identity))
 
 
-def read_gallery(folder: Path) -> list[Picture]:
-    """The pictures of `scan_gallery`."""
+def read_gallery(folder: Path) -> list[GalleryImage]:
+    """The images of `scan_gallery`."""
     return scan_gallery(folder)[0]
 
 
-def scan_gallery(folder: Path, public: bool = False) -> tuple[list[Picture], Scan]:
-    """The pictures of a gallery folder, in its own order, and what was passed over.
+def scan_gallery(folder: Path, public: bool = False) -> tuple[list[GalleryImage], Scan]:
+    """The images of a gallery folder, in its own order, and what was passed over.
 
     The folder holds either `manifest.json`, a list of {"file", "identity", "camera", "modality", "truth"}, or
-    two sub-folders `visible` and `infrared` of pictures; a level of folders below them names the people. An index
-    made by `python -m mtrl index` lists pictures of one spectrum, which may have been moved away since.
+    two sub-folders `visible` and `infrared` of images; a level of folders below them names the people. An index
+    made by `python -m mtrl index` lists images of one spectrum, which may have been moved away since.
     Links are followed; on a `public` page those that lead out of the folder are passed over.
     Raises FileNotFoundError or ValueError that say what is missing.
     """
@@ -61,23 +61,23 @@ def scan_gallery(folder: Path, public: bool = False) -> tuple[list[Picture], Sca
     if is_index(folder):
         return _from_index(folder), Scan()
     manifest = folder / MANIFEST
-    pictures, found = _from_manifest(manifest) if manifest.is_file() else _from_folders(folder, public)
+    images, found = _from_manifest(manifest) if manifest.is_file() else _from_folders(folder, public)
     for modality in Modality:
-        if not any(picture.modality is modality for picture in pictures):
+        if not any(image.modality is modality for image in images):
             left_out = "".join(f"; {line}" for line in [*found.errors, *report(found.passed_over)])
             raise ValueError(
                 f"the gallery {as_text(folder)} has no {modality.name.lower()} pictures; it needs {MANIFEST}, or "
                 f"pictures in the sub-folders visible and infrared{left_out}"
             )
-    return pictures, found
+    return images, found
 
 
 def is_index(folder: Path) -> bool:
-    """Whether the folder is an index, whose embeddings are there already, in the order of its pictures."""
+    """Whether the folder is an index, whose embeddings are there already, in the order of its images."""
     return (folder / INDEX).is_file()
 
 
-def _from_index(folder: Path) -> list[Picture]:
+def _from_index(folder: Path) -> list[GalleryImage]:
     index = Gallery.load(folder)
     if not len(index):
         raise ValueError(f"the index {folder} holds no pictures")
@@ -85,7 +85,7 @@ def _from_index(folder: Path) -> list[Picture]:
     identities = index.identities or (None,) * len(index)
     cameras = index.cameras or (None,) * len(index)
     return [
-        Picture(as_text(name), _place(folder, roots, name), index.modality, _label(identity), camera)
+        GalleryImage(as_text(name), _place(folder, roots, name), index.modality, _label(identity), camera)
         for name, identity, camera in zip(index.names, identities, cameras, strict=True)
     ]
 
@@ -95,7 +95,7 @@ def _label(identity: int | str | None) -> int | str | None:
 
 
 def _place(index: Path, roots: list[Path], name: str) -> Path:
-    """Where the picture of that name lies: below one of the roots, or in the index's own folder, links resolved.
+    """Where the image of that name lies: below one of the roots, or in the index's own folder, links resolved.
 
     A path that does not exist for a name that leads elsewhere: the index may be a stranger's.
     """
@@ -113,7 +113,7 @@ def _place(index: Path, roots: list[Path], name: str) -> Path:
     return next((path for path in inside if path.is_file()), index / INDEX / "not in this index")
 
 
-def _from_manifest(manifest: Path) -> tuple[list[Picture], Scan]:
+def _from_manifest(manifest: Path) -> tuple[list[GalleryImage], Scan]:
     text = read_text(manifest)
     try:
         entries = json.loads(text)
@@ -122,12 +122,12 @@ def _from_manifest(manifest: Path) -> tuple[list[Picture], Scan]:
     if not isinstance(entries, list):
         raise ValueError(f"{manifest} must hold a list of pictures")
     found = Scan()
-    pictures = [_picture(entry, manifest, found) for entry in entries]
-    return [picture for picture in pictures if picture is not None], found
+    images = [_image(entry, manifest, found) for entry in entries]
+    return [image for image in images if image is not None], found
 
 
-def _picture(entry: Any, manifest: Path, found: Scan) -> Picture | None:
-    """The picture of an entry; None for one whose file is not there."""
+def _image(entry: Any, manifest: Path, found: Scan) -> GalleryImage | None:
+    """The image of an entry; None for one whose file is not there."""
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or "modality" not in entry:
         raise ValueError(f'{manifest}: every entry needs "file" and "modality", not {str(entry)[:120]}')
     labels = {key: entry.get(key) for key in ("identity", "camera")}
@@ -141,7 +141,7 @@ def _picture(entry: Any, manifest: Path, found: Scan) -> Picture | None:
     truth = _inside(manifest.parent, str(entry["truth"]), found) if entry.get("truth") else None
     if path is None:
         return None
-    return Picture(
+    return GalleryImage(
         name=as_text(entry["file"]),
         path=path,
         modality=Modality.parse(entry["modality"]),
@@ -162,8 +162,8 @@ def _inside(folder: Path, name: str, found: Scan) -> Path | None:
     return None
 
 
-def _from_folders(folder: Path, public: bool) -> tuple[list[Picture], Scan]:
-    pictures: list[Picture] = []
+def _from_folders(folder: Path, public: bool) -> tuple[list[GalleryImage], Scan]:
+    images: list[GalleryImage] = []
     whole = Scan()
     for modality in Modality:
         top = modality.name.lower()
@@ -174,5 +174,5 @@ def _from_folders(folder: Path, public: bool) -> tuple[list[Picture], Scan]:
             name = as_text(path)
             parts = name.split("/")[1:]
             identity = parts[0] if len(parts) > 1 else None
-            pictures.append(Picture(name, folder / path, modality, identity))
-    return pictures, whole
+            images.append(GalleryImage(name, folder / path, modality, identity))
+    return images, whole

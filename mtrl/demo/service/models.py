@@ -135,7 +135,7 @@ class Models:
                 check_size(str(folder / name), (folder / name).stat().st_size, most)
         model = read_checkpoint(folder)
         home = self.home.service
-        check_cost(model, len(home.pictures))
+        check_cost(model, len(home.images))
         started = time.monotonic()
 
         def encoded(share: float) -> None:
@@ -199,10 +199,10 @@ def check_size(what: str, size: int | None, most: int) -> None:
         raise ValueError(f"{what} has {size / 1e6:,.0f} MB; this page loads up to {most / 1e6:,.1f} MB of it")
 
 
-def check_cost(model: MTRL, pictures: int) -> None:
-    """Raises ValueError for a model that would take too much memory or time on a gallery of `pictures`.
+def check_cost(model: MTRL, images: int) -> None:
+    """Raises ValueError for a model that would take too much memory or time on a gallery of `images`.
 
-    A single empty picture is encoded, and its largest intermediate result measured: a small file can describe a
+    A single empty image is encoded, and its largest intermediate result measured: a small file can describe a
     network with very wide layers.
     """
     height, width = model.config.image_size
@@ -223,7 +223,7 @@ def check_cost(model: MTRL, pictures: int) -> None:
         model.encode(torch.zeros(1, 3, height, width))  # the first pass also sets things up
         started = time.perf_counter()
         model.encode(torch.zeros(1, 3, height, width))
-        seconds = (time.perf_counter() - started) * pictures
+        seconds = (time.perf_counter() - started) * images
     except (ArithmeticError, LookupError, RuntimeError, TypeError) as error:
         raise ValueError(f"this model cannot encode a picture: {error}") from error
     finally:
@@ -235,7 +235,7 @@ def check_cost(model: MTRL, pictures: int) -> None:
         )
     if seconds > MAX_SECONDS:
         raise ValueError(
-            f"this model would take {seconds / 60:.0f} minutes for the {pictures} pictures of the gallery on this "
+            f"this model would take {seconds / 60:.0f} minutes for the {images} pictures of the gallery on this "
             f"machine; this page allows {MAX_SECONDS // 60}"
         )
 

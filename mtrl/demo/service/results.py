@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.models.config import Modality
 
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
-    """One ranked picture. `correct` is None where the query's person is unknown."""
+    """One ranked image. `correct` is None where the query's person is unknown."""
 
     rank: int
     score: float
-    picture: Picture
+    image: GalleryImage
     correct: bool | None
 
 
@@ -27,19 +27,19 @@ class Hit:
 class Retrieval:
     """The answer to one query.
 
-    query        the picture that was searched with, upright RGB
-    target       the spectrum of the pictures that were searched
+    query        the image that was searched with, upright RGB
+    target       the spectrum of the images that were searched
     transition   the query as a transition image; for an infrared query that of the best match; None: not asked for
-    scores       cosine of every searched gallery picture, descending
-    first_right  rank of the first picture of the same person in the whole gallery, None if unknown or absent
-    relevant     pictures of the same person that were searched
+    scores       cosine of every searched gallery image, descending
+    first_right  rank of the first image of the same person in the whole gallery, None if unknown or absent
+    relevant     images of the same person that were searched
     precision    average precision in [0, 1] over the whole gallery, None if unknown
-    skipped      gallery pictures left out because they were taken in the query's own room
+    skipped      gallery images left out because they were taken in the query's own room
     hints        sentences for the user about what was assumed
     """
 
     query: Image.Image
-    known: Picture | None
+    known: GalleryImage | None
     detected: Modality
     modality: Modality
     target: Modality
@@ -56,10 +56,10 @@ class Retrieval:
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-    """A visible picture, its transition and, where the gallery holds it, the true infrared view."""
+    """A visible image, its transition and, where the gallery holds it, the true infrared view."""
 
     query: Image.Image
-    known: Picture | None
+    known: GalleryImage | None
     transition: Image.Image
     truth: Image.Image | None
     hints: list[str]
@@ -67,14 +67,14 @@ class Translation:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A query beside one gallery picture.
+    """A query beside one gallery image.
 
-    evidence  float32 [H,W] in [0,1] of each picture: where the similarity comes from
+    evidence  float32 [H,W] in [0,1] of each image: where the similarity comes from
     """
 
     query: Image.Image
     match: Image.Image
-    picture: Picture
+    image: GalleryImage
     modality: Modality
     score: float
     correct: bool | None

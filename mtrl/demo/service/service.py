@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from mtrl.demo.service.gallery_folder import Picture, is_index, scan_gallery
-from mtrl.demo.service.pictures import detect_modality, digest, fit, hints_for, read_query
+from mtrl.demo.service.gallery_folder import GalleryImage, is_index, scan_gallery
+from mtrl.demo.service.images import detect_modality, digest, fit, hints_for, read_query
 from mtrl.demo.service.results import Comparison, Hit, Retrieval, Translation
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE, measure
 from mtrl.files.filenames import as_text, some_of
@@ -51,7 +51,7 @@ class DemoService:
     ) -> None:
         """`translators` by name; `translator` is the one shown beside a query (default: the first). `progress`
         is told the share of the gallery that is encoded; what it raises ends the work. `public`: see
-        `scan_gallery`. Pictures that cannot be read are passed over; raises ValueError where none is left."""
+        `scan_gallery`. Images that cannot be read are passed over; raises ValueError where none is left."""
         if not translators:
             raise ValueError("the page needs at least one translator")
         self.model = model
@@ -59,42 +59,42 @@ class DemoService:
         self.translator = translator or next(iter(self.translators))
         self.folder = Path(gallery)
         self.public = public
-        # A query that is pixel for pixel a gallery picture is recognised, so its truth is known.
-        self._known: dict[bytes, Picture] = {}
-        self.pictures, self.scan = scan_gallery(self.folder, public)
-        self.value_range: ValueRange | None = None  # of deep pictures: an index has it
+        # A query that is pixel for pixel a gallery image is recognised, so its truth is known.
+        self._known: dict[bytes, GalleryImage] = {}
+        self.images, self.scan = scan_gallery(self.folder, public)
+        self.value_range: ValueRange | None = None  # of deep images: an index has it
         self.features = self._read_index() if is_index(self.folder) else self._encode(progress)
-        self._by_name = {picture.name: picture for picture in self.pictures}
+        self._by_name = {image.name: image for image in self.images}
         self.rows = {
-            modality: [i for i, picture in enumerate(self.pictures) if picture.modality is modality]
+            modality: [i for i, image in enumerate(self.images) if image.modality is modality]
             for modality in Modality
         }
-        self.pairs = measure(self.pictures, self.rows, self.features)
+        self.pairs = measure(self.images, self.rows, self.features)
         self.threshold = self.pairs.threshold(RATES[USUAL_RATE])
         # The first call of every translator is slow; a visitor should not be the one to wait for it.
         for name in self.translators:
             self.transition(Image.new("RGB", (64, 128)), name)
 
     def names(self, modality: Modality | None = None) -> list[str]:
-        """Names of the gallery's pictures, in its order."""
-        return [p.name for p in self.pictures if modality is None or p.modality is modality]
+        """Names of the gallery's images, in its order."""
+        return [p.name for p in self.images if modality is None or p.modality is modality]
 
-    def picture(self, name: str) -> Picture:
-        """The gallery picture of that name. Raises ValueError if there is none."""
+    def image(self, name: str) -> GalleryImage:
+        """The gallery image of that name. Raises ValueError if there is none."""
         if name not in self._by_name:
             raise ValueError(f"the gallery has no picture {name!r}")
         return self._by_name[name]
 
-    def open(self, picture: Picture) -> Image.Image:
-        """A gallery picture as the page shows and recognises it."""
-        image = self.read(picture.path, picture.name)[0]
-        self._known[digest(image)] = picture
+    def open(self, entry: GalleryImage) -> Image.Image:
+        """A gallery image as the page shows and recognises it."""
+        image = self.read(entry.path, entry.name)[0]
+        self._known[digest(image)] = entry
         return image
 
     def read(
         self, image: Image.Image | str | Path, what: str = "the picture"
     ) -> tuple[Image.Image, tuple[int, int]]:
-        """A picture as this gallery's were read, no larger than any model needs, and its own (width, height)."""
+        """An image as this gallery's were read, no larger than any model needs, and its own (width, height)."""
         return read_query(image, what, self.value_range)
 
     def retrieve(
@@ -116,8 +116,8 @@ class DemoService:
         target = other if self.rows[other] else modality
         feature = self.model.encode([query], modality=modality.name.lower())[0]
         scores = (self.features[target] @ feature).numpy()
-        gallery = [self.pictures[i] for i in self.rows[target]]
-        searched = np.array([not same_room(known, picture) and picture is not known for picture in gallery])
+        gallery = [self.images[i] for i in self.rows[target]]
+        searched = np.array([not same_room(known, entry) and entry is not known for entry in gallery])
         order = [int(i) for i in np.argsort(-scores, kind="stable") if searched[i]]
         if not order:
             raise ValueError("no picture of this gallery was taken in another room than the query")
@@ -152,25 +152,25 @@ class DemoService:
         )
 
     def compare(self, image: Image.Image | str | Path, name: str, direction: str = AUTO) -> Comparison:
-        """The query beside the gallery picture `name`, and where their similarity comes from."""
+        """The query beside the gallery image `name`, and where their similarity comes from."""
         query, _, known, _, modality = self._read(image, direction)
-        picture = self.picture(name)
-        match = self.open(picture)
-        kinds = [kind.name.lower() for kind in (modality, picture.modality)]
+        entry = self.image(name)
+        match = self.open(entry)
+        kinds = [kind.name.lower() for kind in (modality, entry.modality)]
         feature = self.model.encode([query], kinds[0])[0]
-        row = self.rows[picture.modality].index(self.pictures.index(picture))
+        row = self.rows[entry.modality].index(self.images.index(entry))
         return Comparison(
             query,
             match,
-            picture,
+            entry,
             modality,
-            float(self.features[picture.modality][row] @ feature),
-            _correct(known, picture),
+            float(self.features[entry.modality][row] @ feature),
+            _correct(known, entry),
             evidence_maps(self.model, query, match, kinds[0], kinds[1]),
         )
 
     def translate(self, image: Image.Image | str | Path, translator: str = "") -> Translation:
-        """The transition image of a picture, beside its true infrared view where the gallery holds it."""
+        """The transition image of an image, beside its true infrared view where the gallery holds it."""
         name = translator or self.translator
         if name not in self.translators:
             raise ValueError(f"translator must be one of {list(self.translators)}, not {name!r}")
@@ -186,15 +186,15 @@ class DemoService:
         return Translation(fit(query), known, transition, truth, hints)
 
     def encode(self, image: Image.Image | str | Path, modality: str = AUTO) -> list[float]:
-        """The embedding of a picture: D numbers of unit length."""
+        """The embedding of an image: D numbers of unit length."""
         query, _ = self.read(image)
         parsed = detect_modality(query) if modality == AUTO else Modality.parse(modality)
         return self.model.encode([query], modality=parsed.name.lower())[0].tolist()
 
     def _read(
         self, image: Image.Image | str | Path, direction: str
-    ) -> tuple[Image.Image, tuple[int, int], Picture | None, Modality, Modality]:
-        """The query, its own size, the gallery picture that it is, the modality it looks like, and that it has."""
+    ) -> tuple[Image.Image, tuple[int, int], GalleryImage | None, Modality, Modality]:
+        """The query, its own size, the gallery image that it is, the modality it looks like, and that it has."""
         if direction != AUTO and direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {[AUTO, *DIRECTIONS]}, not {direction!r}")
         query, size = self.read(image)
@@ -207,35 +207,35 @@ class DemoService:
         return [*self.scan.errors, *report(self.scan.passed_over)]
 
     def _encode(self, progress: Callable[[float], None] | None) -> dict[Modality, Tensor]:
-        """Embeddings of the pictures that can be read; the others leave `pictures`."""
+        """Embeddings of the images that can be read; the others leave `images`."""
         parts: dict[Modality, list[Tensor]] = {m: [torch.empty(0, self.model.dim)] for m in Modality}
         kept: set[str] = set()
         done = 0
         for modality in Modality:
-            mine = [picture for picture in self.pictures if picture.modality is modality]
+            mine = [entry for entry in self.images if entry.modality is modality]
             for start in range(0, len(mine), ENCODED_TOGETHER):
-                opened = [(p, self._try(p)) for p in mine[start : start + ENCODED_TOGETHER]]
+                opened = [(entry, self._try(entry)) for entry in mine[start : start + ENCODED_TOGETHER]]
                 images = [image for _, image in opened if image is not None]
-                kept |= {picture.name for picture, image in opened if image is not None}
+                kept |= {entry.name for entry, image in opened if image is not None}
                 if images:
                     parts[modality].append(self.model.encode(images, modality=modality.name.lower()))
                 done += len(opened)
                 if progress:
-                    progress(done / len(self.pictures))
-        self.pictures = [picture for picture in self.pictures if picture.name in kept]
-        if not self.pictures:
+                    progress(done / len(self.images))
+        self.images = [entry for entry in self.images if entry.name in kept]
+        if not self.images:
             raise ValueError(
                 f"no picture of the gallery {as_text(self.folder)} can be read; "
                 + "; ".join(self.passed_over())
             )
         return {modality: torch.cat(features) for modality, features in parts.items()}
 
-    def _try(self, picture: Picture) -> Image.Image | None:
-        """The picture; None, and a remark, for one that cannot be read."""
+    def _try(self, image: GalleryImage) -> Image.Image | None:
+        """The image; None, and a remark, for one that cannot be read."""
         try:
-            return self.open(picture)
+            return self.open(image)
         except (ValueError, OSError) as error:
-            self.scan.passed_over.append(PassedOver(picture.name, why_unreadable(error, picture.name), True))
+            self.scan.passed_over.append(PassedOver(image.name, why_unreadable(error, image.name), True))
             return None
 
     def _read_index(self) -> dict[Modality, Tensor]:
@@ -245,7 +245,9 @@ class DemoService:
         empty = torch.empty(0, index.features.shape[1])
         return {modality: index.features if modality is index.modality else empty for modality in Modality}
 
-    def _transition_beside(self, query: Image.Image, modality: Modality, best: Picture) -> Image.Image | None:
+    def _transition_beside(
+        self, query: Image.Image, modality: Modality, best: GalleryImage
+    ) -> Image.Image | None:
         """The transition image of whichever of the two is visible; None if neither is."""
         if modality is Modality.VISIBLE:
             return self.transition(query, self.translator)
@@ -255,27 +257,27 @@ class DemoService:
 
     @torch.inference_mode()
     def transition(self, image: Image.Image, name: str) -> Image.Image:
-        """What the translator of that name makes of a picture: its size, at most 512 pixels, aligned with it."""
+        """What the translator of that name makes of an image: its size, at most 512 pixels, aligned with it."""
         image = fit(image)
         batch = to_batch([image], (image.height, image.width))
         pixels = self.translators[name](batch)[0].clamp(0, 1).mul(255).round().byte()
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
-def _correct(query: Picture | None, picture: Picture) -> bool | None:
-    if query is None or query.identity is None or picture.identity is None:
+def _correct(query: GalleryImage | None, image: GalleryImage) -> bool | None:
+    if query is None or query.identity is None or image.identity is None:
         return None
-    return query.person == picture.person
+    return query.person == image.person
 
 
-def same_room(query: Picture | None, picture: Picture) -> bool:
-    """The benchmark's rule: gallery pictures from the query's own room are left out."""
-    if query is None or query.camera is None or picture.camera is None:
+def same_room(query: GalleryImage | None, image: GalleryImage) -> bool:
+    """The benchmark's rule: gallery images from the query's own room are left out."""
+    if query is None or query.camera is None or image.camera is None:
         return False
-    return room_of(query.camera) == room_of(picture.camera)
+    return room_of(query.camera) == room_of(image.camera)
 
 
 def _average_precision(right: NDArray[np.bool_]) -> float:
-    """AP of one ranked list, best first; one picture at least is right."""
+    """AP of one ranked list, best first; one image at least is right."""
     ranks = np.arange(len(right))[None]
     return float(rank_metrics(ranks, [1], right.astype(np.int64), protocol="regdb").ap[0])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.models.config import Modality
 
 RATES = {"1 in 10": 0.1, "1 in 100": 0.01, "1 in 1,000": 0.001}
@@ -20,7 +20,7 @@ STRANGE = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """Score from which two pictures count as one person, set on the gallery's own pairs.
+    """Score from which two images count as one person, set on the gallery's own pairs.
 
     value   cosine that a share `false` of the different-person pairs exceeds
     true    share of the same-person pairs that exceed it
@@ -38,7 +38,7 @@ class PairScores:
     same       float32 [S], pairs of one person; empty where people are not known
     different  float32 [D], pairs of two people
     usual      by the query's spectrum: the best score with other people that all but 1 % of the gallery's own
-               pictures reach
+               images reach
     """
 
     same: NDArray[np.float32]
@@ -54,12 +54,14 @@ class PairScores:
 
 
 def measure(
-    pictures: Sequence[Picture], rows: Mapping[Modality, Sequence[int]], features: Mapping[Modality, Tensor]
+    images: Sequence[GalleryImage],
+    rows: Mapping[Modality, Sequence[int]],
+    features: Mapping[Modality, Tensor],
 ) -> PairScores:
-    """The pair scores of a gallery whose `features[modality]` [N,D] belong to `pictures[i] for i in rows[modality]`."""
+    """The pair scores of a gallery whose `features[modality]` [N,D] belong to `images[i] for i in rows[modality]`."""
     step = {modality: -(-len(rows[modality]) // MAX_ROWS) or 1 for modality in Modality}
     visible, infrared = (features[modality][:: step[modality]] for modality in Modality)
-    people = [[pictures[i].person for i in rows[modality][:: step[modality]]] for modality in Modality]
+    people = [[images[i].person for i in rows[modality][:: step[modality]]] for modality in Modality]
     scores = (visible @ infrared.T).numpy()
     known = all(person is not None for side in people for person in side)
     same = np.zeros(scores.shape, dtype=bool)

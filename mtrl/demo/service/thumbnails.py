@@ -1,5 +1,5 @@
-"""Small JPEGs of gallery pictures, made once and served under addresses of their own, so that an answer holds
-addresses instead of pictures and a browser loads each picture once."""
+"""Small JPEGs of gallery images, made once and served under addresses of their own, so that an answer holds
+addresses instead of images and a browser loads each image once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.files.file_state import file_state
 from mtrl.files.images import read_image
 
@@ -21,17 +21,17 @@ KEPT = 4096
 # Segments of a JPEG that may say where and with what it was taken: EXIF, XMP, comments. Visitors get none of them.
 _REMARK = re.compile(rb"\xff[\xe1-\xef\xfe]")
 
-_paths: dict[str, Path] = {}  # of the pictures that were shown; no other file can be asked for
+_paths: dict[str, Path] = {}  # of the images that were shown; no other file can be asked for
 
 
-def address(picture: Picture) -> str:
-    """The address of a picture's thumbnail, relative to the page's; "" if its file is gone."""
-    state = file_state(picture.path)
+def address(image: GalleryImage) -> str:
+    """The address of an image's thumbnail, relative to the page's; "" if its file is gone."""
+    state = file_state(image.path)
     if not state:
         return ""
-    text = f"{picture.path.resolve()}\n{state}"
+    text = f"{image.path.resolve()}\n{state}"
     key = hashlib.blake2b(os.fsencode(text), digest_size=12).hexdigest()
-    _paths[key] = picture.path
+    _paths[key] = image.path
     return f"{FOLDER}/{key}.jpg"
 
 
@@ -49,12 +49,12 @@ def jpeg(key: str) -> bytes | None:
 @functools.lru_cache(KEPT)
 def _encode(key: str, path: Path) -> bytes:
     """A small JPEG of nothing but pixels as it is, anything else made anew. `key` changes with the file."""
-    picture = read_image(path)
-    if picture.width <= SIZE[0] and picture.height <= SIZE[1] and path.stat().st_size <= SMALL_FILE:
+    image = read_image(path)
+    if image.width <= SIZE[0] and image.height <= SIZE[1] and path.stat().st_size <= SMALL_FILE:
         content = path.read_bytes()
         if content.startswith(b"\xff\xd8") and not _REMARK.search(content.partition(b"\xff\xda")[0]):
             return content
-    picture.thumbnail(SIZE)
+    image.thumbnail(SIZE)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=88)
+    image.save(buffer, "JPEG", quality=88)
     return buffer.getvalue()

@@ -10,7 +10,7 @@ from mtrl.demo.service import thumbnails
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.results import Retrieval
 from mtrl.demo.service.service import AUTO, DemoService
-from mtrl.demo.tabs.parts import ask, given, picture_input, publish
+from mtrl.demo.tabs.parts import ask, given, image_input, publish
 
 
 def add_retrieve(service: DemoService, galleries: Galleries, inputs: list[Any]) -> None:
@@ -19,35 +19,35 @@ def add_retrieve(service: DemoService, galleries: Galleries, inputs: list[Any]) 
     def retrieve(
         image: str | None, direction: str, k: float, gallery: str | None
     ) -> tuple[list[dict[str, str]], dict[str, Any]]:
-        """Ranks a gallery's pictures by similarity to a picture of one person, across visible and infrared light.
+        """Ranks a gallery's images by similarity to an image of one person, across visible and infrared light.
 
         Args:
-            image: picture of one person, upright, from head to feet.
-            direction: what the picture is and what is searched; "auto" looks at the picture's colours.
+            image: image of one person, upright, from head to feet.
+            direction: what the image is and what is searched; "auto" looks at the image's colours.
             k: number of results, 1 to 50.
             gallery: name of one of the page's galleries; empty for its first.
 
         Returns:
-            Ranked pictures with addresses relative to the page's, and an object with the matches and their scores.
+            Ranked images with addresses relative to the page's, and an object with the matches and their scores.
         """
         result, searched = ask(lambda: _search(image, direction, int(k), gallery))
-        pictures = [
-            {"image": thumbnails.address(hit.picture), "caption": f"{hit.rank}: {hit.score:.3f}"}
+        images = [
+            {"image": thumbnails.address(hit.image), "caption": f"{hit.rank}: {hit.score:.3f}"}
             for hit in result.hits
         ]
         matches = [
             {
                 "rank": hit.rank,
                 "score": round(hit.score, 6),
-                "name": hit.picture.name,
-                "identity": hit.picture.identity,
-                "camera": hit.picture.camera,
+                "name": hit.image.name,
+                "identity": hit.image.identity,
+                "camera": hit.image.camera,
                 "correct": hit.correct,
                 "picture": shown["image"],
             }
-            for hit, shown in zip(result.hits, pictures, strict=True)
+            for hit, shown in zip(result.hits, images, strict=True)
         ]
-        return pictures, {
+        return images, {
             "modality": result.modality.name.lower(),
             "searched": len(result.scores),
             "threshold": searched.threshold.value if searched.threshold else None,
@@ -61,23 +61,23 @@ def add_retrieve(service: DemoService, galleries: Galleries, inputs: list[Any]) 
         searched = galleries.service(service, gallery)
         return searched.retrieve(given(image), direction, k, transition=False), searched
 
-    pictures = gr.JSON(visible=False, label="Ranked pictures")
+    images = gr.JSON(visible=False, label="Ranked pictures")
     data = gr.JSON(visible=False, label="Ranked matches")
-    gr.Button(visible=False).click(retrieve, inputs, [pictures, data], api_name="retrieve")
+    gr.Button(visible=False).click(retrieve, inputs, [images, data], api_name="retrieve")
 
 
 def add_translate(service: DemoService, inputs: list[Any]) -> None:
     """/translate over the inputs (image, translator)."""
 
     def translate(image: str | None, translator: str) -> str:
-        """Translates a visible picture into a transition image, which looks like infrared and is aligned with it.
+        """Translates a visible image into a transition image, which looks like infrared and is aligned with it.
 
         Args:
-            image: visible (colour) picture of a person.
+            image: visible (colour) image of a person.
             translator: name of the translator.
 
         Returns:
-            A PNG of the picture's size, at most 512 pixels on its longer side.
+            A PNG of the image's size, at most 512 pixels on its longer side.
         """
         result = ask(lambda: service.translate(given(image), translator))
         return publish(result.transition, output)
@@ -90,18 +90,18 @@ def add_encode(service: DemoService) -> None:
     """/encode, which has no place on the page."""
 
     def encode(image: str | None, modality: str) -> list[float]:
-        """Embeds a picture of a person: the cosine of two embeddings says how alike the model finds them.
+        """Embeds an image of a person: the cosine of two embeddings says how alike the model finds them.
 
         Args:
-            image: picture of one person, upright, from head to feet.
-            modality: "visible", "infrared", or "auto": a picture without colour is taken as infrared.
+            image: image of one person, upright, from head to feet.
+            modality: "visible", "infrared", or "auto": an image without colour is taken as infrared.
 
         Returns:
             The embedding, a list of numbers with unit length.
         """
         return ask(lambda: service.encode(given(image), modality))
 
-    image = picture_input("api-image", None, visible=False)
+    image = image_input("api-image", None, visible=False)
     modality = gr.Radio([AUTO, "visible", "infrared"], value=AUTO, visible=False, label="Modality")
     output = gr.JSON(visible=False, label="Embedding")
     gr.Button(visible=False).click(encode, [image, modality], output, api_name="encode")

@@ -15,9 +15,9 @@ from mtrl.demo.html import cards
 from mtrl.demo.html.static_files import script
 from mtrl.demo.server.uploads import UPLOADS, place
 from mtrl.demo.service.galleries import Galleries
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
+from mtrl.demo.service.images import WORKING_PIXELS, fit, in_turn
 from mtrl.demo.service.models import Models
-from mtrl.demo.service.pictures import WORKING_PIXELS, fit, in_turn
 from mtrl.demo.service.service import DemoService
 from mtrl.files.images import read_image
 
@@ -81,10 +81,10 @@ def html(
     return gr.HTML(value, elem_id=elem_id, js_on_load=code or None, apply_default_css=False, **options)
 
 
-def picture_input(
+def image_input(
     elem_id: str, value: Image.Image | None, webcam: bool = False, visible: bool = True
 ) -> gr.Image:
-    """A picture to upload, paste or take, handed on as a path to the file as it came."""
+    """An image to upload, paste or take, handed on as a path to the file as it came."""
     image = gr.Image(
         value,
         type="filepath",
@@ -102,7 +102,7 @@ def picture_input(
     decode: Callable[[Any], Any] = image.preprocess
 
     def path_only(payload: Any) -> Any:
-        # Gradio's own decoding clips 16-bit pictures and raises for files that are none.
+        # Gradio's own decoding clips 16-bit images and raises for files that are none.
         if payload is None or payload.path is None or (payload.url or "").startswith("data:"):
             return decode(payload)
         return str(payload.path)
@@ -120,7 +120,7 @@ def publish(image: Image.Image, component: Component, visit: str | None = None) 
 
 
 def given(image: str | None) -> str:
-    """The picture of a request. Raises ValueError if there is none."""
+    """The image of a request. Raises ValueError if there is none."""
     if image is None:
         raise ValueError("no picture was given")
     return image
@@ -137,9 +137,9 @@ def ask(call: Callable[[], Answer]) -> Answer:
 def answer_uploads(
     image: gr.Image, respond: Any, inputs: list[Any], output: gr.HTML, searched: Callable[..., DemoService]
 ) -> None:
-    """Answers a new picture at once; one that cannot be shown or read is replaced or cleared with a message.
+    """Answers a new image at once; one that cannot be shown or read is replaced or cleared with a message.
 
-    `searched` gives the service of the other inputs, since an index may have a value range for deep pictures.
+    `searched` gives the service of the other inputs, since an index may have a value range for deep images.
     """
 
     def arrived(path: str | None, request: gr.Request, *rest: Any) -> tuple[Any, str]:
@@ -148,11 +148,11 @@ def answer_uploads(
         UPLOADS.add(request.session_hash, path)
         try:
             with in_turn(path):
-                picture = read_image(path, "The file", searched(*rest).value_range)
+                loaded = read_image(path, "The file", searched(*rest).value_range)
         except (ValueError, OSError) as problem:
             return None, cards.error(str(problem))
-        shown = publish(fit(picture, WORKING_PIXELS), image, request.session_hash)
-        return shown, respond(picture, *rest)
+        shown = publish(fit(loaded, WORKING_PIXELS), image, request.session_hash)
+        return shown, respond(loaded, *rest)
 
     image.input(arrived, inputs, [image, output], **PRIVATE)
 
@@ -162,7 +162,7 @@ def telling(progress: gr.Progress) -> Callable[[float, str], None]:
     return lambda share, text: progress(share, desc=text)
 
 
-def spread(pictures: list[Picture], count: int) -> list[Picture]:
-    """`count` pictures spread over the list (people and cameras change), not chosen by how well they do."""
-    count = min(count, len(pictures))
-    return [pictures[i * len(pictures) // count + i % (len(pictures) // count)] for i in range(count)]
+def spread(images: list[GalleryImage], count: int) -> list[GalleryImage]:
+    """`count` images spread over the list (people and cameras change), not chosen by how well they do."""
+    count = min(count, len(images))
+    return [images[i * len(images) // count + i % (len(images) // count)] for i in range(count)]

@@ -1,4 +1,4 @@
-"""The Retrieve tab: a picture of a person, and the gallery ranked by likeness to it."""
+"""The Retrieve tab: an image of a person, and the gallery ranked by likeness to it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
 from mtrl.demo.html.comparison import comparison_html
 from mtrl.demo.service.galleries import Galleries
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import AUTO, DIRECTIONS, DemoService
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE
 from mtrl.demo.tabs import endpoints
-from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, picture_input, publish, spread
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, image_input, publish, spread
 from mtrl.models.config import Modality
 
 EXAMPLES = 6
@@ -32,7 +32,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     first = service.open((examples[Modality.VISIBLE] or examples[Modality.INFRARED])[0])
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
-            image = picture_input("query", first, webcam=True)
+            image = image_input("query", first, webcam=True)
             html(BESIDE_UPLOAD)
             shown = [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
             picks = html(cards.thumbnails(shown), "examples", ["pick"], tab="retrieve")
@@ -86,10 +86,10 @@ class _Search:
     ) -> tuple[str, str, str]:
         # An example lies in the page's own gallery, a result in the one that was searched.
         searched = ask(lambda: self._service(source, gallery))
-        picture = ask(lambda: _picture(str(event.picture), searched, self.models.home.service))
-        # A click on a result continues in the other direction, whatever was chosen for the picture before it.
-        answered = _answer(searched, picture, AUTO, int(k), rate)
-        return publish(picture, self.image, request.session_hash), AUTO, answered
+        image = ask(lambda: _image(str(event.image), searched, self.models.home.service))
+        # A click on a result continues in the other direction, whatever was chosen for the image before it.
+        answered = _answer(searched, image, AUTO, int(k), rate)
+        return publish(image, self.image, request.session_hash), AUTO, answered
 
     def compared(
         self,
@@ -103,7 +103,7 @@ class _Search:
         if image is None:
             return ""
         searched = ask(lambda: self._service(source, gallery))
-        result = ask(lambda: searched.compare(image, str(event.picture), direction))
+        result = ask(lambda: searched.compare(image, str(event.image), direction))
         threshold = searched.pairs.threshold(RATES[rate])
         return comparison_html(result, result.score > threshold.value if threshold else None)
 
@@ -144,10 +144,10 @@ def _gallery_choice(galleries: Galleries) -> gr.Dropdown:
     )
 
 
-def _picture(name: str, searched: DemoService, home: DemoService) -> Image.Image:
+def _image(name: str, searched: DemoService, home: DemoService) -> Image.Image:
     for service in (searched, home):
         if name in service.names():
-            return service.open(service.picture(name))
+            return service.open(service.image(name))
     raise ValueError(f"the gallery has no picture {name!r}")
 
 
@@ -168,5 +168,5 @@ def _answer(
     return cards.answer(result, service.pairs, RATES[rate], urlencode(address))
 
 
-def _examples(service: DemoService, modality: Modality) -> list[Picture]:
-    return spread([p for p in service.pictures if p.modality is modality], EXAMPLES)
+def _examples(service: DemoService, modality: Modality) -> list[GalleryImage]:
+    return spread([p for p in service.images if p.modality is modality], EXAMPLES)

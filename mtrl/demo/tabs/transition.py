@@ -1,4 +1,4 @@
-"""The Transition tab: what every translator makes of a visible picture, and how near infrared that brings it."""
+"""The Transition tab: what every translator makes of a visible image, and how near infrared that brings it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service.distances import measure
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.tabs import endpoints
-from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, picture_input, publish, spread
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, image_input, publish, spread
 from mtrl.models.config import Modality
 
 EXAMPLES = 12
@@ -21,13 +21,13 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     """The tab's components and events."""
     models, chosen = page.models, page.chosen
     service = models.home.service
-    visible = [p for p in service.pictures if p.modality is Modality.VISIBLE]
+    visible = [p for p in service.images if p.modality is Modality.VISIBLE]
     with_truth = [p for p in visible if p.truth is not None]
     examples = spread(with_truth or visible, EXAMPLES)
     first = service.open(examples[0])
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
-            image = picture_input("visible", first)
+            image = image_input("visible", first)
             html(BESIDE_UPLOAD)
             picks = html(
                 cards.thumbnails([("Visible examples", Modality.VISIBLE, examples)]),
@@ -42,8 +42,8 @@ def build(page: PageParts, tab: gr.Tab) -> None:
 
     def picked(source: str, request: gr.Request, event: gr.EventData) -> tuple[str, str]:
         service = ask(lambda: models.service(source))
-        picture = ask(lambda: service.open(service.picture(str(event.picture))))
-        return publish(picture, image, request.session_hash), compare(service, picture)
+        loaded = ask(lambda: service.open(service.image(str(event.image))))
+        return publish(loaded, image, request.session_hash), compare(service, loaded)
 
     inputs = [image, chosen]
     answer_uploads(image, respond, inputs, answer, models.service)
@@ -56,14 +56,14 @@ def build(page: PageParts, tab: gr.Tab) -> None:
 
 
 def compare(service: DemoService, image: Image.Image | str | None) -> str:
-    """The tab's answer: every translator on one picture, or what is wrong with the picture."""
+    """The tab's answer: every translator on one image, or what is wrong with the image."""
     if image is None:
         return cards.empty("Choose an example or add a visible picture of a person.")
     try:
-        picture, _ = service.read(image)
-        results = {name: service.translate(picture, name) for name in service.translators}
+        loaded, _ = service.read(image)
+        results = {name: service.translate(loaded, name) for name in service.translators}
         transitions = {name: result.transition for name, result in results.items()}
-        distance = measure(service, picture, transitions, results[service.translator].known)
+        distance = measure(service, loaded, transitions, results[service.translator].known)
         return comparison(results, distance, service.translator)
     except (ValueError, OSError) as problem:
         return cards.error(str(problem))

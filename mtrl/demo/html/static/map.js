@@ -34,7 +34,7 @@ const show = (index) => {
   one('.m-chosen').hidden = false;
   one('.m-idle').hidden = true;
 };
-const go = () => { if (at >= 0) trigger('click', {picture: points[at].node.dataset.picture}); };
+const go = () => { if (at >= 0) trigger('click', {image: points[at].node.dataset.image}); };
 const nearest = (event, radius) => {
   const box = one('.m-plane > svg').getBoundingClientRect(), scale = 640 / box.width;
   const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mtrl.demo.service.gallery_folder import Picture
+from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.files.image_limits import pixels_of
 from mtrl.files.images import read_image
 from mtrl.files.levels import ValueRange
@@ -20,24 +20,24 @@ from mtrl.models.config import Modality
 
 DISPLAY_PIXELS = 512
 WORKING_PIXELS = 1024
-LARGE = 8_000_000  # pixels; of such pictures one at a time is decoded, as each takes up to 2 GB
+LARGE = 8_000_000  # pixels; of such images one at a time is decoded, as each takes up to 2 GB
 _alone = threading.Lock()
 
 
 def read_query(
     image: Image.Image | str | Path, what: str = "the picture", value_range: ValueRange | None = None
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The picture, no larger than any model needs, and its own (width, height). `value_range` as in `read_image`."""
+    """The image, no larger than any model needs, and its own (width, height). `value_range` as in `read_image`."""
     with in_turn(image):
-        picture = read_image(image, what, value_range)
-        size = picture.size
+        loaded = read_image(image, what, value_range)
+        size = loaded.size
         if max(size) > WORKING_PIXELS:
-            picture.thumbnail((WORKING_PIXELS, WORKING_PIXELS), Image.Resampling.BOX, reducing_gap=2.0)
-        return picture, size
+            loaded.thumbnail((WORKING_PIXELS, WORKING_PIXELS), Image.Resampling.BOX, reducing_gap=2.0)
+        return loaded, size
 
 
 def in_turn(image: Image.Image | str | Path) -> AbstractContextManager[Any]:
-    """Waits while another large picture is decoded, if this is one."""
+    """Waits while another large image is decoded, if this is one."""
     return _alone if _is_large(image) else contextlib.nullcontext()
 
 
@@ -55,8 +55,8 @@ def digest(image: Image.Image) -> bytes:
 def detect_modality(image: Image.Image) -> Modality:
     """Infrared if the channels are nearly equal everywhere, else visible.
 
-    Compression leaves a little colour in a grey picture, and a few coloured pixels (a time stamp) do not make
-    a picture visible, so the mean spread between channels decides, at low resolution.
+    Compression leaves a little colour in a grey image, and a few coloured pixels (a time stamp) do not make
+    an image visible, so the mean spread between channels decides, at low resolution.
     """
     pixels = np.asarray(image.convert("RGB").resize((48, 96), Image.Resampling.BOX), dtype=np.float32) / 255
     spread = pixels.max(axis=2) - pixels.min(axis=2)
@@ -64,7 +64,7 @@ def detect_modality(image: Image.Image) -> Modality:
 
 
 def fit(image: Image.Image, longest: int = DISPLAY_PIXELS) -> Image.Image:
-    """The picture with its longer side at most `longest` pixels and both sides multiples of 4, at least 16."""
+    """The image with its longer side at most `longest` pixels and both sides multiples of 4, at least 16."""
     scale = min(1.0, longest / max(image.size))
     width, height = (max(16, round(side * scale / 4) * 4) for side in image.size)
     if (width, height) == image.size:
@@ -73,7 +73,11 @@ def fit(image: Image.Image, longest: int = DISPLAY_PIXELS) -> Image.Image:
 
 
 def hints_for(
-    query: Image.Image, size: tuple[int, int], known: Picture | None, detected: Modality, modality: Modality
+    query: Image.Image,
+    size: tuple[int, int],
+    known: GalleryImage | None,
+    detected: Modality,
+    modality: Modality,
 ) -> list[str]:
     """Sentences for the user about what was assumed; `size` is the (width, height) that was sent."""
     width, height = size
@@ -100,6 +104,6 @@ def hints_for(
 
 
 def _flat(image: Image.Image) -> bool:
-    """Whether the picture shows almost nothing: black, white, or one colour."""
+    """Whether the image shows almost nothing: black, white, or one colour."""
     pixels = np.asarray(image.convert("L").resize((24, 48), Image.Resampling.BOX), dtype=np.float32)
     return bool(pixels.std() < 3)
