@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from mtrl.console.os_errors import expanded
 from mtrl.demo.service.galleries import tell_passed_over
@@ -22,6 +23,7 @@ from mtrl.translate import TRANSLATORS, load_translator
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FAVOURITE = "learned"  # the translator that is shown first
 ASSETS = Path(__file__).parents[1] / "assets"
 
 
@@ -32,13 +34,16 @@ def open_service(
 
     Raises FileNotFoundError or ValueError that say what is missing.
     """
-    translators = {}
+    translators: dict[str, nn.Module] = {}
     for name in TRANSLATORS:
         try:
             translators[name] = load_translator(name)
         except FileNotFoundError:  # no learned translator is shipped with this version
             continue
-    return DemoService(load_pretrained(checkpoint), gallery_folder(gallery), translators, public=public)
+    shown = FAVOURITE if FAVOURITE in translators else ""
+    return DemoService(
+        load_pretrained(checkpoint), gallery_folder(gallery), translators, shown, public=public
+    )
 
 
 def gallery_folder(gallery: str | None) -> Path:

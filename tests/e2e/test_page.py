@@ -117,7 +117,7 @@ def test_options_change_the_answer(visit: Any, shoot: Any, tmp_path: Path) -> No
     box.press("Enter")
     expect(page.locator("#hits li")).to_have_count(1)
     expect(page.locator("#hits")).to_contain_text("only infrared.png")
-    expect(page.locator("#threshold")).to_contain_text("too few known pairs")
+    expect(page.locator("#threshold")).to_contain_text("too few pictures of known people")
     box.fill(str(tmp_path / "nothing"))
     box.press("Enter")
     expect(page.locator("#answer .m-error")).to_contain_text("no gallery folder")

@@ -8,11 +8,12 @@ import io
 from collections.abc import Sequence
 from html import escape
 
-from mtrl.demo.html.charts import bar, histogram, image_tag
+from mtrl.demo.html import verdict
+from mtrl.demo.html.charts import bar, histogram, image_tag, number
 from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.images import fit
 from mtrl.demo.service.results import Hit, Retrieval
-from mtrl.demo.service.thresholds import PairScores, Threshold
+from mtrl.demo.service.thresholds import PairScores
 from mtrl.models.config import Modality
 
 TALLEST = 352  # twice what is shown, for sharp screens
@@ -61,22 +62,22 @@ def answer(
     `pairs` are the gallery's, for the threshold that a share `rate` of wrong pairs passes. `address` restores
     this answer; the page's script puts it into the browser's address bar.
     """
-    threshold = pairs.threshold(rate) if pairs else None
-    value = threshold.value if threshold else None
-    hits = "".join(_hit(hit, value) for hit in result.hits)
+    value = pairs.decision(rate, result.modality, result.known is not None) if pairs else None
+    hits = "".join(_hit(hit, value, _settled(result, hit)) for hit in result.hits)
     same = pairs.same if pairs else None
     legend = '<span><i class="k-all"></i>all scores</span><span><i class="k-top"></i>shown below</span>'
     if same is not None and len(same):
-        legend += '<span><i class="k-same"></i>same-person pairs of this gallery</span>'
+        legend += '<span><i class="k-same"></i>pairs of one person in this gallery</span>'
     return (
         f'<div class="m-scope m-answer" aria-live="polite" data-address="{escape(address, quote=True)}">'
         f'<div class="m-top">{_pair(result)}<div class="m-say">'
-        f'<h2 id="summary">{escape(summary(result))}</h2>{_facts(result)}{hints_html(result.hints)}'
-        f'<p class="m-mute" id="threshold">{escape(_accepted(result, threshold))}</p>'
+        f'<h2 id="summary">{escape(verdict.summary(result, value))}</h2>'
+        f"{_facts(result)}{verdict.not_among(result)}{hints_html(result.hints)}"
+        f'<p class="m-mute" id="threshold">{escape(verdict.explained(result, pairs, rate))}</p>'
         f'<div class="m-spread">{histogram(result.scores, len(result.hits), value, same)}'
         f'<p class="m-scale">{legend}</p></div></div></div>'
         f'<ol class="m-hits" id="hits">{hits}</ol>'
-        f'<p class="m-mute m-note">Choose a result to see it beside the query. '
+        f'<p class="m-mute m-note">Choose a result to see it beside the query. {verdict.greyed(result)}'
         f'<a download="mtrl-results.csv" href="{table(result)}">Download the table (CSV)</a></p></div>'
     )
 
@@ -112,24 +113,6 @@ def _plain(value: object) -> object:
     )
 
 
-def summary(result: Retrieval) -> str:
-    """One sentence: what was searched, and how it went where the truth is known."""
-    target = result.target.name.lower()
-    searched = f"{len(result.scores)} {target} pictures searched"
-    if result.known is None or result.known.identity is None:
-        return f"{searched}; the best match scores {result.hits[0].score:.2f}."
-    if result.first_right is None:
-        return f"{searched}; none of them shows this person."
-    shown = sum(hit.correct is True for hit in result.hits)
-    where = (
-        "The best match is right"
-        if result.first_right == 1
-        else f"First right match at rank {result.first_right}"
-    )
-    found = f"{shown} of this person's {result.relevant} {target} pictures"
-    return f"{where}: {found} are among the first {len(result.hits)}."
-
-
 def _facts(result: Retrieval) -> str:
     """What is known of this search, in a few words each."""
     facts = []
@@ -140,22 +123,9 @@ def _facts(result: Retrieval) -> str:
     if result.precision is not None:
         facts.append(f"average precision {result.precision:.0%}")
     if result.skipped - (result.known is not None and result.known.modality is result.target) > 0:
-        facts.append("its own room left out")
+        facts.append("pictures from its own room left out")
     facts.append(f"{1000 * result.seconds:.0f} ms")
     return '<p class="m-chips">' + "".join(f"<span>{escape(fact)}</span>" for fact in facts) + "</p>"
-
-
-def _accepted(result: Retrieval, threshold: Threshold | None) -> str:
-    """How many results pass the threshold, and what passing it is worth."""
-    if threshold is None:
-        return "This gallery has too few known pairs of people to set a threshold at this rate."
-    above = int((result.scores > threshold.value).sum())
-    text = (
-        f"{above or 'None'} of {len(result.scores)} pass the threshold {threshold.value:.2f}. In this gallery "
-        f"{threshold.false:.1%} of the pairs of different people pass it too, and {threshold.true:.0%} of the pairs "
-        f"of one person."
-    ).replace(".0%", "%")
-    return text + (" So nobody here is a confident match." if result.known is None and not above else "")
 
 
 def hints_html(hints: list[str]) -> str:
@@ -178,13 +148,22 @@ def _pair(result: Retrieval) -> str:
     )
 
 
-def _hit(hit: Hit, threshold: float | None) -> str:
+def _settled(result: Retrieval, hit: Hit) -> bool:
+    """Whether nothing was left to find at this rank: every image of the person stands before it."""
+    return result.last_right is not None and hit.rank > result.last_right
+
+
+def _hit(hit: Hit, threshold: float | None, settled: bool) -> str:
     css, mark, said = {
         True: ("right", "✓ right", "same person"),
         False: ("wrong", "✗ wrong", "another person"),
         None: ("", "", ""),
     }[hit.correct]
-    label = f"rank {hit.rank}, score {hit.score:.2f}, {name_of(hit.image)}" + (f", {said}" if said else "")
+    if settled:
+        css, mark = "rest", ""
+    label = f"rank {hit.rank}, score {number(hit.score)}, {name_of(hit.image)}" + (
+        f", {said}" if said else ""
+    )
     small = (
         escape(name_of(hit.image)).replace(", ", "<br>")
         if hit.image.identity is not None
@@ -194,6 +173,7 @@ def _hit(hit: Hit, threshold: float | None) -> str:
         f'<li class="m-hit {css}"><button type="button" data-compare="{escape(hit.image.name, quote=True)}" '
         f'title="{escape(label, quote=True)}">{image_tag(hit.image, label)}</button>'
         f'<span class="m-rank">{hit.rank}</span>'
-        f'<div class="m-score"><span>{hit.score:.2f}</span><span class="m-mark" aria-hidden="true">{mark}</span></div>'
+        f'<div class="m-score"><span>{number(hit.score)}</span>'
+        f'<span class="m-mark" aria-hidden="true">{mark}</span></div>'
         f"{bar(hit.score, threshold)}<small>{small}</small></li>"
     )

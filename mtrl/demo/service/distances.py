@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,16 @@ from torch import Tensor
 from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
+from mtrl.models.reid import MTRL
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Side:
+    """A model and what it makes of a gallery's infrared images: embeddings [N,D], and whom each shows."""
+
+    model: MTRL
+    features: Tensor
+    people: Sequence[str | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,25 +51,29 @@ class ModalityDistance:
     similarity: dict[str, float]
 
 
+def infrared_side(service: DemoService) -> Side:
+    """The infrared side of a service's gallery, as its own model sees it."""
+    people = [service.images[i].person for i in service.rows[Modality.INFRARED]]
+    return Side(service.model, service.features[Modality.INFRARED], people)
+
+
 def measure(
-    service: DemoService,
+    side: Side,
     visible: Image.Image,
     transitions: Mapping[str, Image.Image],
     known: GalleryImage | None,
 ) -> ModalityDistance:
-    """The modality distance of one visible image; `known` is the gallery image that it is.
+    """The modality distance of one visible image, for one model; `known` is the gallery image that it is.
 
     Transition images take the infrared side of the model, as in training.
     """
-    v = service.model.encode([visible], "visible")[0]
-    t = service.model.encode(list(transitions.values()), "infrared")
-    infrared = service.features[Modality.INFRARED]
-    people = [service.images[i].person for i in service.rows[Modality.INFRARED]]
+    v = side.model.encode([visible], "visible")[0]
+    t = side.model.encode(list(transitions.values()), "infrared")
     person = known.person if known else None
-    same = np.array([person is not None and identity == person for identity in people])
+    same = np.array([person is not None and identity == person for identity in side.people], dtype=bool)
 
     def distances(feature: Tensor) -> Distances:
-        cosines = (infrared @ feature).numpy()
+        cosines = (side.features @ feature).numpy()
         return Distances(cosines[same], cosines[~same])
 
     return ModalityDistance(

@@ -31,11 +31,11 @@ class Retrieval:
     target       the spectrum of the images that were searched
     transition   the query as a transition image; for an infrared query that of the best match; None: not asked for
     scores       cosine of every searched gallery image, descending
-    first_right  rank of the first image of the same person in the whole gallery, None if unknown or absent
-    relevant     images of the same person that were searched
-    precision    average precision in [0, 1] over the whole gallery, None if unknown
+    first_right, last_right, relevant, precision   as in `Grade`, over the whole gallery
     skipped      gallery images left out because they were taken in the query's own room
+    drawn        whether the gallery's people are drawn
     hints        sentences for the user about what was assumed
+    seconds      of reading, encoding and ranking
     """
 
     query: Image.Image
@@ -47,9 +47,11 @@ class Retrieval:
     transition: Image.Image | None
     scores: NDArray[np.float32]
     first_right: int | None
+    last_right: int | None
     relevant: int
     precision: float | None
     skipped: int
+    drawn: bool
     hints: list[str]
     seconds: float
 

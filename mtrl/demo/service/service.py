@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from mtrl.demo.service.gallery_folder import GalleryImage, is_index, scan_galler
 from mtrl.demo.service.images import detect_modality, digest, fit, hints_for, read_query
 from mtrl.demo.service.results import Comparison, Hit, Retrieval, Translation
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE, measure
+from mtrl.demo.service.truth import grade, same_person, same_room
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.images import read_image, to_batch
 from mtrl.files.levels import ValueRange
@@ -24,8 +25,6 @@ from mtrl.models.config import Modality
 from mtrl.models.evidence import evidence_maps
 from mtrl.models.reid import MTRL
 from mtrl.retrieval.gallery import Gallery
-from mtrl.retrieval.labels import room_of
-from mtrl.retrieval.ranking import rank_metrics
 
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
@@ -75,6 +74,11 @@ class DemoService:
         for name in self.translators:
             self.transition(Image.new("RGB", (64, 128)), name)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the people of the gallery are drawn: only of a drawing is the true infrared view known."""
+        return any(image.truth is not None for image in self.images)
+
     def names(self, modality: Modality | None = None) -> list[str]:
         """Names of the gallery's images, in its order."""
         return [p.name for p in self.images if modality is None or p.modality is modality]
@@ -121,15 +125,15 @@ class DemoService:
         order = [int(i) for i in np.argsort(-scores, kind="stable") if searched[i]]
         if not order:
             raise ValueError("no picture of this gallery was taken in another room than the query")
-        right = np.array([_correct(known, gallery[i]) is True for i in order], dtype=bool)
-        usual = self.pairs.usual.get(modality) if known is None else None
+        seconds = time.perf_counter() - started
+        strange = self.pairs.strange(modality) if known is None else None
         hints = hints_for(query, size, known, detected, modality)
         missed = [item.path for item in self.scan.passed_over if item.image]
         if missed and not self.public:
             hints.append(f"Pictures of this gallery that are not searched: {some_of(missed, 3)}.")
         if target is modality:
             hints.append(f"This gallery holds {target.name.lower()} pictures only, so those were searched.")
-        elif usual is not None and scores[order[0]] < usual:
+        elif strange is not None and scores[order[0]] < strange:
             hints.append(STRANGE)
         return Retrieval(
             query=fit(query),
@@ -138,17 +142,16 @@ class DemoService:
             modality=modality,
             target=target,
             hits=[
-                Hit(rank, float(scores[i]), gallery[i], _correct(known, gallery[i]))
+                Hit(rank, float(scores[i]), gallery[i], same_person(known, gallery[i]))
                 for rank, i in enumerate(order[:k], start=1)
             ],
             transition=self._transition_beside(query, modality, gallery[order[0]]) if transition else None,
             scores=scores[order],
-            first_right=int(np.flatnonzero(right)[0]) + 1 if right.any() else None,
-            relevant=int(right.sum()),
-            precision=_average_precision(right) if right.any() else None,
+            **dataclasses.asdict(grade(known, [gallery[i] for i in order])),
             skipped=int((~searched).sum()),
+            drawn=self.drawn,
             hints=hints,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
         )
 
     def compare(self, image: Image.Image | str | Path, name: str, direction: str = AUTO) -> Comparison:
@@ -165,7 +168,7 @@ class DemoService:
             entry,
             modality,
             float(self.features[entry.modality][row] @ feature),
-            _correct(known, entry),
+            same_person(known, entry),
             evidence_maps(self.model, query, match, kinds[0], kinds[1]),
         )
 
@@ -262,22 +265,3 @@ class DemoService:
         batch = to_batch([image], (image.height, image.width))
         pixels = self.translators[name](batch)[0].clamp(0, 1).mul(255).round().byte()
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-
-
-def _correct(query: GalleryImage | None, image: GalleryImage) -> bool | None:
-    if query is None or query.identity is None or image.identity is None:
-        return None
-    return query.person == image.person
-
-
-def same_room(query: GalleryImage | None, image: GalleryImage) -> bool:
-    """The benchmark's rule: gallery images from the query's own room are left out."""
-    if query is None or query.camera is None or image.camera is None:
-        return False
-    return room_of(query.camera) == room_of(image.camera)
-
-
-def _average_precision(right: NDArray[np.bool_]) -> float:
-    """AP of one ranked list, best first; one image at least is right."""
-    ranks = np.arange(len(right))[None]
-    return float(rank_metrics(ranks, [1], right.astype(np.int64), protocol="regdb").ap[0])

@@ -45,7 +45,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     )
     translator = gr.Radio(
         list(home.translators),
-        value=home.translator,
+        value=next(iter(home.translators)),  # the quickest: it draws a transition of every visible picture
         label="Transition images by",
         elem_id="map-translator",
         visible=len(home.translators) > 1,

@@ -41,7 +41,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
                 k = gr.Slider(1, 30, value=SHOWN, step=1, label="Results to show", elem_id="k")
                 rate = _rate_choice()
                 gallery = _gallery_choice(galleries)
-        with gr.Column(scale=8, min_width=290):
+        with gr.Column(scale=8, min_width=440):
             answer = html(_answer(service, first, AUTO, SHOWN), "answer", ["pick", "follow", "address"])
             beside = html("", "beside", ["dialog", "pick"])
     search = _Search(models, galleries, image)
@@ -104,8 +104,8 @@ class _Search:
             return ""
         searched = ask(lambda: self._service(source, gallery))
         result = ask(lambda: searched.compare(image, str(event.image), direction))
-        threshold = searched.pairs.threshold(RATES[rate])
-        return comparison_html(result, result.score > threshold.value if threshold else None)
+        needed = searched.pairs.decision(RATES[rate], result.modality, result.correct is not None)
+        return comparison_html(result, result.score >= needed if needed is not None else None)
 
     def _service(self, source: str, gallery: str | None) -> DemoService:
         return self.galleries.service(self.models.service(source), gallery)
