@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mtrl.demo.service.false_colour import coloured_later
 from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.files.image_limits import pixels_of
 from mtrl.files.images import read_image
@@ -20,6 +21,10 @@ from mtrl.models.config import Modality
 
 DISPLAY_PIXELS = 512
 WORKING_PIXELS = 1024
+FALSE_COLOUR = (
+    "The colours of this picture follow its brightness, as if they had been added to an infrared picture. Is it one? "
+    "Then choose “infrared to visible”: only its brightness is used then."
+)
 LARGE = 8_000_000  # pixels; of such images one at a time is decoded, as each takes up to 2 GB
 _alone = threading.Lock()
 
@@ -89,17 +94,20 @@ def hints_for(
             "This picture has no colour, so it was taken as infrared. Is it an ordinary black-and-white "
             "photograph? Then choose “visible to infrared”."
         )
+    if known is None and modality is detected is Modality.VISIBLE and coloured_later(query):
+        hints.append(FALSE_COLOUR)
     if modality is not detected:
         seen = "has no colour" if detected is Modality.INFRARED else "has colour"
-        hints.append(f"This picture {seen}; it was searched with as {modality.name.lower()}, as you asked.")
+        used = " Only its brightness was used." if modality is Modality.INFRARED else ""
+        hints.append(f"This picture {seen}. You chose that it is {modality.name.lower()}.{used}")
     if known is None and not 1.5 <= height / width <= 3:
-        people = " If it shows several people, crop it to one." if width > height else ""
+        people = " If it shows several people, cut out one." if width > height else ""
         hints.append(
-            f"The model expects one person from head to feet, twice as tall as wide. Yours is {width} × "
-            f"{height} pixels and was resized as it is: a tight full-body crop works better.{people}"
+            f"The model expects one person from head to feet, twice as tall as wide. Yours is {width} × {height} "
+            f"pixels, so it was stretched to that shape. Cut it close around the person.{people}"
         )
     if known is None and height < 64:
-        hints.append(f"Only {height} pixels tall: too small to recognise much.")
+        hints.append(f"This picture is only {height} pixels tall, which is too small to recognise much.")
     return hints
 
 

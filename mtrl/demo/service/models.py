@@ -247,12 +247,26 @@ def read_card(folder: Path | None) -> str:
         return ""
     if not path.is_file():
         return _card_of_run(path.with_name("settings.yaml"))
+    if not _is_own(path):
+        return ""
     if path.stat().st_size > MAX_BYTES[CARD]:
         return ""
     return path.read_text(encoding="utf-8", errors="replace")
 
 
+def _is_own(path: Path) -> bool:
+    """Whether a file lies in its folder, links resolved; the cache of the Hub links from a snapshot to its repository.
+
+    A checkpoint may come from a stranger, whose links would have this page show other files of this machine.
+    """
+    folder = path.parent.resolve()
+    root = folder.parents[1] if folder.parent.name == "snapshots" else folder
+    return path.resolve().is_relative_to(root)
+
+
 def _card_of_run(path: Path) -> str:
+    if not _is_own(path):
+        return ""
     try:
         settings = read_yaml(path)
     except (ValueError, OSError):
@@ -267,4 +281,6 @@ def _card_of_run(path: Path) -> str:
 
 def _records(folder: Path | None) -> tuple[dict[str, Any], ...]:
     """The records of a run folder's training; a huge file is not read."""
-    return tuple(read_records(folder / METRICS, MAX_RECORD_BYTES)) if folder else ()
+    if folder is None or not _is_own(folder / METRICS):
+        return ()
+    return tuple(read_records(folder / METRICS, MAX_RECORD_BYTES))

@@ -31,8 +31,8 @@ DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Mo
 MAX_RESULTS = 50
 ENCODED_TOGETHER = 32
 STRANGE = (
-    "It is unlike every picture in this gallery. Is one person in it, alone, upright and from head to feet? The "
-    "page does not look for people in a picture: crop it to one."
+    "This picture is unlike every picture in the gallery. Does it show one person alone, upright, from head to feet? "
+    "The page does not look for people in a picture: cut one out."
 )
 
 
@@ -203,7 +203,10 @@ class DemoService:
         query, size = self.read(image)
         known = self._known.get(digest(query))
         detected = known.modality if known else detect_modality(query)
-        return query, size, known, detected, detected if direction == AUTO else DIRECTIONS[direction]
+        modality = detected if direction == AUTO else DIRECTIONS[direction]
+        if modality is Modality.INFRARED and detected is Modality.VISIBLE:
+            query = query.convert("L").convert("RGB")  # an infrared camera sees no colour
+        return query, size, known, detected, modality
 
     def passed_over(self) -> list[str]:
         """What of the gallery's folder is not searched, by name: a line for each reason."""
