@@ -71,11 +71,22 @@ def build_page(
             for tab in TABS:
                 with gr.Tab(tab.label, id=tab.name) as opened:
                     tab.build(parts, opened)
+                opened.select(None, js=_in_address(tab.name))
         endpoints.add_encode(service)
         page.load(_asked_tab, None, tabs, api_visibility="private", show_progress="hidden")
         page.unload(_forget)
     page.queue(default_concurrency_limit=os.cpu_count() or 2, max_size=WAITING)
     return page
+
+
+def _in_address(tab: str) -> str:
+    """JavaScript that notes an opened tab in the browser's address bar, so that Back leads to the tab before."""
+    return f"""() => {{
+      const said = new URLSearchParams(window.location.search);
+      if ((said.get('tab') || '{TABS[0].name}') === '{tab}') return;
+      said.set('tab', '{tab}');
+      window.history.pushState(null, '', '?' + said);
+    }}"""
 
 
 def _asked_tab(request: gr.Request) -> Any:

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from mtrl.demo.html import cards
-from mtrl.demo.service.false_colour import coloured_later
 from mtrl.demo.service.gallery_folder import read_gallery
-from mtrl.demo.service.images import FALSE_COLOUR
+from mtrl.demo.service.images import FALSE_COLOUR, coloured_later
 from mtrl.demo.service.models import read_card
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality

@@ -18,7 +18,7 @@ from mtrl.demo.html import cmc_curves, curves, distance_figure, explore_view
 from mtrl.demo.html.about import about_html
 from mtrl.demo.html.model_card import markdown_html, parse_card
 from mtrl.demo.html.transition_view import comparison
-from mtrl.demo.service import benchmark, distances, embedding_map, untrained
+from mtrl.demo.service import benchmark, distances, embedding_map
 from mtrl.demo.service.service import DemoService
 from mtrl.files.metrics_log import read_records
 from mtrl.models.config import Modality
@@ -85,14 +85,14 @@ def test_the_sentence_says_what_the_figures_say(after: tuple[float, ...], said: 
 def test_the_network_before_training_is_the_same_one_without_its_weights(service: DemoService) -> None:
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    side = untrained.untrained_side(service)
-    assert side is not None and side is untrained.untrained_side(service)
+    side = distances.untrained_side(service)
+    assert side is not None and side is distances.untrained_side(service)
     assert torch.equal(state, torch.random.get_rng_state())
     assert side.model.config == service.model.config and not side.model.training
     assert side.features.shape == service.features[Modality.INFRARED].shape
     assert side.people == [service.images[i].person for i in service.rows[Modality.INFRARED]]
     # With the random weights of its seed, and normalised: no direction that all embeddings share.
-    torch.manual_seed(untrained.SEED)
+    torch.manual_seed(distances.SEED)
     for mine, other in zip(side.model.parameters(), MTRL(service.model.config).parameters(), strict=True):
         assert torch.equal(mine, other)
     assert side.features.mean(0).norm() < 0.8

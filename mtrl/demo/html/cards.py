@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import io
 from collections.abc import Sequence
 from html import escape
@@ -16,6 +17,7 @@ from mtrl.demo.service.results import Hit, Retrieval
 from mtrl.demo.service.thresholds import PairScores
 from mtrl.models.config import Modality
 
+SMALL = 96
 TALLEST = 352  # twice what is shown, for sharp screens
 COLOURS = {Modality.VISIBLE: "m-v", Modality.INFRARED: "m-i"}
 
@@ -54,13 +56,26 @@ def empty(message: str) -> str:
     return f'<div class="m-scope m-empty">{escape(message)}</div>'
 
 
+@dataclasses.dataclass(frozen=True)
+class Second:
+    """What another model answers to the same search: its name, the ranking, and the gallery's pairs as it sees them."""
+
+    name: str
+    result: Retrieval
+    pairs: PairScores
+
+
 def answer(
-    result: Retrieval, pairs: PairScores | None = None, rate: float = 0.01, address: str = "tab=retrieve"
+    result: Retrieval,
+    pairs: PairScores | None = None,
+    rate: float = 0.01,
+    address: str = "",
+    second: Second | None = None,
 ) -> str:
     """The whole answer to a query: the pair on top, the sentence, the scores, the ranked images.
 
     `pairs` are the gallery's, for the threshold that a share `rate` of wrong pairs passes. `address` restores
-    this answer; the page's script puts it into the browser's address bar.
+    this answer; the page's script puts it into the browser's address bar. The ranking of a `second` model stands below.
     """
     value = pairs.decision(rate, result.modality, result.known is not None) if pairs else None
     hits = "".join(_hit(hit, value, _settled(result, hit)) for hit in result.hits)
@@ -76,9 +91,38 @@ def answer(
         f'<p class="m-mute" id="threshold">{escape(verdict.explained(result, pairs, rate))}</p>'
         f'<div class="m-spread">{histogram(result.scores, len(result.hits), value, same)}'
         f'<p class="m-scale">{legend}</p></div></div></div>'
-        f'<ol class="m-hits" id="hits">{hits}</ol>'
+        f'<ol class="m-hits" id="hits">{hits}</ol>{_beside(second, rate)}'
         f'<p class="m-mute m-note">Choose a result to see it beside the query. {verdict.greyed(result)}'
         f'<a download="mtrl-results.csv" href="{table(result)}">Download the table (CSV)</a></p></div>'
+    )
+
+
+def _beside(second: Second | None, rate: float) -> str:
+    """The same search by another model."""
+    if second is None:
+        return ""
+    result = second.result
+    needed = second.pairs.decision(rate, result.modality, result.known is not None)
+    hits = "".join(_hit(hit, needed, _settled(result, hit)) for hit in result.hits)
+    precision = f" Average precision {result.precision:.0%}." if result.precision is not None else ""
+    return (
+        f'<section class="m-second" id="second"><h2>The same search by {escape(second.name)}</h2>'
+        f"<p>{escape(verdict.summary(result, needed))}{precision}</p>"
+        f'<ol class="m-hits">{hits}</ol></section>'
+    )
+
+
+def together(count: int) -> str:
+    """The choice to search with several images of one person; `count` images are kept so far."""
+    if not count:
+        button = '<button type="button" data-keep>Add more pictures of this person</button>'
+        return f'<p class="m-scope m-together">{button}</p>'
+    kept = "1 picture is" if count == 1 else f"{count} pictures are"
+    return (
+        f'<div class="m-scope m-together" role="status"><p>{kept} kept. Choose or upload another picture of the same '
+        "person: the search then uses the mean of all.</p>"
+        '<button type="button" data-keep>Keep this one too</button> '
+        '<button type="button" data-forget>Search with one picture again</button></div>'
     )
 
 
@@ -120,6 +164,8 @@ def _facts(result: Retrieval) -> str:
         facts.append(name_of(result.known))
     else:
         facts.append(f"your picture, read as {result.modality.name.lower()}")
+    if result.others:
+        facts.append(f"mean of {len(result.others) + 1} pictures")
     if result.precision is not None:
         facts.append(f"average precision {result.precision:.0%}")
     if result.skipped - (result.known is not None and result.known.modality is result.target) > 0:
@@ -134,9 +180,14 @@ def hints_html(hints: list[str]) -> str:
 
 def _pair(result: Retrieval) -> str:
     kind = result.modality.name.lower()
+    more = "".join(image_tag(fit(image, SMALL), "another picture of the query") for image in result.others)
+    more = f'<div class="m-more">{more}</div>' if more else ""
     query = (
-        f"<figure>{image_tag(fit(result.query, TALLEST), f'query, {kind}')}"
-        f'<figcaption class="{COLOURS[result.modality]}">Query<small>{kind}</small></figcaption></figure>'
+        f'<figure><div class="m-crop">{image_tag(fit(result.query, TALLEST), f"query, {kind}")}'
+        f'<div class="m-box" role="application" tabindex="0" hidden></div></div>'
+        f'<figcaption class="{COLOURS[result.modality]}">Query<small>{kind}</small></figcaption>'
+        '<button type="button" class="m-quiet" data-crop>Cut out a person</button>'
+        f'<button type="button" class="m-quiet" data-uncrop hidden>Leave it whole</button>{more}</figure>'
     )
     if result.transition is None:
         return f'<div class="m-pair">{query}</div>'

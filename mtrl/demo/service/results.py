@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,21 @@ from torch import Tensor
 
 from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.models.config import Modality
+
+
+class Query(NamedTuple):
+    """An image to search with.
+
+    size      its own (width, height); `image` is no larger than any model needs
+    known     the gallery image that it is, if it is one
+    detected  the modality that it looks like;  modality  the one that it is searched as
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    known: GalleryImage | None
+    detected: Modality
+    modality: Modality
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +44,7 @@ class Retrieval:
     """The answer to one query.
 
     query        the image that was searched with, upright RGB
+    others       further images of the person whose embeddings were averaged with it
     target       the spectrum of the images that were searched
     transition   the query as a transition image; for an infrared query that of the best match; None: not asked for
     scores       cosine of every searched gallery image, descending
@@ -39,6 +56,7 @@ class Retrieval:
     """
 
     query: Image.Image
+    others: list[Image.Image]
     known: GalleryImage | None
     detected: Modality
     modality: Modality
@@ -72,6 +90,7 @@ class Comparison:
     """A query beside one gallery image.
 
     evidence  float32 [H,W] in [0,1] of each image: where the similarity comes from
+    places    float32 [h,w,h,w]: cosine of each place of the query to each place of the match
     """
 
     query: Image.Image
@@ -81,3 +100,4 @@ class Comparison:
     score: float
     correct: bool | None
     evidence: tuple[Tensor, Tensor]
+    places: Tensor

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
 from mtrl.demo.service.gallery_folder import GalleryImage, is_index, scan_gallery
 from mtrl.demo.service.images import detect_modality, digest, fit, hints_for, read_query
-from mtrl.demo.service.results import Comparison, Hit, Retrieval, Translation
+from mtrl.demo.service.results import Comparison, Hit, Query, Retrieval, Translation
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE, measure
 from mtrl.demo.service.truth import grade, same_person, same_room
 from mtrl.files.filenames import as_text, some_of
@@ -22,7 +23,7 @@ from mtrl.files.images import read_image, to_batch
 from mtrl.files.levels import ValueRange
 from mtrl.files.scan import PassedOver, report, why_unreadable
 from mtrl.models.config import Modality
-from mtrl.models.evidence import evidence_maps
+from mtrl.models.evidence import evidence_maps, resemblance
 from mtrl.models.reid import MTRL
 from mtrl.retrieval.gallery import Gallery
 
@@ -107,21 +108,26 @@ class DemoService:
         direction: str = AUTO,
         k: int = 10,
         transition: bool = True,
+        others: Sequence[Image.Image | str | Path] = (),
     ) -> Retrieval:
         """Ranks the gallery's other modality by cosine to `image`. ValueError or OSError for unusable input.
 
         A gallery of one modality is ranked whatever the query's is. `transition`: whether to make that image.
+        With `others`, further images of the person, the mean of all embeddings is searched with.
         """
         started = time.perf_counter()
         if not 1 <= k <= MAX_RESULTS:
             raise ValueError(f"k must lie between 1 and {MAX_RESULTS}, not {k}")
-        query, size, known, detected, modality = self._read(image, direction)
+        query, size, known, detected, modality = first = self._read(image, direction)
+        together = [first, *(self._read(one, direction) for one in others)]
         other = Modality(1 - modality)
         target = other if self.rows[other] else modality
-        feature = self.model.encode([query], modality=modality.name.lower())[0]
-        scores = (self.features[target] @ feature).numpy()
+        scores = (self.features[target] @ self._mean(together)).numpy()
         gallery = [self.images[i] for i in self.rows[target]]
-        searched = np.array([not same_room(known, entry) and entry is not known for entry in gallery])
+        shown = [one.known for one in together]
+        searched = np.array(
+            [not any(same_room(one, entry) or one is entry for one in shown) for entry in gallery]
+        )
         order = [int(i) for i in np.argsort(-scores, kind="stable") if searched[i]]
         if not order:
             raise ValueError("no picture of this gallery was taken in another room than the query")
@@ -137,6 +143,7 @@ class DemoService:
             hints.append(STRANGE)
         return Retrieval(
             query=fit(query),
+            others=[fit(one.image) for one in together[1:]],
             known=known,
             detected=detected,
             modality=modality,
@@ -154,13 +161,20 @@ class DemoService:
             seconds=seconds,
         )
 
-    def compare(self, image: Image.Image | str | Path, name: str, direction: str = AUTO) -> Comparison:
-        """The query beside the gallery image `name`, and where their similarity comes from."""
-        query, _, known, _, modality = self._read(image, direction)
+    def compare(
+        self,
+        image: Image.Image | str | Path,
+        name: str,
+        direction: str = AUTO,
+        others: Sequence[Image.Image | str | Path] = (),
+    ) -> Comparison:
+        """The query beside the gallery image `name`, and where their similarity comes from. `others` as in
+        `retrieve`: they count for the score, and the maps are those of `image`."""
+        query, _, known, _, modality = first = self._read(image, direction)
+        feature = self._mean([first, *(self._read(one, direction) for one in others)])
         entry = self.image(name)
         match = self.open(entry)
         kinds = [kind.name.lower() for kind in (modality, entry.modality)]
-        feature = self.model.encode([query], kinds[0])[0]
         row = self.rows[entry.modality].index(self.images.index(entry))
         return Comparison(
             query,
@@ -170,6 +184,7 @@ class DemoService:
             float(self.features[entry.modality][row] @ feature),
             same_person(known, entry),
             evidence_maps(self.model, query, match, kinds[0], kinds[1]),
+            resemblance(self.model, query, match, kinds[0], kinds[1]),
         )
 
     def translate(self, image: Image.Image | str | Path, translator: str = "") -> Translation:
@@ -194,10 +209,7 @@ class DemoService:
         parsed = detect_modality(query) if modality == AUTO else Modality.parse(modality)
         return self.model.encode([query], modality=parsed.name.lower())[0].tolist()
 
-    def _read(
-        self, image: Image.Image | str | Path, direction: str
-    ) -> tuple[Image.Image, tuple[int, int], GalleryImage | None, Modality, Modality]:
-        """The query, its own size, the gallery image that it is, the modality it looks like, and that it has."""
+    def _read(self, image: Image.Image | str | Path, direction: str) -> Query:
         if direction != AUTO and direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {[AUTO, *DIRECTIONS]}, not {direction!r}")
         query, size = self.read(image)
@@ -206,7 +218,12 @@ class DemoService:
         modality = detected if direction == AUTO else DIRECTIONS[direction]
         if modality is Modality.INFRARED and detected is Modality.VISIBLE:
             query = query.convert("L").convert("RGB")  # an infrared camera sees no colour
-        return query, size, known, detected, modality
+        return Query(query, size, known, detected, modality)
+
+    def _mean(self, queries: Sequence[Query]) -> Tensor:
+        """The mean embedding [D] of queries, of unit length."""
+        features = [self.model.encode([one.image], one.modality.name.lower())[0] for one in queries]
+        return F.normalize(torch.stack(features).mean(dim=0), dim=0)
 
     def passed_over(self) -> list[str]:
         """What of the gallery's folder is not searched, by name: a line for each reason."""

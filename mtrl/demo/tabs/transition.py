@@ -8,9 +8,8 @@ from PIL import Image
 from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
 from mtrl.demo.html.transition_view import comparison
-from mtrl.demo.service.distances import infrared_side, measure
+from mtrl.demo.service.distances import infrared_side, measure, untrained_side
 from mtrl.demo.service.service import DemoService
-from mtrl.demo.service.untrained import untrained_side
 from mtrl.demo.tabs import endpoints
 from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, image_input, publish, spread
 from mtrl.models.config import Modality
