@@ -15,6 +15,7 @@ from torch import nn
 
 from mtrl.demo.service.galleries import tell_passed_over
 from mtrl.demo.service.gallery_folder import scan_gallery
+from mtrl.demo.service.model_files import find_runs
 from mtrl.demo.service.service import DemoService
 from mtrl.files.filenames import expanded
 from mtrl.models.config import Modality
@@ -85,12 +86,15 @@ def serve(
     port: int | None,
     share: bool,
     public: bool = False,
+    runs: Sequence[str] = (),
 ) -> int:
     """Serves the page until interrupted. The first of `galleries` with both spectra, or the shipped one, is the home
-    of the examples; the others can be chosen."""
+    of the examples; the others can be chosen. `runs` are folders whose sub-folders hold models to try."""
     _return_large_blocks()
     public = is_public(host, share, public)
     folders = [gallery_folder(gallery) for gallery in galleries]
+    listed = {"shipped": ASSETS / "model"} if checkpoint and (ASSETS / "model").is_dir() else {}
+    listed |= find_runs([expanded(folder) for folder in runs])
     complete = [
         folder
         for folder in folders
@@ -115,6 +119,7 @@ def serve(
         card_folder(checkpoint),
         public,
         [*folders, gallery_folder(None)],
+        listed,
     )
     page_module.launch(page, public, server_name=host, server_port=port, share=share)
     return 0

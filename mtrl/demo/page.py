@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,12 @@ def build_page(
     checkpoint: Path | None = None,
     public: bool = False,
     galleries: Sequence[Path] = (),
+    listed: Mapping[str, Path] | None = None,
 ) -> gr.Blocks:
     """The page over a service. `checkpoint` is the model's folder, for its card; `galleries` are further ones to
-    search. A `public` page, one that strangers can reach, opens no other folder of this machine."""
-    models = Models(service, checkpoint, public)
+    search, `listed` folders of models to try, by name. A `public` page, one that strangers can reach, opens no other
+    folder of this machine."""
+    models = Models(service, checkpoint, public, listed)
     shelf = Galleries(service, galleries, public)
     private_folder()
     with gr.Blocks(

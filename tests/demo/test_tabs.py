@@ -342,6 +342,18 @@ def test_a_strangers_card_can_neither_run_nor_load_anything() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "translator"),
+    [
+        ("- method: mtrl-triangle with learned transition images", "learned"),
+        ("- translator: spectral", "spectral"),
+        ("- method: baseline", ""),
+    ],
+)
+def test_a_card_names_the_translator_of_its_training(line: str, translator: str) -> None:
+    assert parse_card(f"## Training\n\n- Data: x\n{line}\n").translator == translator
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "javascript:alert(1)",

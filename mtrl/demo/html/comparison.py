@@ -68,7 +68,8 @@ def comparison_html(result: Comparison, accepted: bool | None) -> str:
         f'<div class="m-sides">{figures}</div>'
         f'<label class="m-switch"><input type="checkbox" checked> Light the regions that make them alike</label>'
         '<p class="m-mute m-point-here">Point at a place of the query, or tap it, to see what it resembles '
-        'in the result. On a keyboard: Tab to the query, then the arrow keys.</p><p class="m-said" aria-live="polite"></p>'
+        "in the result. On a keyboard: Tab to the query, then the arrow keys.</p>"
+        '<p class="m-said" aria-live="polite"></p>'
         f"{_background(result)}"
         f'<p class="m-actions"><button type="button" class="m-main" data-image="{name}">Search with this result'
         f"</button></p></dialog>"

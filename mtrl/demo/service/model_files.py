@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.client import CARD, CONFIG, WEIGHTS
 
 MAX_CARD = 200_000  # bytes
+MAX_CONFIG = 1_000_000
 MAX_RECORD_BYTES = 20_000_000
 
 
@@ -28,6 +30,19 @@ def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
                     name += " (2)"
                 found[name] = path
     return found
+
+
+def read_backbone(folder: Path) -> str:
+    """The name of the network in a checkpoint's folder, "" where its configuration does not say."""
+    path = folder / CONFIG
+    if not path.is_file() or not is_own(path) or path.stat().st_size > MAX_CONFIG:
+        return ""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (ValueError, RecursionError):
+        return ""
+    name = values.get("backbone") if isinstance(values, dict) else None
+    return name[:80] if isinstance(name, str) else ""
 
 
 def read_card(folder: Path | None) -> str:

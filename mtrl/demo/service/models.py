@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtrl.demo.service.model_files import MAX_CARD, read_card, read_log
+from mtrl.demo.service.model_files import MAX_CARD, MAX_CONFIG, read_card, read_log
 from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
 from mtrl.files.file_state import file_state
 from mtrl.files.filenames import expanded
@@ -24,7 +24,7 @@ from mtrl.models.load import read_checkpoint
 from mtrl.models.reid import MTRL
 
 KEPT = 2
-MAX_BYTES = {CONFIG: 1_000_000, WEIGHTS: 500_000_000, CARD: MAX_CARD}
+MAX_BYTES = {CONFIG: MAX_CONFIG, WEIGHTS: 500_000_000, CARD: MAX_CARD}
 MAX_PIXELS = 512 * 256
 MAX_ACTIVATIONS = 2 << 30  # bytes of the largest layer's output while the gallery is encoded
 MAX_SECONDS = 300  # for the whole gallery

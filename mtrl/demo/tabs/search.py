@@ -79,7 +79,7 @@ class Search:
         if image is None:
             return gr.skip(), self.respond(None, others, *values)
         service = ask(lambda: self._service(_settings(values)))
-        part = ask(lambda: part_of(service.read(image)[0], event.box))
+        part = ask(lambda: part_of(service.read(image)[0], getattr(event, "box", None)))
         return publish(part, self.image, request.session_hash), self.respond(part, others, *values)
 
     def keep(self, image: str | None, others: Sequence[str]) -> tuple[list[str], str]:
@@ -92,10 +92,10 @@ class Search:
 
         Where the page shows them already (`event.shown`), only the tab.
         """
-        settings, example, tab = parse(str(event.address), self.models, self.galleries)
+        settings, example, tab = parse(str(getattr(event, "address", "")), self.models, self.galleries)
         opened = gr.Tabs(selected=tab or "retrieve")
         first = self.galleries.names[0]
-        if settings.address(example, first) == str(event.shown):
+        if settings.address(example, first) == getattr(event, "shown", None):
             return (opened, *[gr.skip()] * (4 + len(dataclasses.fields(Settings))))
         service = ask(lambda: self._service(settings))
         home = self.models.home.service
@@ -148,8 +148,8 @@ def part_of(image: Image.Image, box: Any) -> Image.Image:
     if not isinstance(box, (list, tuple)) or len(box) != 4:
         raise ValueError("a part of a picture needs left, top, right and bottom")
     try:
-        left, top, right, bottom = (min(1.0, max(0.0, float(value))) for value in box)
-    except (TypeError, ValueError):
+        left, top, right, bottom = (min(1.0, max(0.0, float(value))) for value in box if value == value)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("left, top, right and bottom of a part must be numbers") from None
     x, right_x = round(left * image.width), round(right * image.width)
     y, bottom_y = round(top * image.height), round(bottom * image.height)
