@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mtrl.demo.html import cards
-from mtrl.demo.html.static_files import css
+from mtrl.demo.html.static_files import css, head
 from mtrl.demo.server.cleanup import Housekeeping
 from mtrl.demo.server.connections import with_limits
 from mtrl.demo.server.limits import Limits
@@ -82,9 +82,13 @@ def build_page(
 
 
 def _in_address(tab: str) -> str:
-    """JavaScript that notes an opened tab in the browser's address bar, so that Back leads to the tab before."""
+    """JavaScript that notes an opened tab in the browser's address bar, so that Back leads to the tab before.
+
+    The first tab is opened by the page itself, before the one that the address asks for: nobody has touched it then.
+    """
     return f"""() => {{
       const said = new URLSearchParams(window.location.search);
+      if (!window.mtrlTouched) return;
       if ((said.get('tab') || '{TABS[0].name}') === '{tab}') return;
       said.set('tab', '{tab}');
       window.history.pushState(null, '', '?' + said);
@@ -152,6 +156,7 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
     started: tuple[Any, str, str] = page.launch(
         theme=look(),
         css=css(),
+        head=head(),
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,

@@ -514,6 +514,43 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("dataset_config=result.setting,", ""),
     ),
     *changes(
+        "mtrl/demo/service/thresholds.py",
+        ("tests/demo/test_verdict.py",),
+        ("np.quantile(scores, 1 - ABSENT)", "np.quantile(scores, ABSENT)"),
+        ("if threshold is None or known:", "if threshold is None or not known:"),
+        ("len(scores) < LEAST_SEARCHES", "not len(scores)"),
+    ),
+    *changes(
+        "mtrl/demo/html/cards.py",
+        ("tests/demo/test_verdict.py::test_results_after_the_last_right_one_are_not_called_wrong",),
+        ("hit.rank > result.last_right", "hit.rank >= result.last_right"),
+    ),
+    *changes(
+        "mtrl/demo/service/service.py",
+        ("tests/demo/test_search.py",),
+        ("not any(same_room(one, entry)", "not all(same_room(one, entry)"),
+        ("torch.stack(features).mean(dim=0)", "features[0]"),
+    ),
+    *changes(
+        "mtrl/demo/tabs/address.py",
+        ("tests/demo/test_search.py",),
+        (
+            'said["gallery"] if said.get("gallery") in galleries.names',
+            'said["gallery"] if said.get("gallery")',
+        ),
+        ('said["model"] if models.is_ready(said.get("model"))', 'said["model"] if said.get("model")'),
+    ),
+    *changes(
+        "mtrl/models/evidence.py",
+        ("tests/demo/test_search.py::test_places_are_cosines_of_the_feature_map",),
+        ("cij,cmn->ijmn", "cij,cmn->mnij"),
+    ),
+    *changes(
+        "mtrl/demo/service/model_files.py",
+        ("tests/demo/test_query_hints.py::test_a_card_that_links_out_of_its_folder_is_not_shown",),
+        ('folder.parents[1] if folder.parent.name == "snapshots" else folder', "folder.parents[1]"),
+    ),
+    *changes(
         "mtrl/files/tensor_file.py",
         ("tests/models/test_wrappers.py::test_equal_content_gives_equal_bytes",),
         ("dict(sorted(metadata.items()))", "header['__metadata__']"),
