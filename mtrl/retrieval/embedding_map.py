@@ -8,17 +8,18 @@ from torch import Tensor
 
 PERPLEXITY = 20.0
 _EXAGGERATED, _STEPS = 120, 420
-_SMALLEST = 5  # fewer points than this have no neighbourhoods to keep
+_SMALLEST = 5  # t-SNE makes no sense for fewer points
 
 
 def project_2d(features: Tensor, seed: int = 0) -> Tensor:
-    """features [N,D] -> float32 [N,2] on the CPU, centred, within [-1,1]; the same for the same input and seed.
+    """t-SNE map of features [N,D] -> float32 [N,2] on the CPU, centred, within [-1,1].
 
-    Rows are brought to unit length first. t-SNE (van der Maaten and Hinton, JMLR 2008), computed exactly: P_ij
-    from Gaussians of perplexity min(20, (N-1)/3), Q_ij from a Student t in the plane, KL(P || Q) descended with
-    momentum and early exaggeration from the first two principal components. Fewer than five rows get those
-    components themselves. Distances between far groups and the groups' sizes mean nothing. `seed` separates rows
-    that are equal. Time and memory grow with N^2: about two seconds for 500 rows, so draw a sample of many.
+    Rows are brought to unit length first. This is exact t-SNE (van der Maaten and Hinton, JMLR 2008). P_ij comes from
+    Gaussians of perplexity min(20, (N-1)/3), Q_ij from a Student t in the plane. KL(P || Q) is minimised with momentum
+    and early exaggeration, starting from the first two principal components. Fewer than five rows get these components.
+    `seed` draws a tiny noise that separates equal rows; the same input and seed give the same map.
+    Distances between far groups, and the sizes of groups, have no meaning. Time and memory grow with N^2: about two
+    seconds for 500 rows, so map a sample of larger sets.
     Raises ValueError for another shape and for values that are not finite.
     """
     if features.ndim != 2:
@@ -36,7 +37,7 @@ def project_2d(features: Tensor, seed: int = 0) -> Tensor:
 
 
 def principal_components(features: Tensor) -> Tensor:
-    """[N,D] -> [N,2], the coordinates along the two directions of largest variance; signs are fixed."""
+    """[N,D] -> [N,2], coordinates along the two directions of largest variance, the longest of each positive."""
     if len(features) == 0 or features.shape[1] == 0:
         return features.new_zeros(len(features), 2)
     centred = features - features.mean(0)
@@ -47,13 +48,16 @@ def principal_components(features: Tensor) -> Tensor:
 
 
 def _affinities(unit: Tensor) -> Tensor:
-    """P [N,N]: symmetric, zero diagonal, sum 1. Each row's width is found by bisection on its entropy."""
+    """P [N,N] of t-SNE for unit rows [N,D]: symmetric, zero diagonal, sum 1.
+
+    The width of each row's Gaussian is found by bisection, so that the row has the wanted entropy.
+    """
     count = len(unit)
     target = torch.tensor(min(PERPLEXITY, (count - 1) / 3)).log()
     squared = (2 - 2 * unit @ unit.T).clamp(min=0)
     itself = torch.eye(count, dtype=torch.bool)
     nearest = squared.masked_fill(itself, torch.inf).amin(1, keepdim=True)
-    excess = squared - nearest  # of each row, so that the exponential does not vanish
+    excess = squared - nearest  # relative to the row's nearest, so that the exponentials do not all underflow
     low, high = unit.new_zeros(count, 1), unit.new_full((count, 1), 1e12)
     precision = unit.new_ones(count, 1)
     for _ in range(50):
@@ -67,7 +71,7 @@ def _affinities(unit: Tensor) -> Tensor:
 
 
 def _descend(p: Tensor, place: Tensor) -> Tensor:
-    """Momentum descent of KL(P || Q) with adaptive steps per coordinate."""
+    """Minimises KL(P || Q) from `place` [N,2] by gradient descent with momentum and a step size per coordinate."""
     rate, strong = max(len(p) / 48, 50.0), 12 * p
     velocity, gain = torch.zeros_like(place), torch.ones_like(place)
     for step in range(_STEPS):
