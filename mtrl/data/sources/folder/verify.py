@@ -1,4 +1,4 @@
-"""Are these folders, or is this table, something that can be trained on and evaluated?"""
+"""Checks whether a user's own folders, or table, can be used for training and evaluation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _count(rows: list[Row], report: Report) -> None:
 
 
 def _check_pairs(test: list[Sample], report: Report) -> None:
-    """Is there a query with a right answer in the gallery, in one direction at least?"""
+    """Reports a problem unless some query has an image of its identity in the gallery, in one direction at least."""
     if not test:
         return
     usable = 0
