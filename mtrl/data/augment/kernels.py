@@ -95,9 +95,8 @@ def _move(picture: NDArray[Any], shift: NDArray[np.int64], mirrored: bool, moved
         _copy(flat[row, 3 * (first + right) : 3 * (last + right)], lines[y, 3 * first : 3 * last])
         _repeat(picture[row, 0], moved[y, :first])
         _repeat(picture[row, width - 1], moved[y, last:])
-        if (
-            mirrored
-        ):  # from a forward copy: the processor prefetches forwards, so reading backwards takes twice as long
+        # Mirrored from a copy in the cache, since reading memory backwards takes twice as long.
+        if mirrored:
             _copy(lines[y], forward)
             _reverse(forward, lines[y])
 

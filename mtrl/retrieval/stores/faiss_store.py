@@ -30,9 +30,7 @@ from mtrl.retrieval.stores.exact import IVF_FILE, ExactStore
 FORMAT = "mtrl-faiss-2"
 MAX_LISTS = 4096
 PER_LIST = 64  # least average number of images in a list; k-means trains on this many per list
-SEARCHED = (
-    16  # a query searches 1 of 16 lists, and at least 8; searching more is slower and misses fewer images
-)
+SEARCHED = 16  # a query searches 1 of 16 lists, and at least 8; more is slower and misses fewer images
 _BLOCK_ROWS = 1 << 14
 
 

@@ -209,9 +209,8 @@ def _answering(target: str | Path) -> Iterator[None]:
     """Context manager: turns errors of the database into OSError that names its address, without a password in it."""
     try:
         yield
-    except (
-        Exception
-    ) as error:  # MilvusException, and whatever else the embedded engine meets in damaged files
+    # MilvusException, and whatever else the embedded database raises for damaged files.
+    except Exception as error:
         said = redacted(str(error), target)
         if isinstance(error, (ValueError, OSError)) and said == str(error):
             raise
