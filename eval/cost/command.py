@@ -190,7 +190,7 @@ class _Operations(TorchDispatchMode):
 
 
 def latency(model: MTRL, batches: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    """Times `encode`, and the plain backbone with the same preprocessing, on every device of this machine.
+    """Times `encode`, and the plain backbone with the same preprocessing, on the CPU and on a CUDA GPU if there is one.
 
     The two run in turn, and the order alternates from pair to pair. Each record holds the median seconds of both, and
     the median and quartiles of the pairs' ratios.

@@ -4,7 +4,10 @@
 
     SSIM = mean over windows of  (2 mx my + c1) (2 sxy + c2) / ((mx^2 + my^2 + c1) (sx^2 + sy^2 + c2))
 
-m, s  means, variances and the covariance in a window     c1 = 0.01^2, c2 = 0.03^2 for values in [0, 1]
+mx, my      means in a window
+sx^2, sy^2  variances in a window; sxy is the covariance
+c1, c2      0.01^2 and 0.03^2, for values in [0, 1]
+
 SSIM is that of Wang et al. 2004, with a Gaussian window of 11 x 11 pixels and deviation 1.5. Only windows that lie
 within the image count.
 """

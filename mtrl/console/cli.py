@@ -151,7 +151,7 @@ class Given:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Options from both: a flag beats the file."""
+        """The values from both; a flag wins over the file."""
         return {**self.file, **self.flags}
 
 

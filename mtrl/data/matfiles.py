@@ -66,7 +66,7 @@ def read_test_ids(path: Path) -> list[int]:
     values = read_mat(path, "id").ravel()
     if values.size == 0 or values.dtype.kind not in "iuf" or (values != np.floor(values)).any():
         raise ValueError(f"{path}: id must be a list of whole numbers")
-    if values.dtype.kind == "f" and (abs(values) > 2**53).any():  # infinity too
+    if values.dtype.kind == "f" and (abs(values) > 2**53).any():  # refuses infinity too
         raise ValueError(f"{path}: id holds a number beyond 2^53, which is no identity")
     return sorted({check_integer(int(value), f"{path}: an identity") for value in values})
 

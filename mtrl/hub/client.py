@@ -30,7 +30,7 @@ _OF_FILES = (
     errno.ENAMETOOLONG,
     errno.EIO,
 )
-_KEPT = ".gitattributes"  # written by the Hub, never deleted
+_KEPT = ".gitattributes"  # written by the Hub; `mirror` does not delete it
 
 
 def download(repo_id: str, revision: str | None, token: str | bool | None) -> Path:
@@ -183,7 +183,7 @@ def upload_files(
     token     access token; None: the one logged in
     revision  branch, which is made if it does not exist
     tag       name for this commit, by which it can be loaded later
-    mirror    True deletes all other files of the repository
+    mirror    True deletes all other files of the repository, except the Hub's own .gitattributes
     An interrupted upload does not change the branch, and what was transferred is not sent again. Raises ValueError for
     an impossible name or a file that holds an access token, OSError if the Hub refuses or cannot be reached.
     """

@@ -79,7 +79,7 @@ class LossWeights:
 
     @property
     def needs_transition(self) -> bool:
-        """Whether a term with a weight uses transition images."""
+        """Whether a term with a positive weight uses transition images."""
         return any(term.transition and getattr(self, name) > 0 for name, term in TERMS.items())
 
 

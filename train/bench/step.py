@@ -39,7 +39,7 @@ def lines(options: Options) -> Iterator[Line]:
         ["--dataset", "sysu", "--method", "baseline", "--no-pretrained", "--device", str(options.device)]
     )
     if options.device.type == "cpu":
-        large = dataclasses.replace(large, identities=2)  # P8 takes a minute in fp32
+        large = dataclasses.replace(large, identities=2)  # with 8 identities, a step takes a minute in fp32
     cases = {"small preset": small} if options.quick else {"small preset": small, "ResNet-50": large}
     for name, settings in cases.items():
         yield from _case(name, settings, options)

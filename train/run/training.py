@@ -104,7 +104,7 @@ class TrainingRun(abc.ABC):
             self._save_first()
 
     def origin(self) -> dict[str, Any]:
-        """Further facts for `environment.json`: what the run started from."""
+        """Further entries for `environment.json`, about the weights from which the run started."""
         return {}
 
     def _write_settings(self) -> None:

@@ -1,4 +1,4 @@
-"""A sheet of sample images: visible images and what the translator makes of them."""
+"""An image that shows sample visible images and their translations."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def camera_of(path: str) -> int:
 
 
 def verify(root: Path, report: Report) -> list[Sample]:
-    """Fills the report and returns all images of both parts."""
+    """Checks the files below `root`, adds what it finds to the report, and returns all images of both parts."""
     wanted = _test_ids(root, report)
     train, test = _check_train(root, report), _check_test(root, wanted, report)
     common = sorted({sample.identity for sample in train} & wanted)

@@ -78,7 +78,7 @@ def list_name(part: str, modality: Modality, trial: int) -> str:
 
 
 def verify(root: Path, report: Report) -> list[Sample]:
-    """Fills the report and returns all images of the data set."""
+    """Checks the files below `root`, adds what it finds to the report, and returns all images of the data set."""
     samples: list[Sample] = []
     stray: list[PassedOver] = []
     for modality, folder in FOLDERS.items():

@@ -92,12 +92,12 @@ def list_samples(root: Path, identities: Collection[int]) -> list[Sample]:
 
 
 def modality_of(camera: int) -> Modality:
-    """Cameras 3 and 6 are infrared."""
+    """The modality of a camera's images: cameras 3 and 6 are infrared."""
     return Modality.INFRARED if camera in INFRARED_CAMERAS else Modality.VISIBLE
 
 
 def verify(root: Path, report: Report) -> list[Sample]:
-    """Fills the report and returns all images of the three parts."""
+    """Checks the files below `root`, adds what it finds to the report, and returns all images of the three parts."""
     split = _identities(root, report)
     samples: dict[str, list[Sample]] = {part: [] for part in split}
     stray: list[PassedOver] = []
@@ -172,7 +172,7 @@ def _absent(part: str, identities: Iterable[int], samples: list[Sample], report:
 
 
 def _gaps(samples: list[Sample], where: str, report: Report) -> None:
-    """Reports missing files. Frames are numbered from 1 in every folder, so a gap in the numbers is a missing file."""
+    """Notes missing files. Frames are numbered from 1 in every folder, so a gap in the numbers is a missing file."""
     folders: dict[str, set[int]] = {}
     for sample in samples:
         path = PurePosixPath(sample.path)
