@@ -18,7 +18,7 @@ MARKS = {"visible": "o", "transition": "D", "infrared": "^"}
 
 
 def draw_planes(before: MTRL, after: MTRL, people: People, path: Path, seed: int = 0) -> Path:
-    """Draws one t-SNE map of the same images per network, saves it at `path` and returns the path.
+    """Draws a t-SNE map of the same images for each network, saves the figure at `path` and returns the path.
 
     Colours are people, shapes are modalities. Both maps start from the same `seed`.
     """

@@ -29,8 +29,8 @@ class IdentitySampler:
     """Draws batches of P identities with K visible and K infrared images each.
 
     Within an epoch, no identity is drawn again before all others were drawn, and no image of an identity before all its
-    other images. A batch holds an identity once, and an image once. Only if an identity has fewer than K images of a
-    modality are images repeated, each about equally often.
+    other images. A batch holds no identity twice. It holds no image twice, unless an identity has fewer than K images
+    of a modality; then they are repeated, each about equally often.
     The number of batches in an epoch is the number of visible images divided by P*K, rounded, and at least 1.
     Identities without a visible or without an infrared image are left out, with a warning.
 

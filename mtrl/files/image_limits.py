@@ -21,7 +21,7 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "AV
 # Limit on the sum, over all reads before the pixels, of the bytes read so far. Decoders join the parts of metadata one
 # by one, so their time grows with the square of the number of parts: 38 s for 20 MB.
 _METADATA_WORK = 10_000_000_000
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # of a JPEG; not stuffed zeros, restarts and padding
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # a JPEG marker, but no stuffed zero, restart or padding
 
 # Decoders warn at length of faults that they repair. For a whole data set that would hide all other messages.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

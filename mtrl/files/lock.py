@@ -1,7 +1,7 @@
 """A lock between processes on a file or folder. The system releases it when its process ends, even if killed.
 
 It uses flock on the folder itself, so that no lock file is left behind and read permission is enough. The package
-`filelock` needs a writable file, and fails on file systems without locks; here that case can be told.
+`filelock` needs a writable file, and fails on file systems without locks; here the caller learns that there is no lock.
 """
 
 from __future__ import annotations

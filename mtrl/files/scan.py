@@ -35,8 +35,8 @@ SYSTEM_FOLDERS = {
     "System Volume Information": "left by Windows",
     "lost+found": "left by a repair of the disk",
 }
-# How often a folder is read through links. Even without a cycle, links can make a small tree huge: with 30 folders that
-# each have two links to the next one, there are 2^30 paths.
+# How often one folder is read at most, through links. Even without a cycle, links can make a small tree huge: with 30
+# folders that each have two links to the next one, there are 2^30 paths.
 _MOST_READS = 100
 
 

@@ -36,8 +36,8 @@ class Checkout:
 
     commit   full hash of the commit that is checked out
     files    tracked files, relative to the folder
-    changed  one line of `git status` for each file that differs, and one for each file that Git is told to ignore
-             changes of (assume-unchanged, skip-worktree)
+    changed  one line of `git status` for each file that differs, and one line for each file whose changes Git is told
+             to ignore (assume-unchanged, skip-worktree)
     """
 
     commit: str

@@ -6,8 +6,8 @@
     c^m_p  mean of identity p's unit features of modality m (v visible, t transition, r infrared)
     c_p    mean of p's three centres
 
-The transition's centre is the middle of the chain. If an identity lacks a modality, the distances to its missing centre
-are 0, and c_p is the mean of the centres that exist.
+The transition's centre joins the two parts of the chain. If an identity lacks a modality, the distances to its missing
+centre are 0, and c_p is the mean of the centres that exist.
 """
 
 from __future__ import annotations

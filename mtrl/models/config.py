@@ -43,7 +43,7 @@ class ModelConfig:
                    "auto" is replaced by the one that suits the backbone when the model is built
     last_stride    stride of a ResNet's last stage; 1 keeps a finer map and is usual in re-identification
     backbone_args  further keyword arguments for timm (JSON values), e.g. {"channels": [32, 64, 128, 256]}
-    num_identities training identities of the classifier; 0 for a model that only encodes
+    num_identities number of training identities in the classifier; 0 for a model without classifier
     """
 
     backbone: str = "resnet50"
