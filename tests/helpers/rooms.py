@@ -13,13 +13,14 @@ PACKAGES = ("mtrl", "train", "eval")
 BASE = frozenset({"mtrl.labels", "mtrl.files", "mtrl.console"})
 MODELS = BASE | {"mtrl.hub"}
 PARTS = MODELS | {"mtrl.models"}
-DATA = PARTS | {"mtrl.losses", "mtrl.translate"}
+DATA = PARTS | {"mtrl.losses", "mtrl.translate", "mtrl.video"}
 RETRIEVAL = DATA | {"mtrl.data"}
 LIBRARY = RETRIEVAL | {"mtrl.retrieval"}
 MAY_IMPORT = {
     **dict.fromkeys(sorted(BASE), BASE),
     "mtrl.hub": BASE,
     "mtrl.models": MODELS,
+    "mtrl.video": PARTS,
     "mtrl.losses": PARTS,
     "mtrl.translate": PARTS,
     "mtrl.data": DATA,
