@@ -107,7 +107,7 @@ class ReIDData:
     """A data set: disjoint training and test identities, and the protocol that its test set follows.
 
     name        its name in `mtrl.data.sources.SOURCES`
-    protocol    "sysu" | "regdb" | "llcm": who is in the gallery, and which gallery images a query skips
+    protocol    "sysu" | "regdb" | "llcm" | "clip": who is in the gallery, and which gallery images a query skips
     validation  identities that the data set itself sets aside for model selection; None: it has none, or they
                 are trained on
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtrl.labels.reading import kind_of, read_labels
 
-PROTOCOLS = ("sysu", "regdb", "llcm")
+PROTOCOLS = ("sysu", "regdb", "llcm", "clip")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,8 +20,9 @@ class Labels:
 
     query_code     int32 [Q], number of the query's identity among the gallery's, -1 where it has none
     gallery_code   int32 [G]
-    query_place, gallery_place  int32 [Q] and [G], or None where nothing is skipped: with equal places (llcm: and
-                   equal codes) a gallery image is skipped; -1 is the place of no gallery image
+    query_place, gallery_place  int32 [Q] and [G], or None where nothing is skipped; -1 is the place of no gallery image
+    skips          which gallery images a query skips: "sysu", those of its place; "llcm", those of its place and
+                   identity; "clip", those of other places
     by_identity    int64 [G], gallery rows grouped by code, in gallery order within a group
     starts, sizes  int64 [I], where each group begins in `by_identity`, and its length
     """
@@ -30,7 +31,7 @@ class Labels:
     gallery_code: NDArray[np.int32]
     query_place: NDArray[np.int32] | None
     gallery_place: NDArray[np.int32] | None
-    same_identity_only: bool
+    skips: str
     by_identity: NDArray[np.int64]
     starts: NDArray[np.int64]
     sizes: NDArray[np.int64]
@@ -65,7 +66,7 @@ class Labels:
             query_code,
             gallery_code,
             *places,
-            protocol == "llcm",
+            protocol,
             np.argsort(gallery_code, kind="stable").astype(np.int64),
             (np.cumsum(sizes) - sizes).astype(np.int64),
             sizes.astype(np.int64),
@@ -75,10 +76,10 @@ class Labels:
         """bool [B, G] for a block of queries, None where nothing is skipped."""
         if self.query_place is None or self.gallery_place is None:
             return None
-        drop: NDArray[np.bool_] = self.query_place[part, None] == self.gallery_place
-        if self.same_identity_only:
-            drop &= self.query_code[part, None] == self.gallery_code
-        return drop
+        here: NDArray[np.bool_] = self.query_place[part, None] == self.gallery_place
+        if self.skips == "llcm":
+            here &= self.query_code[part, None] == self.gallery_code
+        return ~here if self.skips == "clip" else here
 
     def pairs(self, part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(row within the block, gallery column) of every right pair, rows ascending."""

@@ -6,7 +6,8 @@ equal distances in gallery order. With p_1 < ... < p_R the ranks of the R right 
     AP  = 1/R sum_k k / p_k          INP = R / p_R
 
 identity-level CMC: rank of q's identity when each identity counts once, at its first image;
-image-level CMC: p_1. Queries without a right image (R = 0) take no part in any mean.
+image-level CMC: p_1. Queries without a right image (R = 0) take no part in any mean. Means are over queries; under
+protocol "clip" over each person's queries first, then over people.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.labels.reading import as_array
+from mtrl.retrieval.averages import averages
 from mtrl.retrieval.labels import PROTOCOLS, Labels, one_of
 
 CMC_LEVELS = ("identity", "image")
-# The image-level CMC is what the field reports on RegDB, the identity-level one on the other two.
-DEFAULT_CMC_LEVEL = {"sysu": "identity", "regdb": "image", "llcm": "identity"}
+# The image-level CMC is what the field reports on RegDB, the identity-level one elsewhere.
+DEFAULT_CMC_LEVEL = {"sysu": "identity", "regdb": "image", "llcm": "identity", "clip": "identity"}
 MIN_RANKS = 20
 _BLOCK_ELEMENTS = 1 << 20  # distances ranked at once: a few MiB of scratch memory, whatever the input
 _MADE_ELEMENTS = 1 << 24  # distances made at once, at most twice as many: 64 to 128 MiB in float32
@@ -67,7 +69,8 @@ def rank_metrics(
     distances    [Q, G] array or tensor, smaller = nearer; float32 and float64 are used as they are
     *_ids        [Q] and [G] integers or strings; *_cameras likewise integers, or None: nothing is skipped
     protocol     "sysu" skips gallery images of the query's location (cameras 2 and 3 share one), whoever they
-                 show; "llcm" skips those of the query's identity and camera; "regdb" skips nothing
+                 show; "llcm" skips those of the query's identity and camera; "clip" skips those of all other cameras;
+                 "regdb" skips nothing
     cmc_level    "identity" or "image"; None takes the protocol's usual one (regdb: image, else identity)
     max_rank     length of the CMC; None gives one entry per possible rank, and at least 20
 
@@ -159,8 +162,10 @@ def rank_blocks(
             f'cameras the "{protocol}" protocol skips'
         )
     ranks = len(coded.sizes) if level == "identity" else num_gallery
-    cmc = _cmc(first, valid, max(ranks, MIN_RANKS) if max_rank is None else max_rank)
-    return RankMetrics(cmc, float(np.nanmean(ap)), float(np.nanmean(inp)), ap, inp, first, valid)
+    length = max(ranks, MIN_RANKS) if max_rank is None else max_rank
+    people = coded.query_code if protocol == "clip" else None
+    mean_ap, mean_inp, cmc = averages(ap, inp, first, length, people)
+    return RankMetrics(cmc, mean_ap, mean_inp, ap, inp, first, valid)
 
 
 def one_less(products: NDArray[Any]) -> NDArray[Any]:
@@ -264,11 +269,6 @@ def _stable_ranks(distances: NDArray[Any], dropped: NDArray[np.bool_] | None) ->
     ranks = np.empty(distances.shape, dtype=np.int64)
     np.put_along_axis(ranks, order, np.arange(1, distances.shape[1] + 1)[None, :], axis=1)
     return ranks
-
-
-def _cmc(first: NDArray[np.int64], valid: int, length: int) -> NDArray[np.float64]:
-    hits = np.bincount(first[first > 0], minlength=length + 1)[1 : length + 1]
-    return np.cumsum(hits) / valid
 
 
 def _features(features: Any, side: str) -> NDArray[Any]:

@@ -57,12 +57,13 @@ class Source:
 
     load         the parts that a request asks for: {"train", "test", perhaps "validation": images}. Raises ValueError
                  or OSError that says what is missing or wrong
-    protocol     "sysu" | "regdb" | "llcm": the ranking rules of its test set
+    protocol     "sysu" | "regdb" | "llcm" | "clip": the ranking rules of its test set
     verify       checks the files below a root, fills the report, and returns all images; None: there are no files
     layout       folders of which a root holds one at least; (): any root may be verified
     splits       numbers of its splits into training and test identities, one model each; (): it has one split
     value_range  whether it may have images of more than 8 bits, which a value range scales
-    training     {size: settings}, where `python -m train` starts from; the size is "" where there is only one
+    training     {size: settings}, where `python -m train` starts from; the size is "" where there is only one; {}: it
+                 has test images alone
     translator   likewise, where `python -m train translator` starts from
     """
 
