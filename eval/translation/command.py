@@ -24,7 +24,7 @@ from eval.translation.similarity import psnr, ssim
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet
-from mtrl.data.sources import SOURCES, find_source
+from mtrl.data.sources import SOURCES, find_source, trainable
 from mtrl.data.synthetic import SIZES, truth
 from mtrl.data.synthetic.dataset import load_part
 from mtrl.files.atomic import write_atomically
@@ -71,6 +71,7 @@ class TranslatorEvalSettings:
             raise ValueError(f"image_size is a height and a width of at least 16, not {self.image_size}")
         if min(self.limit, self.steps, self.hold_out) < 1:
             raise ValueError("limit, steps and hold_out must be at least 1")
+        trainable(self.dataset)  # the classifier needs training images
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mtrl.files.filenames import as_text
+from mtrl.files.image_limits import opened
 from mtrl.files.levels import ValueRange, to_levels
 
 # {Pillow's suffix for a byte order of 16-bit channels: suffix of the opposite order}. Unpacking an image in one order
@@ -236,3 +239,13 @@ def _declared(values: NDArray[Any], text: Any) -> NDArray[np.bool_] | None:
 
 def _in_all_channels(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return same if same.ndim == 2 else np.logical_and.reduce(same, 2)
+
+
+def is_deep(path: Path) -> bool:
+    """Whether an image file has more than 8 bits a channel. Raises ValueError or OSError for one that cannot be read."""
+    name = as_text(path)
+    with opened(path, name) as image:
+        return (
+            image.format not in ("JPEG", "MPO", "WEBP", "GIF", "BMP")
+            and deep_of_image(image, name) is not None
+        )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtrl.labels.reading import kind_of, read_labels
 
-PROTOCOLS = ("sysu", "regdb", "llcm")
+PROTOCOLS = ("sysu", "regdb", "llcm", "clip")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,7 +23,8 @@ class Labels:
     query_place    int32 [Q], camera of each query ("sysu": its room), in the numbers of `gallery_place`; -1: not in the
                    gallery; None: nothing is skipped
     gallery_place  int32 [G], camera ("sysu": room) of each gallery image; None: nothing is skipped
-    same_identity_only  False: a query skips gallery images of its place; True: only those that show its identity too
+    skips          which gallery images a query skips: "sysu", those of its place; "llcm", those of its place and
+                   identity; "clip", those of all other places
     by_identity    int64 [G], gallery rows grouped by identity, in gallery order within a group
     starts, sizes  int64 [I], where each identity's group begins in `by_identity`, and its length
     """
@@ -32,7 +33,7 @@ class Labels:
     gallery_code: NDArray[np.int32]
     query_place: NDArray[np.int32] | None
     gallery_place: NDArray[np.int32] | None
-    same_identity_only: bool
+    skips: str
     by_identity: NDArray[np.int64]
     starts: NDArray[np.int64]
     sizes: NDArray[np.int64]
@@ -67,7 +68,7 @@ class Labels:
             query_code,
             gallery_code,
             *places,
-            protocol == "llcm",
+            protocol,
             np.argsort(gallery_code, kind="stable").astype(np.int64),
             (np.cumsum(sizes) - sizes).astype(np.int64),
             sizes.astype(np.int64),
@@ -77,10 +78,10 @@ class Labels:
         """bool [B, G]: the gallery images that a block of B queries skips. None if the protocol skips nothing."""
         if self.query_place is None or self.gallery_place is None:
             return None
-        drop: NDArray[np.bool_] = self.query_place[part, None] == self.gallery_place
-        if self.same_identity_only:
-            drop &= self.query_code[part, None] == self.gallery_code
-        return drop
+        here: NDArray[np.bool_] = self.query_place[part, None] == self.gallery_place
+        if self.skips == "llcm":
+            here &= self.query_code[part, None] == self.gallery_code
+        return ~here if self.skips == "clip" else here
 
     def pairs(self, part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """All pairs of a query in the block and a gallery image of its identity, skipped ones included.

@@ -7,6 +7,7 @@ equal distances in gallery order. A right image shows the query's identity; p_1 
 
 The image-level CMC counts p_1. The identity-level CMC counts the rank of the query's identity in the list of
 identities, each placed at its nearest image. Queries without a right image (R = 0) are left out of all means.
+Means are over queries; under protocol "clip" over each person's queries first, then over people.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.labels.reading import as_array
+from mtrl.retrieval.averages import averages
 from mtrl.retrieval.labels import PROTOCOLS, Labels, one_of
 
 CMC_LEVELS = ("identity", "image")
 # The level that publications report for each data set.
-DEFAULT_CMC_LEVEL = {"sysu": "identity", "regdb": "image", "llcm": "identity"}
+DEFAULT_CMC_LEVEL = {"sysu": "identity", "regdb": "image", "llcm": "identity", "clip": "identity"}
 MIN_RANKS = 20
 _BLOCK_ELEMENTS = 1 << 20  # distances ranked at once, which take a few MiB of memory
 _MADE_ELEMENTS = 1 << 24  # distances computed at once: 64 MiB in float32, up to 128 MiB in the last block
@@ -68,7 +70,8 @@ def rank_metrics(
     *_ids        [Q] and [G] integers or strings
     *_cameras    [Q] and [G] integers ("llcm": any labels), or None: nothing is skipped
     protocol     "sysu" skips all gallery images of the query's room (cameras 2 and 3 share one);
-                 "llcm" skips those of the query's identity and camera; "regdb" skips nothing
+                 "llcm" skips those of the query's identity and camera; "clip" skips those of all other
+                 cameras; "regdb" skips nothing
     cmc_level    "identity" or "image"; None takes the protocol's usual one (regdb: image, else identity)
     max_rank     length of the CMC; None: one entry per possible rank, and at least 20
     Raises ValueError for empty input, shapes that disagree, NaN distances, an unknown protocol or level, and
@@ -158,8 +161,10 @@ def rank_blocks(
             f'cameras the "{protocol}" protocol skips'
         )
     ranks = len(coded.sizes) if level == "identity" else num_gallery
-    cmc = _cmc(first, valid, max(ranks, MIN_RANKS) if max_rank is None else max_rank)
-    return RankMetrics(cmc, float(np.nanmean(ap)), float(np.nanmean(inp)), ap, inp, first, valid)
+    length = max(ranks, MIN_RANKS) if max_rank is None else max_rank
+    people = coded.query_code if protocol == "clip" else None
+    mean_ap, mean_inp, cmc = averages(ap, inp, first, length, people)
+    return RankMetrics(cmc, mean_ap, mean_inp, ap, inp, first, valid)
 
 
 def one_less(products: NDArray[Any]) -> NDArray[Any]:
@@ -263,11 +268,6 @@ def _stable_ranks(distances: NDArray[Any], dropped: NDArray[np.bool_] | None) ->
     ranks = np.empty(distances.shape, dtype=np.int64)
     np.put_along_axis(ranks, order, np.arange(1, distances.shape[1] + 1)[None, :], axis=1)
     return ranks
-
-
-def _cmc(first: NDArray[np.int64], valid: int, length: int) -> NDArray[np.float64]:
-    hits = np.bincount(first[first > 0], minlength=length + 1)[1 : length + 1]
-    return np.cumsum(hits) / valid
 
 
 def _features(features: Any, side: str) -> NDArray[Any]:

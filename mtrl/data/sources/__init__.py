@@ -6,7 +6,7 @@ import importlib
 
 from mtrl.data.sources.source import Request, Source
 
-__all__ = ["SOURCES", "Request", "Source", "find_source", "on_disk"]
+__all__ = ["SOURCES", "Request", "Source", "find_source", "on_disk", "trainable"]
 
 # {name: module}. A module is imported when its data set is used.
 SOURCES: dict[str, str] = {
@@ -15,6 +15,7 @@ SOURCES: dict[str, str] = {
     "regdb": "mtrl.data.sources.regdb",
     "llcm": "mtrl.data.sources.llcm",
     "folder": "mtrl.data.sources.folder",
+    "m3svd": "mtrl.data.sources.m3svd",
 }
 
 
@@ -23,6 +24,15 @@ def find_source(name: str) -> Source:
     if name not in SOURCES:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(SOURCES))}")
     source: Source = importlib.import_module(SOURCES[name]).SOURCE
+    return source
+
+
+def trainable(name: str) -> Source:
+    """The data set of a name, which must have training images. Raises ValueError."""
+    source = find_source(name)
+    if not source.training:
+        others = ", ".join(known for known in SOURCES if find_source(known).training)
+        raise ValueError(f"{name} has test images alone; data sets to train on are {others}")
     return source
 
 

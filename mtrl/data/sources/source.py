@@ -57,12 +57,13 @@ class Source:
 
     load         reads the requested parts: {"train": images, "test": images}, in some sets also "validation". Raises
                  ValueError or OSError that says what is missing or wrong
-    protocol     "sysu" | "regdb" | "llcm": the ranking rules of its test set
+    protocol     "sysu" | "regdb" | "llcm" | "clip": the ranking rules of its test set
     verify       checks the files below a root, fills the report, and returns all images; None: the set has no files
     layout       folder names, of which a root must hold at least one to be verified; (): any root is accepted
     splits       numbers of the official training/test splits, each of which needs a model of its own; (): one split
     value_range  whether images may have more than 8 bits, so that a value range applies
-    training     {size: default settings of `python -m train`}; the key is "" for a set that has only one size
+    training     {size: default settings of `python -m train`}; the key is "" for a set that has only one size; {}: the set has test
+                 images alone
     translator   {size: default settings of `python -m train translator`}, likewise
     """
 
