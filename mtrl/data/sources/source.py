@@ -62,8 +62,8 @@ class Source:
     layout       folder names, of which a root must hold at least one to be verified; (): any root is accepted
     splits       numbers of the official training/test splits, each of which needs a model of its own; (): one split
     value_range  whether images may have more than 8 bits, so that a value range applies
-    training     {size: default settings of `python -m train`}; the key is "" for a set that has only one size; {}: the set has test
-                 images alone
+    training     {size: default settings of `python -m train`}; the key is "" for a set that has only one size; {}: the
+                 set has test images alone
     translator   {size: default settings of `python -m train translator`}, likewise
     """
 
