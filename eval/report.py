@@ -33,7 +33,7 @@ class Report:
     reranked      the same after re-ranking; empty without it
     modality_gap  see `eval.score.modality_gap`
     rerank        variant of the re-ranking, "paper" or "released"; None without it
-    size, test_seed  of the synthetic test set; split: of RegDB, 1 to 10 or "all"
+    size, test_seed, spectrum  of the synthetic test set; split: of RegDB, 1 to 10 or "all"
     """
 
     setting: Setting
@@ -47,6 +47,7 @@ class Report:
     distance: str = "cosine"
     size: str | None = None
     test_seed: int | None = None
+    spectrum: str | None = None
     split: str | None = None
     rerank: str | None = None
 
@@ -89,6 +90,7 @@ class Report:
             "modality_gap": None if math.isnan(self.modality_gap) else self.modality_gap,
             "size": self.size,
             "test_seed": self.test_seed,
+            "spectrum": self.spectrum,
             "split": self.split,
             "version": _version(),
         }

@@ -28,11 +28,12 @@ def load_data(
     on_bad: str = "error",
     labels_only: bool = False,
     value_range: Sequence[float] | None = None,
+    spectrum: str = "nir",
 ) -> ReIDData:
     """A data set by name.
 
     root       folder of the data, for data sets that have one (folder: or a table of images)
-    size, seed, test_seed  of the synthetic set (see `mtrl.data.synthetic.load`)
+    size, seed, test_seed, spectrum  of the synthetic set (see `mtrl.data.synthetic.load`)
     image_size (height, width) at which images are kept; None: the data set's default
     cache_dir  where rendered, and decoded and resized images are kept; None: MTRL_CACHE, else ~/.cache/mtrl
     parts      which of "train" and "test" are needed; the other may come without rows
@@ -54,6 +55,10 @@ def load_data(
         raise ValueError(
             f"a value range is for images of more than 8 bits in your own folder; {name} has none"
         )
+    if spectrum != "nir" and not source.spectra:
+        raise ValueError(
+            f"the spectrum is a choice of drawn images; those of {name} are what its cameras saw"
+        )
     request = Request(
         root,
         size,
@@ -67,6 +72,7 @@ def load_data(
         on_bad,
         labels_only,
         limits,
+        spectrum,
     )
     sets = source.load(request)
     for part in {"train", "test"} - sets.keys():

@@ -34,6 +34,7 @@ class Request:
     on_bad: str
     labels_only: bool
     value_range: ValueRange | None
+    spectrum: str
 
     @property
     def height_width(self) -> tuple[int, int]:
@@ -61,6 +62,7 @@ class Source:
     verify       checks the files below a root, fills the report, and returns all images; None: there are no files
     layout       folders of which a root holds one at least; (): any root may be verified
     splits       numbers of its splits into training and test identities, one model each; (): it has one split
+    spectra      of its infrared images, to choose from; (): there is no choice
     value_range  whether it may have images of more than 8 bits, which a value range scales
     training     {size: settings}, where `python -m train` starts from; the size is "" where there is only one
     translator   likewise, where `python -m train translator` starts from
@@ -71,6 +73,7 @@ class Source:
     verify: Callable[[Path, Report], list[Sample]] | None = None
     layout: tuple[str, ...] = ()
     splits: tuple[int, ...] = ()
+    spectra: tuple[str, ...] = ()
     value_range: bool = False
     training: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=lambda: {"": {}})
     translator: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -79,3 +82,10 @@ class Source:
     def sizes(self) -> tuple[str, ...]:
         """Names of its sizes; () where it has only one."""
         return tuple(size for size in self.training if size)
+
+    def chosen(self, size: str, spectrum: str) -> dict[str, str | None]:
+        """{"size", "spectrum"} for reports: None where the data set leaves no choice."""
+        return {
+            "size": size if self.sizes else None,
+            "spectrum": spectrum if self.spectra else None,
+        }
