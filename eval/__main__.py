@@ -112,13 +112,18 @@ def _dispatch(arguments: list[str]) -> int:
         from eval.insight import main as insight_main
 
         return insight_main(arguments[1:])
+    if arguments[:1] == ["drawings"]:
+        from eval.drawings import main as drawings_main
+
+        return drawings_main(arguments[1:])
     parser = argparse.ArgumentParser(
         "python -m eval",
         description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
         "deviation over the gallery draws.",
         epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
         '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
-        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned.',
+        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned; '
+        '"python -m eval drawings -h" compares drawn infrared images with real ones.',
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))
 

@@ -140,7 +140,7 @@ def _room() -> tuple[list[Plane], list[Part]]:
         Plane(1, 0.0, planks((0.55, 0.42, 0.30, 0.55), 0.14)),
         Plane(0, -4.2, side),
         Plane(0, 4.4, side),
-        Plane(2, 8.6, back, warm=radiators(((-0.6, 1.1),))),
+        Plane(2, 8.6, back, warm=radiators(((-1.3, 0.9),))),
         Plane(1, 2.75, tiles((0.84, 0.83, 0.80, 0.7), 0.85, 0.6, 0.02)),
     ]
     oak, dark, screen = (

@@ -72,7 +72,7 @@ def _top(top: Top, rng: np.random.Generator, body: float, winter: bool) -> Top:
         gap=0.8 * top.loose + 0.3 * top.flare,
         under=_SKIN + under,
         quilt=quilt,
-        crease=float(np.clip(0.10 + 0.12 * clo, 0.1, 0.5)),
+        crease=float(np.clip(0.05 + 0.16 * clo, 0.1, 0.6)),
     )
     sleeve = dataclasses.replace(heat, core=_LIMB + body, clo=0.92 * clo, gap=0.6 * heat.gap)
     return dataclasses.replace(
@@ -81,7 +81,7 @@ def _top(top: Top, rng: np.random.Generator, body: float, winter: bool) -> Top:
 
 
 def _quilted(top: Top, rng: np.random.Generator) -> bool:
-    chance = {"puffer": 0.85, "jacket": 0.2, "coat": 0.08}.get(top.kind, 0.0)
+    chance = {"puffer": 0.9, "jacket": 0.35, "coat": 0.15}.get(top.kind, 0.0)
     return bool(rng.random() < chance)
 
 

@@ -14,7 +14,7 @@ from mtrl.data.synthetic.difficulty import HEIGHT, WIDTH, Difficulty
 from mtrl.data.synthetic.sensor import jpeg, smear
 
 Array = NDArray[Any]
-_RESOLUTION = (0.24, 0.72)  # pixels of the sensor for each of the final image
+_RESOLUTION = (0.2, 0.62)  # pixels of the sensor for each of the final image
 _SMALLEST_SPAN = 8.0  # degrees that the gain spreads over all grey levels at least
 _PATTERN = (FRAME_HEIGHT // 2, FRAME_WIDTH // 2)
 
@@ -33,12 +33,12 @@ def expose_thermal(
     """
     scale = difficulty.sensor_noise
     share = float(np.clip(1 - scale * (1 - float(rng.uniform(*_RESOLUTION))), 0.2, 1.0))
-    blur = scale * float(rng.uniform(0.4, 0.95))
+    blur = scale * float(rng.uniform(0.5, 1.05))
     moving, length = rng.random() < 0.25 * min(scale, 1.0), int(rng.integers(2, 4))
-    grain = scale * float(np.exp(rng.normal(np.log(0.07), 0.4)))
-    stripes = scale * float(np.exp(rng.normal(np.log(0.05), 0.5)))
-    low, high = float(rng.uniform(0.3, 6.0)), float(rng.uniform(98.3, 100.0))
-    gamma = float(np.exp(rng.normal(0, 0.25)))
+    grain = scale * float(np.exp(rng.normal(np.log(0.04), 0.5)))
+    stripes = scale * float(np.exp(rng.normal(np.log(0.02), 0.7)))
+    low, high = float(rng.uniform(1.0, 15.0)), float(rng.uniform(97.0, 100.0))
+    gamma = float(np.exp(rng.normal(-0.1, 0.3)))
     sharpening = float(rng.uniform(0.0, 0.9))
     black_hot = rng.random() < difficulty.black_hot
     quality = int(rng.integers(55, 95))
@@ -50,8 +50,9 @@ def expose_thermal(
     seen = seen + np.float32(grain) * rng.standard_normal(seen.shape, dtype=np.float32)
     seen = seen + np.float32(stripes) * _pattern(box, seen.shape)
     bottom, top = np.percentile(frame, (low, high))
-    middle, span = 0.5 * (bottom + top), max(float(top - bottom), _SMALLEST_SPAN)
-    shown = (seen - np.float32(middle - 0.5 * span)) / np.float32(span)
+    span = max(float(top - bottom), _SMALLEST_SPAN)
+    bottom -= 0.2 * (span - float(top - bottom))  # what is missing is added mostly above
+    shown = (seen - np.float32(bottom)) / np.float32(span)
     shown = shown + np.float32(sharpening) * (shown - blurred(shown, 1.2))
     shown = np.clip(shown, 0, 1) ** np.float32(gamma)
     shown = np.float32(0.06) + np.float32(0.90) * shown  # black and white of the video signal

@@ -39,8 +39,8 @@ def surface_temperatures(
     across = hits.angle * np.array([part.girth for part in parts], dtype=np.float32)[hits.owner]
     fine, coarse = _folds(hits, across, parts, fold)
     clo = np.where(_open_fronts(hits, parts), under, clo)
-    clo = clo * (1 - 0.6 * _seams(hits.v, quilt)) * (1 - crease * np.exp(-((fine / 0.22) ** 2)))
-    lying = 1 / (1 + np.exp(-(5.0 * climb + 1.6 * coarse - 0.6)))
+    clo = clo * (1 - 0.6 * _seams(hits.v, quilt)) * (1 - crease * np.exp(-((fine / 0.16) ** 2)))
+    lying = 1 / (1 + np.exp(-(5.0 * climb + 0.9 * coarse - 0.6)))
     insulation = clo + np.float32(_AIR_CLO) * np.minimum(gap * (1 - lying), np.float32(_MOST_AIR))
     still = np.float32(weather.still) * (1 + 0.9 * (1 - openness))
     air = np.float32(weather.air)
@@ -52,7 +52,7 @@ def surface_temperatures(
     bare = ~np.isnan(core) & (clo < 0.25)
     warm += np.where(bare, np.float32(0.35), np.float32(0.65)) * lit * still / np.float32(0.6)
     warm -= np.float32(0.05 * weather.sky) * np.clip(climb, 0, 1) * openness * (1 - bare)
-    warm += np.float32(0.25) * coarse * ~bare
+    warm += np.float32(0.12) * coarse * ~bare
     return np.where(_lenses(hits, across, parts), air + np.float32(3.0), warm).astype(np.float32)
 
 

@@ -43,7 +43,7 @@ def draw_weather(rng: np.random.Generator, camera: Camera, winter: bool, scale: 
             sky=0.0,
             stored=scale * float(rng.normal(0, 1.2)),
             patches=float(rng.uniform(0.2, 0.8)),
-            sources=float(rng.uniform(3, 12)),
+            sources=float(rng.uniform(0, 6)),
         )
     mean, spread = (6.0, 5.0) if winter else (21.0, 4.0)
     day, clear = rng.random() < 0.55, float(rng.random())
@@ -52,7 +52,7 @@ def draw_weather(rng: np.random.Generator, camera: Camera, winter: bool, scale: 
         still=float(rng.uniform(0.35, 0.8)),
         sun=day * (16.0 if winter else 22.0) * scale * max(clear - 0.35, 0.0),
         sky=6.0 + 24.0 * clear,
-        stored=scale * float(rng.normal(0.5, 2.0)),
-        patches=float(rng.uniform(0.3, 1.4)),
+        stored=scale * float(rng.normal(1.0, 2.5)),
+        patches=float(rng.uniform(0.5, 2.5)),
         sources=float(rng.uniform(-4, 5) if day else rng.uniform(1, 12)),
     )
