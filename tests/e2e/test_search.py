@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
@@ -125,7 +126,10 @@ def test_a_place_of_the_query_shows_what_it_resembles(visit: Any, shoot: Any) ->
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
     expect(page.locator(".m-said")).to_contain_text("is most like row")
-    lit = "e => e.getContext('2d').getImageData(0, 0, e.width, e.height).data.filter((v, n) => n % 4 === 3 && v > 0).length"
+    lit = (
+        "e => e.getContext('2d').getImageData(0, 0, e.width, e.height).data"
+        ".filter((v, n) => n % 4 === 3 && v > 0).length"
+    )
     assert page.locator("dialog[open] canvas").first.evaluate(lit) == 1
     assert page.locator("dialog[open] canvas").last.evaluate(lit) > 1
     shoot(page, "place")
@@ -146,7 +150,7 @@ def test_words_and_labels_have_room(visit: Any, width: int, height: int) -> None
         "all => all.map((e) => e.getBoundingClientRect()).filter((r) => r.width).map((r) => [r.left, r.right])"
     )
     ticks.sort()
-    assert len(ticks) > 2 and all(one[1] < other[0] for one, other in zip(ticks, ticks[1:], strict=False))
+    assert len(ticks) > 2 and all(one[1] < other[0] for one, other in itertools.pairwise(ticks))
     tiles = page.locator("#trio .m-tile").evaluate_all("all => all.map((e) => e.getBoundingClientRect().top)")
     assert len(set(tiles)) < len(tiles)
     note = page.locator("#trio [data-note]:visible").first.bounding_box()
