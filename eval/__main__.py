@@ -254,7 +254,8 @@ def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSett
         modality_gap=sum(report.modality_gap for report in reports) / len(reports),
         dataset=settings.dataset,
         checkpoint=settings.checkpoint or "shipped",
-        **described.chosen(settings.size, settings.spectrum),
+        size=settings.size if described.sizes else None,
+        spectrum=settings.spectrum if described.spectra else None,
         test_seed=settings.test_seed if described.sizes else None,
         split=settings.trial if described.splits else None,
     )
@@ -266,11 +267,8 @@ def _show(reports: Sequence[Report], settings: EvalSettings) -> None:
     title = [first.dataset + (f" {first.size}, test seed {first.test_seed}" if first.size else "")]
     title += [f"{first.spectrum} images"] * (first.spectrum not in (None, "nir"))
     title += [f"split {first.split}"] * bool(first.split)
-    title += [
-        f"checkpoint {first.checkpoint}",
-        f"features {first.feature} the neck",
-        f"{first.distance} distance",
-    ]
+    title += [f"checkpoint {first.checkpoint}", f"features {first.feature} the neck"]
+    title += [f"{first.distance} distance"]
     print("; ".join(title + ["flip averaging"] * first.flip + rerank_name(first)))
     print(table(reports))
     for report in reports:
