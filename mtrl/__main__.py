@@ -12,6 +12,7 @@ from mtrl.console.cli import arguments, run
 COMMANDS = {
     "synth": "draw the synthetic data set; contact sheets, exports, the demo gallery",
     "translate": "turn visible images into transition images",
+    "crops": "cut the people out of a video, as a tracker found them",
     "index": "encode images into a gallery: files, faiss or Milvus",
     "search": "search a gallery with query images",
     "export": "write a model as ONNX",

@@ -12,10 +12,11 @@ from pathlib import Path
 from mtrl.console.os_errors import CLOSED, FULL
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, flush: bool = True) -> None:
     """Writes beside `path`, flushes to the disk and renames: `path` is the old file or the new one, never half.
 
-    The rename is flushed too, so that it outlives a power cut. Raises OSError with what to do; the old file stays.
+    The rename is flushed too, so that it outlives a power cut. With `flush` False neither is: whoever writes many small
+    files calls `flush_all` before relying on them. Raises OSError with what to do; the old file stays.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -23,8 +24,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                if flush:
+                    file.flush()
+                    os.fsync(file.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:
@@ -32,7 +34,17 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise explained(error, path) from error
-    flush_folder(path.parent)
+    if flush:
+        flush_folder(path.parent)
+
+
+def flush_all(paths: Iterable[Path]) -> None:
+    """Flushes files to the disk that `write_atomically` did not, all at once where the system can."""
+    if hasattr(os, "sync"):
+        os.sync()
+        return
+    for path in paths:
+        flush_file(path)
 
 
 def make_folder(folder: Path) -> None:

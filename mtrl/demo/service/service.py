@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mtrl.demo.service.gallery_folder import GalleryImage, is_index, scan_gallery
-from mtrl.demo.service.images import detect_modality, digest, fit, hints_for, read_query
+from mtrl.demo.service.images import digest, fit, hints_for, read_query
 from mtrl.demo.service.results import Comparison, Hit, Retrieval, Translation
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE, measure
 from mtrl.files.filenames import as_text, some_of
@@ -26,6 +26,7 @@ from mtrl.models.reid import MTRL
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.labels import room_of
 from mtrl.retrieval.ranking import rank_metrics
+from mtrl.video.spectrum import detect_modality
 
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
