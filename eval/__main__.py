@@ -103,6 +103,10 @@ def _dispatch(arguments: list[str]) -> int:
         from eval.translation.command import main as translators_main
 
         return translators_main(arguments[1:])
+    if arguments[:1] == ["tracks"]:
+        from eval.tracks import main as tracks_main
+
+        return tracks_main(arguments[1:])
     if arguments[:1] == ["cost"]:
         from eval.cost.command import main as cost_main
 
@@ -117,6 +121,7 @@ def _dispatch(arguments: list[str]) -> int:
         "deviation over the gallery draws.",
         epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
         '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
+        '"python -m eval tracks -h" asks whether pooling pays; '
         '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned.',
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))

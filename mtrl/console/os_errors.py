@@ -7,11 +7,10 @@ import errno
 import os
 import select
 import sys
-from pathlib import Path
 from typing import TextIO
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+from mtrl.files.atomic import CLOSED, FULL
+
 READER_LEFT = 141  # what a shell shows for other programs that such a pipe ends: 128 + SIGPIPE
 
 _ADVICE = {
@@ -37,14 +36,6 @@ def readable(error: BaseException) -> str:
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     advice = _ADVICE.get(error.errno)
     return ": ".join([*names, error.strerror]) + (f"; {advice}" if advice else "")
-
-
-def expanded(path: str | Path) -> Path:
-    """A path with ~ for the home folder. Raises ValueError where no home folder is known."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{path}: this user's home folder is not known; write the path out") from error
 
 
 def reader_left(error: BaseException) -> bool:

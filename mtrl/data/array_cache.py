@@ -25,8 +25,8 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.console.os_errors import expanded
 from mtrl.console.progress import Progress
+from mtrl.files.filenames import expanded
 from mtrl.files.lock import only_one
 
 Pixels: TypeAlias = NDArray[np.uint8]

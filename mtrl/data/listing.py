@@ -12,9 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from mtrl.console.os_errors import expanded
 from mtrl.files import text
-from mtrl.files.filenames import as_text, some_of
+from mtrl.files.filenames import as_text, expanded, some_of
 from mtrl.files.scan import PassedOver, report, scan
 from mtrl.labels.names import short, whole_number
 from mtrl.models.config import Modality

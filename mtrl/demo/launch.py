@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from mtrl.console.os_errors import expanded
 from mtrl.demo.service.galleries import tell_passed_over
 from mtrl.demo.service.gallery_folder import scan_gallery
 from mtrl.demo.service.service import DemoService
+from mtrl.files.filenames import expanded
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.translate import TRANSLATORS, load_translator

@@ -1,4 +1,4 @@
-"""File names as text: bytes that are not UTF-8, control characters, and long lists of names."""
+"""File names as text (bytes that are not UTF-8, control characters, long lists of names), and `~` in paths."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ def some_of(names: Sequence[str | Path], shown: int = SHOWN) -> str:
     every = os.environ.get(ALL_NAMES) == "1" or len(names) <= shown
     listed = ", ".join(printable(as_text(name)) for name in (names if every else names[:shown]))
     return listed if every else f"{listed}, ... ({len(names)} in all; {ALL_NAMES}=1 shows them)"
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ~ for the home folder. Raises ValueError where no home folder is known."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: this user's home folder is not known; write the path out") from error
 
 
 def _spell(match: re.Match[str]) -> str:

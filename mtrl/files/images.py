@@ -18,11 +18,11 @@ from torch import Tensor
 
 from mtrl.files.deep import deep_of_array, deep_of_image, exif_orientation, on_white
 from mtrl.files.filenames import as_text
-from mtrl.files.image_limits import check_size, opened, pixels_of
+from mtrl.files.image_limits import check_size, opened, opened_content, pixels_of
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.sequences import by_position
 
-ImageSource: TypeAlias = "Image.Image | str | Path | NDArray[np.generic]"
+ImageSource: TypeAlias = "Image.Image | str | Path | bytes | NDArray[np.generic]"
 
 _LARGE = 8_000_000
 _DECODERS = 4
@@ -39,8 +39,8 @@ _ORIENTATIONS = {
 
 
 def read_image(source: ImageSource, what: str = "", value_range: ValueRange | None = None) -> Image.Image:
-    """An RGB image from a file, a PIL image of any mode, or an array [H,W], [H,W,1], [H,W,3] or [H,W,4] of bytes,
-    booleans or deep numbers (integers of 16 bits and more, floating point).
+    """An RGB image from a file or its content (`bytes`), a PIL image of any mode, or an array [H,W], [H,W,1], [H,W,3]
+    or [H,W,4] of bytes, booleans or deep numbers (integers of 16 bits and more, floating point).
 
     EXIF orientation is applied. Transparent pixels are laid on white. Animations give their first frame.
     Images of 8 bits a channel stay as they are. Deep ones are scaled to 256 levels, all their channels alike: from
@@ -56,6 +56,9 @@ def read_image(source: ImageSource, what: str = "", value_range: ValueRange | No
     try:
         if isinstance(source, (str, Path)):
             with opened(Path(source), name) as image:
+                return _to_rgb(image, name, limits)
+        if isinstance(source, bytes):
+            with opened_content(source, name) as image:
                 return _to_rgb(image, name, limits)
         if isinstance(source, np.ndarray):
             return _from_array(source, name, limits)

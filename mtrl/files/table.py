@@ -52,10 +52,13 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+def read_table(
+    path: Path, required: Sequence[str], optional: Sequence[str] = (), known: Sequence[str] = ()
+) -> list[Row]:
     """The rows of a table, at least one, with the columns `required` and `optional` (lower-case names).
 
-    A column `path` is given with forward slashes. Other columns are passed over, with a warning that names them.
+    A column `path` is given with forward slashes. Other columns are passed over, with a warning that names them
+    unless they are `known`.
     Raises ValueError naming the file, the row below the head (from 1 on) and in CSV its line: a missing or repeated
     column, another delimiter than a comma, a row of another length, an empty required cell, no row, a damaged
     file. ImportError for Parquet without pyarrow; OSError for a file that cannot be read.
@@ -65,7 +68,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     wanted = (*required, *optional)
     is_parquet = path.suffix.lower() == ".parquet"
     content = _read_parquet(path, wanted) if is_parquet else _read_csv(path, required, wanted)
-    places = _columns(path, content.names, required, optional)
+    places = _columns(path, content.names, required, optional, known)
     rows = [
         Row(where, {name: _cell(cells[places[name]]) if name in places else "" for name in wanted})
         for where, cells in content.rows
@@ -175,7 +178,11 @@ def _text(value: Any) -> str:
 
 
 def _columns(
-    path: Path, names: Sequence[str], required: Sequence[str], optional: Sequence[str]
+    path: Path,
+    names: Sequence[str],
+    required: Sequence[str],
+    optional: Sequence[str],
+    known: Sequence[str] = (),
 ) -> dict[str, int]:
     """{wanted column: its place}. Raises ValueError for a column that is missing or there twice."""
     wanted = (*required, *optional)
@@ -190,7 +197,8 @@ def _columns(
         raise ValueError(
             f"{path}: no column {', '.join(missing)}; needed are {', '.join(required)}{also}; it has {has}"
         )
-    unused = [name for name in plain if name and name not in wanted and not name.startswith(_PANDAS_INDEX)]
+    named = (*wanted, *known)
+    unused = [name for name in plain if name and name not in named and not name.startswith(_PANDAS_INDEX)]
     if unused:
         warnings.warn(
             f"{path}: the columns {', '.join(unused)} are not used; used are {', '.join(wanted)}",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import getproxies
 
-from mtrl.console.os_errors import CLOSED, FULL
+from mtrl.files.atomic import CLOSED, FULL
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mtrl.console.os_errors import expanded
+from mtrl.files.filenames import expanded
 from mtrl.hub.client import CONFIG, REPO_ID, advice_on_copy, download
 from mtrl.models.checkpoint_checks import expected_tensors, parse_settings
 from mtrl.models.config import ModelConfig

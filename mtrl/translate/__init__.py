@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from mtrl.console.os_errors import expanded
+from mtrl.files.filenames import expanded
 
 from .interface import Translator, check_images
 from .learned import Learned

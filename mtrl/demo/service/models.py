@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from mtrl.console.cli import read_yaml
-from mtrl.console.os_errors import expanded
 from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
 from mtrl.files.file_state import file_state
+from mtrl.files.filenames import expanded
 from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.client import CARD, CONFIG, REPO_ID, WEIGHTS
 from mtrl.models.load import read_checkpoint

@@ -9,11 +9,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mtrl.console.os_errors import expanded
 from mtrl.data.imageset import ImageSet
 from mtrl.data.listing import BOTH, GALLERY, QUERY, Sample, in_order, warn_of_images
 from mtrl.data.sources.source import Request
-from mtrl.files.filenames import as_text, some_of
+from mtrl.files.filenames import as_text, expanded, some_of
 from mtrl.files.scan import PassedOver, Scan, report, scan
 from mtrl.files.table import Row as Line
 from mtrl.files.table import read_table as read_lines

@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from mtrl.console.os_errors import expanded
 from mtrl.data.listing import nested_root
 from mtrl.data.sources import find_source, on_disk
 from mtrl.data.sources.verify.files import check_duplicates, check_images
 from mtrl.data.sources.verify.report import Finding, Report
+from mtrl.files.filenames import expanded
 from mtrl.files.levels import ValueRange, checked_range
 
 __all__ = ["Finding", "Report", "verify"]
