@@ -15,6 +15,7 @@ COMMANDS = {
     "crops": "cut the people out of a video, as a tracker found them",
     "index": "encode images into a gallery: files, faiss or Milvus",
     "search": "search a gallery with query images",
+    "serve": "a service over HTTP: encode, search, add, delete",
     "export": "write a model as ONNX",
     "verify": "check a downloaded data set",
     "push": "publish a checkpoint on the Hugging Face Hub",

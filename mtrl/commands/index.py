@@ -28,6 +28,7 @@ from mtrl.retrieval.stores.base import COLLECTION, KINDS
 from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.retrieval.stores.uri import shown
 from mtrl.retrieval.tracks import with_tracks
+from mtrl.video.thermal import check_scaling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,6 +174,7 @@ def _encode(model: MTRL, photos: Photos, args: argparse.Namespace, limits: Value
     """`Gallery.build` with progress bars."""
     modalities = _modalities(photos, args.modality, limits)
     one = None if isinstance(modalities, list) else modalities
+    check_scaling(photos.paths, modalities, limits)
     if isinstance(modalities, list):
         features = encode_each(
             model, photos.paths, modalities, args.batch_size, limits, partial(encode_files, model)

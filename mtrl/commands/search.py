@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtrl.commands.options import add_model_options, add_value_range, detect_modalities, find_images
 from mtrl.files.filenames import as_text
-from mtrl.files.levels import ValueRange
+from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.names import printable
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
@@ -22,6 +22,7 @@ from mtrl.retrieval.gallery import Match
 from mtrl.retrieval.stores.base import COLLECTION
 from mtrl.retrieval.stores.factory import open_store
 from mtrl.retrieval.tracks import pool
+from mtrl.video.thermal import check_scaling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
         store.check_model(model)
-        limits = args.value_range or store.value_range
+        limits = checked_range(args.value_range) or store.value_range
         features = torch.cat([_query(model, image, args, limits) for image in args.images])
         answers = list(zip(args.images, store.find(features, args.k, where), strict=True))
     finally:
@@ -100,6 +101,7 @@ def _query(model: MTRL, source: Path, args: argparse.Namespace, limits: ValueRan
     paths = find_images([source], skip_unreadable=False)[0] if source.is_dir() else [source]
     spectra = detect_modalities(paths, limits) if args.modality == "auto" else [Modality.parse(args.modality)]
     one = max(set(spectra), key=spectra.count)
+    check_scaling(paths, one, limits)
     return pool(model.encode(paths, one, args.batch_size, value_range=limits))
 
 

@@ -1,6 +1,4 @@
-"""A gallery: embeddings of known images with their labels, searched exactly by cosine, saved as
-safetensors.
-"""
+"""A gallery: embeddings of known images with their labels, searched exactly by cosine, saved as safetensors."""
 
 from __future__ import annotations
 
@@ -32,6 +30,7 @@ from mtrl.retrieval.match import Match
 from mtrl.retrieval.nearest import nearest
 from mtrl.retrieval.spectra import encode_each
 from mtrl.retrieval.tracks import with_tracks
+from mtrl.video.thermal import check_scaling
 
 if TYPE_CHECKING:
     from mtrl.models.reid import MTRL
@@ -124,11 +123,15 @@ class Gallery:
             labels[what] = by_position(values, what)
             if len(labels[what]) != len(images):
                 raise ValueError(f"{len(images)} gallery images, but {len(labels[what])} {what}")
+        kinds = (
+            Modality.parse(modality) if modalities is None else [*map(Modality.parse, labels["modalities"])]
+        )
+        if not isinstance(images, Tensor):
+            check_scaling(images, kinds, checked_range(value_range))
         if modalities is None:
             features = model.encode(images, modality, batch_size, value_range=value_range)
         else:
-            labels["modalities"] = [Modality.parse(value) for value in labels["modalities"]]
-            features = encode_each(model, images, labels["modalities"], batch_size, value_range)
+            features = encode_each(model, images, kinds, batch_size, value_range)
         gallery = cls(
             features=features,
             modality=Modality.parse(modality) if modalities is None else None,

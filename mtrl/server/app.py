@@ -20,6 +20,7 @@ from mtrl.server.incoming import Incoming, read_request
 from mtrl.server.openapi import body
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "testserver")
+FILTERS = ("identities", "cameras", "after", "before", "spectrum", "only")
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -77,7 +78,7 @@ def _add_questions(app: FastAPI, engine: Engine, access: Access) -> None:
         }
 
     @app.post("/v1/search", summary="The nearest entries of each image, or of all as one track",
-              **body("modality", "k", "pool", "identities", "cameras", "after", "before", "spectrum", "only"))  # fmt: skip
+              **body("modality", "k", "pool", *FILTERS))  # fmt: skip
     async def search(request: Request) -> dict[str, Any]:
         sent = await _images(request, access)
         features, _ = await engine.encode(sent.images, str(sent.options.get("modality", "visible")))
@@ -98,7 +99,7 @@ def _add_changes(app: FastAPI, engine: Engine, access: Access) -> None:
         return {"added": len(names), "entries": await engine.add(features, spectra, names, sent.options)}
 
     @app.post("/v1/delete", summary="Delete the entries that a filter matches",
-              **body("names", "identities", "cameras", "after", "before", "spectrum", "only", images=False))  # fmt: skip
+              **body("names", *FILTERS, images=False))  # fmt: skip
     async def delete(request: Request) -> dict[str, int]:
         access.check(request)
         sent = await read_request(request)

@@ -1,7 +1,7 @@
 """Dynamic batches: images that wait at the same time, of whichever requests, go through the network together.
 
-Nobody waits for a batch to fill up: while the network is at work on one, the next requests gather. One client alone gets
-batches of its own images, at once; many clients share batches of up to `most`.
+Nobody waits for a batch to fill up: while the network is at work on one, the next requests gather. One client alone
+gets batches of its own images, at once; many clients share batches of up to `most`.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from mtrl.retrieval.tracks import pool
 from mtrl.server.batching import Batcher
 from mtrl.server.telemetry import Telemetry
 from mtrl.video.spectrum import detect_modality
+from mtrl.video.thermal import check_scaling
 
 MOST_RESULTS = 1000
 
@@ -98,6 +99,7 @@ class Engine:
             spectra = [detect_modality(image) for image in images]
         else:
             spectra = [Modality.parse(modality)] * len(images)
+        check_scaling(contents, spectra, limits)
         return to_batch(images, self.model.config.image_size), spectra
 
     def _encode(self, images: Tensor, modality: Modality) -> Tensor:

@@ -24,6 +24,7 @@ from mtrl.files.levels import ValueRange
 from mtrl.files.untrusted import parse_json, read_limited
 from mtrl.models.config import Modality
 from mtrl.video.crops import Crop
+from mtrl.video.thermal import comment
 
 LISTING = "listing.csv"
 # fmt: off
@@ -68,7 +69,7 @@ class CropFolder:
         target = self.folder / path
         target.parent.mkdir(exist_ok=True)
         buffer = io.BytesIO()
-        crop.image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        crop.image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0, comment=comment(value_range))
         write_atomically(target, buffer.getvalue(), flush=False)
         known = start is not None and crop.seconds is not None
         moment = _iso(start + crop.seconds) if known else ""  # type: ignore[operator]
