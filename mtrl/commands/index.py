@@ -6,6 +6,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from mtrl.commands.options import (
     add_model_options,
     add_skip_option,
@@ -26,7 +28,7 @@ from mtrl.retrieval.image_folders import remember_source
 from mtrl.retrieval.spectra import encode_each
 from mtrl.retrieval.stores.base import COLLECTION, KINDS
 from mtrl.retrieval.stores.factory import create_store, open_store
-from mtrl.retrieval.stores.uri import shown
+from mtrl.retrieval.stores.uri import is_uri, shown
 from mtrl.retrieval.tracks import with_tracks
 from mtrl.video.thermal import check_scaling
 
@@ -95,6 +97,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("none", "file"),
         default="none",
         help="\"file\": an image's time is its file's modification time (default: none)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where images are encoded: in this process, or by Ray on this machine or the cluster of RAY_ADDRESS, "
+        "whose machines see the images under the same paths",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=int, default=1, help="actors that encode with Ray (default: 1)"
+    )
+    parser.add_argument(
+        "--parts",
+        metavar="DIR",
+        type=Path,
+        help="folder, seen by all machines, of what Ray has encoded so far (default: X.parts)",
     )
     parser.add_argument(
         "--half", action="store_true", help="store features in float16: half the space (not in Milvus)"
@@ -174,13 +192,14 @@ def _encode(model: MTRL, photos: Photos, args: argparse.Namespace, limits: Value
     """`Gallery.build` with progress bars."""
     modalities = _modalities(photos, args.modality, limits)
     one = None if isinstance(modalities, list) else modalities
-    check_scaling(photos.paths, modalities, limits)
-    if isinstance(modalities, list):
-        features = encode_each(
-            model, photos.paths, modalities, args.batch_size, limits, partial(encode_files, model)
-        )
+    each = modalities if isinstance(modalities, list) else [modalities] * len(photos.paths)
+    check_scaling(photos.paths, each, limits)
+    if args.engine == "ray":
+        features = _encode_with_ray(model, photos, each, args, limits)
     else:
-        features = encode_files(model, photos.paths, modalities, args.batch_size, limits)
+        features = encode_each(
+            model, photos.paths, each, args.batch_size, limits, partial(encode_files, model)
+        )
     gallery = Gallery(
         features,
         tuple(photos.names),
@@ -194,6 +213,27 @@ def _encode(model: MTRL, photos: Photos, args: argparse.Namespace, limits: Value
         tuple(photos.tracks) if args.tracks and photos.tracks is not None else None,
     )
     return with_tracks(gallery, photos.qualities) if args.tracks else gallery
+
+
+def _encode_with_ray(
+    model: MTRL,
+    photos: Photos,
+    modalities: list[Modality],
+    args: argparse.Namespace,
+    limits: ValueRange | None,
+) -> Tensor:
+    """Features through the parts folder, which stays: a second run with it has nothing to encode."""
+    from mtrl.retrieval.ray_engine import Work, encode_with_ray
+
+    parts = args.parts or Path("." if is_uri(args.output) else args.output).with_suffix(".parts")
+    size = model.config.image_size
+    checkpoint = (
+        str(Path(args.checkpoint).absolute())
+        if args.checkpoint and Path(args.checkpoint).is_dir()
+        else args.checkpoint
+    )
+    work = Work(checkpoint, args.revision, args.device, size, str(parts.absolute()), args.batch_size, limits)
+    return encode_with_ray(model, photos.paths, modalities, work, args.workers)
 
 
 def _modalities(photos: Photos, wanted: str | None, limits: ValueRange | None) -> Modality | list[Modality]:
