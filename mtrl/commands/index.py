@@ -227,11 +227,8 @@ def _encode_with_ray(
 
     parts = args.parts or Path("." if is_uri(args.output) else args.output).with_suffix(".parts")
     size = model.config.image_size
-    checkpoint = (
-        str(Path(args.checkpoint).absolute())
-        if args.checkpoint and Path(args.checkpoint).is_dir()
-        else args.checkpoint
-    )
+    local = args.checkpoint is not None and Path(args.checkpoint).is_dir()
+    checkpoint = str(Path(args.checkpoint).absolute()) if local else args.checkpoint
     work = Work(checkpoint, args.revision, args.device, size, str(parts.absolute()), args.batch_size, limits)
     return encode_with_ray(model, photos.paths, modalities, work, args.workers)
 

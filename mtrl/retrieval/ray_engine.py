@@ -1,8 +1,8 @@
 """Encoding on several machines with Ray Data (optional): images are read and decoded by tasks, encoded by actors.
 
-The images are cut into shards of fixed rows. A shard's features become one file of a folder that all machines see, written
-whole or not at all: a worker that dies costs its shard, which Ray gives to another one, and writing a shard twice writes
-the same file. A run that was ended goes on with the shards that are missing.
+The images are cut into shards of fixed rows. A shard's features become one file of a folder that all machines see,
+written whole or not at all: a worker that dies costs its shard, which Ray gives to another one, and writing a shard
+twice writes the same file. A run that was ended goes on with the shards that are missing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ class Work:
 
 
 def encode_with_ray(
-    model: MTRL, paths: Sequence[Path], modalities: Sequence[Modality], work: Work, workers: int
+    model: MTRL,
+    paths: Sequence[Path],
+    modalities: Sequence[Modality],
+    work: Work,
+    workers: int,
+    encoder: type[ShardEncoder] | None = None,
 ) -> Tensor:
     """Features float32 [N,D] of image files in their order, the same as `MTRL.encode` gives up to rounding.
 
@@ -61,6 +66,7 @@ def encode_with_ray(
     """
     try:
         import ray
+        import ray.data
     except ImportError as error:
         raise ImportError('--engine ray needs Ray: pip install "ray[data]>=2.40" (or mtrl[ray])') from error
     folder = Path(work.parts) / _digest(model, paths, modalities, work)
@@ -76,8 +82,14 @@ def encode_with_ray(
         if left:
             ray.init(ignore_reinit_error=True, logging_level=logging.ERROR, include_dashboard=False)
             ray.data.DataContext.get_current().enable_progress_bars = False
-            for _ in _pipeline(ray, paths, modalities, work, left, workers).iter_rows():
-                bar.update()
+            data = _pipeline(ray, paths, modalities, work, left, workers, encoder or ShardEncoder)
+            try:
+                for _ in data.iter_rows():
+                    bar.update()
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, (ValueError, OSError)):
+                    raise type(error.cause)(str(error.cause)) from None
+                raise
     missing = [s for s in shards if not _is_whole(folder, s, _size(s, len(paths), work), model.dim)]
     if missing:
         raise OSError(f"{len(missing)} shards are missing in {folder}; run the command again to make them")
@@ -105,7 +117,7 @@ def _pipeline(
     decoded = data.map(decode_shard, fn_kwargs={"work": work}, num_cpus=1)
     gpus = 1 if work.device.startswith("cuda") else 0
     return decoded.map(
-        ShardEncoder,
+        encoder,
         fn_constructor_args=(work,),
         concurrency=workers,
         num_cpus=0 if gpus else 1,

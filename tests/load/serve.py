@@ -1,4 +1,4 @@
-"""`python -m tests.load.serve`: load on the service of `mtrl serve`, in a process of its own, from clients of this machine.
+"""`python -m tests.load.serve`: load on the service of `mtrl serve`, in a process of its own.
 
     python -m tests.load.serve --clients 32 --seconds 120     # encode, search, add and delete; statuses, p50 and p95
     python -m tests.load.serve --compare --clients 16         # encode, in dynamic batches and one by one
