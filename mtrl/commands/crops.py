@@ -42,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="MOTChallenge text: frame,id,x,y,width,height,confidence,...",
     )
+    parser.add_argument(
+        "--detector",
+        metavar="SOURCE",
+        help="in place of --boxes: find people with this detector (folder or Hub id) and follow them; the boxes are "
+        "kept beside DIR",
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="of the detector: auto, cpu, cuda, ... (default: cpu)"
+    )
     parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder of the crops")
     parser.add_argument(
         "--modality",
@@ -90,11 +99,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Cuts out and writes. Raises ValueError or OSError for wrong input."""
-    if args.boxes is None:
-        raise ValueError("give --boxes FILE, as a detector and tracker write it")
+    if (args.boxes is None) == (args.detector is None):
+        raise ValueError("give --boxes FILE, as a detector and tracker write it, or --detector SOURCE")
     rules = CropRules(args.every, args.margin, args.min_height, args.min_inside, args.min_sharpness)
-    boxes = MotBoxes(args.boxes, args.min_confidence)
     total = frame_count(args.source)
+    if args.detector:
+        args.boxes = _find_people(args, total)
+    boxes = MotBoxes(args.boxes, args.min_confidence)
     make_folder(args.output)
     busy = f"another process is writing crops into {as_text(args.output)}"
     with only_one(args.output, refusal=busy):
@@ -112,6 +123,29 @@ def main(args: argparse.Namespace) -> int:
             f"{folder.count} crops of {boxes.count} boxes{again}, written to {as_text(args.output / LISTING)}"
         )
     return 0
+
+
+def _find_people(args: argparse.Namespace, total: int | None) -> Path:
+    """The MOTChallenge file of what the detector finds, made unless it is there already."""
+    told = repr((_digest(args.source), args.detector, args.every, args.value_range))
+    name = f"{args.output.name}.{hashlib.sha256(told.encode()).hexdigest()[:12]}.boxes.txt"
+    path: Path = args.output.with_name(name)
+    if not path.is_file():
+        from mtrl.video.detector import Detector, track_people
+
+        detector = Detector(args.detector, device=args.device)
+        make_folder(path.parent)
+        with Progress[None](total=total, title="find people", unit="frame") as bar:
+            track_people(
+                detector.find,
+                args.source,
+                path,
+                every=args.every,
+                rate=args.rate,
+                value_range=checked_range(args.value_range),
+                passed=lambda index: bar.update(args.every),
+            )
+    return path
 
 
 def _cut_out(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -73,5 +74,7 @@ def main(args: argparse.Namespace) -> int:
         store.close()
         raise
     app = make_app(engine, Access(tokens, args.images_per_minute))
+    # uvicorn sends itself the signal again when it has ended: SIGTERM then is a normal end.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.Server(server_settings(app, args.host, args.port)).run()
     return 0

@@ -103,6 +103,7 @@ def _pipeline(
     work: Work,
     shards: Sequence[int],
     workers: int,
+    encoder: type[ShardEncoder],
 ) -> Any:
     """Streaming: shards of paths -> decoded images -> features in files. Nothing but shard numbers comes back."""
     rows = [
