@@ -7,8 +7,6 @@ import json
 import sys
 from typing import TextIO
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -17,6 +15,8 @@ class Telemetry:
     """Counts requests, images and batches. `log` gets a line per request; None: no lines."""
 
     def __init__(self, log: TextIO | None = sys.stderr) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
         self.log = log
         self.registry = CollectorRegistry()
         self._requests = Counter(
@@ -52,4 +52,6 @@ class Telemetry:
 
     def text(self) -> bytes:
         """All metrics, as Prometheus reads them."""
-        return generate_latest(self.registry)
+        from prometheus_client import generate_latest
+
+        return bytes(generate_latest(self.registry))
