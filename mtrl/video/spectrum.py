@@ -26,7 +26,10 @@ def detect_modality(image: Image.Image | NDArray[np.uint8]) -> Modality:
     small = image.convert("RGB").resize((48, 96), Image.Resampling.BOX)
     pixels = np.asarray(small, dtype=np.float32).reshape(-1, 3) / 255
     light = np.asarray(pixels @ np.array([0.299, 0.587, 0.114], np.float32), dtype=np.float32)
-    left = np.hypot(*(_unexplained(pixels[:, channel] - light, light) for channel in (0, 2)))
+    tints = [
+        _unexplained(np.asarray(pixels[:, channel] - light, dtype=np.float32), light) for channel in (0, 2)
+    ]
+    left = np.hypot(*tints)
     if np.sort(left)[: int(len(left) * (1 - _STAMPED))].mean() < _COLOUR:
         return Modality.INFRARED
     strongest = pixels.max(axis=1)
