@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
-from train.settings import RunSettings
+from train.run.settings import RunSettings
 
 
 def load(

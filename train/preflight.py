@@ -23,7 +23,16 @@ from train.run.resume import check_folder
 from train.settings import TrainSettings
 from train.validate import DIRECTIONS
 
-_OF_MODEL = ("backbone", "backbone_args", "image_size", "stem", "pooling", "last_stride", "pretrained")
+_OF_MODEL = (
+    "backbone",
+    "backbone_args",
+    "image_size",
+    "stem",
+    "pooling",
+    "last_stride",
+    "pretrained",
+    "init",
+)
 
 
 def check_runs(

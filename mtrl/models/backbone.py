@@ -177,8 +177,12 @@ def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
 
 def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
     """The error, with advice, for pretrained weights that do not exist, do not fit, or cannot be downloaded."""
-    advice = "build the model with pretrained=False, or give pretrained the path of a local .safetensors or .pth file"
-    detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+    advice = (
+        "build the model with pretrained=False, or give pretrained the path of a local .safetensors or .pth file of "
+        "this backbone (a checkpoint of this library is given to --init)"
+    )
+    # torch names the first tensor that does not fit in the second line
+    detail = " ".join(str(error).split("\n", 2)[:2]).replace("\t", "") or type(error).__name__
     if isinstance(error, (RuntimeError, TypeError, KeyError, AssertionError)):
         return ValueError(
             f"the pretrained weights of {config.backbone} do not fit or do not exist; {advice} ({detail})"

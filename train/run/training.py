@@ -21,7 +21,7 @@ from train.run.run_lock import run_lock
 from train.run.skipped_steps import SkippedStep, StepGuard
 from train.run.state import load_state, save_state
 from train.run.stop import StopRequest, say_stopped
-from train.settings import RunSettings
+from train.run.settings import RunSettings
 
 
 class TrainingRun(abc.ABC):
