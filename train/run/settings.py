@@ -1,4 +1,4 @@
-"""The options of every training: `RunSettings`, from which those of the re-identification model and of translators follow."""
+"""The options of every training, `RunSettings`: those of the model and of translators add to them."""
 
 from __future__ import annotations
 
