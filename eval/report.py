@@ -50,6 +50,13 @@ class Report:
     split: str | None = None
     rerank: str | None = None
 
+    def name(self, among: Sequence[Report]) -> str:
+        """Direction, and where reports differ in them mode and shots: `ir2vis`, `ir2vis, indoor, 10 shots`."""
+        own, others = self.setting, [report.setting for report in among]
+        parts = [own.direction] + [own.mode] * (len({other.mode for other in others}) > 1)
+        several = len({other.shots for other in others}) > 1
+        return ", ".join(parts + [f"{own.shots} shot{'s' * (own.shots > 1)}"] * several)
+
     @property
     def mean(self) -> Figures:
         """{"map", "minp", "cmc": {"1", "5", "10", "20"}}: fractions, mean over the trials."""
@@ -116,10 +123,17 @@ def gallery_name(setting: Setting) -> str:
 
 def write_json(path: str | Path, report: Report) -> None:
     """Writes the report atomically. Raises OSError when the folder is missing or cannot be written."""
-    target = Path(path)
+    _write(Path(path), report.to_dict())
+
+
+def write_list(path: str | Path, reports: Sequence[Report]) -> None:
+    """Writes several reports as {"settings": [...]}, each as `write_json` writes one."""
+    _write(Path(path), {"settings": [report.to_dict() for report in reports]})
+
+
+def _write(target: Path, values: dict[str, Any]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"
-    write_atomically(target, text.encode())
+    write_atomically(target, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
 
 
 def table(reports: Sequence[Report]) -> str:
@@ -128,15 +142,17 @@ def table(reports: Sequence[Report]) -> str:
     metric_names = [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
     reranked = any(report.reranked for report in reports)
     head += metric_names + [f"{name} re-ranked" for name in metric_names if reranked]
-    rows = [head]
+    several = len({report.checkpoint for report in reports}) > 1
+    rows = [["checkpoint"] * several + head]
     for report in reports:
         setting, first = report.setting, report.trials[0]
         valid = str(first.valid) if first.valid == first.num_query else f"{first.valid} of {first.num_query}"
         labels = [setting.direction, setting.mode, "-" if setting.protocol == "regdb" else str(setting.shots)]
+        labels = [report.checkpoint] * several + labels
         labels += [gallery_name(setting), str(len(report.trials)), valid, str(first.num_gallery)]
         again = _cells(report.reranked) if report.reranked else [""] * (len(metric_names) * reranked)
         rows.append(labels + _cells(report.trials) + again)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(line.rstrip() for line in lines)
