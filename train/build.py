@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mtrl.console.own_part import find_own
 from mtrl.data.augment import AugmentConfig
+from mtrl.losses.own import OwnLoss, own_loss
 from mtrl.losses.total import LossWeights
 from mtrl.models.load import load_pretrained
 from mtrl.models.pretrained import read_origin
 from mtrl.models.reid import CLASSIFIER, MTRL
-from train.settings import TrainSettings
+from train.optimizer import layers_of
+from train.settings import TrainSettings, own_weight
 
 
 def loss_weights(settings: TrainSettings) -> LossWeights:
@@ -25,14 +30,16 @@ def loss_weights(settings: TrainSettings) -> LossWeights:
     return LossWeights(**{n: v for n, v in dataclasses.asdict(settings).items() if n in names - {"identity"}})
 
 
-def augment_config(settings: TrainSettings, erase: bool) -> AugmentConfig:
+def augment_config(settings: TrainSettings, erase: bool, grey: bool = False) -> AugmentConfig:
+    """The augmentation of a batch; `erase` switches erasing on, `grey` shows every visible image in grey."""
     low, high = settings.erase_area
     return AugmentConfig(
         pad=settings.pad,
         flip=settings.flip,
         erase=settings.erase if erase else 0.0,
         erase_area=(low, high),
-        channel=settings.channel,
+        channel="grey" if grey else settings.channel,
+        channel_prob=1.0 if grey else 0.5,
         brightness=settings.jitter,
         contrast=settings.jitter,
         noise=settings.noise,
@@ -55,7 +62,47 @@ def seeded_model(settings: TrainSettings, num_identities: int) -> MTRL:
         model = MTRL(config, pretrained=settings.pretrained and source is None)
     if source is not None:
         take_weights(model, source, str(settings.init))
+    freeze_blocks(model, settings.freeze_blocks)
+    if settings.grad_checkpointing:
+        keep_no_activations(model)
     return model
+
+
+def freeze_blocks(model: MTRL, count: int) -> None:
+    """Stops the training of the first `count` blocks and of all that stands before them. Raises ValueError for more
+    blocks than there are.
+    """
+    layers = layers_of(model) if count else {}
+    if layers and count >= (most := max(layers.values())):
+        raise ValueError(
+            f"--freeze-blocks {count}: {model.config.backbone} has {most} blocks, and one at least is trained"
+        )
+    for name, parameter in model.named_parameters():
+        if name in layers and layers[name] <= count:
+            parameter.requires_grad_(False)
+
+
+def keep_frozen_statistics(model: nn.Module) -> None:
+    """Puts the batch normalisations whose weights are frozen into evaluation mode: their statistics stay."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.weight is not None and not module.weight.requires_grad:
+            module.eval()
+
+
+def keep_no_activations(model: MTRL) -> None:
+    """Switches timm's gradient checkpointing on. Raises ValueError where the backbone has none, or where computing it
+    twice would count batch statistics twice.
+    """
+    body: Any = model.backbone.body
+    if any(isinstance(module, _BatchNorm) for module in body.modules()):
+        raise ValueError(
+            f"--grad-checkpointing counts batch statistics twice: it is for backbones without batch normalisation, not "
+            f"{model.config.backbone}"
+        )
+    try:
+        body.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        raise ValueError(f"--grad-checkpointing: timm's {model.config.backbone} has none") from error
 
 
 def take_weights(model: MTRL, source: MTRL, name: str) -> None:
@@ -73,6 +120,16 @@ def take_weights(model: MTRL, source: MTRL, name: str) -> None:
             f"--stem {config.stem} --image-size {config.image_size[0]} {config.image_size[1]}"
         )
     model.load_state_dict(theirs, strict=False)
+
+
+def own_losses(settings: TrainSettings, dim: int, num_identities: int) -> list[OwnLoss]:
+    """The losses of --loss; weights that they begin with follow from the seed. Raises ValueError."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return [
+            own_loss(find_own(name, "loss"), name.partition(":")[2], weight, dim, num_identities)
+            for name, weight in map(own_weight, settings.loss)
+        ]
 
 
 def starting_weights(settings: TrainSettings) -> dict[str, str]:

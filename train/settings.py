@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 
 from mtrl.console import cli
 from mtrl.console.cli import Given, json_object, option
+from mtrl.console.own_part import is_own
 from mtrl.data.augment import CHANNEL_MODES
 from mtrl.data.sources import find_source
 from mtrl.losses.terms import TERMS, weight_fields
@@ -30,15 +32,16 @@ COMPILE = ("auto", "on", "off")
 class TrainSettings(RunSettings):
     """Every option of `python -m train`: those of every training, these, and a weight per entry of `TERMS`."""
 
+    free: ClassVar[frozenset[str]] = RunSettings.free | {"grad_checkpointing"}
     tunable: ClassVar[frozenset[str]] = frozenset(
-        {"epochs", "lr", "backbone_lr", "weight_decay", "schedule", "lr_warmup", "lr_steps", "clip", "warmup_epochs",
-         "ramp_epochs", "on_nonfinite", "eval_every", "on_bad", "sync_bn"}
+        {"epochs", "lr", "backbone_lr", "layer_decay", "weight_decay", "schedule", "lr_warmup", "lr_steps", "clip",
+         "warmup_epochs", "ramp_epochs", "on_nonfinite", "eval_every", "on_bad", "sync_bn"}
     )  # fmt: skip
     unchanging: ClassVar[tuple[str, ...]] = (*RunSettings.unchanging, "identities", "instances")
     positive: ClassVar[tuple[str, ...]] = (*RunSettings.positive, "identities", "instances")
     not_negative: ClassVar[tuple[str, ...]] = (
         *RunSettings.not_negative, "eval_every", "backbone_lr", "weight_decay", "clip", "lr_warmup", "warmup_epochs",
-        "ramp_epochs",
+        "ramp_epochs", "freeze_blocks", "patch_stride", "grey_epochs",
     )  # fmt: skip
 
     push: str | None = option(None, "after training publish the model, with its test metrics, as this Hub id")
@@ -47,7 +50,13 @@ class TrainSettings(RunSettings):
     sync_bn: bool = option(False, "several processes with GPUs: batch normalisation over the whole batch")
 
     method: str = option("mtrl", "which terms are added to the baseline", tuple(METHODS))
-    translator: str = option("luminance", f"transition images: {quoted(TRANSLATORS)}, a folder or a Hub id")
+    translator: str = option(
+        "luminance", f"transition images: {quoted(TRANSLATORS)}, a folder, a Hub id, or module:Class"
+    )
+    transitions: str | None = option(
+        None,
+        "transition images already made: a folder with one for each visible training image, at the same path",
+    )
     transition: bool = option(True, "show the transition images to the network")
     temperature: float = option(0.1, "temperature of the contrastive terms")
     query_temperature: float = option(0.1, "temperature of the modality-query regularisation")
@@ -58,8 +67,13 @@ class TrainSettings(RunSettings):
     hop1: str = option("instance", "positives of the visible-transition hop", ("instance", "identity"))
     mtc_form: str = option("infonce", "form of each hop", ("infonce", "margin"))
     smoothing: float = option(0.1, "label smoothing of the identity loss")
+    loss: tuple[str, ...] = option(
+        (), "losses of your own, module:callable or module:callable=WEIGHT; may be given again", repeat=True
+    )
     triplet: float = option(1.0, "weight of the weighted regularised triplet")
     triplet_feature: str = option("embedding", "feature of the triplet", ("embedding", "pooled"))
+
+    triplet_form: str = option("weighted", "weighted, as AGW, or squared, as CAJ", ("weighted", "squared"))
 
     backbone: str = option("resnet50", "timm model name")
     backbone_args: str = option(
@@ -68,6 +82,12 @@ class TrainSettings(RunSettings):
     stem: str = option("shared", "one stem, or one per modality", STEMS)
     pooling: str = option("auto", "pooling; auto: the one that suits the backbone", POOLINGS)
     last_stride: int = option(1, "stride of a ResNet's last stage")
+    patch_stride: int = option(
+        0,
+        "pixels between the patches of a vision transformer; below the patch size they overlap; 0: beside each other",
+    )
+    freeze_blocks: int = option(0, "first blocks of the backbone that are not trained, with all before them")
+    grad_checkpointing: bool = option(False, "compute activations twice instead of keeping them: less memory")
     pretrained: bool | str = option(
         True, "start from timm's ImageNet weights, or from a local .safetensors or .pth file of them"
     )
@@ -79,10 +99,14 @@ class TrainSettings(RunSettings):
     instances: int = option(4, "K: images per identity and modality in a batch")
     optimizer: str = option("adamw", "optimiser", ("adamw", "sgd"))
     backbone_lr: float = option(1.0, "factor of the backbone's learning rate")
+    layer_decay: float = option(
+        1.0, "factor of the learning rate from each layer of the backbone to the one before"
+    )
     weight_decay: float = option(5e-4, "weight decay (not on biases, norms and tokens of position and class)")
     schedule: str = option("cosine", "learning rate after the warm-up", ("cosine", "step"))
     lr_warmup: float = option(1.0, "epochs of linear learning-rate warm-up")
     lr_steps: tuple[int, ...] = option((20, 50), "epochs at which the step schedule divides by ten")
+    grey_epochs: int = option(0, "first epochs with visible images in grey (PMT's first stage)")
     warmup_epochs: float = option(0.0, "first epochs on cross-entropy alone, without erasing")
     ramp_epochs: float = option(2.0, "epochs over which the added terms grow to full weight")
     clip: float = option(0.0, "largest gradient norm; 0 for no limit")
@@ -100,6 +124,15 @@ class TrainSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.transitions and not self.transition:
+            raise ValueError(
+                "transitions are given, but not shown: add --transition, or leave --transitions out"
+            )
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay must be in (0, 1], not {self.layer_decay}")
+        names = [own_weight(entry)[0].partition(":")[2] for entry in self.loss]
+        if taken := sorted({name for name in names if name in TERMS or names.count(name) > 1}):
+            raise ValueError(f"two losses would be called {taken[0]}: give yours another name")
         if len(self.erase_area) != 2:
             raise ValueError(f"erase_area is a smallest and a largest share, not {self.erase_area}")
         compared = [
@@ -114,8 +147,9 @@ class TrainSettings(RunSettings):
 
     def terms(self) -> dict[str, Any]:
         """The weights that hold, in words that a record can keep: of the added terms, and which images they see."""
-        images = self.translator if self.transition else "none"
-        return {"transition": images, **{name: getattr(self, name) for name in TERMS}}
+        images = (self.transitions or self.translator) if self.transition else "none"
+        own = dict(own_weight(entry) for entry in self.loss)
+        return {"transition": images, **{name: getattr(self, name) for name in TERMS}, **own}
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, method, and the weights that its terms really have."""
@@ -126,7 +160,8 @@ class TrainSettings(RunSettings):
     def run_folder(self) -> str:
         """The folder of this run; for RegDB {trial} stands for the split."""
         split = bool(find_source(self.dataset).splits)
-        name = self.output or f"runs/{self.dataset}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
+        dataset = self.dataset.replace(":", "-")
+        name = self.output or f"runs/{dataset}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
         return name.replace("{trial}", self.trial) if split else name
 
     def runs(self) -> list[TrainSettings]:
@@ -156,6 +191,7 @@ class TrainSettings(RunSettings):
             stem=self.stem,
             pooling=self.pooling,
             last_stride=self.last_stride,
+            patch_stride=self.patch_stride,
             backbone_args=arguments,
             num_identities=num_identities,
         )
@@ -164,6 +200,20 @@ class TrainSettings(RunSettings):
         known = default_config(self.backbone, config.image_size)  # what timm's weights were trained with
         own = read_origin(self.pretrained) if isinstance(self.pretrained, str) else WeightsOrigin()
         return dataclasses.replace(config, mean=own.mean or known.mean, std=own.std or known.std)
+
+
+def own_weight(entry: str) -> tuple[str, float]:
+    """`module:callable=0.5` -> ("module:callable", 0.5); the weight is 1 where there is none. Raises ValueError."""
+    name, given, weight = entry.partition("=")
+    if not is_own(name):
+        raise ValueError(f"--loss is written module:callable or module:callable=WEIGHT, not {entry!r}")
+    try:
+        value = float(weight) if given else 1.0
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"--loss {entry}: the weight must be a positive number, not {weight!r}")
+    return name, value
 
 
 def parse(argv: Sequence[str], program: str = "python -m train") -> TrainSettings:

@@ -73,13 +73,15 @@ def option(
     choices: Collection[str] | None = None,
     kind: Callable[[str], Any] | None = None,
     bare: str | None = None,
+    repeat: bool = False,
 ) -> Any:
     """A dataclass field that `add_flags` turns into a flag with this help and these choices.
 
     kind  turns the flag's word into the value; None: the field's own type
     bare  value of the flag where it stands alone, and of `true` in YAML; `false` there means that it is not given
+    repeat  a list whose flag may be given again: the values add up
     """
-    metadata = {"help": help, "choices": choices, "kind": kind, "bare": bare}
+    metadata = {"help": help, "choices": choices, "kind": kind, "bare": bare, "repeat": repeat}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -109,6 +111,8 @@ def add_flags(parser: argparse.ArgumentParser, settings: type, without: Iterable
         keywords["choices"] = field.metadata.get("choices")
         if (count := _count(hints[field.name])) is not None:
             keywords["nargs"] = count
+            if field.metadata.get("repeat"):
+                keywords["action"] = "extend"
         elif field.metadata.get("bare"):
             keywords |= {"nargs": "?", "const": field.metadata["bare"]}
         parser.add_argument(flag, **keywords)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtrl.console.own_part import is_own
 from mtrl.data.decode import empty_set
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.sources import SOURCES, Request, find_source
+from mtrl.data.sources.own import own_data
 from mtrl.files.levels import checked_range
 
 __all__ = ["SOURCES", "ImageSet", "ReIDData", "load_data"]
@@ -29,7 +31,7 @@ def load_data(
     labels_only: bool = False,
     value_range: Sequence[float] | None = None,
 ) -> ReIDData:
-    """A data set by name.
+    """A data set by name, or one of your own by `module:function` (see `mtrl.data.sources.own`).
 
     root       folder of the data, for data sets that have one (folder: or a table of images)
     size, seed, test_seed  of the synthetic set (see `mtrl.data.synthetic.load`)
@@ -68,6 +70,8 @@ def load_data(
         labels_only,
         limits,
     )
+    if is_own(name):
+        return own_data(name, request)
     sets = source.load(request)
     for part in {"train", "test"} - sets.keys():
         sets[part] = empty_set(request.height_width)

@@ -1,6 +1,6 @@
 """The training objective: a weighted sum of the losses.
 
-    L = L_id + L_wrt + ramp (l_mtc L_mtc + l_center L_center + l_mqr L_mqr + l_direct L_direct)
+    L = L_id + L_wrt + ramp (l_mtc L_mtc + l_center L_center + l_mqr L_mqr + l_direct L_direct + ...)
 
 The terms in the brackets are the entries of `terms.TERMS`. Baseline A has no transition images and weights l = 0;
 baseline A' adds the transition images as plain data (same zeros); the controls are A and A' with l_direct > 0; MTRL
@@ -10,6 +10,7 @@ has the default weights.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from .distances import Labels, label_tensor, unit_rows
 from .identity import identity_loss
 from .modality_query import QUERY_TEACHERS
 from .modality_transition import HOP1_FORMS, MTC_FORMS
+from .own import OwnLoss
 from .terms import TERMS, weight_fields
 from .triplet import weighted_triplet
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from mtrl.models.reid import Features
 
 FEATURES = ("embedding", "pooled")
+TRIPLET_FORMS = ("weighted", "squared")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,7 @@ class LossWeights:
     query_teacher           "better" | "all": which transitions teach in the query regularisation
     feature                 what the added terms compare: "embedding" (after the neck) or "pooled" (before it)
     triplet_feature         "embedding", brought to unit length, or "pooled", raw, as AGW does
+    triplet_form            "weighted", as AGW does, or "squared", as CAJ does
     """
 
     identity: float = 1.0
@@ -55,6 +59,7 @@ class LossWeights:
     query_teacher: str = "better"
     feature: str = "embedding"
     triplet_feature: str = "embedding"
+    triplet_form: str = "weighted"
 
     def __post_init__(self) -> None:
         for name in ("identity", "triplet", *TERMS, "margin"):
@@ -70,6 +75,8 @@ class LossWeights:
         _require(self.mtc_form in MTC_FORMS, f"mtc_form must be one of {MTC_FORMS}", self, "mtc_form")
         chosen = f"query_teacher must be one of {QUERY_TEACHERS}"
         _require(self.query_teacher in QUERY_TEACHERS, chosen, self, "query_teacher")
+        chosen = f"triplet_form must be one of {TRIPLET_FORMS}"
+        _require(self.triplet_form in TRIPLET_FORMS, chosen, self, "triplet_form")
         for name in ("feature", "triplet_feature"):
             _require(getattr(self, name) in FEATURES, f"{name} must be one of {FEATURES}", self, name)
 
@@ -118,11 +125,16 @@ class TriLayout:
 
 
 def total_loss(
-    features: Features, layout: TriLayout, weights: LossWeights, ramp: float = 1.0, triplet_scale: float = 1.0
+    features: Features,
+    layout: TriLayout,
+    weights: LossWeights,
+    ramp: float = 1.0,
+    triplet_scale: float = 1.0,
+    own: Sequence[OwnLoss] = (),
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum and its parts, by name, before weighting (detached scalars; "total" is the sum).
 
-    ramp in [0, 1] scales the added terms (those of `TERMS`) during the warm-up, triplet_scale the triplet.
+    ramp in [0, 1] scales the added terms (those of `TERMS` and `own`) during the warm-up, triplet_scale the triplet.
     Raises ValueError if a term needs transition images or logits and there are none.
     """
     if weights.needs_transition and layout.transition == 0 and layout.visible > 0:
@@ -140,16 +152,19 @@ def total_loss(
         parts["identity"] = identity_loss(features.logits, layout.identities, weights.smoothing)
     if weights.triplet > 0:
         rows = features.pooled if weights.triplet_feature == "pooled" else unit_rows(features.embedding)
-        parts["triplet"] = weighted_triplet(rows, layout.identities)
+        parts["triplet"] = weighted_triplet(rows, layout.identities, weights.triplet_form == "squared")
     for name, term in TERMS.items():
         if getattr(weights, name) > 0:
             images = (visible, transition, infrared) if term.transition else (visible, infrared)
             options = {keyword: getattr(weights, field) for keyword, field in term.options.items()}
             parts[name] = term.loss(*images, y_visible, y_infrared, **options)
     scale = {"identity": 1.0, "triplet": triplet_scale}
+    weight = {name: getattr(weights, name) * scale.get(name, ramp) for name in parts}
+    for loss in own:
+        parts[loss.name], weight[loss.name] = loss(features, layout, embedding), loss.weight * ramp
     total = torch.zeros((), device=embedding.device)
     for name, value in parts.items():
-        total = total + getattr(weights, name) * scale.get(name, ramp) * value
+        total = total + weight[name] * value
     return total, {name: value.detach() for name, value in {**parts, "total": total}.items()}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mtrl.console.os_errors import expanded
+from mtrl.console.own_part import find_own, is_own
 
 from .interface import Translator, check_images
 from .learned import Learned
@@ -51,7 +52,8 @@ def load_translator(
     """A translator in eval() mode and without gradients of its own, float32, on the CPU.
 
     source    a name of `TRANSLATORS` ("learned": the one shipped in the package) | a folder written by
-              `python -m train translator` | a Hugging Face Hub id "user/repo" (configuration and weights only)
+              `python -m train translator` | a Hugging Face Hub id "user/repo" (configuration and weights only) |
+              "module:Class", a `Translator` of your own, built without arguments; its module is imported, which runs it
     revision  branch, tag or commit on the Hub;  token: for private repositories
     Raises FileNotFoundError for a translator that is not there, ValueError for one that is damaged or an unknown
     name, OSError when the Hub cannot be reached.
@@ -66,11 +68,27 @@ def load_translator(
         raise ValueError(f"{name} is a name; a revision belongs to a Hub id")
     if name in TRANSLATORS:
         return TRANSLATORS[name]().eval().requires_grad_(False)
+    if is_own(name):
+        return _own(name).eval().requires_grad_(False)
     if isinstance(source, str) and not expanded(name).is_dir() and not REPO_ID.fullmatch(name):
         raise ValueError(
-            f"unknown translator {name!r}: use {quoted(TRANSLATORS)}, a folder, or a Hub id user/repo"
+            f"unknown translator {name!r}: use {quoted(TRANSLATORS)}, a folder, a Hub id user/repo, "
+            "or module:Class"
         )
     return read_translator(find_checkpoint(source, revision=revision, token=token))
+
+
+def _own(name: str) -> Translator:
+    """A translator of one's own. Raises ValueError for anything that is none, or that cannot be built."""
+    kind = find_own(name, "translator")
+    if not (isinstance(kind, type) and issubclass(kind, Translator)):
+        raise ValueError(f"translator {name} must be a class derived from mtrl.translate.Translator")
+    try:
+        return kind()
+    except Exception as error:  # whatever its constructor does
+        raise ValueError(
+            f"translator {name}: building it ends with {type(error).__name__}: {error}"
+        ) from error
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mtrl.models.config import Modality
+
 
 class Translator(nn.Module):
     """Maps visible images to infrared-like ones of the same size, without moving a pixel's content.
@@ -14,11 +16,14 @@ class Translator(nn.Module):
                    False: in train() mode every call draws new parameters per image; in eval() mode the output
                    is a function of the image for these translators as well.
 
+    modality       the stem that its images go through, where a model has one per modality
+
     A class of your own may define `fingerprint(self) -> str`: a text that changes whenever it would give other images
     (its parameters, weights, version). Then what it made is kept on disk and found by the next run.
     """
 
     deterministic: bool = True
+    modality: Modality = Modality.INFRARED
 
     def reseed(self, seed: int) -> None:
         """Starts the stream of random parameters again; a deterministic translator has none."""

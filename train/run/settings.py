@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from mtrl.console.cli import option
-from mtrl.data.sources import SOURCES, find_source
+from mtrl.data.sources import Names, find_source
 from mtrl.data.synthetic import SIZES
 from mtrl.files.levels import RANGE_HELP
 
@@ -44,7 +44,7 @@ class RunSettings(abc.ABC):
     positive: ClassVar[tuple[str, ...]] = ("epochs", "log_every")
     not_negative: ClassVar[tuple[str, ...]] = ("data_seed", "seed", "hold_out", "batches", "lr")
 
-    dataset: str = option("synthetic", "data set to train on", SOURCES)
+    dataset: str = option("synthetic", "data set to train on; one of your own as module:function", Names())
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     data_seed: int = option(0, "seed of the synthetic training identities")
