@@ -10,16 +10,19 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from eval.corruptions import corrupted
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.per_query import PerQuery
 from eval.protocols import SYSU_COUNTS, Permutations, make_trials
 from eval.report import Report, rerank_name, table, write_json, write_list
+from eval.score import Scores
 from eval.settings import EvalSettings
 from mtrl.console.cli import parse, run
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
 from mtrl.data.sources import find_source
 from mtrl.models.device import pick_device
+from mtrl.models.reid import MTRL
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -147,7 +150,32 @@ def _evaluate_split(
         rerank=settings.rerank,
         permutations=permutations,
     )
-    return evaluations, data.test
+    return _with_corrupted(model, data, evaluations, settings, permutations), data.test
+
+
+def _with_corrupted(
+    model: MTRL,
+    data: ReIDData,
+    evaluations: list[Evaluation],
+    settings: EvalSettings,
+    permutations: Permutations | None,
+) -> list[Evaluation]:
+    """The evaluations with the metrics on corrupted images, as many draws of them as `settings.corruptions` says."""
+    found: list[tuple[Scores, ...]] = [() for _ in evaluations]
+    for seed in range(settings.corruptions or 0):
+        again = evaluate_settings(
+            model,
+            corrupted(data.test, seed),
+            settings.protocol_settings(data.protocol),
+            how=settings.extraction(),
+            metric=settings.distance,
+            permutations=permutations,
+        )
+        found = [before + one.report.trials for before, one in zip(found, again, strict=True)]
+    return [
+        dataclasses.replace(one, report=dataclasses.replace(one.report, corrupted=scores))
+        for one, scores in zip(evaluations, found, strict=True)
+    ]
 
 
 def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:
@@ -179,6 +207,7 @@ def _named(
         evaluation.report,
         trials=tuple(scores for report in reports for scores in report.trials),
         reranked=tuple(scores for report in reports for scores in report.reranked),
+        corrupted=tuple(scores for report in reports for scores in report.corrupted),
         modality_gap=sum(report.modality_gap for report in reports) / len(reports),
         dataset=settings.dataset,
         checkpoint=source or "shipped",

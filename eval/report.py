@@ -31,6 +31,7 @@ class Report:
     setting       protocol, direction, mode, shots, gallery draw, CMC level
     trials        one `Scores` per trial
     reranked      the same after re-ranking; empty without it
+    corrupted     the same on corrupted images, draw by draw of the corruptions; empty without them
     modality_gap  see `eval.score.modality_gap`
     rerank        variant of the re-ranking, "paper" or "released"; None without it
     size, test_seed  of the synthetic test set; split: of RegDB, 1 to 10 or "all"
@@ -39,6 +40,7 @@ class Report:
     setting: Setting
     trials: tuple[Scores, ...]
     reranked: tuple[Scores, ...] = ()
+    corrupted: tuple[Scores, ...] = ()
     modality_gap: float = math.nan
     dataset: str = ""
     checkpoint: str = ""
@@ -108,6 +110,9 @@ class Report:
                 "weight": 0.3,
             }
             values["rerank"].update(_summary(self.reranked))
+        if self.corrupted:
+            draws = len(self.corrupted) // len(self.trials)
+            values["corrupted"] = {"draws": draws, **_summary(self.corrupted)}
         return values
 
 
@@ -141,7 +146,9 @@ def table(reports: Sequence[Report]) -> str:
     head = ["direction", "mode", "shots", "gallery", "trials", "queries", "images"]
     metric_names = [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
     reranked = any(report.reranked for report in reports)
+    corrupted = any(report.corrupted for report in reports)
     head += metric_names + [f"{name} re-ranked" for name in metric_names if reranked]
+    head += [f"{name} corrupted" for name in metric_names if corrupted]
     several = len({report.checkpoint for report in reports}) > 1
     rows = [["checkpoint"] * several + head]
     for report in reports:
@@ -151,7 +158,7 @@ def table(reports: Sequence[Report]) -> str:
         labels = [report.checkpoint] * several + labels
         labels += [gallery_name(setting), str(len(report.trials)), valid, str(first.num_gallery)]
         again = _cells(report.reranked) if report.reranked else [""] * (len(metric_names) * reranked)
-        rows.append(labels + _cells(report.trials) + again)
+        rows.append(labels + _cells(report.trials) + again + (_cells(report.corrupted) if corrupted else []))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))

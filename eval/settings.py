@@ -52,6 +52,9 @@ class EvalSettings:
     flip: bool = option(False, "average the features of an image and its mirror image")
     distance: str = option("cosine", "how features are compared", DISTANCES)
     rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
+    corruptions: int | None = option(
+        None, "add metrics on corrupted test images, mean of so many draws (alone: 1)", bare=1
+    )
     batch_size: int = option(64, "images per forward pass")
     bf16: bool = option(False, "compute in bfloat16: faster, a little coarser")
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
@@ -72,6 +75,8 @@ class EvalSettings:
             raise ValueError(f"--checkpoint names one twice: {' '.join(map(str, self.sources))}")
         if self.output and len(self.sources) > 1:
             raise ValueError("--output draws one checkpoint: give one --checkpoint, or leave --output out")
+        if self.corruptions is not None and self.corruptions < 1:
+            raise ValueError(f"--corruptions must be at least 1, not {self.corruptions}")
         if self.per_query and not self.per_query.endswith(".npz"):
             raise ValueError(f"--per-query writes a .npz file, not {self.per_query}")
 

@@ -124,11 +124,15 @@ def take_weights(model: MTRL, source: MTRL, name: str) -> None:
 
 def own_losses(settings: TrainSettings, dim: int, num_identities: int) -> list[OwnLoss]:
     """The losses of --loss; weights that they begin with follow from the seed. Raises ValueError."""
+    entries = [own_weight(entry) for entry in settings.loss]
+    parts = [
+        find_own(name, "loss") for name, _ in entries
+    ]  # before the seed: a first import may draw numbers
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return [
-            own_loss(find_own(name, "loss"), name.partition(":")[2], weight, dim, num_identities)
-            for name, weight in map(own_weight, settings.loss)
+            own_loss(part, name.partition(":")[2], weight, dim, num_identities)
+            for part, (name, weight) in zip(parts, entries, strict=True)
         ]
 
 

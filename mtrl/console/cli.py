@@ -72,7 +72,7 @@ def option(
     help: str,
     choices: Collection[str] | None = None,
     kind: Callable[[str], Any] | None = None,
-    bare: str | None = None,
+    bare: str | int | None = None,
     repeat: bool = False,
 ) -> Any:
     """A dataclass field that `add_flags` turns into a flag with this help and these choices.

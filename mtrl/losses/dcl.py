@@ -51,7 +51,7 @@ def discriminative_center(
         foreign = _mean(distance, ~same)
         near = ~same & (distance < foreign[:, None])
         nearest = torch.where(near.any(dim=1), _mean(distance, near), foreign)
-        weight = (~same).any(dim=1) / same.sum(dim=1)
+        weight = (~same).any(dim=1) / same.sum(dim=1).to(rows.dtype)
         apart = (weight * nearest).sum() / weight.sum().clamp(min=torch.finfo(rows.dtype).tiny)
         return own / apart.clamp(min=SMALLEST_NORM) * (~same).any()
 

@@ -97,7 +97,8 @@ def test_gradient_is_the_derivative(name: str) -> None:
     v, t, r, y, yr = make(*CORNERS["uneven"], seed=3)
     inputs = [v.requires_grad_(), t.requires_grad_("mqr" not in name), r.requires_grad_()]
     if name == "cpm":  # d(v,t) is a constant: only the infrared side is a derivative in full
-        v.requires_grad_(False), t.requires_grad_(False)
+        v.requires_grad_(False)
+        t.requires_grad_(False)
     if "mqr" in name:  # the teacher's share of r is a constant: its gradient has its own test below
         r.requires_grad_(False)
     wanted = [x for x in inputs if x.requires_grad]
@@ -369,7 +370,9 @@ def test_hop_by_instance_ignores_other_images_of_the_identity() -> None:
     assert both.item() == 0  # the other image has the same identity: neither positive nor negative
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("triplet", "identity")])
+@pytest.mark.parametrize(
+    "name", [name for name in LOSSES if name not in ("triplet", "triplet_squared", "identity")]
+)
 def test_scale_of_features_does_not_matter_where_rows_are_normalised(name: str) -> None:
     v, t, r, y, yr = make(*CORNERS["uneven"])
     scaled = LOSSES[name](100 * v, 0.01 * t, 7 * r, y, yr)
