@@ -9,6 +9,7 @@ rows and shrink with the image. Its glass, zoom, snow, frost, spatter and elasti
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
@@ -166,8 +168,12 @@ def _pixelate(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
 
 
 def _jpeg(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
-    pixels = image.clamp(0, 1).mul(255).round().byte()
-    return tv.jpeg(pixels, (25, 18, 15, 10, 7)[level]).float() / 255
+    pixels = image.clamp(0, 1).mul(255).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    whole = Image.fromarray(pixels).convert("RGB" if len(image) == 3 else "L")
+    whole.save(buffer, "JPEG", quality=(25, 18, 15, 10, 7)[level])
+    decoded = torch.from_numpy(np.array(Image.open(buffer).convert("RGB")))
+    return decoded.permute(2, 0, 1)[: len(image)].float() / 255
 
 
 def _saturate(image: Tensor, level: int, generator: torch.Generator) -> Tensor:

@@ -62,8 +62,8 @@ def check_runs(
         world.check_sync_bn(run.sync_bn, device)
         loss_weights(run)
         augment_config(run, erase=True)
-        if _first(seen, "data", *run.fixed().values(), run.data_root, run.transitions, *parts):
-            _check_data(run, parts, test_seed)
+        if _first(seen, "data", *run.fixed().values(), run.data_root, run.transitions, *parts, *run.parts):
+            _check_data(run, tuple(sorted({*parts, *run.parts}, reverse=True)), test_seed)
         if run.transition and not run.transitions and _first(seen, "translator", run.translator):
             load_translator(run.translator)
         if _first(seen, "model", *(getattr(run, name) for name in _OF_MODEL), run.optimizer, str(device)):

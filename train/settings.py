@@ -32,7 +32,7 @@ COMPILE = ("auto", "on", "off")
 class TrainSettings(RunSettings):
     """Every option of `python -m train`: those of every training, these, and a weight per entry of `TERMS`."""
 
-    free: ClassVar[frozenset[str]] = RunSettings.free | {"grad_checkpointing"}
+    free: ClassVar[frozenset[str]] = RunSettings.free | {"grad_checkpointing", "save_every", "test_every"}
     tunable: ClassVar[frozenset[str]] = frozenset(
         {"epochs", "lr", "backbone_lr", "layer_decay", "weight_decay", "schedule", "lr_warmup", "lr_steps", "clip",
          "warmup_epochs", "ramp_epochs", "on_nonfinite", "eval_every", "on_bad", "sync_bn"}
@@ -41,7 +41,7 @@ class TrainSettings(RunSettings):
     positive: ClassVar[tuple[str, ...]] = (*RunSettings.positive, "identities", "instances")
     not_negative: ClassVar[tuple[str, ...]] = (
         *RunSettings.not_negative, "eval_every", "backbone_lr", "weight_decay", "clip", "lr_warmup", "warmup_epochs",
-        "ramp_epochs", "freeze_blocks", "patch_stride", "grey_epochs",
+        "ramp_epochs", "freeze_blocks", "patch_stride", "grey_epochs", "save_every", "test_every",
     )  # fmt: skip
 
     push: str | None = option(None, "after training publish the model, with its test metrics, as this Hub id")
@@ -120,6 +120,10 @@ class TrainSettings(RunSettings):
     on_nonfinite: str = option(
         "stop", "a loss or gradient that is not finite: stop, or leave its batch out", ("stop", "skip")
     )
+    save_every: int = option(0, "epochs between models kept in RUN/epochs, besides the best one; 0 for none")
+    test_every: int = option(
+        0, "epochs between looks at the test set, recorded as such; they never choose the model; 0 for none"
+    )
     eval_every: int = option(1, "epochs between evaluations on the held-out identities; 0 for none")
 
     def __post_init__(self) -> None:
@@ -178,6 +182,11 @@ class TrainSettings(RunSettings):
             dataclasses.replace(run, resume=self.resume and there)
             for run, there in zip(each, begun, strict=True)
         ]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the data set that the training reads."""
+        return ("train", "test") if self.test_every else ("train",)
 
     def model_config(self, num_identities: int) -> ModelConfig:
         try:

@@ -142,8 +142,11 @@ class Trainer(TrainingRun):
         for epoch in range(self.progress["epoch"], self.settings.epochs):
             self._train_epoch(epoch, log, stop)
             self._evaluate(epoch, log)
+            self._keep_and_look(epoch, log)
             self.progress |= {"epoch": epoch + 1, "batch": 0}
             self._save(log)
+        if log is not None:
+            log.hyperparameters(dataclasses.asdict(self.settings))
 
     def origin(self) -> dict[str, Any]:
         return {"starting_weights": starting_weights(self.settings)}
@@ -267,6 +270,17 @@ class Trainer(TrainingRun):
         if score > self.progress["best"]:
             self.best_network().save_pretrained(self.folder)
             self.progress |= {"best": score, "best_step": self.progress["step"]}
+
+    def _keep_and_look(self, epoch: int, log: RunLog | None) -> None:
+        """What is asked for beside the training: models of some epochs, and figures on the test set."""
+        settings, done = self.settings, epoch + 1
+        if log is None:
+            return
+        if settings.save_every and done % settings.save_every == 0:
+            self.best_network().save_pretrained(self.folder / "epochs" / f"{done:04d}")
+        if settings.test_every and (done % settings.test_every == 0 or done == settings.epochs):
+            _, values = held_out_metrics(self.best_network(), self.data.test, self.data.protocol)
+            log.write("test", self.progress["step"], values)
 
     def _save(self, log: RunLog | None = None) -> None:
         if not self.main:

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,32 @@ class RunLog:
                 self.board.add_scalar(f"{kind}/{name}", value, step)
 
     def note(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """A record of any JSON values, which TensorBoard does not get. Raises OSError when it cannot be written."""
+        """A record of any JSON values with the time of day in UTC, which TensorBoard does not get.
+
+        Raises OSError when it cannot be written.
+        """
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+                file.write(json.dumps({"kind": kind, "step": step, "time": now, **values}) + "\n")
         except OSError as error:
             raise explained(error, self.path) from error
+
+    def hyperparameters(self, values: Mapping[str, Any]) -> None:
+        """Gives TensorBoard the settings of a finished run with its last figures; nothing without TensorBoard."""
+        if self.board is None:
+            return
+        last = {record["kind"]: record for record in read_records(self.path)}
+        figures = {
+            f"final/{kind}/{name}": float(value)
+            for kind, record in last.items()
+            for name, value in record.items()
+            if name not in ("step", "epoch") and isinstance(value, (int, float))
+        }
+        plain = {
+            n: v if isinstance(v, (int, float, str)) else str(v) for n, v in values.items() if v is not None
+        }
+        self.board.add_hparams(plain, figures, run_name="hyperparameters")
 
     def flush(self) -> None:
         """Puts the records on the disk: before a state that continues behind them."""
@@ -129,7 +150,7 @@ def processor() -> str:
 
 def draw_curves(folder: Path) -> Path:
     """Writes `curves.png`: named loss terms and learning rate by step, mAP and modality gap of the held-out
-    identities by step.
+    identities by step, and of the test set where it was looked at.
 
     Raises FileNotFoundError if the folder has no records.
     """
@@ -150,6 +171,10 @@ def draw_curves(folder: Path) -> Path:
         ("Loss terms", {n: v for n, v in series["train"].items() if n.startswith("loss_")}),
         ("Learning rate", {n: v for n, v in series["train"].items() if n == "learning_rate"}),
         ("Held-out identities", {n: v for n, v in series["eval"].items() if n != "modality_gap"}),
+        (
+            "Test identities, which choose nothing",
+            {n: v for n, v in series["test"].items() if n != "modality_gap"},
+        ),
         (
             "Modality gap of held-out identities",
             {n: v for n, v in series["eval"].items() if n == "modality_gap"},
