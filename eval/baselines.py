@@ -23,6 +23,29 @@ _CHANCE_DIM = 256
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
+def with_baselines(
+    evaluations: Sequence[Evaluation],
+    images: ImageSet,
+    protocol: str,
+    weights: str | Path | None,
+    how: Extraction,
+) -> list[Evaluation]:
+    """The evaluations with baselines in `Report.beside`: chance in protocol "clip", and `imagenet` if it has weights.
+
+    In a clip there are few people, so chance is high.
+    """
+    besides: list[dict[str, Report]] = [{} for _ in evaluations]
+    if protocol == "clip":
+        besides = [{"chance": chance(evaluation)} for evaluation in evaluations]
+    if weights:
+        reports = imagenet(weights, images, [one.report.setting for one in evaluations], how)
+        besides = [{**one, "ImageNet, grey": report} for one, report in zip(besides, reports, strict=True)]
+    return [
+        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=beside))
+        for evaluation, beside in zip(evaluations, besides, strict=True)
+    ]
+
+
 def chance(evaluation: Evaluation) -> Report:
     """The same trials with features drawn at random, a trial for each of three seeds."""
     feature_set, setting = evaluation.feature_set, evaluation.report.setting
@@ -34,7 +57,7 @@ def chance(evaluation: Evaluation) -> Report:
     reports = [score_features(features, evaluation.trials, setting) for features in drawn]
     trials = tuple(scores for report in reports for scores in report.trials)
     gap = float(np.mean([report.modality_gap for report in reports]))
-    return dataclasses.replace(evaluation.report, trials=trials, reranked=(), modality_gap=gap)
+    return dataclasses.replace(evaluation.report, trials=trials, reranked=(), corrupted=(), modality_gap=gap)
 
 
 def imagenet(

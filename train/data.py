@@ -5,7 +5,7 @@ from __future__ import annotations
 from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sources import find_source
-from train.settings import RunSettings
+from train.run.settings import RunSettings
 
 
 def data_name(settings: RunSettings) -> str:

@@ -1,1 +1,1 @@
-"""Measures of a visible-to-infrared translator, one file each."""
+"""Measures of translated and drawn infrared images, one file each."""

@@ -51,6 +51,15 @@ def mean_where(values: Tensor, valid: Tensor) -> Tensor:
     return (values * valid).sum() / valid.sum().clamp(min=1)
 
 
+def group_means(membership: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of the features in each group: membership 0/1 [R,N], features [N,D] -> (means [R,D], has any 0/1 [R]).
+
+    The mean of an empty group is 0.
+    """
+    count = membership.sum(dim=1)
+    return membership @ features / count.clamp(min=1)[:, None], (count > 0).to(features.dtype)
+
+
 def contrast(similarity: Tensor, positive: Tensor, candidates: Tensor) -> Tensor:
     """Contrastive loss of a similarity matrix, by rows and by columns -> scalar, the mean of both directions.
 

@@ -13,7 +13,7 @@ from mtrl.console.cli import option
 from mtrl.data.sources import find_source
 from mtrl.translate.learned import LearnedConfig
 from train.presets import resolve
-from train.settings import RunSettings
+from train.run.settings import RunSettings
 
 _WEIGHTS = ("adversarial", "contrast", "structure", "identity", "truth")
 
@@ -67,8 +67,7 @@ class TranslatorSettings(RunSettings):
     @property
     def run_folder(self) -> str:
         """The folder of this run."""
-        drawn = f"-{self.spectrum}" * (self.spectrum != "nir")
-        return self.output or f"runs/translator-{self.dataset}{drawn}-seed{self.seed}"
+        return self.output or f"runs/translator-{self.data_folder}-seed{self.seed}"
 
     def terms(self) -> dict[str, float]:
         """{name of a loss term: its weight}."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.evaluate import score_features
-from eval.matfiles import read_features
+from eval.official.matfiles import read_features
 from eval.protocols import INDOOR_CAMERAS, MODES, Setting, make_trials
 from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
 from eval.score import DISTANCES, FeatureSet

@@ -18,7 +18,7 @@ from eval.translation.infrared_score import score_images, train_classifier
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet
-from mtrl.data.sources import SOURCES
+from mtrl.data.sources import SOURCES, Names
 from mtrl.data.synthetic import SIZES
 from mtrl.data.synthetic.dataset import load_part
 from mtrl.files.atomic import write_atomically
@@ -30,11 +30,15 @@ DRAWN = ("nir", "thermal")
 QUANTILES = (0.1, 0.5, 0.9)
 
 
+def _real() -> list[str]:
+    return [name for name in SOURCES if name != "synthetic"]
+
+
 @dataclasses.dataclass(frozen=True)
 class DrawingsSettings:
     """Every option of `python -m eval drawings`. Field names are the flags."""
 
-    dataset: str = option("folder", "data set of real images", tuple(n for n in SOURCES if n != "synthetic"))
+    dataset: str = option("folder", "data set of real images; your own: module:function", Names(_real))
     data_root: str | None = option(None, "folder of the data set")
     spectra: tuple[str, ...] = option(DRAWN, "drawings to compare with it", DRAWN)
     people: int = option(50, "drawn identities")
