@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from eval.baselines import chance, imagenet
 from eval.corruptions import corrupted
 from eval.evaluate import Evaluation, evaluate_settings
-from eval.per_query import PerQuery
 from eval.protocols import SYSU_COUNTS, Permutations, make_trials
+from eval.queries.per_query import PerQuery
 from eval.report import Report, rerank_name, table, write_json, write_list
 from eval.score import Scores
 from eval.settings import EvalSettings
@@ -22,6 +23,7 @@ from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
 from mtrl.data.sources import find_source
 from mtrl.models.device import pick_device
+from mtrl.models.pretrained import read_origin
 from mtrl.models.reid import MTRL
 
 
@@ -54,9 +56,13 @@ def _dispatch(arguments: list[str]) -> int:
 
         return insight_main(arguments[1:])
     if arguments[:1] == ["compare"]:
-        from eval.compare import main as compare_main
+        from eval.queries.compare import main as compare_main
 
         return compare_main(arguments[1:])
+    if arguments[:1] == ["drawings"]:
+        from eval.drawings import main as drawings_main
+
+        return drawings_main(arguments[1:])
     parser = argparse.ArgumentParser(
         "python -m eval",
         description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
@@ -64,7 +70,8 @@ def _dispatch(arguments: list[str]) -> int:
         epilog='"python -m eval compare -h" tests two models against each other; '
         '"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
         '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
-        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned.',
+        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned; '
+        '"python -m eval drawings -h" compares drawn infrared images with real ones.',
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))
 
@@ -75,6 +82,8 @@ def evaluate_command(settings: EvalSettings) -> int:
     if protocol := find_source(settings.dataset).protocol:  # one of your own says it when it is loaded
         settings.protocol_settings(protocol)
     settings.extraction()
+    if settings.imagenet:
+        read_origin(settings.imagenet)
     splits = chosen_splits(settings)
     permutations = _permutations(settings)
     evaluations, queries = list[Evaluation](), PerQuery.empty()
@@ -103,6 +112,8 @@ def evaluate_command(settings: EvalSettings) -> int:
 def chosen_splits(settings: EvalSettings) -> list[int]:
     """The splits to evaluate, one model each; [1] for data sets with one split. Raises ValueError for a wrong one."""
     splits = find_source(settings.dataset).splits
+    if settings.trial == "all" and settings.imagenet:
+        raise ValueError("--imagenet stands beside one split's figures: choose it with --trial 1 to 10")
     if settings.trial == "all" and splits:
         if not all(source and "{trial}" in source for source in settings.sources):
             raise ValueError(
@@ -130,6 +141,7 @@ def _evaluate_split(
         settings.data_root,
         size=settings.size,
         test_seed=settings.test_seed,
+        spectrum=settings.spectrum,
         image_size=model.config.image_size,
         cache_dir=settings.cache_dir,
         parts=("test",),
@@ -141,16 +153,27 @@ def _evaluate_split(
         warnings.simplefilter("ignore")  # reading in earnest says the same
         _check_labels(read(labels_only=True), settings, permutations)
     data = read()
+    asked = settings.protocol_settings(data.protocol)
     evaluations = evaluate_settings(
         model,
         data.test,
-        settings.protocol_settings(data.protocol),
+        asked,
         how=settings.extraction(),
         metric=settings.distance,
         rerank=settings.rerank,
         permutations=permutations,
     )
-    return _with_corrupted(model, data, evaluations, settings, permutations), data.test
+    evaluations = _with_corrupted(model, data, evaluations, settings, permutations)
+    besides: list[dict[str, Report]] = [{} for _ in asked]
+    if data.protocol == "clip":  # among the few people of a clip, chance is high
+        besides = [{"chance": chance(evaluation)} for evaluation in evaluations]
+    if settings.imagenet:
+        reports = imagenet(settings.imagenet, data.test, asked, settings.extraction())
+        besides = [{**one, "ImageNet, grey": report} for one, report in zip(besides, reports, strict=True)]
+    return [
+        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=beside))
+        for evaluation, beside in zip(evaluations, besides, strict=True)
+    ], data.test
 
 
 def _with_corrupted(
@@ -212,6 +235,7 @@ def _named(
         dataset=settings.dataset,
         checkpoint=source or "shipped",
         size=settings.size if described.sizes else None,
+        spectrum=settings.spectrum if described.spectra else None,
         test_seed=settings.test_seed if described.sizes else None,
         split=settings.trial if described.splits else None,
     )
@@ -221,6 +245,7 @@ def _named(
 def _show(reports: Sequence[Report], settings: EvalSettings) -> None:
     first = reports[0]
     title = [first.dataset + (f" {first.size}, test seed {first.test_seed}" if first.size else "")]
+    title += [f"{first.spectrum} images"] * (first.spectrum not in (None, "nir"))
     title += [f"split {first.split}"] * bool(first.split)
     names = list(dict.fromkeys(report.checkpoint for report in reports))
     title += [f"checkpoint {names[0]}"] if len(names) == 1 else [f"{len(names)} checkpoints"]

@@ -11,7 +11,7 @@ from eval.report import RERANK_HELP
 from eval.score import DISTANCES
 from mtrl.console.cli import option
 from mtrl.data.sources import Names
-from mtrl.data.synthetic import SIZES
+from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.retrieval.ranking import CMC_LEVELS
 from mtrl.retrieval.rerank import VARIANTS
@@ -36,6 +36,7 @@ class EvalSettings:
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
+    spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     direction: str = option("ir2vis", _DIRECTION_HELP, (*DIRECTIONS, "both"))
     mode: str = option("all", "all-search, indoor-search (SYSU-MM01 rules), or both", (*MODES, "both"))
     shots: tuple[int, ...] = option((1,), "gallery images per identity and camera, 1 or 10, or both: 1 10")
@@ -52,6 +53,9 @@ class EvalSettings:
     flip: bool = option(False, "average the features of an image and its mirror image")
     distance: str = option("cosine", "how features are compared", DISTANCES)
     rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
+    imagenet: str | None = option(
+        None, "file of `python -m train imagenet`: ImageNet features of the grey images beside the model's"
+    )
     corruptions: int | None = option(
         None, "add metrics on corrupted test images, mean of so many draws (alone: 1)", bare=1
     )

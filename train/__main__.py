@@ -50,15 +50,15 @@ def train(argv: Sequence[str]) -> int:
     from train.run.distributed import joined
     from train.trainer import Trainer
 
-    with joined(settings.device) as world:
+    with joined(settings.device) as context:
         runs = settings.runs()
         check_runs(runs)
         for run in runs:
-            if world.main:
+            if context.main:
                 reserve_repository(run)
             trainer = Trainer(run, load(run, run.parts))
             trainer.run()
-            if world.main and run.push:
+            if context.main and run.push:
                 print(push_run(run))
     return 0
 

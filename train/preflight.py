@@ -53,13 +53,13 @@ def check_runs(
     `parts` with "test" are evaluated afterwards too.
     """
     seen = set[tuple[Any, ...]]()
-    world = DistributedContext.current()
+    context = DistributedContext.current()
     for run in runs:
-        if world.main or run.resume:  # the first process may have begun to write while another one is here
+        if context.main or run.resume:  # the first process may have begun to write while another one is here
             check_folder(run)
-        world.check_batch(run.identities)
-        device = world.device(run.device)
-        world.check_sync_bn(run.sync_bn, device)
+        context.check_batch(run.identities)
+        device = context.device(run.device)
+        context.check_sync_bn(run.sync_bn, device)
         loss_weights(run)
         augment_config(run, erase=True)
         if _first(seen, "data", *run.fixed().values(), run.data_root, run.transitions, *parts, *run.parts):

@@ -157,15 +157,17 @@ class TrainSettings(RunSettings):
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, method, and the weights that its terms really have."""
-        size = self.size if find_source(self.dataset).sizes else None
-        return {"dataset": self.dataset, "size": size, "method": self.method, "terms": self.terms()}
+        chosen = find_source(self.dataset).chosen(self.size, self.spectrum)
+        return {"dataset": self.dataset, **chosen, "method": self.method, "terms": self.terms()}
 
     @property
     def run_folder(self) -> str:
         """The folder of this run; for RegDB {trial} stands for the split."""
         split = bool(find_source(self.dataset).splits)
         dataset = self.dataset.replace(":", "-")
-        name = self.output or f"runs/{dataset}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
+        drawn = "" if self.spectrum == "nir" else f"-{self.spectrum}"
+        usual = f"runs/{dataset}{drawn}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
+        name = self.output or usual
         return name.replace("{trial}", self.trial) if split else name
 
     def runs(self) -> list[TrainSettings]:

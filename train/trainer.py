@@ -59,10 +59,10 @@ class Trainer(TrainingRun):
         super().__init__(settings.run_folder)
         self.settings = settings
         self.data = data
-        self.world = DistributedContext.current()
-        self.main = self.world.main
-        self.world.check_batch(settings.identities)
-        self.device = self.world.device(settings.device)
+        self.context = DistributedContext.current()
+        self.main = self.context.main
+        self.context.check_batch(settings.identities)
+        self.device = self.context.device(settings.device)
         self.precision = pick_precision(settings.precision, self.device)
         rows, held_out = data.train.split_identities(settings.hold_out, seed=settings.data_seed)
         self.held_out = data.train.take(held_out) if settings.hold_out else data.validation
@@ -83,7 +83,7 @@ class Trainer(TrainingRun):
         self.losses = own_losses(settings, model.dim, len(self.sampler.classes))
         modules = nn.ModuleDict({loss.name: loss.module for loss in self.losses if loss.module is not None})
         modules.to(self.device)
-        if any(True for _ in modules.parameters()) and self.world.size > 1:
+        if any(True for _ in modules.parameters()) and self.context.size > 1:
             raise ValueError(
                 "a loss with parameters of its own is trained in one process: start it without torchrun"
             )
@@ -98,7 +98,7 @@ class Trainer(TrainingRun):
             self.networks, self.optimizer, skip, advice=advice + " or --on-nonfinite skip" * (not skip)
         )
         translator, kept = self._transitions(settings, data)
-        how = (self.sampler, translator, self.device, settings.seed, settings.pad, self.world)
+        how = (self.sampler, translator, self.device, settings.seed, settings.pad, self.context)
         scale = Scale(self.model.config.mean, self.model.config.std)
         self.pipeline = BatchPipeline(data.train, rows, *how, kept=kept, scale=scale)
         self.weights = loss_weights(settings)
@@ -123,7 +123,7 @@ class Trainer(TrainingRun):
 
     def _forward(self) -> Callable[[Tensor, Tensor], Features]:
         """What a step calls: the model, where asked for compiled, and among several processes synchronised."""
-        module = self.world.wrap(self.model, self.settings.sync_bn)
+        module = self.context.wrap(self.model, self.settings.sync_bn)
         steps = self.settings.epochs * self.steps_per_epoch
         return (
             CompiledForward(module) if worth_compiling(self.settings.compile, self.device, steps) else module
@@ -194,7 +194,7 @@ class Trainer(TrainingRun):
                 step = self.progress["step"]
                 set_learning_rate(self.optimizer, learning_rate(settings, step, self.steps_per_epoch))
                 parts = self._step(batch, step)
-                images += len(batch.images) * self.world.size
+                images += len(batch.images) * self.context.size
                 bar.update()
                 logs = (step + 1) % settings.log_every == 0 or step + 1 == last
                 if logs or not self.guard.gated:
@@ -222,17 +222,17 @@ class Trainer(TrainingRun):
             if settings.ramp_epochs
             else float(position >= 0)
         )
-        torch.manual_seed(step_seed(settings.seed, step, self.world.rank))  # of dropout and the like
+        torch.manual_seed(step_seed(settings.seed, step, self.context.rank))  # of dropout and the like
         self.guard.begin()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             features = self.forward(batch.images, batch.modality)
-        features, layout = self.world.gather(features, batch.layout)
+        features, layout = self.context.gather(features, batch.layout)
         loss, parts = total_loss(
             features, layout, self.weights, ramp, triplet_scale=0.0 if position < 0 else 1.0, own=self.losses
         )
         self.optimizer.zero_grad(set_to_none=True)
         # The gradients are averaged over the processes, and each process has those of its own rows alone.
-        (loss * self.world.size).backward()
+        (loss * self.context.size).backward()
         names, rows = self.data.train.names, batch.rows
         info = StepInfo(self.progress["epoch"] + 1, step + 1, lambda: [names[row] for row in rows])
         self.guard.step({**parts, "total": loss}, info, settings.clip)

@@ -20,11 +20,12 @@ import torch
 from mtrl import load_pretrained
 from mtrl.commands import translate
 from mtrl.console import cli
-from mtrl.console.os_errors import expanded, readable
+from mtrl.console.os_errors import readable
 from mtrl.data.array_cache import cache_root
 from mtrl.data.synthetic import load_part
 from mtrl.demo.server.uploads import private_folder
 from mtrl.files import atomic as writing
+from mtrl.files.filenames import expanded
 from mtrl.models.device import pick_device
 from mtrl.translate import load_translator
 from tests.helpers.paths import ROOT
@@ -253,7 +254,7 @@ def test_no_path_is_expanded_without_a_word_for_users_without_home() -> None:
     for folder in ("mtrl", "train", "eval"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
-            allowed = {"os_errors.py": ".expanduser()", "array_cache.py": "Path.home()"}.get(path.name, "")
+            allowed = {"filenames.py": ".expanduser()", "array_cache.py": "Path.home()"}.get(path.name, "")
             for found in re.findall(r"\.expanduser\(\)|Path\.home\(\)", text):
                 assert found == allowed, path
 

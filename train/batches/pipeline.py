@@ -55,13 +55,13 @@ class BatchPipeline:
         device: torch.device,
         seed: int,
         pad: int = 0,
-        world: DistributedContext | None = None,
+        context: DistributedContext | None = None,
         resident: bool | None = None,
         kept: NDArray[np.uint8] | None = None,
         scale: Scale | None = None,
         batched: bool | None = None,
     ) -> None:
-        """`pad` is that of the augmentation; `world` says which identities this process draws.
+        """`pad` is that of the augmentation; `context` says which identities this process draws.
 
         resident: hold the images on the device; None: if they fit. Without effect where images are augmented one
         by one, on a CPU.
@@ -80,14 +80,14 @@ class BatchPipeline:
         self.pad = pad
         self.scale = scale or Scale()
         self.batched = batched_on(device) if batched is None else batched
-        self.world = world or DistributedContext()
+        self.context = context or DistributedContext()
         self.height, self.width = images.images.shape[1:3]
         self._here = None if self.batched else _readable(images.images)
         self._kept_here = None if self.batched or kept is None else _readable(kept)
         if self._here is not None:
             resident = False
         elif resident is None:
-            resident = math.prod(self._held_shape()) <= room(device) // self.world.size
+            resident = math.prod(self._held_shape()) <= room(device) // self.context.size
         self.resident = self._load() if resident else None
 
     def _held_shape(self) -> tuple[int, ...]:
@@ -111,7 +111,7 @@ class BatchPipeline:
         return padded.pin_memory().to(self.device, non_blocking=True)
 
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
-        return map(self.world.shard, self.sampler.epoch(epoch, start))
+        return map(self.context.shard, self.sampler.epoch(epoch, start))
 
     def _selections(self, epoch: int, start: int) -> Iterator[tuple[Batch, Selection, Selection]]:
         """Batches with their visible and their infrared images."""
@@ -152,7 +152,7 @@ class BatchPipeline:
 
     def _draw_seed(self, epoch: int, number: int) -> int:
         """Each process draws for itself; process 0 as one alone would."""
-        return _mix(self.seed, epoch, number, *([self.world.rank] if self.world.rank else []))
+        return _mix(self.seed, epoch, number, *([self.context.rank] if self.context.rank else []))
 
     def _assemble(
         self, batch: Batch, visible: Selection, infrared: Selection, augment: PairedAugment, seed: int

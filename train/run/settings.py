@@ -7,8 +7,8 @@ import dataclasses
 from typing import Any, ClassVar
 
 from mtrl.console.cli import option
-from mtrl.data.sources import Names, find_source
-from mtrl.data.synthetic import SIZES
+from mtrl.data.sources import Names, trainable
+from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 
 
@@ -38,8 +38,8 @@ class RunSettings(abc.ABC):
     )
     tunable: ClassVar[frozenset[str]] = frozenset()
     unchanging: ClassVar[tuple[str, ...]] = (
-        "dataset", "size", "data_seed", "trial", "train_ids", "hold_out", "image_size", "value_range", "seed",
-        "batches",
+        "dataset", "size", "data_seed", "spectrum", "trial", "train_ids", "hold_out", "image_size", "value_range",
+        "seed", "batches",
     )  # fmt: skip
     positive: ClassVar[tuple[str, ...]] = ("epochs", "log_every")
     not_negative: ClassVar[tuple[str, ...]] = ("data_seed", "seed", "hold_out", "batches", "lr")
@@ -48,6 +48,7 @@ class RunSettings(abc.ABC):
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     data_seed: int = option(0, "seed of the synthetic training identities")
+    spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
     trial: str = option("1", 'RegDB split 1 to 10, or "all": ten models with {trial} in the name of --output')
     train_ids: str = option(
@@ -83,7 +84,7 @@ class RunSettings(abc.ABC):
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if len(self.image_size) != 2:
             raise ValueError(f"image_size is a height and a width, not {self.image_size}")
-        splits = find_source(self.dataset).splits
+        splits = trainable(self.dataset).splits
         if self.trial != "1" and not splits:
             raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
         if self.train_ids != "395" and self.dataset != "sysu":
@@ -105,9 +106,10 @@ class RunSettings(abc.ABC):
     def fixed(self) -> dict[str, Any]:
         """The values of `unchanging`, as JSON gives them back."""
         values = {name: getattr(self, name) for name in self.unchanging}
-        return {
-            name: list(value) or None if isinstance(value, tuple) else value for name, value in values.items()
-        }
+        values["spectrum"] = (
+            None if self.spectrum == "nir" else self.spectrum
+        )  # as runs before this choice have it
+        return {name: list(v) or None if isinstance(v, tuple) else v for name, v in values.items()}
 
     def yaml(self) -> str:
         """The settings as a file for --config."""

@@ -1,4 +1,4 @@
-"""The data sets by name. Adding one: a module that defines `SOURCE`, and its line in `SOURCES`.
+"""The data sets by name. To add one: write a module that defines `SOURCE`, and one line of `SOURCES`.
 
 `module:function` names one of your own (see `own`).
 """
@@ -11,15 +11,16 @@ from collections.abc import Callable, Collection, Iterator
 from mtrl.console.own_part import is_own
 from mtrl.data.sources.source import Request, Source
 
-__all__ = ["SOURCES", "Names", "Request", "Source", "find_source", "on_disk"]
+__all__ = ["SOURCES", "Names", "Request", "Source", "find_source", "on_disk", "trainable"]
 
-# {name: module}. A module is imported when its data set is asked for.
+# {name: module}. A module is imported when its data set is used.
 SOURCES: dict[str, str] = {
     "synthetic": "mtrl.data.sources.synthetic",
     "sysu": "mtrl.data.sources.sysu",
     "regdb": "mtrl.data.sources.regdb",
     "llcm": "mtrl.data.sources.llcm",
     "folder": "mtrl.data.sources.folder",
+    "m3svd": "mtrl.data.sources.m3svd",
 }
 
 
@@ -40,7 +41,7 @@ class Names(Collection[str]):
 
 
 def find_source(name: str) -> Source:
-    """The data set of a name, or of `module:function`. Raises ValueError for an unknown one."""
+    """The description of a data set by its name, or by `module:function`. Raises ValueError for an unknown name."""
     if is_own(name):
         from mtrl.data.sources.own import own_source
 
@@ -54,6 +55,15 @@ def find_source(name: str) -> Source:
     return source
 
 
+def trainable(name: str) -> Source:
+    """The data set of a name, which must have training images. Raises ValueError."""
+    source = find_source(name)
+    if not source.training:
+        others = ", ".join(known for known in SOURCES if find_source(known).training)
+        raise ValueError(f"{name} has test images alone; data sets to train on are {others}")
+    return source
+
+
 def on_disk() -> list[str]:
-    """Names of the data sets that are files, and can be verified."""
+    """Names of the data sets that consist of files, which `verify` can check."""
     return [name for name in SOURCES if find_source(name).verify is not None]

@@ -8,9 +8,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtrl.console.os_errors import expanded
 from mtrl.demo.service.service import DemoService
-from mtrl.files.filenames import as_text
+from mtrl.files.filenames import as_text, expanded
 from mtrl.labels.names import printable
 
 KEPT = 4
