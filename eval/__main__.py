@@ -14,8 +14,8 @@ from pathlib import Path
 from eval.baselines import with_baselines
 from eval.corruptions import corrupted
 from eval.evaluate import Evaluation, evaluate_settings
-from eval.per_query import PerQuery
 from eval.protocols import SYSU_COUNTS, Permutations, make_trials
+from eval.queries.per_query import PerQuery
 from eval.report import Report, rerank_name, table, write_json, write_list
 from eval.score import Scores
 from eval.settings import EvalSettings
@@ -30,7 +30,7 @@ from mtrl.models.reid import MTRL
 # {name: module}, each with a `main`. A module is imported when its command is used.
 COMMANDS = {
     "benchmark": "eval.benchmark",
-    "compare": "eval.compare",
+    "compare": "eval.queries.compare",
     "cost": "eval.cost.command",
     "drawings": "eval.translation.drawings",
     "features": "eval.official.command",

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from mtrl.losses.total import TriLayout
     from mtrl.models.reid import Features
 
 ARGUMENTS = ("visible", "transition", "infrared", "identities", "infrared_identities", "features", "layout")
@@ -45,9 +44,10 @@ class OwnLoss:
         """The loss as a module, where it is one: its parameters are trained."""
         return self.function if isinstance(self.function, nn.Module) else None
 
-    def __call__(self, features: Features, layout: TriLayout, embedding: Tensor) -> Tensor:
-        """The scalar of a batch; `embedding` [V+T+I, D] is what the terms compare. Raises ValueError for another shape
-        of result, or where it wants transition images and there are none.
+    def __call__(self, features: Features, layout: Any, embedding: Tensor) -> Tensor:
+        """The scalar of a batch laid out by a `TriLayout`; `embedding` [V+T+I, D] is what the terms compare.
+
+        Raises ValueError for another shape of result, or where it wants transition images and there are none.
         """
         if "transition" in self.wanted and layout.transition == 0 and layout.visible > 0:
             raise ValueError(

@@ -68,8 +68,9 @@ def _resized(images: ImageSet, size: tuple[int, int] | None) -> ImageSet:
 def _verify(name: str, root: Path, report: Report) -> list[Sample]:
     """Counts, identities that both parts share or that lack a modality; returns the images that are files."""
     request = Request(
-        root, "small", 0, 0, None, None, ("train", "test"), 1, "395", "error", False, None, "nir"
-    )
+        root=root, size="", seed=0, test_seed=0, image_size=None, cache_dir=None, parts=("train", "test"), trial=1,
+        train_ids="395", on_bad="error", labels_only=False, value_range=None, spectrum="nir",
+    )  # fmt: skip
     data = own_data(name, request)
     samples = []
     for part, images in (("training", data.train), ("test", data.test)):

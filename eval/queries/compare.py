@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.per_query import PerQuery
+from eval.queries.per_query import PerQuery
 from mtrl.console.cli import arguments
 from mtrl.files.atomic import write_atomically
 
