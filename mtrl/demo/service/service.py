@@ -56,6 +56,7 @@ class DemoService:
         if not translators:
             raise ValueError("the page needs at least one translator")
         self.model = model
+        self.fingerprint = model.fingerprint()
         self.translators = {name: module.eval() for name, module in translators.items()}
         self.translator = translator or next(iter(self.translators))
         self.folder = Path(gallery)
