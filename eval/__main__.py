@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from eval.baselines import chance, imagenet
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.features import FEATURES, Extraction
 from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting, make_trials
@@ -22,6 +23,7 @@ from mtrl.data.sources import SOURCES, find_source
 from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
+from mtrl.models.pretrained import read_origin
 from mtrl.retrieval.ranking import CMC_LEVELS
 from mtrl.retrieval.rerank import VARIANTS
 
@@ -60,6 +62,9 @@ class EvalSettings:
     flip: bool = option(False, "average the features of an image and its mirror image")
     distance: str = option("cosine", "how features are compared", DISTANCES)
     rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
+    imagenet: str | None = option(
+        None, "file of `python -m train imagenet`: ImageNet features of the grey images beside the model's"
+    )
     batch_size: int = option(64, "images per forward pass")
     bf16: bool = option(False, "compute in bfloat16: faster, a little coarser")
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
@@ -133,6 +138,8 @@ def evaluate_command(settings: EvalSettings) -> int:
     # What cannot be is refused before anything slow.
     settings.protocol_settings(find_source(settings.dataset).protocol)
     settings.extraction()
+    if settings.imagenet:
+        read_origin(settings.imagenet)
     splits = chosen_splits(settings)
     permutations = _permutations(settings)
     rounds = [_evaluate_split(settings, split, permutations) for split in splits]
@@ -153,6 +160,8 @@ def evaluate_command(settings: EvalSettings) -> int:
 def chosen_splits(settings: EvalSettings) -> list[int]:
     """The splits to evaluate, one model each; [1] for data sets with one split. Raises ValueError for a wrong one."""
     splits = find_source(settings.dataset).splits
+    if settings.trial == "all" and settings.imagenet:
+        raise ValueError("--imagenet stands beside one split's figures: choose it with --trial 1 to 10")
     if settings.trial == "all" and splits:
         if not settings.checkpoint or "{trial}" not in settings.checkpoint:
             raise ValueError(
@@ -193,16 +202,26 @@ def _evaluate_split(
         warnings.simplefilter("ignore")  # reading in earnest says the same
         _check_labels(read(labels_only=True), settings, permutations)
     data = read()
+    asked = settings.protocol_settings(data.protocol)
     evaluations = evaluate_settings(
         model,
         data.test,
-        settings.protocol_settings(data.protocol),
+        asked,
         how=settings.extraction(),
         metric=settings.distance,
         rerank=settings.rerank,
         permutations=permutations,
     )
-    return evaluations, data.test
+    besides: list[dict[str, Report]] = [{} for _ in asked]
+    if data.protocol == "clip":  # among the few people of a clip, chance is high
+        besides = [{"chance": chance(evaluation)} for evaluation in evaluations]
+    if settings.imagenet:
+        reports = imagenet(settings.imagenet, data.test, asked, settings.extraction())
+        besides = [{**one, "ImageNet, grey": report} for one, report in zip(besides, reports, strict=True)]
+    return [
+        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=beside))
+        for evaluation, beside in zip(evaluations, besides, strict=True)
+    ], data.test
 
 
 def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from mtrl.console import cli
 from mtrl.console.cli import Given, json_object, option
 from mtrl.data.augment import CHANNEL_MODES
-from mtrl.data.sources import SOURCES, find_source
+from mtrl.data.sources import SOURCES, find_source, trainable
 from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.losses.terms import TERMS, weight_fields
@@ -99,7 +99,7 @@ class RunSettings(abc.ABC):
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if len(self.image_size) != 2:
             raise ValueError(f"image_size is a height and a width, not {self.image_size}")
-        splits = find_source(self.dataset).splits
+        splits = trainable(self.dataset).splits
         if self.trial != "1" and not splits:
             raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
         if self.train_ids != "395" and self.dataset != "sysu":

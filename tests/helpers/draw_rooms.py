@@ -24,6 +24,7 @@ BOXES = {
     "mtrl.data": (50, 3, "mtrl/data", "data sets, augmentation"),
     "mtrl.losses": (20, 2, "mtrl/losses", "one file per loss"),
     "mtrl.translate": (50, 2, "mtrl/translate", "transition images"),
+    "mtrl.video": (84, 2, "mtrl/video", "frames, boxes, crops"),
     "mtrl.models": (50, 1, "mtrl/models", "network and checkpoints"),
     "mtrl.hub": (84, 1, "mtrl/hub", "Hugging Face Hub"),
     BASE: (

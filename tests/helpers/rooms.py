@@ -15,7 +15,7 @@ CONSOLE = FILES | {"mtrl.files"}
 BASE = CONSOLE | {"mtrl.console"}
 MODELS = BASE | {"mtrl.hub"}
 PARTS = MODELS | {"mtrl.models"}
-DATA = PARTS | {"mtrl.losses", "mtrl.translate"}
+DATA = PARTS | {"mtrl.losses", "mtrl.translate", "mtrl.video"}
 RETRIEVAL = DATA | {"mtrl.data"}
 LIBRARY = RETRIEVAL | {"mtrl.retrieval"}
 MAY_IMPORT = {
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "mtrl.console": CONSOLE,
     "mtrl.hub": BASE,
     "mtrl.models": MODELS,
+    "mtrl.video": PARTS,
     "mtrl.losses": PARTS,
     "mtrl.translate": PARTS,
     "mtrl.data": DATA,
