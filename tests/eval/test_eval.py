@@ -232,6 +232,7 @@ def test_json_is_the_contracts(installed, tmp_path, capsys):
     assert result["std"]["map"] == pytest.approx(np.std(maps), abs=1e-15)
     assert all(0 <= value <= 1 for value in maps)
     assert (result["test_seed"], result["gallery"], result["num_query"]) == (4, "seeded", 36)
+    assert (result["size"], result["spectrum"]) == ("small", "nir")
     assert "rerank" not in result and 0 < result["modality_gap"] < 1.5
     name, _, options = installed[0]
     assert name == "synthetic" and options["parts"] == ("test",) and options["image_size"] == (64, 32)

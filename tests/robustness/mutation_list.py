@@ -395,6 +395,23 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('versions, code_digest("mtrl.data.synthetic.draw")]', "versions]"),
     ),
     *changes(
+        "mtrl/data/synthetic/spectra.py",
+        ("tests/data/test_thermal.py",),
+        ("(camera + shot) % 2 == 0", "shot % 2 == 0"),
+    ),
+    *changes(
+        "mtrl/data/synthetic/thermal/temperature.py",
+        ("tests/data/test_thermal.py",),
+        ("* still / (still + insulation)", "* still / (1 + insulation)"),
+        ("or not part.surface.heat.bare", ""),
+        ("return np.where(quilt > 0, np.exp(", "return np.where(quilt > 9, np.exp("),
+    ),
+    *changes(
+        "mtrl/data/synthetic/thermal/sensor.py",
+        ("tests/data/test_thermal.py",),
+        ("np.percentile(frame, (low, high))", "(frame.min(), frame.max())"),
+    ),
+    *changes(
         "mtrl/data/synthetic/export.py",
         ("tests/data/test_synthetic_export.py",),
         ("3: 2, 6: 5}", "3: 7, 6: 8}"),
