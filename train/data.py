@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mtrl.data import load_data
-from mtrl.data.imageset import ReIDData
-from train.settings import RunSettings
+from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.models.config import Modality
+from train.settings import RunSettings, TrainSettings
 
 
 def load(
@@ -32,3 +36,21 @@ def load(
         labels_only=labels_only,
         value_range=settings.value_range,
     )
+
+
+def split_rows(images: ImageSet, settings: TrainSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the training images to train on, and rows of the held-out identities, both int64, ascending.
+
+    With `settings.infrared_images` N, at most N infrared images of each identity are trained on, drawn by the seed of
+    the data; visible and held-out images all stay.
+    """
+    rows, held_out = images.split_identities(settings.hold_out, seed=settings.data_seed)
+    if not settings.infrared_images:
+        return rows, held_out
+    generator = np.random.default_rng(settings.data_seed)
+    infrared = images.modalities[rows] == int(Modality.INFRARED)
+    kept = [rows[~infrared]]
+    for identity in np.unique(images.identities[rows]):
+        own = rows[infrared & (images.identities[rows] == identity)]
+        kept.append(generator.permutation(own)[: settings.infrared_images])
+    return np.sort(np.concatenate(kept)), held_out
