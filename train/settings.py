@@ -148,7 +148,7 @@ class TrainSettings(RunSettings):
     positive: ClassVar[tuple[str, ...]] = (*RunSettings.positive, "identities", "instances")
     not_negative: ClassVar[tuple[str, ...]] = (
         *RunSettings.not_negative, "eval_every", "backbone_lr", "weight_decay", "clip", "lr_warmup", "warmup_epochs",
-        "ramp_epochs", "infrared_images",
+        "ramp_epochs",
     )  # fmt: skip
 
     push: str | None = option(None, "after training publish the model, with its test metrics, as this Hub id")
@@ -184,7 +184,7 @@ class TrainSettings(RunSettings):
 
     identities: int = option(8, "P: identities in a batch")
     instances: int = option(4, "K: images per identity and modality in a batch")
-    infrared_images: int = option(0, "most infrared images of each identity that are trained on; 0 for all")
+    infrared_images: int | None = option(None, "most infrared images of each identity that are trained on")
     optimizer: str = option("adamw", "optimiser", ("adamw", "sgd"))
     backbone_lr: float = option(1.0, "factor of the backbone's learning rate")
     weight_decay: float = option(5e-4, "weight decay (not on biases, norms and tokens of position and class)")
@@ -201,9 +201,7 @@ class TrainSettings(RunSettings):
     jitter: float = option(0.0, "strength of brightness and contrast jitter, all images")
     noise: float = option(0.0, "largest standard deviation of grey noise, all images")
 
-    on_nonfinite: str = option(
-        "stop", "loss or gradient not finite: stop, or skip the batch", ("stop", "skip")
-    )
+    on_nonfinite: str = option("stop", "stop at a loss that is not finite, or skip it", ("stop", "skip"))
     eval_every: int = option(1, "epochs between evaluations on the held-out identities; 0 for none")
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mtrl.data.imageset import ReIDData
 from tests.helpers.runs import colour_people, settings
 from train.data import split_rows
-from train.settings import parse
+from train.preflight import check_runs
 from train.trainer import Trainer
 
 
@@ -34,5 +34,5 @@ def test_a_run_sees_them_alone(tmp_path: Path, data: ReIDData) -> None:
     trainer.run()
     with pytest.raises(ValueError, match="infrared_images 1, not 2"):
         Trainer(settings(tmp_path / "run", infrared_images=2, resume=True), data).run()
-    with pytest.raises(ValueError, match="infrared_images must not be negative"):
-        parse(["--infrared-images", "-1"])
+    with pytest.raises(ValueError, match="infrared_images must be at least 1, not 0"):
+        check_runs([settings(tmp_path / "none", infrared_images=0)])
