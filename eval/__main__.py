@@ -20,7 +20,7 @@ from mtrl.console.cli import option, parse, run
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
 from mtrl.data.sources import SOURCES, find_source
-from mtrl.data.synthetic import SIZES
+from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
 from mtrl.models.pretrained import read_origin
@@ -45,6 +45,7 @@ class EvalSettings:
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
+    spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     direction: str = option("ir2vis", _DIRECTION_HELP, (*DIRECTIONS, "both"))
     mode: str = option("all", "all-search or indoor-search (SYSU-MM01 rules)", MODES)
     shots: int = option(1, "gallery images per identity and camera, 1 or 10")
@@ -116,13 +117,18 @@ def _dispatch(arguments: list[str]) -> int:
         from eval.insight import main as insight_main
 
         return insight_main(arguments[1:])
+    if arguments[:1] == ["drawings"]:
+        from eval.drawings import main as drawings_main
+
+        return drawings_main(arguments[1:])
     parser = argparse.ArgumentParser(
         "python -m eval",
         description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
         "deviation over the gallery draws.",
         epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
         '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
-        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned.',
+        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned; '
+        '"python -m eval drawings -h" compares drawn infrared images with real ones.',
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))
 
@@ -184,6 +190,7 @@ def _evaluate_split(
         settings.data_root,
         size=settings.size,
         test_seed=settings.test_seed,
+        spectrum=settings.spectrum,
         image_size=model.config.image_size,
         cache_dir=settings.cache_dir,
         parts=("test",),
@@ -248,6 +255,7 @@ def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSett
         dataset=settings.dataset,
         checkpoint=settings.checkpoint or "shipped",
         size=settings.size if described.sizes else None,
+        spectrum=settings.spectrum if described.spectra else None,
         test_seed=settings.test_seed if described.sizes else None,
         split=settings.trial if described.splits else None,
     )
@@ -257,12 +265,10 @@ def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSett
 def _show(reports: Sequence[Report], settings: EvalSettings) -> None:
     first = reports[0]
     title = [first.dataset + (f" {first.size}, test seed {first.test_seed}" if first.size else "")]
+    title += [f"{first.spectrum} images"] * (first.spectrum not in (None, "nir"))
     title += [f"split {first.split}"] * bool(first.split)
-    title += [
-        f"checkpoint {first.checkpoint}",
-        f"features {first.feature} the neck",
-        f"{first.distance} distance",
-    ]
+    title += [f"checkpoint {first.checkpoint}", f"features {first.feature} the neck"]
+    title += [f"{first.distance} distance"]
     print("; ".join(title + ["flip averaging"] * first.flip + rerank_name(first)))
     print(table(reports))
     for report in reports:

@@ -34,7 +34,7 @@ class Report:
     modality_gap  see `eval.score.modality_gap`
     rerank        variant of the re-ranking, "paper" or "released"; None without it
     beside        {name: the same setting without the model}: what its figures are to be compared with
-    size, test_seed  of the synthetic test set; split: of RegDB, 1 to 10 or "all"
+    size, test_seed, spectrum  of the synthetic test set; split: of RegDB, 1 to 10 or "all"
     """
 
     setting: Setting
@@ -48,6 +48,7 @@ class Report:
     distance: str = "cosine"
     size: str | None = None
     test_seed: int | None = None
+    spectrum: str | None = None
     split: str | None = None
     rerank: str | None = None
     beside: Mapping[str, Report] = dataclasses.field(default_factory=dict)
@@ -90,6 +91,7 @@ class Report:
             "modality_gap": None if math.isnan(self.modality_gap) else self.modality_gap,
             "size": self.size,
             "test_seed": self.test_seed,
+            "spectrum": self.spectrum,
             "split": self.split,
             "version": _version(),
         }

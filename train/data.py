@@ -7,8 +7,16 @@ from numpy.typing import NDArray
 
 from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.data.sources import find_source
 from mtrl.models.config import Modality
 from train.settings import RunSettings, TrainSettings
+
+
+def data_name(settings: RunSettings) -> str:
+    """A run's data in a word, e.g. "synthetic-small-thermal"."""
+    chosen = find_source(settings.dataset).chosen(settings.size, settings.spectrum)
+    words = (settings.dataset, *chosen.values())
+    return "-".join(word for word in words if word and word != "nir")
 
 
 def load(
@@ -35,6 +43,7 @@ def load(
         on_bad=settings.on_bad,
         labels_only=labels_only,
         value_range=settings.value_range,
+        spectrum=settings.spectrum,
     )
 
 

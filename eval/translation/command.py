@@ -25,7 +25,7 @@ from mtrl.console.cli import option, parse
 from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sources import SOURCES, find_source, trainable
-from mtrl.data.synthetic import SIZES, truth
+from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP, truth
 from mtrl.data.synthetic.dataset import load_part
 from mtrl.files.atomic import write_atomically
 from mtrl.files.levels import RANGE_HELP
@@ -49,6 +49,7 @@ class TranslatorEvalSettings:
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     data_seed: int = option(0, "synthetic training identities, on which the classifier is trained")
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
+    spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     part: str = option(
         "test",
         "identities that are translated: test, or the last --hold-out training identities",
@@ -133,7 +134,7 @@ def measure(
     outputs.pop("true infrared", None)
     result = {
         "dataset": settings.dataset,
-        "size": settings.size if find_source(settings.dataset).sizes else None,
+        **find_source(settings.dataset).chosen(settings.size, settings.spectrum),
         "part": settings.part,
         "test_seed": settings.test_seed if settings.part == "test" else None,
         "images": len(sample.visible),
@@ -193,6 +194,7 @@ def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor]
         size=settings.size,
         seed=settings.data_seed,
         test_seed=settings.test_seed,
+        spectrum=settings.spectrum,
         image_size=(height, width),
         cache_dir=settings.cache_dir,
         parts=("train",) if held_out else ("train", "test"),
@@ -227,10 +229,13 @@ def _truth(settings: TranslatorEvalSettings, image_size: tuple[int, int]) -> Ima
     """The true infrared views of the visible images, which the synthetic data set draws."""
     size, cache = settings.size, settings.cache_dir
     if settings.part == "test":
-        return truth(settings.test_seed, size, image_size, cache)
+        return truth(settings.test_seed, size, image_size, cache, spectrum=settings.spectrum)
     count = SIZES[size].train
     last = (count - settings.hold_out, count)
-    return load_part("train", size, settings.data_seed, image_size, cache, people=last, infrared=True)
+    return load_part(
+        "train", size, settings.data_seed, image_size, cache,
+        people=last, infrared=True, spectrum=settings.spectrum,
+    )  # fmt: skip
 
 
 def _pixels(images: ImageSet, rows: NDArray[np.int64], limit: int) -> Tensor:

@@ -28,11 +28,12 @@ def load_data(
     on_bad: str = "error",
     labels_only: bool = False,
     value_range: Sequence[float] | None = None,
+    spectrum: str = "nir",
 ) -> ReIDData:
     """Reads a data set by its name. An argument marked with data sets concerns only those.
 
     root         folder of the data, for every set that is read from files; "folder" also takes a table of images
-    size, seed, test_seed  "synthetic": see `mtrl.data.synthetic.load`
+    size, seed, test_seed, spectrum  "synthetic": see `mtrl.data.synthetic.load`
     image_size   (height, width) in pixels to which images are resized; None: the data set's default
     cache_dir    folder that keeps images once they are rendered or decoded; None: MTRL_CACHE, else ~/.cache/mtrl
     parts        which of "train" and "test" are needed; the other part may come without images
@@ -53,6 +54,10 @@ def load_data(
         raise ValueError(
             f"a value range is for images of more than 8 bits in your own folder; {name} has none"
         )
+    if spectrum != "nir" and not source.spectra:
+        raise ValueError(
+            f"the spectrum is a choice of drawn images; those of {name} are what its cameras saw"
+        )
     request = Request(
         root,
         size,
@@ -66,6 +71,7 @@ def load_data(
         on_bad,
         labels_only,
         limits,
+        spectrum,
     )
     sets = source.load(request)
     for part in {"train", "test"} - sets.keys():

@@ -110,8 +110,8 @@ class ReIDData:
     """A data set with disjoint training and test identities.
 
     name        its name in `mtrl.data.sources.SOURCES`
-    protocol    "sysu" | "regdb" | "llcm" | "clip": rules of the test set, which images are in the gallery and which
-                ones a query skips
+    protocol    "sysu" | "regdb" | "llcm" | "clip": rules of the test set, which images are in the gallery and
+                which ones a query skips
     validation  images of the identities that the data set provides for model selection; None: it provides none, or
                 they are trained on
     """

@@ -242,7 +242,7 @@ def _in_all_channels(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def is_deep(path: Path) -> bool:
-    """Whether an image file has more than 8 bits a channel. Raises ValueError or OSError for one that cannot be read."""
+    """Whether an image file has more than 8 bits a channel. Raises ValueError or OSError if unreadable."""
     name = as_text(path)
     with opened(path, name) as image:
         return (

@@ -44,6 +44,41 @@ def evidence_maps(
     weights, gradients, mode and random state are not changed, and several threads may call this at once. Raises
     ValueError or OSError for an image that cannot be read, and ValueError if the backbone has no such feature map.
     """
+    gradient, values = _last_map(model, first, second, first_modality, second_modality, value_range)
+    maps = (gradient * values).sum(1).clamp(min=0).float()
+    maps = F.interpolate(maps[:, None], model.config.image_size, mode="bilinear", align_corners=False)[:, 0]
+    peak = maps.amax((1, 2), keepdim=True)
+    maps = torch.where(peak > 0, maps / peak.clamp(min=torch.finfo(maps.dtype).tiny), 0).clamp(0, 1).cpu()
+    return maps[0], maps[1]
+
+
+def resemblance(
+    model: MTRL,
+    first: ImageSource | Tensor,
+    second: ImageSource | Tensor,
+    first_modality: str | int | Modality = "visible",
+    second_modality: str | int | Modality = "infrared",
+    value_range: ValueRange | None = None,
+) -> Tensor:
+    """Cosine of every place of the first image to every place of the second: float32 [h,w,h,w], on the CPU.
+
+    Places are those of the feature map A of `evidence_maps`, compared by their channels: [i,j,m,n] belongs to row i and
+    column j of the first map, row m and column n of the second. Arguments and errors as there.
+    """
+    _, values = _last_map(model, first, second, first_modality, second_modality, value_range)
+    a, b = F.normalize(values.float(), dim=1).cpu()
+    return torch.einsum("cij,cmn->ijmn", a, b).clamp(-1, 1)
+
+
+def _last_map(
+    model: MTRL,
+    first: ImageSource | Tensor,
+    second: ImageSource | Tensor,
+    first_modality: str | int | Modality,
+    second_modality: str | int | Modality,
+    value_range: ValueRange | None,
+) -> tuple[Tensor, Tensor]:
+    """The gradient of the similarity at the feature map A of both images, and the map: [2,C,h,w] each."""
     images = torch.cat([model.preprocess(_one(source), value_range) for source in (first, second)])
     kinds = [int(Modality.parse(kind)) for kind in (first_modality, second_modality)]
     modality = torch.tensor(kinds, device=images.device)
@@ -52,11 +87,8 @@ def evidence_maps(
         with _recorded(model.backbone) as outputs:
             embedding = model(images.clone().requires_grad_(), modality).embedding
         unit = embedding / embedding.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)
-        maps = _evidence(model, (unit[0] * unit[1]).sum(), outputs)
-    maps = F.interpolate(maps[:, None], model.config.image_size, mode="bilinear", align_corners=False)[:, 0]
-    peak = maps.amax((1, 2), keepdim=True)
-    maps = torch.where(peak > 0, maps / peak.clamp(min=torch.finfo(maps.dtype).tiny), 0).clamp(0, 1).cpu()
-    return maps[0], maps[1]
+        gradient, values = _found(model, (unit[0] * unit[1]).sum(), outputs)
+    return gradient, values
 
 
 def _one(source: ImageSource | Tensor) -> Any:
@@ -81,8 +113,8 @@ def _recorded(backbone: nn.Module) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def _evidence(model: MTRL, similarity: Tensor, outputs: list[Tensor]) -> Tensor:
-    """Evidence [2,h,w], not negative, of the last output on which the similarity depends at more than one place."""
+def _found(model: MTRL, similarity: Tensor, outputs: list[Tensor]) -> Tensor:
+    """[2,2,C,h,w]: gradient and value of the last output on which the similarity depends at more than one place."""
     for output in reversed(outputs):
         if output.ndim not in (3, 4) or len(output) != 2 or model.dim not in output.shape[1:]:
             continue
@@ -91,7 +123,7 @@ def _evidence(model: MTRL, similarity: Tensor, outputs: list[Tensor]) -> Tensor:
             continue
         places = _places(model, torch.stack([gradient, output.detach()]))
         if places is not None and (places[0] != 0).any(1).sum((1, 2)).max() > 1:
-            return (places[0] * places[1]).sum(1).clamp(min=0).float()
+            return places
     raise ValueError(f"no feature map was found in {model.config.backbone}: evidence needs one with places")
 
 

@@ -23,8 +23,8 @@ class Labels:
     query_place    int32 [Q], camera of each query ("sysu": its room), in the numbers of `gallery_place`; -1: not in the
                    gallery; None: nothing is skipped
     gallery_place  int32 [G], camera ("sysu": room) of each gallery image; None: nothing is skipped
-    skips          the gallery images that a query skips: "sysu", those of its place; "llcm", those of its place that
-                   show its identity; "clip", those of all other places
+    skips          which gallery images a query skips: "sysu", those of its place; "llcm", those of its place and
+                   identity; "clip", those of all other places
     by_identity    int64 [G], gallery rows grouped by identity, in gallery order within a group
     starts, sizes  int64 [I], where each identity's group begins in `by_identity`, and its length
     """

@@ -6,8 +6,8 @@ equal distances in gallery order. A right image shows the query's identity; p_1 
     AP  = 1/R sum_k k / p_k          INP = R / p_R
 
 The image-level CMC counts p_1. The identity-level CMC counts the rank of the query's identity in the list of
-identities, each placed at its nearest image. Queries without a right image (R = 0) are left out of all means. The
-protocol "clip" takes the mean over each person's queries first, then over people; the others over all queries.
+identities, each placed at its nearest image. Queries without a right image (R = 0) are left out of all means.
+Means are over queries; under protocol "clip" over each person's queries first, then over people.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def rank_metrics(
     *_ids        [Q] and [G] integers or strings
     *_cameras    [Q] and [G] integers ("llcm": any labels), or None: nothing is skipped
     protocol     "sysu" skips all gallery images of the query's room (cameras 2 and 3 share one);
-                 "llcm" skips those of the query's identity and camera; "clip" skips those of all other cameras;
-                 "regdb" skips nothing
+                 "llcm" skips those of the query's identity and camera; "clip" skips those of all other
+                 cameras; "regdb" skips nothing
     cmc_level    "identity" or "image"; None takes the protocol's usual one (regdb: image, else identity)
     max_rank     length of the CMC; None: one entry per possible rank, and at least 20
     Raises ValueError for empty input, shapes that disagree, NaN distances, an unknown protocol or level, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import warnings
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ def frame_count(source: str | Path) -> int | None:
 
 
 def folder_frames(folder: Path) -> list[tuple[int, Path]]:
-    """(index, file) of the images of a folder, by rising index. Raises ValueError where there are none, or two are one."""
+    """(index, file) of the images of a folder, by rising index. Raises ValueError for none, or two of one index."""
     found = scan(folder)
     if found.errors:
         raise OSError(some_of(found.errors))
@@ -93,7 +94,7 @@ def folder_frames(folder: Path) -> list[tuple[int, Path]]:
         return list(enumerate(paths))
     first = 0 if 0 in numbers else 1
     numbered = sorted((number - first, path) for number, path in zip(numbers, paths, strict=True))
-    for (one, path), (other, following) in zip(numbered, numbered[1:], strict=False):
+    for (one, path), (other, following) in itertools.pairwise(numbered):
         if one == other:
             raise ValueError(
                 f"{as_text(path)} and {as_text(following)} end in the same number, {one + first}; "

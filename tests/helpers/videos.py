@@ -26,8 +26,9 @@ def write_video(
     path: Path, count: int = 12, codec: str = "libx264", times: Sequence[int] | None = None, rate: int = 10
 ) -> Path:
     """`times`: each frame's moment in ms, instead of an even rate."""
-    import av
     from fractions import Fraction
+
+    import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:

@@ -18,6 +18,7 @@ from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
 from mtrl.translate.files import read_translator, save_translator
+from train.data import data_name
 from train.presets import listed
 from train.run.log import code_state, run_settings
 from train.translator.settings import TranslatorSettings
@@ -57,6 +58,7 @@ def evaluation(settings: TranslatorSettings) -> TranslatorEvalSettings:
         data_root=settings.data_root,
         size=settings.size,
         data_seed=settings.data_seed,
+        spectrum=settings.spectrum,
         image_size=settings.image_size,
         hold_out=max(1, settings.hold_out),
         cache_dir=settings.cache_dir,
@@ -72,7 +74,7 @@ def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float 
     took = f", {minutes:.0f} minutes" if minutes else ""
     return TranslatorFacts(
         name=name,
-        dataset=f"{settings.dataset}-{settings.size}" if synthetic else settings.dataset,
+        dataset=data_name(settings),
         command=shlex.join(environment["command"]),
         seed=settings.seed,
         training={

@@ -67,7 +67,8 @@ class TranslatorSettings(RunSettings):
     @property
     def run_folder(self) -> str:
         """The folder of this run."""
-        return self.output or f"runs/translator-{self.dataset}-seed{self.seed}"
+        drawn = f"-{self.spectrum}" * (self.spectrum != "nir")
+        return self.output or f"runs/translator-{self.dataset}{drawn}-seed{self.seed}"
 
     def terms(self) -> dict[str, float]:
         """{name of a loss term: its weight}."""
@@ -75,8 +76,8 @@ class TranslatorSettings(RunSettings):
 
     def record(self) -> dict[str, Any]:
         """A description of the training for reports: data set, and the weights of the loss terms."""
-        size = self.size if find_source(self.dataset).sizes else None
-        return {"dataset": self.dataset, "size": size, "paired": self.paired, "terms": self.terms()}
+        chosen = find_source(self.dataset).chosen(self.size, self.spectrum)
+        return {"dataset": self.dataset, **chosen, "paired": self.paired, "terms": self.terms()}
 
 
 def parse(argv: Sequence[str]) -> TranslatorSettings:

@@ -34,6 +34,7 @@ class Request:
     on_bad: str
     labels_only: bool
     value_range: ValueRange | None
+    spectrum: str
 
     @property
     def height_width(self) -> tuple[int, int]:
@@ -61,9 +62,10 @@ class Source:
     verify       checks the files below a root, fills the report, and returns all images; None: the set has no files
     layout       folder names, of which a root must hold at least one to be verified; (): any root is accepted
     splits       numbers of the official training/test splits, each of which needs a model of its own; (): one split
+    spectra      spectra of its infrared images, to choose from; (): there is no choice
     value_range  whether images may have more than 8 bits, so that a value range applies
-    training     {size: default settings of `python -m train`}; the key is "" for a set that has only one size;
-                 {}: the set has test images only
+    training     {size: default settings of `python -m train`}; the key is "" for a set that has only one size; {}: the
+                 set has test images alone
     translator   {size: default settings of `python -m train translator`}, likewise
     """
 
@@ -72,6 +74,7 @@ class Source:
     verify: Callable[[Path, Report], list[Sample]] | None = None
     layout: tuple[str, ...] = ()
     splits: tuple[int, ...] = ()
+    spectra: tuple[str, ...] = ()
     value_range: bool = False
     training: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=lambda: {"": {}})
     translator: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -80,3 +83,10 @@ class Source:
     def sizes(self) -> tuple[str, ...]:
         """Names of the set's sizes; () if it has only one."""
         return tuple(size for size in self.training if size)
+
+    def chosen(self, size: str, spectrum: str) -> dict[str, str | None]:
+        """{"size", "spectrum"} for reports: None where the data set leaves no choice."""
+        return {
+            "size": size if self.sizes else None,
+            "spectrum": spectrum if self.spectra else None,
+        }

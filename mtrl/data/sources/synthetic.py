@@ -6,6 +6,7 @@ from typing import Any
 
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sources.source import Request, Source
+from mtrl.data.synthetic.spectra import SPECTRA
 
 _SMALL_NETWORK: dict[str, Any] = {
     "backbone": "resnet10t",
@@ -57,8 +58,9 @@ def load(request: Request) -> dict[str, ImageSet]:
         request.cache_dir,
         parts=request.parts,
         labels_only=request.labels_only,
+        spectrum=request.spectrum,
     )
     return {"train": data.train, "test": data.test}
 
 
-SOURCE = Source(load, protocol="sysu", training=_TRAINING, translator=_TRANSLATOR)
+SOURCE = Source(load, protocol="sysu", spectra=SPECTRA, training=_TRAINING, translator=_TRANSLATOR)
