@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,27 @@ def test_clips_that_are_cut_off(copy: Path, capsys: pytest.CaptureFixture[str]) 
     assert 880 - 3 * 5 <= len(left) < 880 and len(left.images) == len(left)
     assert main(["verify", "--dataset", "m3svd", "--data-root", str(copy)]) == 2
     assert "of infrared/0113_1714" in capsys.readouterr().out
+
+
+def test_a_video_needs_its_package_and_must_be_whole(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(copy / "visible" / "0111_1716")
+    video = copy / "visible" / "0111_1716.mp4"
+    video.write_bytes(b"no video")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "av", None)
+        with pytest.raises(ImportError, match=r"0111_1716.mp4 needs PyAV"):
+            load_data("m3svd", copy, image_size=SIZE)
+        assert any("needs PyAV" in finding.what for finding in verify("m3svd", copy).problems)
+    pytest.importorskip("av")
+    with pytest.raises(ValueError, match=r"0111_1716.mp4 is no video that can be read"):
+        load_data("m3svd", copy, image_size=SIZE)
+    report = verify("m3svd", copy)
+    assert [finding.what for finding in report.problems if "0111_1716.mp4" in finding.what]
+    assert ("visible images", 559 - 86, 559) in report.counts and (
+        "infrared images",
+        559,
+        559,
+    ) in report.counts
 
 
 def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:

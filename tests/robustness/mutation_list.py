@@ -232,6 +232,18 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("if people is None:", "if True:"),
     ),
     *changes(
+        "eval/baselines.py",
+        ("tests/eval/test_baselines.py",),
+        ("np.rint(image @ _LUMINANCE)", "image[..., 0]"),
+        ("np.random.default_rng(seed)", "np.random.default_rng(0)"),
+    ),
+    *changes(
+        "train/data.py",
+        ("tests/train/test_few_infrared.py",),
+        ("generator.permutation(own)[:most]", "generator.permutation(own)[: most + 1]"),
+        ("kept = [rows[~infrared]]", "kept = [rows]"),
+    ),
+    *changes(
         "mtrl/data/sources/m3svd.py",
         ("tests/data/test_m3svd.py",),
         ("own[len(own) - int(QUERY_SHARE * len(own)) :]", "own[int(QUERY_SHARE * len(own)) :]"),
