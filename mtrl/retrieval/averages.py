@@ -21,7 +21,9 @@ def averages(
     """
     if people is None:
         return float(np.nanmean(ap)), float(np.nanmean(inp)), _cmc(first, length)
-    each = [people == person for person in np.unique(people[first > 0])]
+    each = [
+        people == person for person in dict.fromkeys(people[first > 0].tolist())
+    ]  # in the order of the queries
     return (
         float(np.mean([np.nanmean(ap[mine]) for mine in each])),
         float(np.mean([np.nanmean(inp[mine]) for mine in each])),

@@ -228,7 +228,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         RANKING,
         ("np.cumsum(hits) / np.count_nonzero(first)", "np.cumsum(hits) / len(first)"),
         ("float(np.nanmean(ap)),", "float(np.nansum(ap) / len(ap)),"),
-        ("np.unique(people[first > 0])", "np.unique(people)"),
+        ("people[first > 0].tolist()", "people.tolist()"),
         ("if people is None:", "if True:"),
     ),
     *changes(
