@@ -224,7 +224,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("else (distances, dropped)", "else (distances,)"),
     ),
     *changes(
-        "mtrl/retrieval/averages.py",
+        "mtrl/retrieval/labels.py",
         RANKING,
         ("np.cumsum(hits) / np.count_nonzero(first)", "np.cumsum(hits) / len(first)"),
         ("float(np.nanmean(ap)),", "float(np.nansum(ap) / len(ap)),"),
