@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from eval.baselines import chance, imagenet
+from eval.baselines import beside
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.features import FEATURES, Extraction
 from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting, make_trials
@@ -189,26 +189,16 @@ def _evaluate_split(
         warnings.simplefilter("ignore")  # reading in earnest says the same
         _check_labels(read(labels_only=True), settings, permutations)
     data = read()
-    asked = settings.protocol_settings(data.protocol)
     evaluations = evaluate_settings(
         model,
         data.test,
-        asked,
+        settings.protocol_settings(data.protocol),
         how=settings.extraction(),
         metric=settings.distance,
         rerank=settings.rerank,
         permutations=permutations,
     )
-    besides: list[dict[str, Report]] = [{} for _ in asked]
-    if data.protocol == "clip":  # among the few people of a clip, chance is high
-        besides = [{"chance": chance(evaluation)} for evaluation in evaluations]
-    if settings.imagenet:
-        reports = imagenet(settings.imagenet, data.test, asked, settings.extraction())
-        besides = [{**one, "ImageNet, grey": report} for one, report in zip(besides, reports, strict=True)]
-    return [
-        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=beside))
-        for evaluation, beside in zip(evaluations, besides, strict=True)
-    ], data.test
+    return beside(evaluations, data.test, settings.imagenet, settings.extraction()), data.test
 
 
 def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:

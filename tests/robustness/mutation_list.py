@@ -224,12 +224,24 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("else (distances, dropped)", "else (distances,)"),
     ),
     *changes(
-        "mtrl/retrieval/metrics/averages.py",
+        "mtrl/retrieval/metrics/labels.py",
         RANKING,
         ("np.cumsum(hits) / np.count_nonzero(first)", "np.cumsum(hits) / len(first)"),
         ("float(np.nanmean(ap)),", "float(np.nansum(ap) / len(ap)),"),
-        ("np.unique(people[first > 0])", "np.unique(people)"),
+        ("people[first > 0].tolist()", "people.tolist()"),
         ("if people is None:", "if True:"),
+    ),
+    *changes(
+        "eval/baselines.py",
+        ("tests/eval/test_baselines.py",),
+        ("np.rint(image @ _LUMINANCE)", "image[..., 0]"),
+        ("np.random.default_rng(seed)", "np.random.default_rng(0)"),
+    ),
+    *changes(
+        "train/data.py",
+        ("tests/train/test_few_infrared.py",),
+        ("generator.permutation(own)[:most]", "generator.permutation(own)[: most + 1]"),
+        ("kept = [rows[~infrared]]", "kept = [rows]"),
     ),
     *changes(
         "mtrl/data/sources/m3svd.py",
