@@ -73,7 +73,7 @@ def test_docs_cards_and_page_say_what_is_ruled_out_and_what_is_stored() -> None:
         "half an hour",
         "agree",
         "law",
-        "never to watch or identify",
+        "Never use the page to watch or identify",
     ):
         assert words in beside
     assert "?tab=about" in about.BESIDE_UPLOAD
