@@ -109,6 +109,10 @@ def _dispatch(arguments: list[str]) -> int:
         from eval.translation.command import main as translators_main
 
         return translators_main(arguments[1:])
+    if arguments[:1] == ["tracks"]:
+        from eval.tracks import main as tracks_main
+
+        return tracks_main(arguments[1:])
     if arguments[:1] == ["cost"]:
         from eval.cost.command import main as cost_main
 
@@ -127,6 +131,7 @@ def _dispatch(arguments: list[str]) -> int:
         "deviation over the gallery draws.",
         epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
         '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
+        '"python -m eval tracks -h" asks whether pooling pays; '
         '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned; '
         '"python -m eval drawings -h" compares drawn infrared images with real ones.',
     )

@@ -95,4 +95,5 @@ def test_every_static_file_is_used() -> None:
     assert styles == {name for name in files if name.endswith(".css")}
     for name in files - styles:
         assert name.endswith(".js") and f'"{name.removesuffix(".js")}"' in sources, name
-    assert all(static_files.css().count((static_files.FOLDER / name).read_text()) == 1 for name in styles)
+    sent = static_files.css() + static_files.head()
+    assert all(sent.count((static_files.FOLDER / name).read_text()) == 1 for name in styles)

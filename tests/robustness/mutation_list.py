@@ -562,6 +562,21 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("cij,cmn->ijmn", "cij,cmn->mnij"),
     ),
     *changes(
+        "mtrl/demo/service/model_cost.py",
+        (
+            "tests/demo/test_models.py::test_the_cost_is_that_of_the_formulas",
+            "tests/demo/test_models.py::test_a_page_with_few_images_takes_no_slower_models",
+        ),
+        ("max(self.largest, size)", "size"),
+        ("cost.seconds * images > MAX_SECONDS", "cost.seconds > MAX_SECONDS"),
+    ),
+    *changes(
+        "mtrl/demo/server/uploads.py",
+        ("tests/demo/test_page_shares.py::test_the_oldest_of_whoever_has_most_make_room",),
+        ("while self._taken.total() > self.most:", "while False:"),
+        (" and path != spared", ""),
+    ),
+    *changes(
         "mtrl/demo/service/model_files.py",
         ("tests/demo/test_query_hints.py::test_a_card_that_links_out_of_its_folder_is_not_shown",),
         ('folder.parents[1] if folder.parent.name == "snapshots" else folder', "folder.parents[1]"),
