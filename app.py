@@ -20,6 +20,13 @@ def main() -> int:
         default=[],
         help="folder of people to search, or an index of one; may be given again (default: the shipped one)",
     )
+    parser.add_argument(
+        "--models",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="folder of training runs, which the page lists as models to try; may be given again",
+    )
     parser.add_argument("--host", help="address to listen on (default: this machine only; 0.0.0.0 for all)")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860 on)")
     parser.add_argument("--share", action="store_true", help="also open a public link through gradio.live")
@@ -39,6 +46,7 @@ def main() -> int:
         arguments.port,
         arguments.share,
         arguments.public,
+        arguments.models,
     )
 
 

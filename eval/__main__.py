@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from eval.baselines import chance, imagenet
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.features import FEATURES, Extraction
 from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting, make_trials
@@ -19,13 +21,23 @@ from mtrl.console.cli import option, parse, run
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
 from mtrl.data.sources import SOURCES, find_source
-from mtrl.data.synthetic import SIZES
+from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
+from mtrl.models.pretrained import read_origin
 from mtrl.retrieval.ranking import CMC_LEVELS
 from mtrl.retrieval.rerank import VARIANTS
 
 BOTH = ("ir2vis", "vis2ir")
+OTHERS = {
+    "features": "eval.official",
+    "benchmark": "eval.benchmark",
+    "translators": "eval.translation.command",
+    "tracks": "eval.tracks",
+    "cost": "eval.cost.command",
+    "insight": "eval.insight",
+    "drawings": "eval.drawings",
+}  # other evaluation commands, imported when asked for
 _DIRECTION_HELP = (
     "ir2vis: infrared queries in a visible gallery; vis2ir: the reverse; vis2ir_released: what released LLCM "
     "scripts call VIS to IR, sampled infrared queries among all visible images; both: the first two"
@@ -43,6 +55,7 @@ class EvalSettings:
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
+    spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     direction: str = option("ir2vis", _DIRECTION_HELP, (*DIRECTIONS, "both"))
     mode: str = option("all", "all-search or indoor-search (SYSU-MM01 rules)", MODES)
     shots: int = option(1, "gallery images per identity and camera, 1 or 10")
@@ -59,6 +72,9 @@ class EvalSettings:
     flip: bool = option(False, "average the features of an image and its mirror image")
     distance: str = option("cosine", "how features are compared", DISTANCES)
     rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
+    imagenet: str | None = option(
+        None, "file of `python -m train imagenet`: ImageNet features of the grey images beside the model's"
+    )
     batch_size: int = option(64, "images per forward pass")
     bf16: bool = option(False, "compute in bfloat16: faster, a little coarser")
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
@@ -91,30 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if arguments[:1] == ["features"]:
-        from eval.official import main as features_main
-
-        return features_main(arguments[1:])
-    if arguments[:1] == ["benchmark"]:
-        from eval.benchmark import main as benchmark_main
-
-        return benchmark_main(arguments[1:])
-    if arguments[:1] == ["translators"]:
-        from eval.translation.command import main as translators_main
-
-        return translators_main(arguments[1:])
-    if arguments[:1] == ["tracks"]:
-        from eval.tracks import main as tracks_main
-
-        return tracks_main(arguments[1:])
-    if arguments[:1] == ["cost"]:
-        from eval.cost.command import main as cost_main
-
-        return cost_main(arguments[1:])
-    if arguments[:1] == ["insight"]:
-        from eval.insight import main as insight_main
-
-        return insight_main(arguments[1:])
+    if arguments and arguments[0] in OTHERS:
+        return int(importlib.import_module(OTHERS[arguments[0]]).main(arguments[1:]))
     parser = argparse.ArgumentParser(
         "python -m eval",
         description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
@@ -122,7 +116,8 @@ def _dispatch(arguments: list[str]) -> int:
         epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
         '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
         '"python -m eval tracks -h" asks whether pooling pays; '
-        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned.',
+        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned; '
+        '"python -m eval drawings -h" compares drawn infrared images with real ones.',
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))
 
@@ -132,6 +127,8 @@ def evaluate_command(settings: EvalSettings) -> int:
     # What cannot be is refused before anything slow.
     settings.protocol_settings(find_source(settings.dataset).protocol)
     settings.extraction()
+    if settings.imagenet:
+        read_origin(settings.imagenet)
     splits = chosen_splits(settings)
     permutations = _permutations(settings)
     rounds = [_evaluate_split(settings, split, permutations) for split in splits]
@@ -152,6 +149,8 @@ def evaluate_command(settings: EvalSettings) -> int:
 def chosen_splits(settings: EvalSettings) -> list[int]:
     """The splits to evaluate, one model each; [1] for data sets with one split. Raises ValueError for a wrong one."""
     splits = find_source(settings.dataset).splits
+    if settings.trial == "all" and settings.imagenet:
+        raise ValueError("--imagenet stands beside one split's figures: choose it with --trial 1 to 10")
     if settings.trial == "all" and splits:
         if not settings.checkpoint or "{trial}" not in settings.checkpoint:
             raise ValueError(
@@ -180,6 +179,7 @@ def _evaluate_split(
         settings.data_root,
         size=settings.size,
         test_seed=settings.test_seed,
+        spectrum=settings.spectrum,
         image_size=model.config.image_size,
         cache_dir=settings.cache_dir,
         parts=("test",),
@@ -191,16 +191,26 @@ def _evaluate_split(
         warnings.simplefilter("ignore")  # reading in earnest says the same
         _check_labels(read(labels_only=True), settings, permutations)
     data = read()
+    asked = settings.protocol_settings(data.protocol)
     evaluations = evaluate_settings(
         model,
         data.test,
-        settings.protocol_settings(data.protocol),
+        asked,
         how=settings.extraction(),
         metric=settings.distance,
         rerank=settings.rerank,
         permutations=permutations,
     )
-    return evaluations, data.test
+    besides: list[dict[str, Report]] = [{} for _ in asked]
+    if data.protocol == "clip":  # among the few people of a clip, chance is high
+        besides = [{"chance": chance(evaluation)} for evaluation in evaluations]
+    if settings.imagenet:
+        reports = imagenet(settings.imagenet, data.test, asked, settings.extraction())
+        besides = [{**one, "ImageNet, grey": report} for one, report in zip(besides, reports, strict=True)]
+    return [
+        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=beside))
+        for evaluation, beside in zip(evaluations, besides, strict=True)
+    ], data.test
 
 
 def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:
@@ -234,6 +244,7 @@ def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSett
         dataset=settings.dataset,
         checkpoint=settings.checkpoint or "shipped",
         size=settings.size if described.sizes else None,
+        spectrum=settings.spectrum if described.spectra else None,
         test_seed=settings.test_seed if described.sizes else None,
         split=settings.trial if described.splits else None,
     )
@@ -243,12 +254,10 @@ def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSett
 def _show(reports: Sequence[Report], settings: EvalSettings) -> None:
     first = reports[0]
     title = [first.dataset + (f" {first.size}, test seed {first.test_seed}" if first.size else "")]
+    title += [f"{first.spectrum} images"] * (first.spectrum not in (None, "nir"))
     title += [f"split {first.split}"] * bool(first.split)
-    title += [
-        f"checkpoint {first.checkpoint}",
-        f"features {first.feature} the neck",
-        f"{first.distance} distance",
-    ]
+    title += [f"checkpoint {first.checkpoint}", f"features {first.feature} the neck"]
+    title += [f"{first.distance} distance"]
     print("; ".join(title + ["flip averaging"] * first.flip + rerank_name(first)))
     print(table(reports))
     for report in reports:

@@ -165,7 +165,7 @@ def _id(images: ImageSet, identity: int) -> str:
 
 def _what(evaluation: Evaluation) -> str:
     setting, dataset = evaluation.report.setting, evaluation.report.dataset or "test set"
-    if setting.protocol == "regdb":
+    if setting.whole:
         return dataset
     shots = "1 shot" if setting.shots == 1 else f"{setting.shots} shots"
     return (

@@ -49,13 +49,13 @@ SYSU_COUNTS = {
 class Setting:
     """The settings of one evaluation.
 
-    protocol   "sysu" | "regdb" | "llcm": gallery and the images that a query skips (see `rank_metrics`)
+    protocol   "sysu" | "regdb" | "llcm" | "clip": gallery and the images that a query skips (see `rank_metrics`)
     direction  "ir2vis": infrared queries, visible gallery; "vis2ir": the reverse; "vis2ir_released" (llcm):
                what released scripts print under that name: sampled infrared queries, every visible image
     mode       sysu: "all" cameras, or visible images of the "indoor" ones (1, 2) only
-    shots      gallery images per identity and camera, 1 or 10 (regdb: always the whole gallery)
+    shots      gallery images per identity and camera, 1 or 10 (regdb, clip: always the whole gallery)
     gallery    "seeded" | "official" draw
-    trials     number of gallery draws (regdb: always one)
+    trials     number of gallery draws (regdb, clip: always one)
     cmc_level  "identity" | "image"; None: the protocol's usual one
 
     Raises ValueError for a combination that does not exist.
@@ -87,15 +87,22 @@ class Setting:
             raise ValueError(
                 f"indoor search and the official gallery belong to SYSU-MM01, not {self.protocol}"
             )
-        if self.protocol == "regdb" and self.shots != 1:
-            raise ValueError("RegDB's gallery is the whole other modality: shots does not apply")
+        if self.whole and self.shots != 1:
+            raise ValueError(
+                f"shots does not apply to protocol {self.protocol}: its gallery is the whole other modality"
+            )
         if self.protocol != "llcm" and self.direction == "vis2ir_released":
             raise ValueError(f"vis2ir_released is a variant of the LLCM protocol, not of {self.protocol}")
 
     @property
     def full_gallery(self) -> bool:
         """True where nothing is drawn: every image of the gallery's modality takes part."""
-        return self.protocol == "regdb" or self.direction == "vis2ir_released"
+        return self.whole or self.direction == "vis2ir_released"
+
+    @property
+    def whole(self) -> bool:
+        """True for the protocols that draw no gallery, whatever the direction."""
+        return self.protocol in ("regdb", "clip")
 
     @property
     def level(self) -> str:
@@ -140,7 +147,7 @@ def make_trials(
         if len(rows) == 0:
             raise ValueError(f"the test set has no {what} image" + " indoors" * (setting.mode == "indoor"))
     query = _ordered(identities, cameras, query)
-    if setting.protocol == "regdb":
+    if setting.whole:
         return [Trial(query, _ordered(identities, cameras, gallery))]
     groups = group_rows(identities, cameras, gallery)
     if setting.gallery == "official":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ class Report:
     reranked      the same after re-ranking; empty without it
     modality_gap  see `eval.score.modality_gap`
     rerank        variant of the re-ranking, "paper" or "released"; None without it
-    size, test_seed  of the synthetic test set; split: of RegDB, 1 to 10 or "all"
+    beside        {name: the same setting without the model}: what its figures are to be compared with
+    size, test_seed, spectrum  of the synthetic test set; split: of RegDB, 1 to 10 or "all"
     """
 
     setting: Setting
@@ -47,8 +48,10 @@ class Report:
     distance: str = "cosine"
     size: str | None = None
     test_seed: int | None = None
+    spectrum: str | None = None
     split: str | None = None
     rerank: str | None = None
+    beside: Mapping[str, Report] = dataclasses.field(default_factory=dict)
 
     @property
     def mean(self) -> Figures:
@@ -69,12 +72,11 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; fractions. `std` is the population standard deviation over the trials (0 for one)."""
         setting, first = self.setting, self.trials[0]
-        whole = setting.protocol == "regdb"
         values: dict[str, Any] = {
             "dataset": self.dataset,
             "direction": setting.direction,
             "mode": setting.mode,
-            "shots": None if whole else setting.shots,
+            "shots": None if setting.whole else setting.shots,
             "checkpoint": self.checkpoint,
             **_summary(self.trials),
             "protocol": setting.protocol,
@@ -89,6 +91,7 @@ class Report:
             "modality_gap": None if math.isnan(self.modality_gap) else self.modality_gap,
             "size": self.size,
             "test_seed": self.test_seed,
+            "spectrum": self.spectrum,
             "split": self.split,
             "version": _version(),
         }
@@ -101,6 +104,8 @@ class Report:
                 "weight": 0.3,
             }
             values["rerank"].update(_summary(self.reranked))
+        if self.beside:
+            values["beside"] = {name: _summary(other.trials) for name, other in self.beside.items()}
         return values
 
 
@@ -111,7 +116,7 @@ def rerank_name(report: Report) -> list[str]:
 
 def gallery_name(setting: Setting) -> str:
     """ "seeded", "official", or "full" where every image of the modality stands in the gallery."""
-    return "full" if setting.protocol == "regdb" else setting.gallery
+    return "full" if setting.whole else setting.gallery
 
 
 def write_json(path: str | Path, report: Report) -> None:
@@ -123,20 +128,23 @@ def write_json(path: str | Path, report: Report) -> None:
 
 
 def table(reports: Sequence[Report]) -> str:
-    """Reports as text, a row each; re-ranked metrics in columns of their own; percentages, mean ± deviation."""
+    """Reports as text, a row each, and one for what stands beside each; re-ranked metrics in columns of their own;
+    percentages, mean ± deviation.
+    """
     head = ["direction", "mode", "shots", "gallery", "trials", "queries", "images"]
     metric_names = [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
     reranked = any(report.reranked for report in reports)
     head += metric_names + [f"{name} re-ranked" for name in metric_names if reranked]
-    rows = [head]
-    for report in reports:
+    named = any(report.beside for report in reports)
+    rows = [["features"] * named + head]
+    for name, report in [row for one in reports for row in (("model", one), *one.beside.items())]:
         setting, first = report.setting, report.trials[0]
         valid = str(first.valid) if first.valid == first.num_query else f"{first.valid} of {first.num_query}"
-        labels = [setting.direction, setting.mode, "-" if setting.protocol == "regdb" else str(setting.shots)]
+        labels = [setting.direction, setting.mode, "-" if setting.whole else str(setting.shots)]
         labels += [gallery_name(setting), str(len(report.trials)), valid, str(first.num_gallery)]
         again = _cells(report.reranked) if report.reranked else [""] * (len(metric_names) * reranked)
-        rows.append(labels + _cells(report.trials) + again)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        rows.append([name] * named + labels + _cells(report.trials) + again)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(line.rstrip() for line in lines)

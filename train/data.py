@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
+from mtrl.data.sources import find_source
 from train.settings import RunSettings
+
+
+def data_name(settings: RunSettings) -> str:
+    """A run's data in a word, e.g. "synthetic-small-thermal"."""
+    chosen = find_source(settings.dataset).chosen(settings.size, settings.spectrum)
+    words = (settings.dataset, *chosen.values())
+    return "-".join(word for word in words if word and word != "nir")
 
 
 def load(
@@ -31,4 +39,5 @@ def load(
         on_bad=settings.on_bad,
         labels_only=labels_only,
         value_range=settings.value_range,
+        spectrum=settings.spectrum,
     )

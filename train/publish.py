@@ -29,7 +29,7 @@ from mtrl.models.card import CardFacts, Result, model_card
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
-from train.data import load
+from train.data import data_name, load
 from train.presets import listed
 from train.run.log import code_state, run_settings
 from train.settings import TrainSettings
@@ -107,8 +107,9 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     rates = [r["images_per_second"] for r in read_records(run / METRICS) if r["kind"] == "train"]
     synthetic = settings.dataset == "synthetic"
-    label = f"synthetic-{settings.size}" if synthetic else settings.dataset
+    label = data_name(settings)
     options = f"--size {settings.size}" if synthetic else "--data-root DIR"
+    options += f" --spectrum {settings.spectrum}" * (settings.spectrum != "nir")
     options += f" --trial {settings.trial}" * bool(find_source(settings.dataset).splits)
     speed = f", {sorted(rates)[len(rates) // 2]:.0f} images/s" if rates else ""
     return CardFacts(

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from mtrl.console import cli
 from mtrl.console.cli import Given, json_object, option
 from mtrl.data.augment import CHANNEL_MODES
-from mtrl.data.sources import SOURCES, find_source
-from mtrl.data.synthetic import SIZES
+from mtrl.data.sources import SOURCES, find_source, trainable
+from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.losses.terms import TERMS, weight_fields
 from mtrl.models.backbone import default_config
@@ -53,8 +53,8 @@ class RunSettings(abc.ABC):
     )
     tunable: ClassVar[frozenset[str]] = frozenset()
     unchanging: ClassVar[tuple[str, ...]] = (
-        "dataset", "size", "data_seed", "trial", "train_ids", "hold_out", "image_size", "value_range", "seed",
-        "batches",
+        "dataset", "size", "data_seed", "spectrum", "trial", "train_ids", "hold_out", "image_size", "value_range",
+        "seed", "batches",
     )  # fmt: skip
     positive: ClassVar[tuple[str, ...]] = ("epochs", "log_every")
     not_negative: ClassVar[tuple[str, ...]] = ("data_seed", "seed", "hold_out", "batches", "lr")
@@ -63,6 +63,7 @@ class RunSettings(abc.ABC):
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     data_seed: int = option(0, "seed of the synthetic training identities")
+    spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
     trial: str = option("1", 'RegDB split 1 to 10, or "all": ten models with {trial} in the name of --output')
     train_ids: str = option(
@@ -98,7 +99,7 @@ class RunSettings(abc.ABC):
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if len(self.image_size) != 2:
             raise ValueError(f"image_size is a height and a width, not {self.image_size}")
-        splits = find_source(self.dataset).splits
+        splits = trainable(self.dataset).splits
         if self.trial != "1" and not splits:
             raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
         if self.train_ids != "395" and self.dataset != "sysu":
@@ -120,9 +121,10 @@ class RunSettings(abc.ABC):
     def fixed(self) -> dict[str, Any]:
         """The values of `unchanging`, as JSON gives them back."""
         values = {name: getattr(self, name) for name in self.unchanging}
-        return {
-            name: list(value) or None if isinstance(value, tuple) else value for name, value in values.items()
-        }
+        values["spectrum"] = (
+            None if self.spectrum == "nir" else self.spectrum
+        )  # as runs before this choice have it
+        return {name: list(v) or None if isinstance(v, tuple) else v for name, v in values.items()}
 
     def yaml(self) -> str:
         """The settings as a file for --config."""
@@ -224,14 +226,16 @@ class TrainSettings(RunSettings):
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, method, and the weights that its terms really have."""
-        size = self.size if find_source(self.dataset).sizes else None
-        return {"dataset": self.dataset, "size": size, "method": self.method, "terms": self.terms()}
+        chosen = find_source(self.dataset).chosen(self.size, self.spectrum)
+        return {"dataset": self.dataset, **chosen, "method": self.method, "terms": self.terms()}
 
     @property
     def run_folder(self) -> str:
         """The folder of this run; for RegDB {trial} stands for the split."""
         split = bool(find_source(self.dataset).splits)
-        name = self.output or f"runs/{self.dataset}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
+        drawn = "" if self.spectrum == "nir" else f"-{self.spectrum}"
+        usual = f"runs/{self.dataset}{drawn}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
+        name = self.output or usual
         return name.replace("{trial}", self.trial) if split else name
 
     def runs(self) -> list[TrainSettings]:

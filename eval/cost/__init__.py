@@ -1,1 +1,1 @@
-"""`python -m eval cost`: what inference costs compared with a plain backbone."""
+"""`python -m eval cost`: the cost of inference with a trained model, compared with a plain backbone."""

@@ -1,4 +1,4 @@
-"""`python -m eval cost`: compares what a trained model costs at inference with a plain backbone."""
+"""`python -m eval cost`: compares the cost of inference with a trained model and with a plain backbone."""
 
 from __future__ import annotations
 
@@ -68,10 +68,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def compare(model: MTRL) -> dict[str, Any]:
-    """What the three models are made of and do for one visible and one infrared image, and where they differ.
+    """Compares three models on one visible and one infrared image: the checkpoint, a baseline, and a plain backbone.
 
-    The baseline is what `--method baseline` builds: a new model of the checkpoint's config. Differences between
-    names count for it; the plain backbone has its own names, so there it is module types, settings and shapes.
+    Returns the measurements of each and a list of differences, as JSON values. The baseline is a new model of the
+    checkpoint's config, as `--method baseline` builds it; its modules must have the same names, types, settings and
+    shapes. The plain backbone has names of its own, which are not compared.
     """
     trained = _paths(model)
     fresh = MTRL(model.config).to(model.mean.device)
@@ -103,7 +104,7 @@ def compare(model: MTRL) -> dict[str, Any]:
 
 
 def _paths(model: MTRL) -> dict[str, dict[str, Any]]:
-    """What runs from a visible and from an infrared image to its embedding."""
+    """The measurements of a model (see `_measure`) from a visible and from an infrared image to its embedding."""
 
     def embed(images: Tensor, kind: Modality) -> Tensor:
         return model(images, kind).embedding
@@ -120,7 +121,7 @@ def _count(model: nn.Module) -> int:
 
 
 def _nameless(value: Any) -> Any:
-    """Modules without their names; other measurements as they are."""
+    """A list of modules without their names; any other measurement as it is."""
     return (
         [entry[1:] if isinstance(entry, tuple) else entry for entry in value]
         if isinstance(value, list)
@@ -139,8 +140,9 @@ def _first(mine: Any, other: Any) -> str:
 
 
 def _measure(model: MTRL | PlainModel, path: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-    """Modules with parameters of their own or without children that run, in order; their parameters; operations
-    with shapes; FLOPs. For one image."""
+    """What runs for one image: modules in order (those with parameters of their own or without children), number of
+    their parameters, operations with the shapes of their inputs, and FLOPs.
+    """
     names = {module: name for name, module in model.named_modules()}
     modules: list[tuple[str, ...]] = []
     used: set[nn.Parameter] = set()
@@ -175,7 +177,7 @@ def _measure(model: MTRL | PlainModel, path: Callable[[Tensor], Tensor]) -> dict
 
 
 class _Operations(TorchDispatchMode):
-    """Notes every operation that reaches the device, with the shapes that it is given."""
+    """Context manager that records every operation that torch runs, with the shapes of its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,9 +190,10 @@ class _Operations(TorchDispatchMode):
 
 
 def latency(model: MTRL, batches: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    """Seconds of `encode` beside the plain backbone with the same preprocessing, in turn, on every device there is.
+    """Times `encode`, and the plain backbone with the same preprocessing, on the CPU and on a CUDA GPU if there is one.
 
-    Each pair of calls gives a ratio; the order within a pair alternates. Medians, and the ratios' quartiles.
+    The two run in turn, and the order alternates from pair to pair. Each record holds the median seconds of both, and
+    the median and quartiles of the pairs' ratios.
     """
     home = model.mean.device
     result = []
@@ -226,13 +229,13 @@ def _pair(calls: Sequence[Callable[[], Tensor]], reverse: bool) -> tuple[float, 
     times = [0.0, 0.0]
     for number in (1, 0) if reverse else (0, 1):
         start = time.perf_counter()
-        calls[number]()  # ends on the CPU, so a GPU has finished
+        calls[number]()  # the result is on the CPU, so a GPU has finished
         times[number] = time.perf_counter() - start
     return times[0], times[1]
 
 
 def table(record: dict[str, Any]) -> str:
-    """The comparison as Markdown."""
+    """The comparison as Markdown text."""
     paths = record["paths"]
     columns = {
         "MTRL checkpoint": [*paths["checkpoint"].values()],

@@ -17,7 +17,7 @@ from mtrl.models.head import pool
 
 
 class PlainModel(nn.Module):
-    """timm's model of a config with pooling and normalisation; random weights."""
+    """timm's backbone of a config, with pooling and batch normalisation. Its weights are random."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -28,13 +28,13 @@ class PlainModel(nn.Module):
             values["img_size"] = config.image_size
         self.body: Any = timm.create_model(config.backbone, num_classes=0, **values)
         if config.last_stride == 1 and isinstance(self.body, ResNet):
-            keep_last_stage_resolution(self.body)  # sets strides, adds nothing
+            keep_last_stage_resolution(self.body)  # changes strides, adds no module
         self.norm = nn.BatchNorm1d(self.body.num_features)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
-        self.to(memory_format=torch.channels_last)  # as `MTRL`, so that times differ by what is added alone
+        self.to(memory_format=torch.channels_last)  # as in `MTRL`, so that times are comparable
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [B,3,H,W] -> embeddings [B,D]."""

@@ -17,7 +17,7 @@ from eval.insight.similarity import draw_similarity
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
 from mtrl.data.sources import SOURCES
-from mtrl.data.synthetic import SIZES
+from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
 from mtrl.models.load import load_pretrained
@@ -40,6 +40,7 @@ class InsightSettings:
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
+    spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     translator: str = option("luminance", "makes the transition images that are shown")
     seed: int = option(0, "draws people and images, and the network before training")
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
@@ -71,6 +72,7 @@ def write_figures(settings: InsightSettings) -> list[Path]:
         settings.data_root,
         size=settings.size,
         test_seed=settings.test_seed,
+        spectrum=settings.spectrum,
         image_size=model.config.image_size,
         cache_dir=settings.cache_dir,
         parts=("test",),

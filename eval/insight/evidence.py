@@ -15,8 +15,11 @@ from mtrl.models.reid import MTRL
 
 
 def draw_evidence(model: MTRL, people: People, path: Path) -> Path:
-    """A row per person: the first infrared image, its nearest visible image of the same person and of another one,
-    each pair with its two evidence maps."""
+    """Draws evidence maps, one row per person, saves the figure at `path` and returns the path.
+
+    A row shows the person's first infrared image with two matches: the nearest visible image of the same person, and
+    the nearest one of another person. Each pair has its two evidence maps.
+    """
     visible, _, infrared = people.encode(model)
     scores = (infrared @ visible.T).numpy()
     persons = np.unique(people.identities)
@@ -50,7 +53,7 @@ def draw_evidence(model: MTRL, people: People, path: Path) -> Path:
 def _pair(
     line: Any, images: tuple[Tensor, Tensor], maps: tuple[Tensor, Tensor], score: str, colour: str
 ) -> None:
-    """Query, its map, the match's map, the match."""
+    """Draws one pair into a row of axes: the query, its map, the match's map, the match."""
     shown = [image.permute(1, 2, 0).numpy() for image in images]
     line[0].imshow(shown[0])
     line[3].imshow(shown[1])

@@ -1,4 +1,4 @@
-"""The modality gap of held-out identities by epoch of a training run."""
+"""A figure of the modality gap of held-out identities over the epochs of a training run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from mtrl.files.metrics_log import METRICS, read_records
 
 
 def draw_gap_curve(run: Path, path: Path) -> Path | None:
-    """Modality gap and mAP by epoch from a run folder's `metrics.jsonl`; None where no gap is recorded."""
+    """Draws modality gap and mAP by epoch, from a run folder's `metrics.jsonl`, and returns the figure's path.
+
+    Returns None, and writes nothing, if no gap is recorded.
+    """
     points = gap_records(run)
     if not points:
         return None
@@ -29,7 +32,7 @@ def draw_gap_curve(run: Path, path: Path) -> Path | None:
 
 
 def gap_records(run: Path) -> list[dict[str, float]]:
-    """{"epoch", "gap", "map"} of each evaluation of a run; steps become epochs by the training records."""
+    """{"epoch", "gap", "map"} of each evaluation of a run. Epochs are computed from the steps of the records."""
     records = read_records(run / METRICS)
     trained = [record for record in records if record.get("kind") == "train" and record.get("epoch")]
     if not trained:

@@ -17,7 +17,7 @@ from mtrl.translate import Translator
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class People:
-    """P identities with K visible images, their transitions and K infrared images each, sorted by identity.
+    """P identities with K visible images, their K transition images and K infrared images each, sorted by identity.
 
     visible, transition, infrared  float32 [P*K, 3, H, W] in [0, 1]
     identities                     int64 [P*K], the same for all three
@@ -29,8 +29,10 @@ class People:
     identities: NDArray[np.int64]
 
     def encode(self, model: MTRL) -> tuple[Tensor, Tensor, Tensor]:
-        """Unit embeddings float32 [P*K, D] of visible, transition and infrared; transitions count as infrared, as
-        in training."""
+        """Embeddings of visible, transition and infrared images, each float32 [P*K, D] with rows of unit length.
+
+        Transition images are encoded as infrared ones, as in training.
+        """
         return (
             model.encode(self.visible, modality="visible"),
             model.encode(self.transition, modality="infrared"),
@@ -39,9 +41,11 @@ class People:
 
 
 def choose(images: ImageSet, translator: Translator, identities: int, count: int, seed: int) -> People:
-    """People with at least `count` images per modality, or as many as all have.
+    """Draws people and their images by `seed`.
 
-    Raises ValueError when fewer than two people have images of both modalities.
+    identities  largest number of people
+    count       number of images per person and modality; fewer for all, if not enough people have so many
+    Raises ValueError if fewer than two people have images of both modalities.
     """
     rng = np.random.default_rng(seed)
     modalities = (Modality.VISIBLE, Modality.INFRARED)

@@ -18,7 +18,10 @@ MARKS = {"visible": "o", "transition": "D", "infrared": "^"}
 
 
 def draw_planes(before: MTRL, after: MTRL, people: People, path: Path, seed: int = 0) -> Path:
-    """Both networks' embeddings of the same images by t-SNE: a colour per person, a shape per modality."""
+    """Draws a t-SNE map of the same images for each network, saves the figure at `path` and returns the path.
+
+    Colours are people, shapes are modalities. Both maps start from the same `seed`.
+    """
     figure = new_figure(9.4, 5.0)
     axes = figure.subplots(1, 2)
     for panel, model, title in zip(axes, (before, after), ("before training", "after training"), strict=True):
@@ -78,6 +81,9 @@ def _scatter(panel: Any, place: Tensor, people: People, features: tuple[Tensor, 
 
 
 def nearest_across(visible: Tensor, infrared: Tensor, people: People) -> float:
-    """The share of visible images whose nearest infrared one, by cosine among those shown, is of the same person."""
+    """The share of visible images whose nearest infrared image shows the same person, in [0, 1].
+
+    Features are [N,D] with rows of unit length, compared by cosine. Only the people shown are compared.
+    """
     nearest = (visible @ infrared.T).argmax(1).numpy()
     return float(np.mean(people.identities[nearest] == people.identities))

@@ -14,7 +14,11 @@ from mtrl.models.reid import MTRL
 
 
 def draw_similarity(model: MTRL, people: People, path: Path) -> Path:
-    """Three matrices sorted by person: V x I, T x I, and their difference, on which L_mqr acts."""
+    """Draws three similarity matrices, saves the figure at `path` and returns the path.
+
+    They are visible x infrared, transition x infrared, and their difference, which the loss L_mqr reduces. Rows and
+    columns are sorted by person.
+    """
     visible, transition, infrared = people.encode(model)
     first, second = (visible @ infrared.T).numpy(), (transition @ infrared.T).numpy()
     difference = second - first

@@ -1,4 +1,4 @@
-"""`python -m eval translators`: how well translators turn visible images into infrared ones, in one table."""
+"""`python -m eval translators`: measures how well translators turn visible images into infrared ones."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from eval.translation.similarity import psnr, ssim
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet
-from mtrl.data.sources import SOURCES, find_source
-from mtrl.data.synthetic import SIZES, truth
+from mtrl.data.sources import SOURCES, find_source, trainable
+from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP, truth
 from mtrl.data.synthetic.dataset import load_part
 from mtrl.files.atomic import write_atomically
 from mtrl.files.levels import RANGE_HELP
@@ -49,6 +49,7 @@ class TranslatorEvalSettings:
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     data_seed: int = option(0, "synthetic training identities, on which the classifier is trained")
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
+    spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     part: str = option(
         "test",
         "identities that are translated: test, or the last --hold-out training identities",
@@ -71,12 +72,16 @@ class TranslatorEvalSettings:
             raise ValueError(f"image_size is a height and a width of at least 16, not {self.image_size}")
         if min(self.limit, self.steps, self.hold_out) < 1:
             raise ValueError("limit, steps and hold_out must be at least 1")
+        trainable(self.dataset)  # the classifier needs training images
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What is translated: visible [N,3,H,W]; infrared [M,1,H,W] of the same people by infrared cameras; truth: the
-    visible images' own infrared view [N,1,H,W], or None. Float in [0, 1], on the CPU.
+    """The images for the measurements. Float in [0, 1], on the CPU.
+
+    visible   [N,3,H,W], which are translated
+    infrared  [M,1,H,W], of the same people, from infrared cameras
+    truth     [N,1,H,W], the true infrared view of each visible image, or None
     """
 
     visible: Tensor
@@ -109,7 +114,10 @@ def main(argv: Sequence[str]) -> int:
 def measure(
     settings: TranslatorEvalSettings, translators: Sequence[tuple[str, Translator]]
 ) -> tuple[dict[str, Any], Sample, dict[str, Tensor]]:
-    """(metrics as in the JSON, the images, the translated images [N,1,H,W] by row name)."""
+    """Measures translators, given as (name, translator).
+
+    Returns (metrics as written to JSON, the images, {row name: translated images [N,1,H,W]}).
+    """
     device = pick_device(settings.device)
     train, sample = load_sample(settings)
     network = train_classifier(*train, seed=settings.seed, steps=settings.steps, device=device)
@@ -126,7 +134,7 @@ def measure(
     outputs.pop("true infrared", None)
     result = {
         "dataset": settings.dataset,
-        "size": settings.size if find_source(settings.dataset).sizes else None,
+        **find_source(settings.dataset).chosen(settings.size, settings.spectrum),
         "part": settings.part,
         "test_seed": settings.test_seed if settings.part == "test" else None,
         "images": len(sample.visible),
@@ -157,7 +165,10 @@ def _measures(
 def translate_all(
     translators: Sequence[tuple[str, Translator]], visible: Tensor, seed: int, device: torch.device
 ) -> Iterator[tuple[str, Tensor]]:
-    """(name, [N,1,H,W]) of each translator; one that draws at random comes twice, fixed and drawing."""
+    """Yields (name, translated images [N,1,H,W]) of each translator.
+
+    A translator that draws at random comes twice: in evaluation mode, and in training mode with random draws.
+    """
     for name, translator in translators:
         translator.to(device).eval()
         yield name, _translate(translator, visible, device)
@@ -173,7 +184,7 @@ def _translate(translator: Translator, visible: Tensor, device: torch.device) ->
 
 
 def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor], Sample]:
-    """((visible, infrared) uint8 [N,3,H,W] to train the classifier on, what is translated)."""
+    """((visible, infrared) images uint8 [N,3,H,W] to train the classifier on, images for the measurements)."""
     height, width = settings.image_size
     held_out = settings.part == "held-out"
     read = partial(
@@ -183,13 +194,14 @@ def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor]
         size=settings.size,
         seed=settings.data_seed,
         test_seed=settings.test_seed,
+        spectrum=settings.spectrum,
         image_size=(height, width),
         cache_dir=settings.cache_dir,
         parts=("train",) if held_out else ("train", "test"),
         value_range=settings.value_range,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # reading in earnest says the same
+        warnings.simplefilter("ignore")  # the second reading, with images, gives the same warnings
         people = np.unique(read(labels_only=True).train.identities)
     if settings.hold_out >= len(people):
         raise ValueError(f"cannot hold out {settings.hold_out} of {len(people)} training identities")
@@ -214,17 +226,20 @@ def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor]
 
 
 def _truth(settings: TranslatorEvalSettings, image_size: tuple[int, int]) -> ImageSet:
-    """The true infrared views of the part's visible images."""
+    """The true infrared views of the visible images, which the synthetic data set draws."""
     size, cache = settings.size, settings.cache_dir
     if settings.part == "test":
-        return truth(settings.test_seed, size, image_size, cache)
+        return truth(settings.test_seed, size, image_size, cache, spectrum=settings.spectrum)
     count = SIZES[size].train
     last = (count - settings.hold_out, count)
-    return load_part("train", size, settings.data_seed, image_size, cache, people=last, infrared=True)
+    return load_part(
+        "train", size, settings.data_seed, image_size, cache,
+        people=last, infrared=True, spectrum=settings.spectrum,
+    )  # fmt: skip
 
 
 def _pixels(images: ImageSet, rows: NDArray[np.int64], limit: int) -> Tensor:
-    """uint8 [N,3,H,W] of at most `limit` rows, evenly spaced."""
+    """The images of at most `limit` evenly spaced rows, uint8 [N,3,H,W]."""
     array = np.ascontiguousarray(images.images[_spread(rows, limit)])
     return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
 
@@ -234,7 +249,7 @@ def _spread(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The table, with what the classifier says of real images below it."""
+    """The metrics as a Markdown table, with the classifier's accuracy on real images below it."""
     lines = ["| translator | " + " | ".join(_TITLES) + " |", "|---|" + "---:|" * len(COLUMNS)]
     digits = {"alignment": 3, "infrared_score": 3, "frechet": 2, "psnr": 2, "ssim": 3}
     for row in result["rows"]:

@@ -1,6 +1,8 @@
-"""Frechet distance of two sets of features, each taken as a Gaussian (Dowson and Landau 1982).
+"""Frechet distance of two sets of features, each described by a Gaussian (Dowson and Landau 1982).
 
 d^2 = |m1 - m2|^2 + tr( C1 + C2 - 2 (C1^(1/2) C2 C1^(1/2))^(1/2) )
+
+m1, m2  means     C1, C2  covariance matrices
 """
 
 from __future__ import annotations

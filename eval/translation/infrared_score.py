@@ -1,8 +1,9 @@
-"""Infrared score: how sure a small classifier, trained on other identities, is that an image is infrared.
+"""Infrared score: the probability that an image is infrared, by a small classifier trained on other identities.
 
-It gets single-channel images (visible ones as a random mixture of their channels, new at every step), so that colour
-does not decide, and it averages over patches of 31 x 31 pixels, so that the scene decides less: the cameras of the two
-spectra watch different places. Its score of true infrared views from the visible cameras says how well this works.
+The classifier sees single-channel images, so that it cannot decide by colour. Visible images are mixed from their
+channels with random weights, new at every step. It averages over patches of 31 x 31 pixels, so that the scene has less
+influence: the cameras of the two modalities watch different places. Its score of true infrared views from the places of
+the visible cameras tells how well that works.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ WIDTHS = (16, 32, 64, 64)
 
 
 class SpectrumClassifier(nn.Module):
-    """[N,1,H,W] -> (logit of "infrared" [N], features [N,64])."""
+    """Visible against infrared: images [N,1,H,W] in [0, 1] -> (logits of "infrared" [N], features [N,64])."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +48,10 @@ def train_classifier(
     batch: int = 32,
     device: str | torch.device = "cpu",
 ) -> SpectrumClassifier:
-    """From uint8 [N,3,H,W] of each kind. Same seed, same classifier; the global random state is left alone."""
+    """Trains a classifier on uint8 images [N,3,H,W] of each modality.
+
+    The same seed gives the same classifier. torch's global random state is not changed.
+    """
     draws = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -72,7 +76,7 @@ def train_classifier(
 
 
 def score_images(network: SpectrumClassifier, grey: Tensor, batch: int = 128) -> tuple[Tensor, Tensor]:
-    """[N,1,H,W] in [0, 1] -> (probability of "infrared" [N], features [N,64]), on the CPU."""
+    """Images [N,1,H,W] in [0, 1] -> (probabilities of "infrared" [N], features [N,64]), on the CPU."""
     device = network.logit.weight.device
     with torch.inference_mode():
         parts = [network(part.to(device)) for part in grey.split(batch)]

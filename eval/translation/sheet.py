@@ -1,4 +1,4 @@
-"""Samples of translators side by side, in one image."""
+"""An image that shows samples of several translators side by side."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ HEIGHT, GAP, TOP = 224, 4, 22
 def write_sheet(
     path: Path, visible: Tensor, outputs: Mapping[str, Tensor], truth: Tensor | None = None
 ) -> None:
-    """Writes visible [N,3,H,W], each output [N,1,H,W] and the truth [N,1,H,W] of evenly spaced images: two groups of
-    columns, four rows.
+    """Writes an image file that shows evenly spaced samples in two groups of columns and four rows.
+
+    visible  [N,3,H,W]
+    outputs  {translator's name: translated images [N,1,H,W]}
+    truth    true infrared views [N,1,H,W], or None
     """
     columns = {"visible": visible, **outputs}
     if truth is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mtrl.data.array_cache import cache_root
 from mtrl.data.imageset import ReIDData
 from mtrl.data.matfiles import TEST_IDS, read_permutations, read_test_ids
-from mtrl.data.synthetic import HEIGHT, SIZES, WIDTH, load, load_counts
+from mtrl.data.synthetic import HEIGHT, SIZES, SPECTRA, WIDTH, load, load_counts
 from mtrl.data.synthetic.export import LAYOUTS, REGDB_SHOTS, export
 from mtrl.data.synthetic.sheet import contact_sheet, write_gallery
 
@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--test-seed", type=int, default=0, help="other numbers give other test people (default: 0)"
+    )
+    parser.add_argument(
+        "--spectrum",
+        choices=SPECTRA,
+        default=None,
+        help="of the infrared images: near-infrared, thermal, or both in turn (default: nir; RegDB's layout: thermal)",
     )
     parser.add_argument("--workers", type=int, default=None, help="processes that draw (default: all cores)")
     parser.add_argument(
@@ -86,10 +92,10 @@ def main(args: argparse.Namespace) -> int:
         if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise ValueError(f"--sheet must end in .png or .jpg, not {path.name!r}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet("test", args.test_seed).save(path)
+        contact_sheet("test", args.test_seed, spectrum=_spectrum(args)).save(path)
         print(f"contact sheet: {path}")
     if args.gallery:
-        count = write_gallery(args.gallery, test_seed=args.test_seed)
+        count = write_gallery(args.gallery, test_seed=args.test_seed, spectrum=_spectrum(args))
         print(f"gallery of {count} images: {args.gallery}")
     if args.output:
         size = (HEIGHT, WIDTH) if args.image_size is None else tuple(args.image_size)
@@ -129,12 +135,23 @@ def _check(args: argparse.Namespace) -> None:
         )
 
 
+def _spectrum(args: argparse.Namespace) -> str:
+    """What was asked for; else RegDB's cameras are thermal, and all others near-infrared."""
+    thermal = args.output is not None and args.layout == "regdb"
+    return str(args.spectrum or ("thermal" if thermal else "nir"))
+
+
 def _drawn(args: argparse.Namespace, image_size: tuple[int, int] | None) -> ReIDData:
     """The data set that the options describe."""
     shots = None if args.shots_per_camera is None else (args.shots_per_camera, args.shots_per_camera)
     if args.output and args.layout == "regdb":
         shots = REGDB_SHOTS
-    how = {"image_size": image_size, "cache_dir": args.cache_dir, "workers": args.workers}
+    how = {
+        "image_size": image_size,
+        "cache_dir": args.cache_dir,
+        "workers": args.workers,
+        "spectrum": _spectrum(args),
+    }
     if args.like is None:
         return load(args.size, args.seed, args.test_seed, shots=shots, **how)
     counts = official_counts(args.like, args.people)

@@ -1,1 +1,1 @@
-"""Command lines: settings from flags and YAML, progress, and errors in words."""
+"""Command lines: settings from flags and YAML files, progress, and readable errors."""

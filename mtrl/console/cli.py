@@ -1,7 +1,7 @@
-"""Command lines: flags made from dataclass fields, YAML under them, and errors without tracebacks.
+"""Command lines: flags made from dataclass fields, defaults from a YAML file, and errors without tracebacks.
 
-A YAML file is turned into the words of the same command line, so that an entry and a flag give the same value or
-the same error.
+Each entry of the YAML file is parsed as if it stood on the command line. So an entry and its flag give the same value,
+or the same error.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Settings = TypeVar("Settings")
 
 
 def run(main: Callable[[], int | None]) -> typing.NoReturn:
-    """Calls `main` and exits: 0 done, 2 wrong usage or input (one message on stderr), 130 interrupted.
+    """Calls `main`, turns its errors into one line, and ends the process.
 
-    With MTRL_TRACEBACK=1 in the environment an error keeps its traceback. A character that the console's encoding
-    lacks (cp1252 on Windows) is spelt out, as \\u2192, instead of ending the command.
-    141, without a word, when what reads the output has gone (`| head`), as other programs of a Unix shell. With
-    MTRL_TRACEBACK=1 in the environment an error keeps its traceback.
+    Exit codes: 0 done; 2 wrong usage or input, with one message on stderr; 130 interrupted; 141, without a message,
+    when the reader of the output has ended (`| head`), as with other Unix programs.
+    With MTRL_TRACEBACK=1 in the environment an error keeps its traceback. A character that the console's encoding lacks
+    (cp1252 on Windows) is printed as an escape, such as \\u2192, instead of ending the command.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -43,7 +43,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
         code = _ended(main)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
-                stream.flush()  # what cannot be written shows here, not after Python's end
+                stream.flush()  # a write error is raised here, not while Python exits
         sys.exit(code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -60,7 +60,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
 
 
 def _ended(main: Callable[[], int | None]) -> int | str | None:
-    """The exit code of `main`; argparse gives its own by an exception."""
+    """The exit code of `main`, also where argparse ends it by SystemExit."""
     try:
         return main() or 0
     except SystemExit as ended:
@@ -76,8 +76,8 @@ def option(
 ) -> Any:
     """A dataclass field that `add_flags` turns into a flag with this help and these choices.
 
-    kind  turns the flag's word into the value; None: the field's own type
-    bare  value of the flag where it stands alone, and of `true` in YAML; `false` there means that it is not given
+    kind  function from the flag's text to its value; None: the field's own type
+    bare  value of a flag that is given without a value, and of `true` in YAML; `false` in YAML leaves the flag out
     """
     metadata = {"help": help, "choices": choices, "kind": kind, "bare": bare}
     if isinstance(default, (list, dict)):
@@ -86,7 +86,10 @@ def option(
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: type, without: Iterable[str] = ()) -> None:
-    """One `--flag` per field of a settings dataclass. Flags that are not given stay absent (see `given`)."""
+    """Adds one `--flag` to the parser for each field of a settings dataclass, except the fields named in `without`.
+
+    A flag that is not given sets no attribute, so that `given` can tell it from one with the default value.
+    """
     hints = typing.get_type_hints(settings)
     for field in dataclasses.fields(settings):
         if field.name in without:
@@ -115,7 +118,7 @@ def add_flags(parser: argparse.ArgumentParser, settings: type, without: Iterable
 
 
 def _count(hint: Any) -> int | str | None:
-    """How many words a flag takes (argparse's nargs): 2 for `tuple[float, float]`, "+" for `tuple[float, ...]`."""
+    """argparse's nargs of a flag: 2 for `tuple[float, float]`, "+" for `tuple[float, ...]`, None for no tuple."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is not tuple:
@@ -124,7 +127,7 @@ def _count(hint: Any) -> int | str | None:
 
 
 def number(text: str) -> float:
-    """The type of a flag that holds a number: a finite one."""
+    """A finite number from text, as an argparse type. Raises ValueError or ArgumentTypeError."""
     value = float(text)
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be a finite number, not {text!r}")
@@ -133,10 +136,10 @@ def number(text: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """Values by option name, as a command line and its YAML file give them; what is not given is absent.
+    """The values that a command line and its YAML file give, by option name. Options that are not given are absent.
 
-    flags        from the command line
-    file         from the YAML file of --config, less what stands there as null
+    flags        values from the command line
+    file         values from the YAML file of --config; null entries are left out
     source       name of that file, or None
     positionals  arguments without a flag
     """
@@ -148,15 +151,15 @@ class Given:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Options from both: a flag beats the file."""
+        """The values from both; a flag wins over the file."""
         return {**self.file, **self.flags}
 
 
 def given(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Given:
-    """What a command line and the YAML file that it names with --config say, by source. Adds --config.
+    """Parses a command line and the YAML file that it names with --config, which this function adds to the parser.
 
-    An option that is required may stand in either. Raises ValueError for an unknown option or an impossible value in
-    the file, FileNotFoundError if it is missing; a wrong command line ends the program, as argparse does.
+    A required option may be given in either. Raises ValueError for an unknown option or an impossible value in the
+    file, and FileNotFoundError if the file is missing. A wrong command line ends the program, as in argparse.
     """
     parser.add_argument("--config", default=None, metavar="FILE", help="YAML file with any of these options")
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=parser.allow_abbrev)
@@ -164,9 +167,9 @@ def given(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     source = first.parse_known_args(argv)[0].config
     options = _options(parser)
     required = [action for action in options.values() if action.required]
-    for action in required if source else []:  # it may stand in the file
+    for action in required if source else []:  # the file may give it
         action.required = False
-    # An attribute that is there already gets no default: what stays None was not given.
+    # argparse sets no default where the attribute exists already, so an option that is still None was not given.
     blank = argparse.Namespace(**dict.fromkeys(options, None))
     found = vars(parser.parse_args(argv, blank))
     flags = {name: value for name in options if (value := found.pop(name)) is not None}
@@ -184,7 +187,7 @@ def parse(
     argv: Sequence[str] | None = None,
     base: Settings | None = None,
 ) -> Settings:
-    """Settings from, in rising order of precedence: defaults or `base`, the YAML of --config, flags.
+    """A `settings` object from a command line. Flags win over the YAML of --config, and both over `base` or defaults.
 
     Errors as in `given`.
     """
@@ -193,27 +196,30 @@ def parse(
 
 
 def arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Arguments of a hand-made parser: flags over the YAML of --config over defaults. Errors as in `given`."""
+    """The arguments of a parser without a settings class. Flags win over the YAML of --config, and it over defaults.
+
+    Errors as in `given`.
+    """
     found = given(parser, argv)
     values = {name: _default(action) for name, action in _options(parser).items()}
     return argparse.Namespace(**{**found.positionals, **values, **found.values})
 
 
 def build(settings: type[Settings], values: dict[str, Any], base: Settings | None = None) -> Settings:
-    """A `settings` object from the values of flags over `base`."""
+    """A `settings` object with these values; fields without one come from `base`, or from the defaults."""
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return settings(**plain) if base is None else dataclasses.replace(base, **plain)  # type: ignore[type-var]
 
 
 def read_settings(settings: type[Settings], path: str | Path) -> Settings:
-    """The settings that a run wrote into a YAML file. Raises as `given`."""
+    """Reads the settings that a run wrote into a YAML file. Raises as `given`."""
     parser = argparse.ArgumentParser(add_help=False)
     add_flags(parser, settings)
     return build(settings, _read_file(parser, str(path)))
 
 
 class _Probe(argparse.ArgumentParser):
-    """Parses the words of one option, and raises what a command line would print."""
+    """A parser of one option that raises ValueError where argparse would print a message and exit."""
 
     def error(self, message: str) -> typing.NoReturn:
         raise ValueError(message)
@@ -237,7 +243,7 @@ def _read_file(parser: argparse.ArgumentParser, source: str) -> dict[str, Any]:
             parts = [getattr(probe.parse_args(each), action.dest) for each in words]
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
-        if parts:  # an option that takes a list adds up, any other one stands there once
+        if parts:  # a list option may come in several parts, any other option in one
             values[name] = (
                 [item for part in parts for item in part] if isinstance(parts[0], list) else parts[0]
             )
@@ -245,7 +251,7 @@ def _read_file(parser: argparse.ArgumentParser, source: str) -> dict[str, Any]:
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
-    """The parser's options by name, but for --config and --help."""
+    """The parser's options by name, without --config and --help."""
     return {
         action.dest: action
         for action in parser._actions
@@ -254,7 +260,7 @@ def _options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
 
 
 def _default(action: argparse.Action) -> Any:
-    """As argparse has it: a default that is text goes through the option's type."""
+    """The default value of an option. As in argparse, a default that is text is converted by the option's type."""
     return (
         action.type(action.default)
         if callable(action.type) and isinstance(action.default, str)

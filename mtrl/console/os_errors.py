@@ -1,4 +1,4 @@
-"""Errors of the operating system as one line with advice; ending a command whose output pipe was closed."""
+"""Turns operating system errors into one line with advice, and handles an output pipe that its reader closed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TextIO
 
 from mtrl.files.atomic import CLOSED, FULL
 
-READER_LEFT = 141  # what a shell shows for other programs that such a pipe ends: 128 + SIGPIPE
+READER_LEFT = 141  # exit code after the output pipe was closed: 128 + SIGPIPE, as a shell reports it
 
 _ADVICE = {
     **dict.fromkeys(FULL, "free some space, or choose another folder"),
@@ -28,7 +28,9 @@ _ADVICE = {
 
 
 def readable(error: BaseException) -> str:
-    """The message of an error; of the system's own, without its number but with the file and what to do."""
+    """The message of an error, for users. An operating system error is shown as file, reason and advice, without its
+    number.
+    """
     if not isinstance(error, OSError) or not error.errno or not error.strerror:
         return str(error) or type(error).__name__
     if "temporary directory" in error.strerror:
@@ -39,20 +41,20 @@ def readable(error: BaseException) -> str:
 
 
 def reader_left(error: BaseException) -> bool:
-    """Whether an error comes from writing to standard output or error after the reader, such as `| head`, has ended."""
+    """Whether an error comes from writing to standard output or error after its reader, such as `| head`, ended."""
     if not isinstance(error, OSError) or error.errno not in (errno.EPIPE, errno.EINVAL):
         return False
     return any(_is_cut(stream) for stream in (sys.stdout, sys.stderr))
 
 
 def drop_output() -> None:
-    """Discards output that cannot be written, so that Python does not report it again when it exits."""
+    """Discards buffered output that cannot be written, so that Python does not report it again at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError):  # a stream without a file, a closed one
+            with contextlib.suppress(OSError, ValueError):  # the stream has no file, or is closed
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream.fileno())
                 os.close(nowhere)
@@ -62,13 +64,13 @@ def _is_cut(stream: TextIO | None) -> bool:
     """Whether the reader of this stream's pipe has ended."""
     if stream is None:
         return False
-    with contextlib.suppress(OSError, ValueError):  # a stream without a file, a closed one
+    with contextlib.suppress(OSError, ValueError):  # the stream has no file, or is closed
         number = stream.fileno()
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(number, 0)
             return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
-        try:  # Windows: what was not written is tried again
+        try:  # Windows has no poll: try to write what is left
             stream.flush()
         except OSError:
             return True

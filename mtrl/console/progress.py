@@ -1,4 +1,4 @@
-"""Progress on stderr: a moving bar on a terminal, and a plain line now and then where the output goes to a file."""
+"""Progress of a loop on stderr: a bar on a terminal, else a plain line every ten seconds."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from typing import Generic, TextIO, TypeVar
 
 from tqdm import tqdm
 
-LINE_SECONDS = 10.0  # between two plain lines, whichever loop they are about
-_LAST_LINE: list[float] = []  # when the last plain line was written, or the first loop began
+LINE_SECONDS = 10.0  # between two plain lines, also of different loops
+_LAST_LINE: list[float] = []  # time of the last plain line, or of the first loop's start
 
 Item = TypeVar("Item")
 
 
 class Progress(Generic[Item]):
-    """Counts the steps of a loop and shows them: `for item in Progress(items, ...)`, or `with` and `update`.
+    """Counts the steps of a loop and shows them. Use `for item in Progress(items, ...)`, or `with` and `update`.
 
-    items    what is looped over, or None
+    items    the items of the loop
+    title    what the loop does
+    unit     name of one step, such as "image"
     total    number of steps; None: the length of `items`
-    initial  steps done before, by an interrupted run
-    show     False: shows nothing
-    keep     the finished bar stays on the terminal
+    initial  number of steps that an interrupted run did before
+    show     whether to show anything
+    keep     whether the finished bar stays on the terminal
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Progress(Generic[Item]):
             self.bar.close()
 
     def update(self, steps: int = 1) -> None:
-        """Counts some steps."""
+        """Counts `steps` further steps."""
         self.done += steps
         if self.bar is not None:
             self.bar.update(steps)
@@ -87,5 +89,5 @@ class Progress(Generic[Item]):
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Writes a line (to stderr unless told otherwise) without tearing a bar that is shown."""
+    """Writes a line to `file` (default: stderr) without disturbing a bar on the terminal."""
     tqdm.write(text, file=file or sys.stderr)

@@ -1,7 +1,7 @@
 """Reads settings from a YAML file, each value as the text in the file, without YAML's guess of its type.
 
 YAML 1.1 guesses types: `off` is false, `010` is eight, `12:30` is 750, `1e-3` is text. An option has a type of its own,
-so each value is handed to it as the words that the same option would get on a command line.
+so each value is parsed by the option from its text, as on a command line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _TAGS = {_PREFIX + kind for kind in _KINDS}
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A mapping from a YAML file with the types that YAML gives; runs nothing. Raises ValueError for anything else."""
+    """A mapping from a YAML file, with the types that YAML gives its values. Runs no code.
+
+    An empty file is an empty mapping. Raises ValueError for anything that is no mapping of plain YAML.
+    """
     node = _compose(Path(path))
     if node is None:
         return {}
@@ -39,7 +42,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def read_entries(path: str | Path) -> dict[str, yaml.Node]:
-    """The entries of a file by option name, with _ for -. Raises ValueError for an option that stands there twice."""
+    """The entries of a YAML file by option name, with "-" in names replaced by "_".
+
+    Raises ValueError for a file that is no mapping, and for an option that is given twice.
+    """
     node, entries = _compose(Path(path)), dict[str, yaml.Node]()
     for key, value in node.value if node is not None else ():
         if not isinstance(key, yaml.ScalarNode):
@@ -52,9 +58,10 @@ def read_entries(path: str | Path) -> dict[str, yaml.Node]:
 
 
 def command_words(action: argparse.Action, flag: str, node: yaml.Node) -> Iterator[list[str]]:
-    """The words by which a command line would give `action` the value of a YAML node; several calls add up.
+    """Command-line arguments that give the option `action` the value of a YAML node.
 
-    Nothing for null, for a switch that stays as it is, and for an empty list where that is the default.
+    Yields lists of arguments, each to be parsed by itself. A list of values may need several, whose results are joined.
+    Yields nothing for null, for a switch that keeps its default, and for an empty list where that is the default.
     Raises ValueError for a value that no command line can give.
     """
     if _is_null(node):
@@ -106,7 +113,7 @@ class SwitchOrFile(argparse.Action):
 
 
 def json_object(text: str) -> str:
-    """The type of an option that holds a JSON object as text: the object in one spelling. Raises ValueError."""
+    """A JSON object as text in one normal form, as an argparse type. Raises ArgumentTypeError for other text."""
     try:
         value = parse_json(text)
     except ValueError as error:
@@ -117,10 +124,10 @@ def json_object(text: str) -> str:
 
 
 def _compose(path: Path) -> yaml.MappingNode | None:
-    """The nodes of a file, or None for an empty one. Raises ValueError unless it holds a mapping of plain YAML."""
+    """The YAML nodes of a file, None for an empty file. Raises ValueError unless it is a mapping of plain YAML."""
     text = read_limited(path)
     try:
-        # An alias repeats what it names: a few lines of them would print as gigabytes.
+        # Each alias repeats what it names, so nested aliases of a few lines could expand to gigabytes.
         if "&" in text and any(
             isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)
         ):
@@ -178,7 +185,10 @@ def _is_null(node: yaml.Node) -> bool:
 
 
 def _plain(node: yaml.Node) -> Any:
-    """A value for JSON. What is written without quotes is a number, true, false or null if JSON would say so too."""
+    """A YAML node as a value for JSON.
+
+    Text without quotes becomes a number, true, false or null where JSON writes it the same way; else it stays text.
+    """
     if isinstance(node, yaml.MappingNode):
         return {str(key.value): _plain(value) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):

@@ -1,4 +1,4 @@
-"""Data sets behind one call; `mtrl.data.sources` lists them."""
+"""`load_data`, which reads any data set by name; `mtrl.data.sources` lists the names."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def load_data(
     on_bad: str = "error",
     labels_only: bool = False,
     value_range: Sequence[float] | None = None,
+    spectrum: str = "nir",
 ) -> ReIDData:
-    """A data set by name.
+    """Reads a data set by its name. An argument marked with data sets concerns only those.
 
-    root       folder of the data, for data sets that have one (folder: or a table of images)
-    size, seed, test_seed  of the synthetic set (see `mtrl.data.synthetic.load`)
-    image_size (height, width) at which images are kept; None: the data set's default
-    cache_dir  where rendered, and decoded and resized images are kept; None: MTRL_CACHE, else ~/.cache/mtrl
-    parts      which of "train" and "test" are needed; the other may come without rows
-    trial      regdb: split 1 to 10
-    train_ids  sysu: "395" identities, or "296" with the other 99 as `validation`
-    on_bad     "error" | "skip" image files that cannot be read
-    labels_only  draw and open nothing: the labels stand there, pixels are zeros that take no memory
-    value_range  folder: (low, high) of images of more than 8 bits; None: each image's own values
+    root         folder of the data, for every set that is read from files; "folder" also takes a table of images
+    size, seed, test_seed, spectrum  "synthetic": see `mtrl.data.synthetic.load`
+    image_size   (height, width) in pixels to which images are resized; None: the data set's default
+    cache_dir    folder that keeps images once they are rendered or decoded; None: MTRL_CACHE, else ~/.cache/mtrl
+    parts        which of "train" and "test" are needed; the other part may come without images
+    trial        "regdb": split 1 to 10
+    train_ids    "sysu": "395" training identities, or "296" with the other 99 as `validation`
+    on_bad       what to do about unreadable image files: "error" | "skip"
+    labels_only  True reads the labels alone: no image is drawn or opened, pixels are zeros that take no memory
+    value_range  "folder": (low, high) that scales images of more than 8 bits; None: each image's own range
 
-    Raises ValueError for an unknown name or a data set that is not as it should be, FileNotFoundError for a
-    missing folder or file.
+    Raises ValueError for an unknown name or damaged data, FileNotFoundError for a missing folder or file.
     """
     source = find_source(name)
     unknown = sorted(set(parts) - {"train", "test"})
@@ -53,6 +53,10 @@ def load_data(
     if limits and not source.value_range:
         raise ValueError(
             f"a value range is for images of more than 8 bits in your own folder; {name} has none"
+        )
+    if spectrum != "nir" and not source.spectra:
+        raise ValueError(
+            f"the spectrum is a choice of drawn images; those of {name} are what its cameras saw"
         )
     request = Request(
         root,
@@ -67,6 +71,7 @@ def load_data(
         on_bad,
         labels_only,
         limits,
+        spectrum,
     )
     sets = source.load(request)
     for part in {"train", "test"} - sets.keys():

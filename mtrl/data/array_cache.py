@@ -1,9 +1,12 @@
-"""A cache of images on disk: one uint8 array, made once, that survives interruption, other processes and damage.
+"""A cache of images on disk: one uint8 array per key, computed once and checked each time it is opened.
 
-The array of a key is `KEY.npy` with `KEY.json` beside it. While it is made it grows as `KEY.partial`, block by block,
-and `KEY.json` says how far it is safe: an interrupted run goes on there. `KEY.lock` makes a second process wait for the
-first. Every block has a checksum, and all of them are compared when the array is opened. Decoded images, transition
-images and drawn images are kept in such arrays; what the key must hold is their matter.
+Decoded images, transition images and drawn images are kept in such arrays. The caller chooses the key, so that other
+images have another key.
+KEY.npy      the finished array
+KEY.partial  the array while it grows, block by block
+KEY.json     its state: how many images are safely on the disk, a checksum for each block, and which images are missing.
+             An interrupted run continues from there
+KEY.lock     makes a second process wait for the first
 """
 
 from __future__ import annotations
@@ -38,9 +41,9 @@ _BLOCK = 256
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """`cache_dir`, else the folder named by MTRL_CACHE in the environment, else ~/.cache/mtrl.
+    """The cache folder: `cache_dir`, else the environment variable MTRL_CACHE, else ~/.cache/mtrl.
 
-    Raises ValueError where no home folder is known.
+    Raises ValueError if the home folder is needed but not known.
     """
     chosen = cache_dir or os.environ.get("MTRL_CACHE")
     if chosen:
@@ -57,12 +60,12 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
 class Store:
     """Name and shape of one cached array.
 
-    folder    where its files stand
-    key       begins their names; other images must have another key
-    count     how many images are wanted
-    size      (height, width) of each
-    what      what they are, for messages and the progress bar, such as "training images"
-    progress  show a bar on stderr while they are made
+    folder    folder of its files
+    key       first part of the files' names; other images must have another key
+    count     number of images wanted
+    size      (height, width) of each image in pixels
+    what      name of the images in messages and the progress bar, such as "training images"
+    progress  whether to show progress on stderr while the array is made
     """
 
     folder: Path
@@ -78,16 +81,18 @@ class Store:
         return self.size[0] * self.size[1] * 3
 
     def path(self, ending: str) -> Path:
-        """One of its files."""
+        """The path of the array's file with this ending."""
         return self.folder / f"{self.key}.{ending}"
 
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    """How far the array is made: images 0 .. done-1 were asked for, `rows` of them written, the others are bad.
+    """How far an array is made.
 
-    blocks  (rows written up to here, CRC-32 of what was written since the block before)
-    bad     (position among all images, why)
+    done    number of images handled so far, written or bad
+    rows    number of images written
+    blocks  one (rows written at the block's end, CRC-32 of the block's bytes) per block
+    bad     one (position among all images, reason) per image that could not be made
     """
 
     done: int = 0
@@ -97,10 +102,11 @@ class _State:
 
 
 def open_or_make(store: Store, rows: Rows) -> tuple[Pixels, dict[int, str]]:
-    """(uint8 [M, H, W, 3], read-only; {position of an image that there is not: why}).
+    """Opens a cached array, or makes it first: (images, read-only uint8 [M,H,W,3]; {position of a bad image: reason}).
 
-    The images are in order, less those for which `rows` gives a text. Such ones are asked for again whenever the array
-    is opened. Raises OSError when the cache cannot be written, with what to do about it, and what `rows` raises.
+    rows  makes the images. It gives a text in place of a bad image, which is then left out of the array. Bad images are
+          tried again whenever the array is opened
+    Raises OSError that says what to do if the cache cannot be written, and whatever `rows` raises.
     """
     opened = _open(store, rows)
     if opened is None:
@@ -115,13 +121,16 @@ def open_or_make(store: Store, rows: Rows) -> tuple[Pixels, dict[int, str]]:
 
 
 def threads() -> int:
-    """Threads that work at a time: checksums, decoding and resizing need no lock of Python's."""
+    """Number of threads to use for checksums, decoding and resizing, which release Python's global lock."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(32, count)
 
 
 def _open(store: Store, rows: Rows, complain: bool = False) -> tuple[Pixels, dict[int, str]] | None:
-    """The finished array, or None if there is none, none that is whole, or one that lacks images now there."""
+    """The finished array and its bad images. None if it is missing or damaged, or a bad image can now be made.
+
+    complain  True warns about a damaged array
+    """
     path = store.path("npy")
     state = _read_state(store)
     if not path.is_file() or state is None or state.done != store.count:
@@ -136,7 +145,7 @@ def _open(store: Store, rows: Rows, complain: bool = False) -> tuple[Pixels, dic
 
 
 def _read_array(store: Store, state: _State) -> Pixels | None:
-    """The array as a read-only map, or None unless its size, head and all checksums are right."""
+    """The array as a read-only memory map. None if its size, header or a checksum is wrong."""
     path, starts = store.path("npy"), (0, *(end for end, _ in state.blocks))
     try:
         if path.stat().st_size != _HEADER + state.rows * store.row_bytes:
@@ -158,7 +167,7 @@ def _read_array(store: Store, state: _State) -> Pixels | None:
 
 
 def _still_bad(rows: Rows, state: _State) -> dict[int, str] | None:
-    """{position: why} of the missing images; None when one of them can be had now (a network drive came back)."""
+    """{position: reason} of the bad images. None if one of them can now be made (a network drive came back)."""
     bad = {}
     for position, _ in state.bad:
         with contextlib.closing(rows(position, position + 1)) as results:
@@ -170,7 +179,11 @@ def _still_bad(rows: Rows, state: _State) -> dict[int, str] | None:
 
 
 def _make(store: Store, rows: Rows, alone: bool) -> tuple[Pixels, dict[int, str]]:
-    """Makes what is not yet made, and puts the array in its place."""
+    """Makes the images that are missing, then renames the file to that of the finished array.
+
+    alone  whether this process holds the lock. Without it, the file has the process's number in its name, and an
+           interrupted run is not continued
+    """
     store.path("npy").unlink(missing_ok=True)
     partial = store.path("partial" if alone else f"{os.getpid()}.partial")
     state = (_resumable(store, rows, partial) if alone else None) or _State()
@@ -194,7 +207,7 @@ def _make(store: Store, rows: Rows, alone: bool) -> tuple[Pixels, dict[int, str]
 
 
 def _make_blocks(store: Store, rows: Rows, file: BinaryIO, state: _State) -> Iterator[_State]:
-    """Appends images to the file and yields the new state after each block that is safely on disk."""
+    """Appends images to the file. Yields the new state after each block, once the block is safely on the disk."""
     need = (store.count - state.done) * store.row_bytes
     free = shutil.disk_usage(store.folder).free
     if need > free:
@@ -231,7 +244,7 @@ def _checked(image: Pixels, store: Store) -> Pixels:
 
 
 def _resumable(store: Store, rows: Rows, partial: Path) -> _State | None:
-    """How far an interrupted run came, if its last block is whole."""
+    """The state from which an interrupted run can continue; None if there is none or its last block is damaged."""
     state = _read_state(store)
     if state is None or not state.blocks or not partial.is_file() or _still_bad(rows, state) is None:
         return None
@@ -264,20 +277,20 @@ def _write_state(store: Store, state: _State) -> None:
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    """The head of an .npy file, always `_HEADER` bytes, so that it can be written when the rows are known."""
+    """The header of an .npy file. It always has `_HEADER` bytes, so that it can be written last."""
     text = repr({"descr": "|u1", "fortran_order": False, "shape": shape}).encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER - 10) + text.ljust(_HEADER - 11) + b"\n"
 
 
 def _advice(error: OSError, store: Store) -> OSError:
-    """The error with what to do, where it is about the cache's disk."""
+    """The error, with advice if it comes from the operating system."""
     size = store.count * store.row_bytes / 1e9
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OSError(
             f"the disk is full: {store.count} {store.what} take {size:.1f} GB in {store.folder} "
             f"({error.strerror}). Free some space, or choose another folder with --cache-dir or MTRL_CACHE"
         )
-    if error.strerror:  # the system's own words; other errors say already what to do
+    if error.strerror:  # an error of the operating system; others say what to do already
         return OSError(
             f"the cache {store.folder} cannot be written ({error.strerror}): choose another folder with "
             "--cache-dir or MTRL_CACHE"

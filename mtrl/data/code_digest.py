@@ -1,4 +1,4 @@
-"""A checksum of source code, kept beside stored results so that results of older code are not reused."""
+"""A checksum of source code. It is kept with stored results, so that results of older code are not reused."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 @functools.cache
 def code_digest(*modules: str) -> str:
-    """Twenty hex digits that change with the code of some modules (dotted names) and of those that they import.
+    """Twenty hex digits that change with the code of these modules (dotted names) and of all modules that they import.
 
-    Imports are followed inside the modules' own top package, not into other libraries. Comments, docstrings and layout
-    do not count. Another version of Python may give another digest. A module without source, as in a frozen program,
-    counts as empty. Raises ModuleNotFoundError for a module that does not exist.
+    Only imports inside the same top-level package are followed. Comments, docstrings and layout do not count. The
+    digest may differ between versions of Python. A module without source, as in a frozen program, counts as empty.
+    Raises ModuleNotFoundError for a module that does not exist.
     """
     codes: dict[str, str] = {}
     waiting = list(modules)
@@ -47,7 +47,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _imported(tree: ast.Module, package: str) -> Iterator[str]:
-    """The modules of the same top package that a module imports, anywhere in it."""
+    """The modules of the same top-level package that a module imports, inside functions too."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -62,5 +62,5 @@ def _imported(tree: ast.Module, package: str) -> Iterator[str]:
 def _is_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # what would be its package is a module
+    except ModuleNotFoundError:  # the part before the last dot is a module, not a package
         return False

@@ -1,10 +1,10 @@
-"""Image files to one memory-mapped uint8 array: decoded and resized once, then read without a decoder.
+"""Decodes and resizes image files once, into one memory-mapped uint8 array that the cache keeps.
 
-The array belongs to the content of the files: its key is a digest of all their bytes, of the image size and of the
-code that decodes. Names, folders and times play no part. They cannot tell files apart: two folders may hold equal
-names, sizes and times, a file may be overwritten and its time restored (cp -p, rsync, tar), a link may lead elsewhere,
-a network drive may number its files anew at every mount. Reading the files costs less than a tenth of decoding them
-(docs/data.md has figures), and a data set that was copied or moved finds the array it has.
+The key of the array is a digest of the files' bytes, the image size and the decoding code. Names, folders and times of
+the files are not part of it, since they do not identify the content: two folders may hold files of equal names, sizes
+and times; a file may be overwritten and its time restored (cp -p, rsync, tar); a link may be changed; a network drive
+may number its files anew at every mount. A data set that was copied or moved still finds its array. Reading all files
+for the digest takes less than a tenth of the time of decoding them (figures in docs/data.md).
 """
 
 from __future__ import annotations
@@ -32,13 +32,18 @@ from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 
 ON_BAD = ("error", "skip")
-_READERS = 8  # files that are read at a time: a network drive answers each late, but many at once
+_READERS = 8  # files read in parallel: a network drive answers slowly, but serves many files at once
 _CHUNK = 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pixels:
-    """Decoded files. images uint8 [M, H, W, 3]; rows {path: row}; bad {path: why it is not among them}."""
+    """Decoded image files.
+
+    images  uint8 [M,H,W,3]
+    rows    {path: row in `images`}
+    bad     {path: reason} of the files that could not be decoded
+    """
 
     images: NDArray[np.uint8]
     rows: Mapping[str, int]
@@ -46,7 +51,7 @@ class Pixels:
 
     @property
     def unread(self) -> bool:
-        """Whether the images are one zero that stands for all pixels (see `decode_images`)."""
+        """Whether no file was opened and all pixels are zero (`labels_only` of `decode_images`)."""
         return self.images.strides[0] == 0
 
 
@@ -59,12 +64,13 @@ def decode_images(
     labels_only: bool = False,
     value_range: ValueRange | None = None,
 ) -> Pixels:
-    """Every file of a list as RGB of `image_size` = (height, width), from the cache or decoded into it.
+    """Decodes files below `root` as RGB of `image_size` = (height, width), or takes them from the cache.
 
-    Files that are missing or no readable image are named in `bad`, and do not stop the others.
-    `value_range` scales images of more than 8 bits, as in `read_image`.
-    With `labels_only` no file is opened: the images are zeros that take no memory, and nothing is bad.
-    Raises OSError when the cache cannot be written, with what to do about it, or a file changes while it is decoded.
+    what         name of the images in the progress bar
+    labels_only  True opens no file: images are zeros that take no memory, and no file is bad
+    value_range  (low, high) that scales images of more than 8 bits, as in `read_image`
+    Missing and unreadable files are listed in `bad`; the others are decoded nevertheless. Raises OSError if the cache
+    cannot be written, with what to do about it, or if a file changes while it is decoded.
     """
     if labels_only:
         nothing = np.broadcast_to(np.zeros((), np.uint8), (len(paths), *image_size, 3))
@@ -90,10 +96,10 @@ def decode_images(
 
 
 def image_set(pixels: Pixels, samples: Sequence[Sample], on_bad: str = "error") -> ImageSet:
-    """The decoded images of some samples with their labels: a view where they stand in one run, else a copy.
+    """The images and labels of some samples. The images are a view if their rows are consecutive, else a copy.
 
-    on_bad  "error": raises FileNotFoundError or ValueError that names them; "skip": leaves them out, with a
-            warning
+    on_bad  what to do about samples whose file could not be decoded: "error" raises FileNotFoundError or ValueError
+            that names them; "skip" leaves them out, with a warning
     """
     if on_bad not in ON_BAD:
         raise ValueError(f"on_bad must be one of {', '.join(ON_BAD)}, not {on_bad!r}")
@@ -129,20 +135,20 @@ def image_set(pixels: Pixels, samples: Sequence[Sample], on_bad: str = "error") 
 
 
 def empty_set(image_size: tuple[int, int]) -> ImageSet:
-    """No images: the part of a data set that was not asked for."""
+    """A set without images, for a part of a data set that was not requested."""
     return image_set(Pixels(np.zeros((0, *image_size, 3), np.uint8), {}, {}), [])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Content:
-    """What a file holds: SHA-256 of its bytes, and its state before they were read."""
+    """SHA-256 of a file's bytes, and the file's state (see `file_state`) before they were read."""
 
     digest: bytes
     state: tuple[int, ...]
 
 
 def _read_contents(files: Sequence[Path]) -> list[_Content | str]:
-    """The content of each file, or why it cannot be read."""
+    """The content of each file, or the reason why it cannot be read."""
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(_read_content, files))
 
@@ -151,7 +157,7 @@ def _read_content(path: Path) -> _Content | str:
     digest = hashlib.sha256()
     try:
         state = file_state(path)
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block
             return str(_try_to_decode(path, (1, 1)))
         with path.open("rb", buffering=0) as file:
             while part := file.read(_CHUNK):
@@ -171,7 +177,7 @@ def _is_still(path: Path, content: _Content) -> bool:
 
 
 def _key(contents: Sequence[_Content], size: tuple[int, int], limits: ValueRange | None) -> str:
-    """Names the array of these contents, decoded by this code and this version of Pillow, in this value range."""
+    """The cache key of files of these contents, for this image size, value range, code and version of Pillow."""
     code = code_digest("mtrl.data.decoder")
     how = f"{code} Pillow {PIL.__version__} {size[0]}x{size[1]} {limits}\n"
     digest = hashlib.sha256(how.encode())
@@ -183,9 +189,9 @@ def _key(contents: Sequence[_Content], size: tuple[int, int], limits: ValueRange
 def _decode_all(
     root: Path, files: Sequence[tuple[str, _Content]], size: tuple[int, int], limits: ValueRange | None
 ) -> Generator[NDArray[np.uint8] | str, None, None]:
-    """Images, or why there is none, in the files' order; only a few wait in memory at a time.
+    """Yields each file's image, or the reason why it cannot be decoded, in order. Keeps only a few images in memory.
 
-    Raises OSError for a file that is no longer the one whose content was read: that key is not its own.
+    Raises OSError for a file that was changed after its content was read, since the key then does not belong to it.
     """
     waiting: deque[tuple[Path, _Content, Future[NDArray[np.uint8] | str]]] = deque()
 

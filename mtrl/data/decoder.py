@@ -1,4 +1,4 @@
-"""One image file to an array of a given size: what the cache of decoded images holds."""
+"""Decodes one image file to an array of a given size, as the cache of decoded images holds it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from mtrl.files.levels import ValueRange
 
 
 def decode(path: Path, size: tuple[int, int], value_range: ValueRange | None = None) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] of a file: RGB, upright, antialiased bilinear. Raises as `read_image`."""
+    """An image file as RGB, upright, uint8 [H,W,3], resized to `size` = (H, W) by antialiased bilinear interpolation.
+
+    Raises as `read_image`.
+    """
     image = read_image(path, value_range=value_range)
     if image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)

@@ -1,4 +1,4 @@
-"""The one form in which images reach training and evaluation, whatever data set they come from."""
+"""`ImageSet` and `ReIDData`: images with labels, in one form for all data sets."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mtrl.models.config import Modality
 class ImageSet:
     """Images with their labels, row by row. The rows of one identity and camera are in file-name order.
 
-    images      uint8 [N, H, W, 3], RGB; often a read-only memory map
-    identities  int64 [N], the data set's own identity numbers (not contiguous)
-    cameras     int64 [N]
-    modalities  uint8 [N], values of `Modality`
-    names       N unique names, for reports and figures (for files: the path below the root)
-    subsets     int8 [N] or None: 1 only a query, 2 only in the gallery, 0 both, as None says of all images
-    identity_names  {identity: how the data set writes it}, for messages and figures; where one is not there, its
-                number is its name
-    camera_names    {camera: how the data set writes it}, likewise; "" for a camera that the data set does not name
+    images          uint8 [N,H,W,3], RGB; often a read-only memory map
+    identities      int64 [N], the data set's own identity numbers, which need not be contiguous
+    cameras         int64 [N]
+    modalities      uint8 [N], values of `Modality`
+    names           N unique names, for reports and figures; of files, the path below the root
+    subsets         int8 [N]: 1 query only, 2 gallery only, 0 both; None: both, for all images
+    identity_names  {identity: its name in the data set}, for messages and figures; an identity that is missing here is
+                    named by its number
+    camera_names    {camera: its name in the data set}, likewise; "" for a camera without a name
 
-    Identities and cameras may come as any sequence of integers, taken by position (see `mtrl.labels.reading`). Raises
-    ValueError for pixels of another type, labels that are no integers, and for another number of labels than images.
+    Identities and cameras may be given as any sequence of integers (see `mtrl.labels.reading`). Raises ValueError for
+    pixels of another type, labels that are no integers, and labels of another number than the images.
     """
 
     images: NDArray[np.uint8]
@@ -62,17 +62,17 @@ class ImageSet:
         return len(self.names)
 
     def identity_name(self, identity: int) -> str:
-        """An identity for people to read, as its data set writes it: "anna", "0117"."""
+        """An identity's name in the data set, for messages and figures, such as "anna" or "0117"."""
         return self.identity_names.get(int(identity), str(int(identity)))
 
     def camera_name(self, camera: int) -> str:
-        """A camera for people to read, as its data set writes it; "" where it has no name."""
+        """A camera's name in the data set, for messages and figures; "" if it has none."""
         return self.camera_names.get(int(camera), str(int(camera)))
 
     def rows(
         self, modality: Modality | None = None, cameras: tuple[int, ...] | None = None
     ) -> NDArray[np.int64]:
-        """Indices of the images of a modality and/or of some cameras, in order."""
+        """Rows of the images of a modality and of some cameras, ascending; None: of any."""
         keep = np.ones(len(self), dtype=bool)
         if modality is not None:
             keep &= self.modalities == int(modality)
@@ -81,7 +81,7 @@ class ImageSet:
         return np.flatnonzero(keep)
 
     def take(self, rows: NDArray[np.int64]) -> ImageSet:
-        """The images of some rows, copied out of a memory map."""
+        """A set of the images of some rows. The pixels are copied into memory."""
         return dataclasses.replace(
             self,
             images=np.ascontiguousarray(self.images[rows]),
@@ -93,7 +93,10 @@ class ImageSet:
         )
 
     def split_identities(self, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of all but `held_out` identities, and rows of the `held_out` ones, drawn by `seed`."""
+        """Holds out some identities, drawn by `seed`: (rows of the other identities, rows of the held-out ones).
+
+        held_out  number of identities
+        """
         unique = np.unique(self.identities)
         if not 0 <= held_out < len(unique):
             raise ValueError(f"cannot hold out {held_out} of {len(unique)} identities")
@@ -104,12 +107,13 @@ class ImageSet:
 
 @dataclasses.dataclass(frozen=True)
 class ReIDData:
-    """A data set: disjoint training and test identities, and the protocol that its test set follows.
+    """A data set with disjoint training and test identities.
 
     name        its name in `mtrl.data.sources.SOURCES`
-    protocol    "sysu" | "regdb" | "llcm": who is in the gallery, and which gallery images a query skips
-    validation  identities that the data set itself sets aside for model selection; None: it has none, or they
-                are trained on
+    protocol    "sysu" | "regdb" | "llcm" | "clip": rules of the test set, which images are in the gallery and
+                which ones a query skips
+    validation  images of the identities that the data set provides for model selection; None: it provides none, or
+                they are trained on
     """
 
     name: str

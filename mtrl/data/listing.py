@@ -1,6 +1,6 @@
-"""Lists of image files and of their labels: what the loaders share. Nothing is decoded here.
+"""Lists image files with their labels, for the loaders of all data sets. Decodes no image.
 
-Labels come from path components and from list files, never from positions in a path.
+Labels are read from the names of folders and files and from list files, never from a fixed position in a path.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ BOTH, QUERY, GALLERY = 0, 1, 2
 class Sample:
     """One image file.
 
-    path      below the root, with forward slashes
-    identity, camera  the numbers that arrays hold
-    subset    as in `ImageSet.subsets`
-    identity_name  the identity as the data set writes it; "": as the image's folder is called
-    camera_name    the camera as the data set writes it; "": it does not say; None: the number is the name
+    path           relative to the root, with forward slashes
+    identity       number of the identity
+    camera         number of the camera
+    subset         as in `ImageSet.subsets`
+    identity_name  the identity's name in the data set; "": the name of the image's folder
+    camera_name    the camera's name in the data set; "": it has none; None: its number is its name
     """
 
     path: str
@@ -42,17 +43,17 @@ class Sample:
 
     @property
     def shown_identity(self) -> str:
-        """The identity for people to read, leading zeros kept: "0117"."""
+        """The identity's name for messages and figures, with leading zeros: "0117"."""
         return self.identity_name or PurePosixPath(self.path).parent.name
 
 
 @dataclasses.dataclass(frozen=True)
 class IdentityFolders:
-    """What stands in a folder of identity folders.
+    """The content of a folder that has one folder per identity.
 
-    images  {identity: paths below the root, in file-name order}, identities ascending
-    stray   everything else: files that are no image, images outside an identity folder, odd folders
-    errors  folders that cannot be read, and numbers that two folders have
+    images  {identity: paths relative to the root, in file-name order}, identities ascending
+    stray   everything else: files that are no image, images outside an identity folder, folders of other names
+    errors  messages about folders that cannot be read, and about identity numbers that two folders share
     """
 
     images: dict[int, list[str]]
@@ -61,12 +62,12 @@ class IdentityFolders:
 
 
 def in_order(samples: Iterable[Sample]) -> list[Sample]:
-    """By identity, camera, then path: the order that gallery draws rely on."""
+    """Samples sorted by identity, camera and path. Random draws of the gallery depend on this order."""
     return sorted(samples, key=lambda sample: (sample.identity, sample.camera, sample.path))
 
 
 def scan_identities(root: Path, folder: str) -> IdentityFolders:
-    """The images of ROOT/FOLDER/<identity number>/. An absent folder is an empty one."""
+    """Lists the images of ROOT/FOLDER/<identity number>/. A missing folder counts as empty."""
     names: dict[int, str] = {}
     same: list[str] = []
 
@@ -94,7 +95,7 @@ def scan_identities(root: Path, folder: str) -> IdentityFolders:
 
 
 def images_of(root: Path, folder: str) -> dict[int, list[str]]:
-    """`scan_identities` for a loader: stray files are passed over, errors raise OSError."""
+    """The images of `scan_identities`, for loaders. Skips stray files; raises OSError if there are errors."""
     found = scan_identities(root, folder)
     if found.errors:
         raise OSError(some_of(found.errors))
@@ -103,16 +104,17 @@ def images_of(root: Path, folder: str) -> dict[int, list[str]]:
 
 
 def warn_of_images(root: Path, stray: Iterable[PassedOver]) -> None:
-    """A warning that names what seems to be an image and is not read. `verify` names everything else too."""
+    """Warns of skipped files that look like images, by name. (`verify` names all skipped files.)"""
     lines = report(item for item in stray if item.image)
     if lines:
         warnings.warn(f"{as_text(root)}: {'; '.join(lines)}", stacklevel=2)
 
 
 def open_root(root: str | Path | None, layout: Sequence[str], dataset: str) -> Path:
-    """The root as a path, once it holds every folder of `layout`.
+    """The root as a path, after checking that it holds every folder of `layout`.
 
-    Raises ValueError without a root; FileNotFoundError that says what is missing, and where it stands instead.
+    Raises ValueError if no root is given, and FileNotFoundError that says what is missing and where it was found
+    instead.
     """
     wanted = ", ".join(layout)
     if root is None:
@@ -132,7 +134,7 @@ def open_root(root: str | Path | None, layout: Sequence[str], dataset: str) -> P
 
 
 def nested_root(base: Path, layout: Sequence[str]) -> Path | None:
-    """A folder directly below that has the layout, as unpacked archives often do; or the one above."""
+    """A folder directly below `base` that has the layout, as unpacked archives often do; or the folder above it."""
     try:
         below = sorted(path for path in base.iterdir() if path.is_dir())
     except OSError:
@@ -141,7 +143,7 @@ def nested_root(base: Path, layout: Sequence[str]) -> Path | None:
 
 
 def read_text(path: Path) -> str:
-    """A small text file, with or without a byte-order mark. Raises FileNotFoundError or ValueError by name."""
+    """The text of a small file, without a byte-order mark. Raises FileNotFoundError or ValueError that names it."""
     try:
         return text.read_text(path)
     except FileNotFoundError:
@@ -149,10 +151,10 @@ def read_text(path: Path) -> str:
 
 
 def read_ids(path: Path) -> list[int]:
-    """Identities of a one-line, comma-separated file, ascending.
+    """The identities in the first line of a comma-separated file, ascending.
 
-    Only the first line counts, as for everybody who uses these files; more lines give a warning.
-    Raises FileNotFoundError, or ValueError for something that is no list of numbers.
+    Further lines are ignored with a warning, since other code for these files ignores them. Raises FileNotFoundError,
+    or ValueError for a line that is no list of numbers.
     """
     lines = [line.strip() for line in read_text(path).splitlines()]
     if len([line for line in lines if line]) > 1:
@@ -171,9 +173,9 @@ def read_ids(path: Path) -> list[int]:
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
-    """(path below the root, label) of a list file with lines `PATH LABEL`, in the file's order.
+    """Reads a list file with lines `PATH LABEL`: one (path relative to the root, label) per line, in order.
 
-    Spaces or tabs stand between the two. Raises FileNotFoundError, or ValueError naming the line.
+    Spaces or tabs separate the two. Raises FileNotFoundError, or ValueError that names the line.
     """
     result: list[tuple[str, int]] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -196,16 +198,17 @@ def read_labels(path: Path) -> list[tuple[str, int]]:
 
 
 def check_labels(lists: Mapping[Path, Sequence[tuple[str, int]]], identity_of: Callable[[str], int]) -> None:
-    """Raises ValueError unless the lists' labels are 0, 1, 2, ... without a gap, each another name of one identity.
+    """Raises ValueError unless the lists' labels are 0, 1, 2, ... without a gap, and each stands for one identity.
 
-    lists  {list file: its `read_labels`}: the lists that belong together, one per modality
+    lists        {list file: result of `read_labels`}, for lists that belong together, one per modality
+    identity_of  path -> identity
     """
     identities: dict[int, int] = {}
     for source, listed in lists.items():
         labels = {label for _, label in listed}
         if max(labels) >= len(labels):
             missing = (label for label in range(max(labels)) if label not in labels)
-            gaps = list(itertools.islice(missing, 6))  # a label may be as large as 64 bits
+            gaps = list(itertools.islice(missing, 6))  # only a few: labels, and so the gaps, may be huge
             shown = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
             raise ValueError(
                 f"{source}: labels must run from 0 to {max(labels)} without a gap, but {shown} is missing; "
@@ -223,7 +226,10 @@ def check_labels(lists: Mapping[Path, Sequence[tuple[str, int]]], identity_of: C
 
 
 def identity_folder(path: str) -> int:
-    """117 of `Visible/117/NAME.bmp`. Raises ValueError where the folder's name is no number."""
+    """The identity of an image, which is its folder's name: 117 for `Visible/117/NAME.bmp`.
+
+    Raises ValueError if that is no number.
+    """
     folder = PurePosixPath(path).parent.name
     number = whole_number(folder)
     if number is None:

@@ -1,4 +1,4 @@
-"""The MATLAB files of SYSU-MM01's official evaluation: read, without running anything in them, and written."""
+"""Reads and writes the MATLAB files of SYSU-MM01's official evaluation. Reading executes no code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def read_mat(path: Path, variable: str) -> NDArray[Any]:
 
 
 def read_permutations(path: Path) -> dict[tuple[int, int], NDArray[np.int64]]:
-    """{(camera, identity): int64 [10, n]} of rand_perm_cam.mat; each row is a permutation of 1..n."""
+    """Reads rand_perm_cam.mat: {(camera, identity): int64 [10,n]}. Each of 10 rows is a permutation of the n images,
+    numbered from 1.
+    """
     cells = read_mat(path, "rand_perm_cam")
     if cells.dtype != object:
         raise ValueError(f"{path}: rand_perm_cam is not a cell array")
@@ -60,11 +62,11 @@ def read_permutations(path: Path) -> dict[tuple[int, int], NDArray[np.int64]]:
 
 
 def read_test_ids(path: Path) -> list[int]:
-    """The identities of test_id.mat, ascending."""
+    """Reads the identities of test_id.mat, ascending."""
     values = read_mat(path, "id").ravel()
     if values.size == 0 or values.dtype.kind not in "iuf" or (values != np.floor(values)).any():
         raise ValueError(f"{path}: id must be a list of whole numbers")
-    if values.dtype.kind == "f" and (abs(values) > 2**53).any():  # infinity too
+    if values.dtype.kind == "f" and (abs(values) > 2**53).any():  # refuses infinity too
         raise ValueError(f"{path}: id holds a number beyond 2^53, which is no identity")
     return sorted({check_integer(int(value), f"{path}: an identity") for value in values})
 
@@ -72,7 +74,10 @@ def read_test_ids(path: Path) -> list[int]:
 def write_permutations(
     path: Path, counts: Mapping[tuple[int, int], int], trials: int = 10, seed: int = 0
 ) -> None:
-    """A rand_perm_cam.mat for {(camera, identity): number of images}: in each trial a random order of 1..n."""
+    """Writes a rand_perm_cam.mat with a random order of 1..n for each trial, camera and identity.
+
+    counts  {(camera, identity): number n of images}
+    """
     import scipy.io
 
     generator = np.random.default_rng(seed)
@@ -88,7 +93,7 @@ def write_permutations(
 
 
 def write_test_ids(path: Path, identities: Sequence[int]) -> None:
-    """A test_id.mat of these identities."""
+    """Writes a test_id.mat with these identities."""
     import scipy.io
 
     scipy.io.savemat(path, {"id": np.array([sorted(identities)], dtype=np.float64)})

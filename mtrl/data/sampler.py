@@ -1,4 +1,4 @@
-"""P identities x K images of each modality: the batches of metric learning across two spectra."""
+"""The batch sampler: P identities, and K images of each identity in both modalities."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mtrl.models.config import Modality
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows of one batch, identity by identity in runs of K.
+    """The images of one batch: K rows of the first identity, K of the second, and so on.
 
-    visible, infrared  int64 [P*K], rows of the arrays that the sampler was given
-    identities         int64 [P*K], contiguous labels, the same for `visible` and `infrared`
+    visible, infrared  int64 [P*K], rows of the arrays given to the sampler
+    identities         int64 [P*K], contiguous labels of both
     """
 
     visible: NDArray[np.int64]
@@ -28,13 +28,11 @@ class Batch:
 class IdentitySampler:
     """Draws batches of P identities with K visible and K infrared images each.
 
-    Within an epoch every identity is drawn before any comes again, and so is every image of an identity.
-    No identity stands twice in a batch, and no image does, unless its identity has fewer than K images of that
-    modality: then each is used once before any is repeated.
-    An epoch is as many batches as there are visible images to fill them.
-
-    Identities without a visible or without an infrared image cannot fill a batch. They are left out, with a
-    warning.
+    Within an epoch, no identity is drawn again before all others were drawn, and no image of an identity before all its
+    other images. A batch holds no identity twice. It holds no image twice, unless an identity has fewer than K images
+    of a modality; then they are repeated, each about equally often.
+    The number of batches in an epoch is the number of visible images divided by P*K, rounded, and at least 1.
+    Identities without a visible or without an infrared image are left out, with a warning.
 
     classes  int64, the identities in use, sorted; the label of identity `classes[i]` is i
     skipped  number of identities left out
@@ -48,10 +46,14 @@ class IdentitySampler:
         num_instances: int,
         seed: int = 0,
     ) -> None:
-        """Identities int [N] (any numbers) and modalities [N] (values of `Modality`), image by image.
+        """A sampler of N images.
 
-        Raises ValueError for arrays that do not match, P or K below 1, a negative seed, or fewer than P
-        usable identities.
+        identities      integers [N]
+        modalities      values of `Modality` [N]
+        num_identities  P
+        num_instances   K
+        Raises ValueError for arrays of different lengths, P or K below 1, a negative seed, or fewer than P usable
+        identities.
         """
         ids, kinds = np.asarray(identities), np.asarray(modalities)
         if ids.ndim != 1 or ids.shape != kinds.shape:
@@ -85,10 +87,9 @@ class IdentitySampler:
         return self._batches
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches `start`, `start + 1`, ... of an epoch; they depend on the seed and the epoch alone.
+        """Yields the batches of an epoch from number `start` on. They depend on the seed and the epoch alone.
 
-        A resumed run passes the number of batches that it has already seen; skipping draws rows, reads no
-        image.
+        A resumed run gives the number of batches that it has already seen. Skipping them reads no image.
         """
         if epoch < 0 or start < 0:
             raise ValueError("epoch and start must be at least 0")
@@ -116,28 +117,28 @@ class IdentitySampler:
 
 
 class _Shuffler:
-    """Draws values in random order without repetition; shuffles them anew when all were drawn."""
+    """Draws values in random order without repetition. Once all are drawn, they are shuffled again."""
 
     def __init__(self, values: NDArray[np.int64], rng: np.random.Generator) -> None:
         self._values, self._rng = values, rng
         self._left = values[:0]
 
     def draw(self, count: int) -> NDArray[np.int64]:
-        """`count` values: all different if there are enough, else each equally often, some once more."""
+        """Draws `count` values, all different if there are enough; otherwise each appears n or n + 1 times."""
         if len(self._values) < count:
             return np.resize(self._rng.permutation(self._values), count)
         hand, self._left = self._left[:count], self._left[count:]
         if len(hand) < count:
             fresh = self._rng.permutation(self._values)
             repeated = np.isin(fresh, hand)
-            fresh = np.concatenate([fresh[~repeated], fresh[repeated]])  # what was just drawn comes last
+            fresh = np.concatenate([fresh[~repeated], fresh[repeated]])  # values of this draw come last
             need = count - len(hand)
             hand, self._left = np.concatenate([hand, fresh[:need]]), fresh[need:]
         return hand
 
 
 def _rows_by_identity(identities: NDArray, mask: NDArray[np.bool_]) -> dict[int, NDArray[np.int64]]:
-    """identity -> its rows where `mask` holds, ascending."""
+    """{identity: its rows among those where `mask` is True, ascending}."""
     rows = np.flatnonzero(mask)
     rows = rows[np.argsort(identities[rows], kind="stable")]
     found, starts = np.unique(identities[rows], return_index=True)

@@ -1,8 +1,8 @@
-"""Transition images on disk: the visible images of a set, translated once, as one array that training reads.
+"""Transition images on disk: the visible images of a set, translated once into an array that training reads.
 
-The key of the array is a digest of the images and of the translator: its weights, settings and code. Other images or
-another translator have another array. A translator whose images follow from something that cannot be known here, as
-those of a class of your own, translates anew for every run, into memory.
+The key of the array is a digest of the images and of the translator (weights, settings and code). So other images, or
+another translator, get another array. For a translator class of your own without a fingerprint there is no such key:
+its images are made anew for every run, in memory.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def transition_images(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> NDArray[np.uint8]:
-    """uint8 [V,H,W,3], read-only: the visible images of a set, in order of their rows, translated.
+    """The transition images of a set: read-only uint8 [V,H,W,3], one per visible image, in order of their rows.
 
-    The translator is in evaluation mode. Raises ValueError for one that draws at random, OSError when the cache cannot
-    be written.
+    translator  in evaluation mode
+    Raises ValueError for a translator that draws at random, and OSError if the cache cannot be written.
     """
     if not translator.deterministic:
         raise ValueError(
@@ -63,9 +63,9 @@ def transition_images(
 
 
 def cache_key(images: ImageSet, translator: Translator) -> str | None:
-    """Twenty hex digits that change with any visible image's name or pixels, and with the translator.
+    """Twenty hex digits that change with the name or pixels of any visible image, and with the translator.
 
-    None where nothing tells translators like this one apart.
+    None if the translator has no key (see `translator_key`).
     """
     known = translator_key(translator)
     if known is None:
@@ -80,10 +80,11 @@ def cache_key(images: ImageSet, translator: Translator) -> str | None:
 
 
 def translator_key(translator: Translator) -> str | None:
-    """A text that differs for translators that give different images; None where there is none.
+    """A text that differs between translators that give different images; None if there is no such text.
 
-    Those of this package have one: class, code and weights. A class of your own has one if it defines `fingerprint`,
-    itself: what a base class says need not hold for it. Raises ValueError where that gives no text.
+    For the translators of this package it is made of class, code and weights. A class of your own must define
+    `fingerprint` itself; one that it inherits is not used, since it may not cover what the class changes. Raises
+    ValueError if `fingerprint` gives no text.
     """
     kind = type(translator)
     name = f"{kind.__module__}.{kind.__qualname__}"
@@ -101,7 +102,7 @@ def translator_key(translator: Translator) -> str | None:
 def translate_pixels(
     pixels: NDArray[np.uint8], translator: Translator, device: torch.device
 ) -> NDArray[np.uint8]:
-    """uint8 [N,H,W,3] -> the same, translated and rounded."""
+    """Translates uint8 images [N,H,W,3] -> uint8 [N,H,W,3], rounded."""
     parts = []
     for start in range(0, len(pixels), BATCH):
         array = np.ascontiguousarray(pixels[start : start + BATCH])

@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from mtrl.demo.service.galleries import tell_passed_over
 from mtrl.demo.service.gallery_folder import scan_gallery
+from mtrl.demo.service.model_files import find_runs
 from mtrl.demo.service.service import DemoService
 from mtrl.files.filenames import expanded
 from mtrl.models.config import Modality
@@ -22,6 +24,7 @@ from mtrl.translate import TRANSLATORS, load_translator
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FAVOURITE = "learned"  # the translator that is shown first
 ASSETS = Path(__file__).parents[1] / "assets"
 
 
@@ -32,13 +35,16 @@ def open_service(
 
     Raises FileNotFoundError or ValueError that say what is missing.
     """
-    translators = {}
+    translators: dict[str, nn.Module] = {}
     for name in TRANSLATORS:
         try:
             translators[name] = load_translator(name)
         except FileNotFoundError:  # no learned translator is shipped with this version
             continue
-    return DemoService(load_pretrained(checkpoint), gallery_folder(gallery), translators, public=public)
+    shown = FAVOURITE if FAVOURITE in translators else ""
+    return DemoService(
+        load_pretrained(checkpoint), gallery_folder(gallery), translators, shown, public=public
+    )
 
 
 def gallery_folder(gallery: str | None) -> Path:
@@ -80,12 +86,15 @@ def serve(
     port: int | None,
     share: bool,
     public: bool = False,
+    runs: Sequence[str] = (),
 ) -> int:
     """Serves the page until interrupted. The first of `galleries` with both spectra, or the shipped one, is the home
-    of the examples; the others can be chosen."""
+    of the examples; the others can be chosen. `runs` are folders whose sub-folders hold models to try."""
     _return_large_blocks()
     public = is_public(host, share, public)
     folders = [gallery_folder(gallery) for gallery in galleries]
+    listed = {"shipped": ASSETS / "model"} if checkpoint and (ASSETS / "model").is_dir() else {}
+    listed |= find_runs([expanded(folder) for folder in runs])
     complete = [
         folder
         for folder in folders
@@ -110,6 +119,7 @@ def serve(
         card_folder(checkpoint),
         public,
         [*folders, gallery_folder(None)],
+        listed,
     )
     page_module.launch(page, public, server_name=host, server_port=port, share=share)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mtrl.demo.html import cards
-from mtrl.demo.html.static_files import css
+from mtrl.demo.html.static_files import css, head
 from mtrl.demo.server.cleanup import Housekeeping
 from mtrl.demo.server.connections import with_limits
 from mtrl.demo.server.limits import Limits
@@ -52,10 +52,12 @@ def build_page(
     checkpoint: Path | None = None,
     public: bool = False,
     galleries: Sequence[Path] = (),
+    listed: Mapping[str, Path] | None = None,
 ) -> gr.Blocks:
     """The page over a service. `checkpoint` is the model's folder, for its card; `galleries` are further ones to
-    search. A `public` page, one that strangers can reach, opens no other folder of this machine."""
-    models = Models(service, checkpoint, public)
+    search, `listed` folders of models to try, by name. A `public` page, one that strangers can reach, opens no other
+    folder of this machine."""
+    models = Models(service, checkpoint, public, listed)
     shelf = Galleries(service, galleries, public)
     private_folder()
     with gr.Blocks(
@@ -71,11 +73,26 @@ def build_page(
             for tab in TABS:
                 with gr.Tab(tab.label, id=tab.name) as opened:
                     tab.build(parts, opened)
+                opened.select(None, js=_in_address(tab.name))
         endpoints.add_encode(service)
         page.load(_asked_tab, None, tabs, api_visibility="private", show_progress="hidden")
         page.unload(_forget)
     page.queue(default_concurrency_limit=os.cpu_count() or 2, max_size=WAITING)
     return page
+
+
+def _in_address(tab: str) -> str:
+    """JavaScript that notes an opened tab in the browser's address bar, so that Back leads to the tab before.
+
+    The first tab is opened by the page itself, before the one that the address asks for: nobody has touched it then.
+    """
+    return f"""() => {{
+      const said = new URLSearchParams(window.location.search);
+      if (!window.mtrlTouched) return;
+      if ((said.get('tab') || '{TABS[0].name}') === '{tab}') return;
+      said.set('tab', '{tab}');
+      window.history.pushState(null, '', '?' + said);
+    }}"""
 
 
 def _asked_tab(request: gr.Request) -> Any:
@@ -139,6 +156,7 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
     started: tuple[Any, str, str] = page.launch(
         theme=look(),
         css=css(),
+        head=head(),
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,

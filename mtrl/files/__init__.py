@@ -1,1 +1,1 @@
-"""Reading and writing files: no model in here."""
+"""Reads and writes files: images, tables, tensors, locks. Knows nothing of models."""

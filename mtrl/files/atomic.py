@@ -1,4 +1,4 @@
-"""Atomic writes: a file is written completely or not at all, and is on the disk when the call returns."""
+"""Atomic writes: a file is written completely or not at all, and survives a power cut once the call has returned."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_atomically(path: Path, content: bytes, *, flush: bool = True) -> None:
-    """Writes beside `path`, flushes to the disk and renames: `path` is the old file or the new one, never half.
+    """Writes a file so that `path` is always the whole old file or the whole new one.
 
-    The rename is flushed too, so that it outlives a power cut. With `flush` False neither is: whoever writes many small
-    files calls `flush_all` before relying on them. Raises OSError with what to do; the old file stays.
+    The content goes to a temporary file in the same folder, which is flushed to the disk and then renamed. The rename
+    is flushed too. With `flush` False neither is: call `flush_all` before relying on such files. Raises OSError that
+    says what to do; the old file then stays.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -49,7 +50,7 @@ def flush_all(paths: Iterable[Path]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and its parents where they are missing. Raises OSError with what to do."""
+    """Makes a folder and its missing parents. Raises OSError that says what to do."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -57,13 +58,13 @@ def make_folder(folder: Path) -> None:
 
 
 def flush_file(path: Path) -> None:
-    """Flushes a file to the disk. Opened for writing: Windows flushes no others."""
+    """Flushes a file to the disk. It is opened for appending, since Windows only flushes files open for writing."""
     with path.open("ab") as file:
         os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
-    """Flushes the names in a folder to the disk, where the system can (not on Windows, nor on some network disks)."""
+    """Flushes a folder's list of files to the disk where the system can: not on Windows, nor on some network disks."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -89,7 +90,10 @@ def explained(error: OSError, path: Path) -> OSError:
 
 
 def remove_partial(folder: Path, names: Iterable[str]) -> None:
-    """Removes temporary files of a killed `write_atomically`. Only for a folder that no other process writes to."""
+    """Removes the temporary files that a killed `write_atomically` left for these file names.
+
+    No other process may write to the folder meanwhile.
+    """
     for name in names:
         for left in folder.glob(f".{name}.*"):
             with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 """Reads images of more than 8 bits a channel ("deep" images) as arrays of the numbers in the file.
 
-Pillow keeps these numbers for grey images only: in colour images and grey images with alpha it silently drops the
+Pillow keeps these numbers only for grey images. In colour images, and in grey images with alpha, it silently drops the
 lower byte of each number.
 """
 
@@ -19,23 +19,23 @@ from mtrl.files.filenames import as_text
 from mtrl.files.image_limits import opened
 from mtrl.files.levels import ValueRange, to_levels
 
-# Pillow's names for layouts of 16-bit channels -> the same with the bytes of each number swapped. Unpacking an image
-# as either gives one byte of every number.
+# {Pillow's suffix for a byte order of 16-bit channels: suffix of the opposite order}. Unpacking an image in one order
+# gives the upper byte of every number, in the other order the lower byte.
 _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _COLOURS = ("RGB", "RGBX", "RGBA")
-_ORIENTATION = 274  # tag of EXIF
-_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _GDAL_NODATA = 258, 262, 284, 339, 42113  # tags of TIFF
+_ORIENTATION = 274  # EXIF tag
+_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _GDAL_NODATA = 258, 262, 284, 339, 42113  # TIFF tags
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Deep:
     """The pixel values of a deep image.
 
-    values       [H,W] or [H,W,3], as they are stored
-    opacity      uint8 [H,W], 0 transparent to 255 opaque, or None; fully transparent pixels hold no data
-    missing      bool [H,W], True where the file says that there are no data, or None
-    inverted     the largest number is black
-    orientation  EXIF's number for how the image is turned
+    values       [H,W] or [H,W,3], as stored in the file
+    opacity      uint8 [H,W], 0 transparent to 255 opaque; None: opaque. Fully transparent pixels count as missing
+    missing      bool [H,W], True for pixels that the file marks as missing, or None
+    inverted     True if the largest number is black
+    orientation  EXIF orientation, 1 is upright
     """
 
     values: NDArray[Any]
@@ -45,7 +45,7 @@ class Deep:
     orientation: int = 1
 
     def to_image(self, value_range: ValueRange | None, name: str) -> Image.Image:
-        """The image as 8-bit RGB on white, not yet turned upright; scaled by `mtrl.files.levels.to_levels`."""
+        """The image as 8-bit RGB on white, scaled by `mtrl.files.levels.to_levels`. EXIF orientation is not applied."""
         missing = self.missing
         if self.opacity is not None:
             clear = self.opacity == 0
@@ -69,21 +69,21 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where the metadata are damaged.
+    """The EXIF orientation of an image; 1 (upright) if it has none or its metadata are damaged.
 
-    To be read after loading, since some decoders turn the image themselves.
+    Call it after the image is loaded, since some decoders rotate the image themselves.
     """
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # an image with damaged metadata is still an image
+    except Exception:  # damaged metadata do not make the image unusable
         return 1
 
 
 def deep_of_array(array: NDArray[Any], name: str) -> Deep:
     """A deep image from an array [H,W], [H,W,3] or [H,W,4] of any type but uint8.
 
-    The fourth channel is opacity: 0 to the largest value of an integer type, 0 to 1 in floating point. Masked pixels
-    of a masked array hold no data. Raises ValueError for opacity in a signed type or outside its range.
+    The fourth channel is opacity: 0 to the largest value of an integer type, or 0 to 1 in floating point. Masked pixels
+    of a masked array count as missing. Raises ValueError for opacity in a signed type or outside its range.
     """
     masked = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
     array, opacity = np.asarray(array), None
@@ -97,10 +97,10 @@ def deep_of_array(array: NDArray[Any], name: str) -> Deep:
 
 
 def deep_of_image(image: Image.Image, name: str) -> Deep | None:
-    """The pixel values of a deep image, or None for an image of 8 bits.
+    """The pixel values of a deep image; None for an image of 8 bits a channel.
 
-    An image that was not loaded before stays so, and can be read again. Raises ValueError for a deep image whose
-    numbers cannot be had: of deep colours Pillow keeps 8 bits once they are loaded.
+    Raises ValueError for a deep image whose numbers are lost or cannot be read: of deep colours, Pillow keeps only 8
+    bits once the image is loaded. Colours are read here without loading `image`, so that it can be read again.
     """
     codec, layout, largest = _stored(image)
     tags = getattr(image, "tag_v2", {})
@@ -111,7 +111,7 @@ def deep_of_image(image: Image.Image, name: str) -> Deep | None:
         image.load()
         values = np.asarray(image)
         if image.mode == "I" and tags.get(_BITS) == (32,) and tags.get(_SAMPLE_FORMAT, (1,)) == (1,):
-            values = values.view(np.uint32)  # Pillow takes them for signed
+            values = values.view(np.uint32)  # unsigned, but Pillow reads them as signed
         missing, inverted = _declared(values, nodata), tags.get(_PHOTOMETRIC) == 0
         return Deep(values, _keyed(values, image), missing, inverted, exif_orientation(image))
     deep_tiff = bool(layout) and max(tags.get(_BITS, (8,))) > 8
@@ -123,7 +123,7 @@ def deep_of_image(image: Image.Image, name: str) -> Deep | None:
             )
         return None
     if kind == "LA":
-        pixels, turned = _reopened(image, "RGBA")  # four bytes a pixel, as they come
+        pixels, turned = _reopened(image, "RGBA")  # the four bytes of a pixel, unchanged
         pairs = pixels.view(">u2")
         return Deep(pairs[:, :, 0], _opacity(pairs[:, :, 1], name), orientation=turned)
     if kind not in _COLOURS or order not in _SWAPPED or (deep_tiff and tags.get(_PLANAR, 1) != 1):
@@ -140,8 +140,9 @@ def deep_of_image(image: Image.Image, name: str) -> Deep | None:
 
 
 def _stored(image: Image.Image) -> tuple[str, str, int]:
-    """(decoder, layout of the numbers in the file, largest number or 0 where unknown) of an image that is not loaded
-    yet; ("", "", 0) for any other.
+    """How an image that is not loaded yet is stored: (Pillow's decoder, layout of numbers, largest possible number).
+
+    The largest number is 0 if unknown. A loaded image gives ("", "", 0).
     """
     tiles: Any = getattr(image, "tile", None)
     if not tiles:
@@ -156,7 +157,7 @@ def _stored(image: Image.Image) -> tuple[str, str, int]:
 
 
 def _cut_by_loading(image: Image.Image) -> bool:
-    """Whether an image that is loaded comes from a file of deep colours, as far as its tags or its file still say."""
+    """Whether a loaded image lost bits of deep colours, as far as its tags or its file can tell."""
     if getattr(image, "tile", None) != [] or image.format not in ("PNG", "PPM", "TIFF"):
         return False
     if max(getattr(image, "tag_v2", {}).get(_BITS, (8,))) > 8:
@@ -164,15 +165,15 @@ def _cut_by_loading(image: Image.Image) -> bool:
     try:
         with Image.open(image.filename, formats=[image.format]) as again:  # type: ignore[attr-defined]
             _, layout, largest = _stored(again)
-    except (OSError, ValueError, AttributeError):  # it came from memory, or its file has gone
+    except (OSError, ValueError, AttributeError):  # the image came from memory, or its file is gone
         return False
     return ";16" in layout or largest > 255
 
 
 def _reopened(image: Image.Image, layout: str = "") -> tuple[NDArray[Any], int]:
-    """(pixels, EXIF orientation), read again from the image's file with its numbers unpacked as `layout`.
+    """(pixels, EXIF orientation) of the image's file, read again with its numbers unpacked as Pillow's `layout`.
 
-    `image` itself stays unloaded.
+    `image` itself is not loaded. Raises ValueError if its file is closed.
     """
     file: Any = getattr(image, "fp", None)
     if file is None:
@@ -189,11 +190,14 @@ def _reopened(image: Image.Image, layout: str = "") -> tuple[NDArray[Any], int]:
             ]
         return np.asarray(again), exif_orientation(again)
     finally:
-        file.seek(place)  # where `image` goes on
+        file.seek(place)  # the position that `image` expects
 
 
 def _of_ppm(image: Image.Image, codec: str, largest: int, name: str) -> NDArray[Any]:
-    """The numbers of a PGM or PPM file above 255, which Pillow scales to 65535 or cuts to 8 bits."""
+    """The numbers of a deep PGM or PPM file, 16 bits, [H,W] or [H,W,3], which Pillow would scale or cut to 8 bits.
+
+    largest  the largest number that the file's header allows
+    """
     if codec == "ppm_plain":
         if image.mode != "I":
             raise ValueError(f"{name} is a PPM of deep colours written as text; save it in binary form (P6)")
@@ -217,7 +221,7 @@ def _opacity(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
 
 
 def _keyed(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8] | None:
-    """Opacity of an image that names one transparent colour; None for any other."""
+    """Opacity [H,W] of an image whose metadata name one transparent colour; None for any other."""
     key = image.info.get("transparency")
     if not isinstance(key, (int, tuple)):
         return None
@@ -225,10 +229,10 @@ def _keyed(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8] | None
 
 
 def _declared(values: NDArray[Any], text: Any) -> NDArray[np.bool_] | None:
-    """True where the pixel has the value that a TIFF's GDAL_NODATA tag gives for "no data"; None without that tag."""
+    """bool [H,W]: pixels of the value that a TIFF's GDAL_NODATA tag, `text`, marks as missing; None without the tag."""
     try:
         number = float(str(text).strip("\0 "))
-    except ValueError:  # no such tag, or no number
+    except ValueError:  # the tag is missing or no number
         return None
     return _in_all_channels(values == number)
 
@@ -238,7 +242,7 @@ def _in_all_channels(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def is_deep(path: Path) -> bool:
-    """Whether an image file has more than 8 bits a channel. Raises ValueError or OSError where it cannot be read."""
+    """Whether an image file has more than 8 bits a channel. Raises ValueError or OSError if unreadable."""
     name = as_text(path)
     with opened(path, name) as image:
         return (

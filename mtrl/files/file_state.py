@@ -6,10 +6,11 @@ from pathlib import Path
 
 
 def file_state(path: Path) -> tuple[int, ...]:
-    """Numbers that change when a file is written, replaced, or its time set back; () where there is none.
+    """Numbers that change when a file is written or replaced, even if its time is set back; () if there is no file.
 
-    Inode, size and the times of the last change of content and of the file's entry: the last one cannot be set. For the
-    memory of one process. What is kept on disk must be found by content: copies and drives number and date files anew.
+    They are inode, size, and the times of the last change of content and of metadata; programs cannot set the last one.
+    Use them only within a process. Do not store them: a copy of the file, or a drive that is mounted again, has other
+    numbers.
     """
     try:
         state = path.stat()

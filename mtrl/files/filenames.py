@@ -18,13 +18,13 @@ _SPELT_OUT = re.compile(r"\\x([89a-f][0-9a-f])")
 def as_text(name: str | Path) -> str:
     r"""A file name as valid Unicode text, which JSON, CSV, HTML and databases can hold.
 
-    A byte that is not UTF-8 is spelt out, as in `caf\xe9.jpg`; all other names stay as they are.
+    A byte that is not UTF-8 is written as an escape, as in `caf\xe9.jpg`. All other names are unchanged.
     """
     return _SURROGATE.sub(_spell, str(name))
 
 
 def file_named(folder: Path, text: str) -> Path:
-    """The path below `folder` of a name that `as_text` gave: its inverse."""
+    """The path of a file in `folder`, from the text that `as_text` made of its name."""
     path = folder / text
     if _SPELT_OUT.search(text) and not os.path.lexists(path):
         return folder / _SPELT_OUT.sub(lambda match: chr(0xDC00 + int(match[1], 16)), text)
@@ -32,14 +32,14 @@ def file_named(folder: Path, text: str) -> Path:
 
 
 def some_of(names: Sequence[str | Path], shown: int = SHOWN) -> str:
-    """The first few names in one line, and how many there are. MTRL_ALL_NAMES=1 in the environment shows all."""
+    """The first few names and the number of the others, in one line. MTRL_ALL_NAMES=1 in the environment shows all."""
     every = os.environ.get(ALL_NAMES) == "1" or len(names) <= shown
     listed = ", ".join(printable(as_text(name)) for name in (names if every else names[:shown]))
     return listed if every else f"{listed}, ... ({len(names)} in all; {ALL_NAMES}=1 shows them)"
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with ~ for the home folder. Raises ValueError where no home folder is known."""
+    """A path in which a leading ~ is replaced by the home folder. Raises ValueError if the home folder is not known."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

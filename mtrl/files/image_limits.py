@@ -1,4 +1,4 @@
-"""Opens image files from untrusted sources: limits on size, passes and metadata before anything is decoded."""
+"""Opens image files from untrusted sources. Size, passes and metadata are checked before pixels are decoded."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
 MAX_ASPECT = 50
-MAX_SCANS = 100  # of a JPEG; progressive ones of cameras and programs have about ten
-# Decoders that run inside this process. Left out are formats that start other programs (EPS) or follow links, and
-# JPEG 2000: a file of 300 bytes can announce tiles and components that take its decoder gigabytes.
+MAX_SCANS = 100  # passes of a progressive JPEG; cameras and programs write about ten
+# Formats that are read. Excluded are those whose decoder starts other programs (EPS) or follows links, and JPEG 2000,
+# where a file of 300 bytes can make the decoder take gigabytes.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "AVIF")
-# Bytes times the parts they come in, before the pixels begin. Decoders join the parts of metadata one by one,
-# which takes time with the square of their number: 38 s for 20 MB.
+# Limit on the sum, over all reads before the pixels, of the bytes read so far. Decoders join the parts of metadata one
+# by one, so their time grows with the square of the number of parts: 38 s for 20 MB.
 _METADATA_WORK = 10_000_000_000
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # stuffed zeros, restarts and padding are none
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # a JPEG marker, but no stuffed zero, restart or padding
 
-# Decoders describe in several lines what they repair; a data set of such images would bury everything else.
+# Decoders warn at length of faults that they repair. For a whole data set that would hide all other messages.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @functools.cache
 def _endings() -> dict[str, str]:
     Image.init()
-    kinds = {**Image.EXTENSION, ".mpo": "JPEG"}  # several JPEGs in one file, read by that decoder
+    kinds = {**Image.EXTENSION, ".mpo": "JPEG"}  # an MPO holds several JPEGs and is read by the JPEG decoder
     return {suffix: kind for suffix, kind in kinds.items() if kind in FORMATS and kind in Image.OPEN}
 
 
 @functools.cache
 def image_suffixes() -> frozenset[str]:
-    """Endings such as ".jpg" of the formats that `opened` decodes: the only list of them in this project."""
+    """File name endings, such as ".jpg", of all formats that `opened` reads. All of the project uses this list."""
     return frozenset(_endings())
 
 
 def format_of(path: Path) -> str:
-    """The format, such as "JPEG", that a file's ending stands for; "" for no image that is decoded here."""
+    """The image format of a file by its ending, such as "JPEG"; "" for a file that `opened` does not read."""
     return _endings().get(path.suffix.lower(), "")
 
 
 @contextmanager
 def opened(path: Path, name: str) -> Iterator[Image.Image]:
-    """An image whose pixels are not decoded yet, and whose size and number of passes are within the limits.
+    """Context manager: opens an image file without decoding its pixels. Its size and number of passes are checked.
 
-    Raises ValueError for anything else, OSError for what cannot be read or is no file; other errors are the decoders'.
+    Raises ValueError for a file that is no image or beyond the limits, and OSError for one that cannot be read or is no
+    ordinary file. Damaged files can raise other errors of the decoders.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{name} is a folder, not an image")
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():  # reading a pipe could block
         raise OSError(f"{name} is no ordinary file; save the image to one")
     if path.exists() and not path.stat().st_size:
         raise ValueError(f"{name} is empty (0 bytes); get it again or leave it out")
@@ -84,7 +85,7 @@ def _within_limits(file: _Bounded, name: str, content: Callable[[], bytes]) -> I
 
 
 def pixels_of(path: str | Path) -> int:
-    """Pixels of a file by its header; 0 for what `opened` refuses."""
+    """The number of pixels in an image file, from its header; 0 for a file that cannot be opened as an image."""
     try:
         with _Bounded(io.FileIO(path)) as file, _open(file, "") as image:
             return image.width * image.height
@@ -93,7 +94,7 @@ def pixels_of(path: str | Path) -> int:
 
 
 def check_size(size: tuple[int, int], name: str) -> None:
-    """Raises ValueError for a (width, height) that no image of a person has."""
+    """Raises ValueError for a (width, height) that is empty, too large, or too narrow for an image of a person."""
     width, height = size
     if width < 1 or height < 1:
         raise ValueError(f"{name} has no pixels ({width} x {height})")
@@ -108,7 +109,7 @@ def check_size(size: tuple[int, int], name: str) -> None:
 
 
 class _Bounded(io.BufferedReader):
-    """A file that stops the opening of an image whose metadata comes in too many parts."""
+    """A file for reading that raises ValueError if an image's metadata are split into too many parts."""
 
     opening = True
     _done = 0
@@ -141,9 +142,9 @@ def _open(file: _Bounded, name: str) -> Image.Image:
 
 
 def _scans(content: bytes) -> int:
-    """The number of passes in which a JPEG is drawn, up to its end marker; counting stops above the limit.
+    """The number of passes of a JPEG, up to its end marker. Counting stops above the limit.
 
-    Each pass costs the time of the whole image, and need not be longer than a few bytes.
+    A pass may be only a few bytes long, but takes the time to decode a whole image.
     """
     scans, place = 0, 2
     while scans <= MAX_SCANS and (marker := _MARKER.search(content, place)):
@@ -151,6 +152,6 @@ def _scans(content: bytes) -> int:
         if kind == 0xD9:
             break
         scans += kind == 0xDA
-        if kind not in (0x01, 0xD8):  # all others say how long they are
+        if kind not in (0x01, 0xD8):  # after all other markers comes the length of their content
             place += int.from_bytes(content[place : place + 2], "big")
     return scans

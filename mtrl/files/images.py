@@ -1,4 +1,4 @@
-"""Reads images of any kind as RGB, and makes of them the tensor that a model takes: one path for all users."""
+"""Reads images of any kind as RGB and turns them into the tensor that a model takes. All commands read images here."""
 
 from __future__ import annotations
 
@@ -39,17 +39,19 @@ _ORIENTATIONS = {
 
 
 def read_image(source: ImageSource, what: str = "", value_range: ValueRange | None = None) -> Image.Image:
-    """An RGB image from a file or its content (`bytes`), a PIL image of any mode, or an array [H,W], [H,W,1], [H,W,3]
-    or [H,W,4] of bytes, booleans or deep numbers (integers of 16 bits and more, floating point).
+    """Reads an image as RGB with 8 bits a channel.
 
-    EXIF orientation is applied. Transparent pixels are laid on white. Animations give their first frame.
-    Images of 8 bits a channel stay as they are. Deep ones are scaled to 256 levels, all their channels alike: from
-    `value_range` = (low, high) where it is given, else each from its least to its largest value, less hot and dead
-    pixels (see `mtrl.files.levels`, also for pixels without data). A PIL image of deep colours must not have been
-    loaded before, since Pillow keeps 8 bits of it: pass its path.
-    `what` names the image in errors (default: its path). Raises ValueError for something that is no
-    image, is larger than 64 million pixels, or is more than 50 times longer than wide; OSError for a file
-    that cannot be read.
+    source       a file or its content (`bytes`), a PIL image of any mode, or an array [H,W], [H,W,1], [H,W,3] or
+                 [H,W,4] of bytes, booleans or deep numbers (integers of 16 bits and more, or floating point)
+    what         the image's name in errors (default: its path)
+    value_range  (low, high) that scales deep images to 256 levels; None: each image's own range without hot and dead
+                 pixels (see `mtrl.files.levels`, also for pixels without data). All channels are scaled alike. Images
+                 of 8 bits a channel are not scaled.
+
+    EXIF orientation is applied. Transparent pixels become white. Animations give their first frame.
+    Pass a deep colour image by its path, or as a PIL image that is not loaded yet: Pillow loads only 8 bits of it.
+    Raises ValueError for something that is no image, has more than 64 million pixels, or has one side more than 50
+    times the other; OSError for a file that cannot be read.
     """
     name = what or _name_of(source)
     limits = checked_range(value_range)
@@ -66,7 +68,7 @@ def read_image(source: ImageSource, what: str = "", value_range: ValueRange | No
             return _to_rgb(source, name, limits)
     # Decoders of damaged files raise SyntaxError, struct.error, KeyError and others too.
     except Exception as error:
-        if isinstance(error, OSError) and error.errno:  # the system's, in numbers
+        if isinstance(error, OSError) and error.errno:  # an error of the operating system
             raise type(error)(f"{name} cannot be read: {error.strerror}") from error
         if isinstance(error, (ValueError, OSError)) and name in str(error):
             raise
@@ -84,11 +86,13 @@ def to_batch(
 ) -> Tensor:
     """Images -> float32 [N,3,H,W] in [0,1], resized to `size` = (H, W) by antialiased bilinear interpolation.
 
-    images: a list of what `read_image` takes, or a tensor [N,3,h,w], uint8, or floating in [0,1], or of any numbers
-    where a `value_range` is given, which then maps to [0,1].
-    Resized values are whole 255ths, the same for an image file and its tensor, unless a tensor asks for gradients.
-    Raises as `read_image`, and ValueError for a tensor of another shape or type, or with values that are not
-    finite or outside [0,1].
+    images       a list of what `read_image` takes, or a tensor [N,3,h,w]: uint8, floating in [0,1], or any numbers if
+                 `value_range` is given
+    value_range  (low, high) that maps to [0,1]; see `read_image` for image files
+
+    Resized values are multiples of 1/255, so that an image file and its tensor give the same result. A tensor that
+    requires gradients is not rounded. Raises as `read_image`, and ValueError for a tensor of another shape or type, or
+    with values that are not finite or outside [0,1].
     """
     limits = checked_range(value_range)
     images = check_list(images)
@@ -107,10 +111,10 @@ def iter_batches(
     *,
     ahead: bool = True,
 ) -> Iterator[Tensor]:
-    """`to_batch` in parts of `batch_size`, so that memory does not grow with the number of images.
+    """Yields `to_batch` of `batch_size` images at a time, so that memory does not grow with the number of images.
 
-    Threads decode the files of one part together; with `ahead` while the part before it is used, which pays where
-    that leaves processor cores free.
+    Threads decode the files of one batch together. With `ahead` they do so while the caller uses the batch before,
+    which is faster if the caller leaves processor cores free.
     """
     limits = checked_range(value_range)
     images = check_list(images)
@@ -118,7 +122,7 @@ def iter_batches(
         for start in range(0, len(images), batch_size):
             yield to_batch(images[start : start + batch_size], size, limits)
         return
-    left = enumerate(images)  # never by index: what stands at 3 need not be the fourth
+    left = enumerate(images)  # in order, not by index: `images[3]` need not be the fourth image
     with ThreadPoolExecutor(_DECODERS) as pool:
 
         def submit() -> list[Future[Tensor]]:
@@ -136,7 +140,7 @@ def iter_batches(
 
 
 def check_list(images: Any) -> Any:
-    """An image tensor as it is, or a list of images in its order. Raises ValueError for anything else."""
+    """Checks `images`: returns a tensor as it is, and a sequence as a list. Raises ValueError for anything else."""
     if isinstance(images, Tensor):
         if images.layout != torch.strided or images.is_quantized or images.is_meta:
             raise ValueError("an image tensor must be dense and hold plain numbers")
@@ -152,10 +156,10 @@ def check_list(images: Any) -> Any:
 def _decode(
     pool: ThreadPoolExecutor, source: ImageSource, size: tuple[int, int], row: int, limits: ValueRange | None
 ) -> Future[Tensor]:
-    """One image for `iter_batches`: ordinary files by a thread, everything else at once.
+    """Reads one image for `iter_batches`: a file of ordinary size in a thread of the pool, anything else right here.
 
-    A PIL image is loaded in place and may stand in the list twice. Very large files come one by one, since
-    each thread keeps the memory that its largest image took.
+    PIL images are not given to threads, since loading changes them and a list may hold one twice. Neither are very
+    large files, since each thread keeps the memory that its largest image took.
     """
     if isinstance(source, (str, Path)) and pixels_of(source) <= _LARGE:
         return pool.submit(_read_resized, source, size, row, limits)
@@ -167,7 +171,7 @@ def _decode(
 def _read_resized(
     source: ImageSource, size: tuple[int, int], row: int, limits: ValueRange | None = None
 ) -> Tensor:
-    """One image -> float32 [1,3,H,W] in [0,1]; errors name its file, or its row where it has none."""
+    """One image -> float32 [1,3,H,W] in [0,1]. Errors name its file or, without a file, its row in the list."""
     named = isinstance(source, (str, Path)) or getattr(source, "filename", None)
     pixels = torch.from_numpy(np.array(read_image(source, "" if named else f"image {row}", limits)))
     return _resize(pixels.permute(2, 0, 1).unsqueeze(0), size)
@@ -183,7 +187,7 @@ def _to_rgb(image: Image.Image, name: str, limits: ValueRange | None = None) -> 
     rgb = on_white(image) if deep is None else deep.to_image(limits, name)
     if orientation in _ORIENTATIONS:
         rgb = rgb.transpose(_ORIENTATIONS[orientation])
-    rgb.info = {}  # else the orientation would be applied again to an image that was read before
+    rgb.info = {}  # so that reading this image again does not apply the orientation twice
     return rgb
 
 
@@ -243,7 +247,7 @@ def _checked(images: Tensor, limits: ValueRange | None = None) -> Tensor:
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images [N,3,h,w], uint8 or floating in [0,1] -> float32 [N,3,H,W] in [0,1].
 
-    Resized in uint8 on a CPU, as training data are: a fifth of the time of float32.
+    On a CPU they are resized in uint8, as training data are. That takes a fifth of the time of float32.
     """
     if images.shape[0] == 0:
         return torch.zeros(0, 3, *size, device=images.device)
@@ -252,7 +256,7 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
         if images.requires_grad:
             return resized(images).clamp(0, 1)
         levels = images if images.dtype == torch.uint8 else images.mul(255).round_().byte()
-        if levels.device.type != "cpu":  # where torch resizes floating point only
+        if levels.device.type != "cpu":  # elsewhere torch resizes only floating point
             levels = levels.float()
         return resized(levels).float().round_().div_(255)
     return images.float().div_(255) if images.dtype == torch.uint8 else images.clamp(0, 1)

@@ -1,10 +1,10 @@
-"""Scales deep images (more than 8 bits, or floating point) to the 256 levels that a model reads: one rule for all.
+"""Scales deep images (more than 8 bits, or floating point) to the 256 levels that a model reads.
 
-A fixed range that the caller gives maps `low` to 0 and `high` to 255 in every image alike, so that equal values stay
-equal. Without one, each image is scaled by itself, from its least to its largest value, outliers left aside: those that
-lie further beyond the 1st or the 99th percentile of the values than half of the distance between these two. So hot and
-dead pixels do not flatten the others, and an image without them loses nothing. Values beyond the range get the nearest
-level.
+With a value range (low, high), `low` becomes 0 and `high` becomes 255 in every image, so that equal values stay equal
+across images. Without one, each image is scaled from its own smallest to its own largest value, outliers excepted.
+Let d be the distance between the 1st and the 99th percentile of the values: an outlier lies more than d/2 below the
+former or above the latter. So hot and dead pixels do not flatten the rest, and an image without outliers keeps its full
+range. Values outside the range get the nearest level.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from numpy.typing import NDArray
 ValueRange: TypeAlias = "tuple[float, float]"
 
 RANGE_HELP = "the two numbers of images of more than 8 bits (degrees, counts) that become black and white"
-PERCENT = 1  # of the values at each end may be outliers
-MARGIN = 0.5  # of the distance between the two percentiles: values further out are outliers
-NO_DATA = -9999  # what programs write for "not measured", besides NaN, infinity and the least value of a type
+PERCENT = 1  # percent of the values at each end that may be outliers
+MARGIN = 0.5  # share of the distance between the percentiles that a value may lie outside of them
+# Programs write it for "not measured", besides NaN, infinity and the smallest value of a type.
+NO_DATA = -9999
 _HUGE = 1e30  # floating-point fill values are larger, measurements are not
 _SAMPLE = 1 << 20
 _VALUES_AT_ONCE = 1 << 20
 
 
 class OutsideRange(UserWarning):
-    """An image that a fixed value range makes one flat level."""
+    """Warning: all values of an image lie outside the given value range, so that its content is lost."""
 
 
 def checked_range(value: Any) -> ValueRange | None:
-    """(low, high) as numbers; None for None. Raises ValueError for anything but two finite numbers, the lower first."""
+    """A value range as (low, high), or None for None. Raises ValueError unless it is two finite numbers, low < high."""
     if value is None:
         return None
     low = high = math.nan
@@ -54,20 +55,23 @@ def to_levels(
     missing: NDArray[np.bool_] | None = None,
     inverted: bool = False,
 ) -> NDArray[np.uint8]:
-    """Numbers of any type [H,W] or [H,W,3] -> uint8 levels of the same shape; all channels share one range.
+    """Numbers of any type [H,W] or [H,W,3] -> uint8 levels of the same shape. All channels share one range.
 
-    missing  bool [H,W], pixels without data, or None; NaN, infinity, -9999, the least value of a signed type and
-             floating-point values beyond +-1e30 are no data either. They decide nothing and become level 0.
-    inverted  the highest value becomes level 0 instead of 255
-    An image of one single value becomes level 128 everywhere, unless a range is given. Raises ValueError, with the
-    image's name, where every pixel is without data; warns where no value lies within a given range.
+    value_range  (low, high), or None for the image's own range
+    name         the image's name, for errors and warnings
+    missing      bool [H,W], pixels without data, or None. NaN, infinity, -9999, the smallest value of a signed type and
+                 floating-point values beyond +-1e30 count as missing too.
+    inverted     True maps the highest value to level 0 instead of 255
+
+    Missing values become level 0 and have no influence on the range. An image with one single value becomes level 128,
+    unless a range is given. Raises ValueError if every pixel is missing; warns if no value lies in the given range.
     """
     low, high = value_range or _own_range(values, missing, name)
     wide = np.float32 if values.dtype.itemsize <= 2 else np.float64
     result = np.empty(values.shape, np.uint8)
     step = max(1, _VALUES_AT_ONCE // values[0].size)
     usable = inside = False
-    for top in range(0, len(values), step):  # a whole image of wide numbers may be gigabytes
+    for top in range(0, len(values), step):  # in parts: a whole image in float64 may take gigabytes
         rows = slice(top, top + step)
         good = _measured(values[rows], None if missing is None else missing[rows])
         part = np.where(good, values[rows], 0).astype(wide)
@@ -88,15 +92,16 @@ def to_levels(
 
 
 def _own_range(values: NDArray[Any], missing: NDArray[np.bool_] | None, name: str) -> ValueRange:
-    """(low, high) of one image's measured values, equal where there is one single value.
+    """(low, high) of one image's measured values without outliers; low equals high if there is only one value.
 
-    The percentiles of more than a million pixels come from evenly spaced ones.
+    Percentiles of more than a million pixels are estimated from evenly spaced pixels. Raises ValueError if no value is
+    measured.
     """
     height, width = values.shape[:2]
     step = max(1, height * width // _SAMPLE)
-    while math.gcd(step, width) > 1:  # else some columns would never be looked at
+    while math.gcd(step, width) > 1:  # otherwise some columns would never be sampled
         step += 1
-    for every in dict.fromkeys((step, 1)):  # all pixels, where some of them show one value only
+    for every in dict.fromkeys((step, 1)):  # if the sample has one single value, take all pixels
         part = values.reshape(height * width, -1)[::every]
         known = np.sort(part[_measured(part, None if missing is None else missing.reshape(-1)[::every])])
         last = known.size - 1
@@ -113,7 +118,7 @@ def _own_range(values: NDArray[Any], missing: NDArray[np.bool_] | None, name: st
 
 
 def _measured(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Which values are data. `missing` lacks the axis of channels, if there is one."""
+    """bool of the shape of `values`: which of them are measured. `missing` is [H,W] or flat, without a channel axis."""
     good: NDArray[np.bool_]
     if values.dtype.kind == "f":
         limit = _HUGE if values.dtype.itemsize > 2 else np.inf

@@ -1,7 +1,7 @@
-"""A lock on a file or folder between processes, which the system drops when its process ends, even when killed.
+"""A lock between processes on a file or folder. The system releases it when its process ends, even if killed.
 
-Taken with flock on the folder itself: no lock file is left behind, and reading rights are enough. The package
-`filelock` locks only files that it may write, and fails on file systems without locks, where this one says so.
+It uses flock on the folder itself, so that no lock file is left behind and read permission is enough. The package
+`filelock` needs a writable file, and fails on file systems without locks; here the caller learns that there is no lock.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from pathlib import Path
 
 
 def take_lock(path: Path, *, wait: bool = False, follow_links: bool = True) -> int | None:
-    """An open file descriptor that holds the lock on `path` until it is closed or the process ends.
+    """Locks `path`, and returns a file descriptor that holds the lock until it is closed or the process ends.
 
-    path  a folder that exists, or a file, which is made where missing
-    wait  until the lock is free, instead of raising BlockingIOError while another process holds it
-    None where nothing can be locked (Windows, some network file systems). Raises OSError for a path that cannot be
-    opened, and for a link without `follow_links`.
+    Returns None on systems without locks (Windows, some network file systems).
+    path          a folder that exists, or a file, which is made if it is missing
+    wait          True waits until the lock is free; False raises BlockingIOError if another process holds it
+    follow_links  False refuses a `path` that is a link
+    Raises OSError for a path that cannot be opened or is refused.
     """
     try:
         import fcntl
@@ -43,11 +44,11 @@ def take_lock(path: Path, *, wait: bool = False, follow_links: bool = True) -> i
 
 @contextmanager
 def only_one(path: Path, waiting: str = "", refusal: str = "") -> Iterator[bool]:
-    """A `with` block that one process at a time is in: others wait for `path` (as in `take_lock`) to be free.
+    """Context manager that only one process at a time can enter, by a lock on `path` (see `take_lock`).
 
-    waiting  printed to stderr when there is something to wait for
-    refusal  text of a BlockingIOError that is raised instead of waiting
-    Yields False where nothing can be locked: then the caller must do without.
+    waiting  message for stderr if this process has to wait
+    refusal  if given, BlockingIOError with this message is raised instead of waiting
+    Yields whether the lock is held: False on systems without locks.
     """
     try:
         descriptor = take_lock(path)

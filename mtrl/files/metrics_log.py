@@ -12,8 +12,8 @@ METRICS = "metrics.jsonl"
 def read_records(path: Path, max_bytes: int | None = None) -> list[dict[str, Any]]:
     """The records of a `metrics.jsonl`, each with a text "kind" and an integer "step".
 
-    Lines that are no such record are left out: a crash may cut the last one off. No records where there is no file,
-    or one of more than `max_bytes`.
+    Other lines are skipped, since a crash may leave the last line incomplete. Returns an empty list if there is no
+    file, or if it has more than `max_bytes`.
     """
     if not path.is_file() or (max_bytes is not None and path.stat().st_size > max_bytes):
         return []

@@ -1,9 +1,9 @@
-"""Finds the images of a folder and its subfolders: one rule for all commands, data sets and the page.
+"""Finds the images in a folder and its subfolders. All commands, data sets and the page use this rule.
 
-An image is a file whose ending is that of a format that the reader decodes, in capital or small letters. Hidden files
-and folders and those of `SYSTEM_FOLDERS` are passed over, and so is what is no file. Links are followed, but not back
-into a folder that they lie in. Nothing is opened: an image that is empty or damaged, or a link to nowhere with the
-ending of an image, is listed, so that reading it names it.
+An image is a file with the ending of a format that can be read, in capital or small letters. Hidden files and folders,
+those of `SYSTEM_FOLDERS`, and special files such as pipes are skipped. Links are followed, unless they lead back into a
+folder that they lie in. No file is opened. So an empty or damaged image, or a broken link with the ending of an image,
+is listed too, and the error names it when it is read.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import NamedTuple
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.image_limits import image_suffixes
 
-# Endings of images that the reader does not decode: whoever has them should know.
+# Endings of images that cannot be read here. Users are told when such files are skipped.
 # fmt: off
 OTHER_IMAGES = frozenset((
     ".heic", ".heif", ".hif", ".avif", ".jxl", ".jxr", ".jp2", ".j2k", ".jpx", ".svg", ".eps", ".psd", ".tga", ".ico",
     ".icns", ".exr", ".hdr", ".dds", ".pcx", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf",
 ))
 # fmt: on
-# Folders that systems and file servers leave beside people's files, with copies or small previews of them.
+# Folders in which systems and file servers keep copies or previews of files.
 SYSTEM_FOLDERS = {
     "__MACOSX": "left by macOS",
     "@eaDir": "previews of a file server",
@@ -35,17 +35,18 @@ SYSTEM_FOLDERS = {
     "System Volume Information": "left by Windows",
     "lost+found": "left by a repair of the disk",
 }
-# Links can make a small tree endless without a cycle: 30 folders, each with two links to the next.
+# How often one folder is read at most, through links. Even without a cycle, links can make a small tree huge: with 30
+# folders that each have two links to the next one, there are 2^30 paths.
 _MOST_READS = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class PassedOver:
-    """A file or folder that is not read.
+    """A file or folder that was skipped.
 
-    path    below the root, with forward slashes
-    reason  why, in words
-    image   whether it seems to be an image, or may hold some: somebody may miss it
+    path    relative to the root, with forward slashes
+    reason  why it was skipped, in words
+    image   whether it looks like an image or may hold images, so that the user may miss it
     """
 
     path: str
@@ -55,11 +56,11 @@ class PassedOver:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """The images found in a folder, and what was not read.
+    """The images found in a folder, and what was skipped.
 
-    images       paths below the root, with forward slashes, in the order of their names
-    passed_over  everything else
-    errors       folders that cannot be read, in words
+    images       paths relative to the root, with forward slashes, sorted by name
+    passed_over  all other files and folders
+    errors       messages about folders that cannot be read
     """
 
     images: list[str] = dataclasses.field(default_factory=list)
@@ -68,7 +69,7 @@ class Scan:
 
 
 class _Folder(NamedTuple):
-    """A folder on the way from the root; `key` is the same for every path that leads to it."""
+    """A folder with the folders above it. `key` is (device, inode): the same for every path to the folder."""
 
     key: tuple[int, int]
     above: _Folder | None
@@ -77,10 +78,10 @@ class _Folder(NamedTuple):
 def scan(
     root: Path, below: str = "", enter: Callable[[str], str] | None = None, inside: bool = False
 ) -> Scan:
-    """The images in ROOT/BELOW and in all folders in it. A folder that is not there is an empty one.
+    """Lists the images in ROOT/BELOW and all its subfolders. A missing folder counts as empty.
 
-    enter   asked for every folder, by its path below the root: why it is passed over, "" to read it
-    inside  whether links that lead out of the root are passed over
+    enter   function from a folder's path relative to the root to the reason for skipping it, or "" to read it
+    inside  True skips links that lead out of the root
     """
     found = Scan()
     reads: Counter[tuple[int, int]] = Counter()
@@ -111,7 +112,7 @@ def scan(
 
 
 def report(passed_over: Iterable[PassedOver]) -> list[str]:
-    """What was passed over, by name: a line for each reason, the first few names of each. Images come first."""
+    """Describes what was skipped: one line per reason, with the first few names. Images come first."""
     by_reason: dict[str, list[str]] = {}
     for item in sorted(passed_over, key=lambda item: not item.image):
         by_reason.setdefault(item.reason, []).append(item.path)
@@ -119,12 +120,12 @@ def report(passed_over: Iterable[PassedOver]) -> list[str]:
 
 
 def why_unreadable(error: Exception, name: str) -> str:
-    """What is wrong with an image, without its name in front, so that images with the same fault make one line."""
+    """The message of an image's error without the image's name in front, so that equal faults can be grouped."""
     return str(error).removeprefix(as_text(name)).strip(" :") or type(error).__name__
 
 
 def _reason(path: str, kind: str) -> tuple[str, bool]:
-    """(why a file or folder is passed over, "" where it is not; whether it seems to be an image)."""
+    """(reason for skipping a file or folder, "" for none; whether it looks like an image)."""
     name = path.rpartition("/")[2]
     suffix = PurePosixPath(name).suffix.lower()
     known = suffix in image_suffixes()
@@ -144,7 +145,7 @@ def _reason(path: str, kind: str) -> tuple[str, bool]:
 
 
 def _above(folder: Path) -> _Folder | None:
-    """The folders that `folder` lies in, up to the root of the disk: a link to one of them is a circle too."""
+    """The folders that `folder` lies in, up to the root of the disk, since a link to one of them makes a cycle too."""
     above: _Folder | None = None
     for parent in reversed(Path(os.path.realpath(folder)).parents):
         with contextlib.suppress(OSError):
@@ -154,7 +155,10 @@ def _above(folder: Path) -> _Folder | None:
 
 
 def _identify(folder: Path, above: _Folder | None, reads: Counter[tuple[int, int]]) -> tuple[_Folder, str]:
-    """The folder, counted in `reads`, and why it is not read here: links lead to it in a circle, or too often."""
+    """(the folder, reason for skipping it or ""). It is skipped if links make a cycle or lead to it too often.
+
+    Counts the visit in `reads`.
+    """
     info = folder.stat()
     here = _Folder((info.st_dev, info.st_ino), above)
     while above is not None:
@@ -166,7 +170,7 @@ def _identify(folder: Path, above: _Folder | None, reads: Counter[tuple[int, int
 
 
 def _entries(folder: Path) -> list[tuple[str, str]]:
-    """(name, "folder" | "file" | "special" | "broken link") sorted by name; links count as what they lead to."""
+    """A folder's entries sorted by name: (name, "folder" | "file" | "special" | "broken link"). Links are followed."""
     with os.scandir(folder) as entries:
         return sorted((entry.name, _kind(entry)) for entry in entries)
 
@@ -178,7 +182,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
         if entry.is_file():
             return "file"
         return "broken link" if entry.is_symlink() and not os.path.exists(entry.path) else "special"  # noqa: PTH110
-    except OSError:  # a link to itself, or into a folder that is closed to us
+    except OSError:  # a link to itself, or into a folder without access
         return "broken link"
 
 

@@ -1,8 +1,10 @@
 """Tables of images: CSV or Parquet files with named columns, read into text cells. Needs no pandas.
 
-Rules for both kinds of file: column names are compared without case and surrounding spaces; cells lose surrounding
-spaces; rows without any content are left out; what a program writes for a missing value (`nan`, `None`, `<NA>`, ...)
-is an empty cell; a column of whole numbers that was saved as decimals (1.0, 2.0) holds whole numbers.
+Rules for both kinds of file:
+- Case and surrounding spaces of column names do not matter. Surrounding spaces of cells are removed.
+- Rows without any content are left out.
+- What programs write for a missing value (`nan`, `None`, `<NA>`, ...) is an empty cell.
+- A column of whole numbers that was saved as decimals (1.0, 2.0) becomes whole numbers.
 """
 
 from __future__ import annotations
@@ -29,39 +31,47 @@ _PANDAS_INDEX = "__index_level_"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of a table. `where` names it in errors ("list.csv, line 3, row 2"); `cells` has every column asked for."""
+    """A row of a table.
+
+    where  name of the row in errors, such as "list.csv, line 3, row 2"
+    cells  {column: text} for every required and optional column
+    """
 
     where: str
     cells: Mapping[str, str]
 
     def __getitem__(self, column: str) -> str:
-        """The cell's text; "" where it is empty, or the table has no such column."""
+        """The cell's text; "" if it is empty or the table has no such column."""
         return self.cells[column]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Content:
-    """A file as it is: column names, and for each row its place in the file and its cells."""
+    """The unprocessed content of a file: column names, and for each row its place in the file and its cells."""
 
     names: list[str]
     rows: list[tuple[str, list[str]]]
 
 
 def is_table(path: Path) -> bool:
-    """Is this an existing file with the ending of a table?"""
+    """Whether this is an existing file with the ending of a table."""
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def read_table(
     path: Path, required: Sequence[str], optional: Sequence[str] = (), known: Sequence[str] = ()
 ) -> list[Row]:
-    """The rows of a table, at least one, with the columns `required` and `optional` (lower-case names).
+    """Reads the rows of a table, at least one.
 
-    A column `path` is given with forward slashes. Other columns are passed over, with a warning that names them
-    unless they are `known`.
-    Raises ValueError naming the file, the row below the head (from 1 on) and in CSV its line: a missing or repeated
-    column, another delimiter than a comma, a row of another length, an empty required cell, no row, a damaged
-    file. ImportError for Parquet without pyarrow; OSError for a file that cannot be read.
+    required  names of columns, in lower case, that must exist and have no empty cell
+    optional  names of further columns that are read if they exist
+    Other columns are ignored, with a warning that names them unless they are `known`. A column `path` gets forward
+    slashes.
+
+    Raises ValueError for a missing or repeated column, another delimiter than a comma, a row of another length, an
+    empty required cell, a table without rows, and a damaged file. The message names the file, the row below the column
+    names, counted from 1, and for CSV the line. Raises ImportError for Parquet without pyarrow, and OSError for a file
+    that cannot be read.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path} must be a .csv or .parquet table")
@@ -85,7 +95,7 @@ def read_table(
 
 
 def whole_decimal(text: str) -> str:
-    """ "6" for "6.0", as spreadsheets and pandas write whole numbers; any other text as it is."""
+    """The whole number in a text such as "6.0", as spreadsheets and pandas write it: "6". Other text is unchanged."""
     match = _WHOLE_DECIMAL.fullmatch(text)
     return match[1] if match else text
 
@@ -121,7 +131,7 @@ def _read_csv(path: Path, required: Sequence[str], wanted: Sequence[str]) -> _Co
 
 
 def _check_delimiter(where: str, head: list[str], wanted: Sequence[str]) -> None:
-    """Raises ValueError where the first line has the columns' names between other signs than commas."""
+    """Raises ValueError if the first line separates the columns' names by another character than a comma."""
     text = ",".join(head)
     for sign, name in _OTHER_DELIMITERS.items():
         parts = [_column_name(part) for part in text.replace('"', "").split(sign)]
@@ -140,17 +150,17 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> _Content:
             f"reading {path} needs pyarrow: python -m pip install pyarrow, or save the table as CSV"
         ) from None
     try:
-        # Given a path, pyarrow would take columns from the names of its folders.
+        # From a path instead of a file, pyarrow would derive columns from the names of the folders in it.
         with path.open("rb") as file:
             table = parquet.ParquetFile(file).read()
         names = [str(name) for name in table.schema.names]
         used = [n for n, name in enumerate(names) if _column_name(name) in wanted]
         columns = [_texts(table.column(n).to_pylist(), f"{path}, column {names[n]}") for n in used]
-    except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:  # as pyarrow's are
+    except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:  # pyarrow's errors
         if isinstance(error, FileNotFoundError) or str(path) in str(error):
             raise
         raise ValueError(f"{path} is not a readable Parquet table: {error}") from error
-    # Columns that are not used stay in the head, so that they are named; their cells are not needed.
+    # Columns that are not read keep their name, for the warning, but get empty cells.
     blank = [""] * table.num_rows
     whole = dict(zip(used, columns, strict=True))
     cells = zip(*(whole.get(n, blank) for n in range(len(names))), strict=True)
@@ -158,7 +168,7 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> _Content:
 
 
 def _texts(values: Sequence[Any], where: str) -> list[str]:
-    """The values of a column as CSV would hold them."""
+    """The values of a column as text, as a CSV file would hold them."""
     texts = []
     for row, value in enumerate(values, 1):
         if isinstance(value, (list, dict, tuple)):
@@ -184,7 +194,7 @@ def _columns(
     optional: Sequence[str],
     known: Sequence[str] = (),
 ) -> dict[str, int]:
-    """{wanted column: its place}. Raises ValueError for a column that is missing or there twice."""
+    """{wanted column: its index}. Raises ValueError for a column that is missing or exists twice."""
     wanted = (*required, *optional)
     plain = [_column_name(name) for name in names]
     twice = [name for name, count in Counter(plain).items() if count > 1 and name in wanted]
@@ -208,7 +218,7 @@ def _columns(
 
 
 def _as_whole_numbers(rows: Sequence[Row], columns: Iterable[str]) -> list[Row]:
-    """Rows in which columns of nothing but decimals that end in .0 are columns of whole numbers."""
+    """The rows, with whole numbers in each column in which all cells are decimals that end in .0."""
     whole = {
         name
         for name in columns

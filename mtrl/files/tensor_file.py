@@ -1,4 +1,4 @@
-"""Safetensors files as bytes, and a checksum of tensors: equal tensors and metadata give equal bytes."""
+"""Makes the bytes of safetensors files, and checksums of tensors. Equal tensors and metadata give equal bytes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _ALIGNMENT = 8
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """The content of a safetensors file with its metadata in order of the keys.
+    """The content of a safetensors file, with its metadata sorted by key.
 
-    safetensors sorts tensors, but writes metadata in an order that differs from call to call.
+    safetensors sorts only tensors; it writes metadata in an order that differs from call to call.
     """
     content = save(dict(tensors), metadata=None if metadata is None else dict(metadata))
     if metadata is None or len(metadata) < 2:
@@ -30,7 +30,7 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
 
 
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of tensors on the CPU, in order of the names, as hex digits."""
+    """SHA-256, as hex digits, of the names, types, shapes and bytes of tensors on the CPU, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].contiguous()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-_MARKS = (  # the longer mark first: that of UTF-32 begins like that of UTF-16
+_MARKS = (  # longer marks first, since UTF-32's begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -14,16 +14,16 @@ _MARKS = (  # the longer mark first: that of UTF-32 begins like that of UTF-16
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, without its byte-order mark. Line ends stay as they are.
+    """The text of a file, without its byte-order mark. Line ends are unchanged.
 
-    Raises ValueError, naming file and line, for a file that is neither UTF-8 nor marked UTF-16; OSError for one
-    that cannot be read.
+    Raises ValueError that names file and line for a file that is neither UTF-8 nor UTF-16 with a byte-order mark, and
+    OSError for a file that cannot be read.
     """
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():  # reading a pipe could block
         raise OSError(f"{path} is no ordinary file")
     content = path.read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
-    if encoding == "utf-8-sig" and b"\0" in content:  # UTF-16 without its mark, or no text at all
+    if encoding == "utf-8-sig" and b"\0" in content:  # UTF-16 without a mark, or no text
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise ValueError(f"{path}, line {line}: holds zero bytes; save it as a text file in UTF-8")
     try:

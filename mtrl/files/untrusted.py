@@ -1,6 +1,6 @@
-"""Reads JSON and safetensors files from untrusted sources: size, links and header are checked before memory is taken.
+"""Reads JSON and safetensors files from untrusted sources. Size, links and header are checked before memory is taken.
 
-Nothing here runs what a file says; JSON and safetensors are the only formats.
+Reading executes no code. No other format is read.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 MAX_JSON_BYTES = 1_000_000
-MAX_HEADER_BYTES = 10_000_000  # a hundred thousand tensors; the largest models have some thousands
+MAX_HEADER_BYTES = 10_000_000  # enough for a hundred thousand tensors; the largest models have some thousands
 FLOATS = ("F32", "F16", "BF16")  # types in which weights are stored
-_HUB_COPIES = "snapshots"  # folders there hold links into the Hub cache's own "blobs"
+_HUB_COPIES = "snapshots"  # folder of the Hub's cache whose files are links into the folder "blobs" beside it
 
 
 def inside(path: Path) -> Path:
-    """`path` itself, unless it is a link to something outside its folder: then ValueError.
+    """Returns `path`. Raises ValueError if it is a link to a place outside its folder.
 
-    The Hub's cache is made of links, from `snapshots/COMMIT` to `blobs` beside it: these are followed.
+    Links inside the Hub's cache, from `snapshots/COMMIT` to `blobs`, are allowed.
     """
     if not path.is_symlink():
         return path
@@ -36,7 +36,7 @@ def inside(path: Path) -> Path:
 
 
 def read_limited(path: Path, limit: int = MAX_JSON_BYTES) -> str:
-    """The text of a small file. Raises ValueError for a large one, or a link that leads elsewhere."""
+    """The text of a file of at most `limit` bytes. Raises ValueError for a larger file or a link out of its folder."""
     with inside(path).open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -48,7 +48,7 @@ def read_limited(path: Path, limit: int = MAX_JSON_BYTES) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """JSON without duplicate keys, NaN or infinity. Raises ValueError, also for nesting that is too deep."""
+    """Parses JSON. Raises ValueError for invalid JSON, duplicate keys, NaN, infinity and too deep nesting."""
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except RecursionError as error:
@@ -56,7 +56,10 @@ def parse_json(text: str) -> Any:
 
 
 def parse_object(text: str, where: str, form: str) -> dict[str, Any]:
-    """An untrusted JSON object that must say "format": `form`; that entry is removed. Raises ValueError."""
+    """Parses a JSON object whose entry "format" must be `form`, and removes that entry. `where` names it in errors.
+
+    Raises ValueError for anything else.
+    """
     if len(text) > MAX_JSON_BYTES:
         raise ValueError(f"{where} describes itself in {len(text)} characters; no model needs that")
     try:
@@ -84,9 +87,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 @contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
-    """An open safetensors file. safetensors itself refuses offsets that overlap, leave gaps or leave the file.
+    """Context manager: opens a safetensors file.
 
-    Raises ValueError for a file that is damaged or none, and for a header above `MAX_HEADER_BYTES`.
+    Raises ValueError for a file that is damaged or of another kind, and for a header above `MAX_HEADER_BYTES`.
+    safetensors itself refuses tensors that overlap, leave gaps or lie outside the file.
     """
     with inside(path).open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -100,20 +104,20 @@ def open_tensors(path: Path) -> Iterator[Any]:
 
 
 def outline(opened: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """(type as "F32", shape) of every tensor, from the header alone."""
+    """{name: (type such as "F32", shape)} of all tensors, from the header alone."""
     slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
     return {name: (str(part.get_dtype()), tuple(part.get_shape())) for name, part in slices.items()}
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raises ValueError for NaN and infinity, which would spoil every result."""
+    """Raises ValueError if a tensor holds NaN or infinity."""
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{path}: {name} holds values that are not finite; train it again")
 
 
 def damaged(path: Path, error: object) -> str:
-    """The error message for a weights file that cannot be read."""
+    """The error message for a weights file that cannot be used because of `error`."""
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):

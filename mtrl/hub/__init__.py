@@ -1,1 +1,1 @@
-"""The Hugging Face Hub: checkpoints and Spaces, fetched and published."""
+"""Downloads from, and uploads to, the Hugging Face Hub: checkpoints, translators and Spaces."""

@@ -1,6 +1,6 @@
 """Reads a Git checkout: its commit, its tracked files, and which of them differ from that commit.
 
-Where a folder is a checkout but git fails, that is an error: it must not pass for a checkout without changes.
+A failure of git on a checkout is an error. Otherwise the checkout could be mistaken for one without changes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-# Set, they would have Git speak of another repository, or of other files, than those of the folder.
+# Environment variables that would point Git to another repository or to other files than the folder's.
 _REDIRECTING = (
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -23,7 +23,7 @@ _REDIRECTING = (
     "GIT_PREFIX",
     "GIT_CEILING_DIRECTORIES",
 )
-_PATIENCE = 60  # seconds
+_PATIENCE = 60  # seconds that git may take
 
 
 class NoAnswerError(OSError):
@@ -36,7 +36,8 @@ class Checkout:
 
     commit   full hash of the commit that is checked out
     files    tracked files, relative to the folder
-    changed  lines of `git status` for files that differ, and files that Git was told not to compare
+    changed  one line of `git status` for each file that differs, and one line for each file whose changes Git is told
+             to ignore (assume-unchanged, skip-worktree)
     """
 
     commit: str
@@ -45,10 +46,11 @@ class Checkout:
 
 
 def read_checkout(root: Path, paths: Sequence[str] = (".",), untracked: bool = False) -> Checkout | None:
-    """The state of these paths of a folder; None where the folder is no Git checkout (an unpacked archive).
+    """The Git state of some paths of a folder; None if the folder is no Git checkout (an unpacked archive).
 
-    untracked: files that Git does not know, and does not ignore, count as changed. A folder inside another project's
-    checkout belongs to that one where its files are tracked there. Raises NoAnswerError.
+    untracked  True counts files that Git neither tracks nor ignores as changed
+    A folder inside another project's checkout belongs to that checkout only if files of it are tracked there.
+    Raises NoAnswerError.
     """
     top = next((folder for folder in (root, *root.parents) if os.path.lexists(folder / ".git")), None)
     if top is None:
@@ -58,7 +60,7 @@ def read_checkout(root: Path, paths: Sequence[str] = (".",), untracked: bool = F
                 f"{redirected[0]} is set, but {root} has no .git: unset it, or run this in an ordinary clone"
             )
         return None
-    # All of one listing, in which a letter stands before each name.
+    # Each entry is a letter that gives the file's status, a space, and the file's name.
     listed = [entry for entry in _git(root, "ls-files", "-v", "-z", "--", *paths).split("\0") if entry]
     if not listed and top != root:
         return None
@@ -69,13 +71,13 @@ def read_checkout(root: Path, paths: Sequence[str] = (".",), untracked: bool = F
     commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
     seen = "normal" if untracked else "no"
     changed = _git(root, "status", "--porcelain", f"--untracked-files={seen}", "--", *paths).splitlines()
-    # Small letters: assume-unchanged; S: skip-worktree. Git reports no change of these files.
+    # Git reports no change of files marked assume-unchanged (a small letter) or skip-worktree (S).
     changed += [f"-- {name[2:]} (not compared)" for name in listed if name[0].islower() or name[0] == "S"]
     return Checkout(commit, tuple(name[2:] for name in listed), tuple(changed))
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git prints about `root`, whatever repository the environment names. Raises NoAnswerError."""
+    """Runs git in `root` and returns its output. Ignores a repository set by the environment. Raises NoAnswerError."""
     environment = {name: value for name, value in os.environ.items() if name not in _REDIRECTING}
     try:
         done = subprocess.run(
@@ -107,6 +109,6 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _owned(said: str, root: Path) -> str:
-    """The folder to trust, as Git itself names it."""
+    """The folder that Git's message asks to trust, or `root` if it names none."""
     last = said.splitlines()[-1].split()
     return last[-1] if "safe.directory" in said.splitlines()[-1] else str(root)

@@ -1,7 +1,7 @@
 """Downloads from and uploads to the Hugging Face Hub, with errors that say what to do.
 
-The client is imported where it is used: it takes a while, and most work needs no Hub. Tokens are left to it: they come
-from `hf auth login`, HF_TOKEN or a `token` argument, and are never part of an error, a log line or a file.
+The Hub's client library is imported only where it is used, since importing it takes a while. It reads access tokens
+itself: from `hf auth login`, HF_TOKEN or a `token` argument. Tokens never appear in an error, a log line or a file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mtrl.files.atomic import CLOSED, FULL
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-PLACEHOLDER = "user/repo"  # what a card calls its repository until it has one
+PLACEHOLDER = "user/repo"  # name of the repository in a card that is not uploaded yet
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}\b")
 _BINARY = (".safetensors", ".jpg", ".png", ".webp")
 _OF_FILES = (
@@ -30,13 +30,14 @@ _OF_FILES = (
     errno.ENAMETOOLONG,
     errno.EIO,
 )
-_KEPT = ".gitattributes"  # the Hub's own file
+_KEPT = ".gitattributes"  # written by the Hub; `mirror` does not delete it
 
 
 def download(repo_id: str, revision: str | None, token: str | bool | None) -> Path:
-    """The folder, in the Hub's cache, of a repository's configuration and weights.
+    """Downloads a repository's configuration and weights, and returns their folder in the Hub's cache.
 
-    Raises FileNotFoundError for what is not there (or not for this token), OSError for a Hub out of reach.
+    Raises FileNotFoundError for a repository or file that does not exist or is not visible with this token, and OSError
+    if the Hub cannot be reached.
     """
     from huggingface_hub import hf_hub_download
 
@@ -48,14 +49,14 @@ def download(repo_id: str, revision: str | None, token: str | bool | None) -> Pa
 
 
 def advice_on_copy(folder: Path) -> str:
-    """What to do about a damaged checkpoint in the Hub's cache; "" for any other folder."""
+    """Advice for a damaged checkpoint in the Hub's cache; "" for any other folder."""
     if folder.parent.name != "snapshots":
         return ""
     return f"; this is a copy from the Hub: delete {folder.parents[1]}, then load it again"
 
 
 def _download_error(repo_id: str, revision: str | None, error: Exception) -> Exception:
-    """An error in one sentence for each of the Hub client's errors."""
+    """The error to raise, with a message of one sentence, for an error of the Hub's client."""
     from huggingface_hub import errors
 
     at = f" at revision {revision}" if revision else ""
@@ -89,15 +90,15 @@ def _download_error(repo_id: str, revision: str | None, error: Exception) -> Exc
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status of the Hub's answer, if there was one."""
+    """The HTTP status of the Hub's answer, or None without an answer."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else None
 
 
 def _advice(error: BaseException | None) -> str:
-    """What to do about the causes that the client wraps: cache, token, proxy, certificates; "" for others.
+    """Advice on problems with the cache, token, proxy or certificates; "" for other errors.
 
-    Never the text of these errors, which may hold the token.
+    It never holds the text of the error, in which the token may be.
     """
     from huggingface_hub import constants
 
@@ -142,9 +143,9 @@ def upload_folder(
     tag: str | None = None,
     commit_message: str = "Upload model",
 ) -> str:
-    """Uploads configuration, weights and card of a folder, nothing else of it, and returns the commit's address.
+    """Uploads configuration, weights and card of a folder, no other files of it. Returns the commit's address.
 
-    The card's examples name `repo_id` then. Other arguments and errors as in `upload_files`.
+    In the uploaded card, the examples name `repo_id`. Other arguments and errors as in `upload_files`.
     """
     files: dict[str, Path | bytes] = {name: Path(folder) / name for name in (CONFIG, WEIGHTS)}
     card = Path(folder) / CARD
@@ -174,14 +175,17 @@ def upload_files(
     commit_message: str = "Upload",
     mirror: bool = False,
 ) -> str:
-    """One commit of files (name there -> path or content here); returns its address.
+    """Uploads files in one commit, and returns the commit's address. Makes the repository if it does not exist.
 
-    kind      "model" or "space" (Gradio);  private: for a repository that does not exist yet
-    revision  a branch, made if need be;  tag: a name for this commit, to load it by later
-    mirror    also deletes what the repository has and `files` has not
-    An upload that breaks off leaves the branch as it was, and what was transferred is not sent again. Raises
-    ValueError for an impossible name or a file that holds an access token, OSError when the Hub refuses or cannot
-    be reached.
+    files     {name in the repository: local path, or content}
+    kind      "model" or "space" (Gradio)
+    private   whether a repository that is made here is private
+    token     access token; None: the one logged in
+    revision  branch, which is made if it does not exist
+    tag       name for this commit, by which it can be loaded later
+    mirror    True deletes all other files of the repository, except the Hub's own .gitattributes
+    An interrupted upload does not change the branch, and what was transferred is not sent again. Raises ValueError for
+    an impossible name or a file that holds an access token, OSError if the Hub refuses or cannot be reached.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -211,7 +215,7 @@ def upload_files(
 
 
 def reserve(repo_id: str, *, private: bool | None = None, token: str | bool | None = None) -> None:
-    """Makes the repository of a model unless it exists, so that missing rights show before long work, not after.
+    """Makes the repository of a model unless it exists. Call it before long work, to find missing permissions early.
 
     Errors as in `upload_files`.
     """
@@ -225,7 +229,7 @@ def reserve(repo_id: str, *, private: bool | None = None, token: str | bool | No
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raises ValueError for what cannot be the name of a repository."""
+    """Raises ValueError for text that cannot be the name of a repository."""
     if not REPO_ID.fullmatch(repo_id):
         raise ValueError(f'a Hub repository is written "user/repo", not {repo_id!r}')
 
@@ -236,7 +240,7 @@ def _create(api: Any, repo_id: str, kind: str, private: bool | None) -> None:
 
 
 def _refuse_tokens(files: Mapping[str, Path | bytes], token: str | bool | None) -> None:
-    """Raises ValueError for a file that holds an access token, before anything is uploaded."""
+    """Raises ValueError if a file holds an access token."""
     from huggingface_hub import get_token
 
     own = token if isinstance(token, str) else get_token()

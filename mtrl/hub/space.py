@@ -1,4 +1,4 @@
-"""The demo page as a Hugging Face Space: lists the files that it needs, and no others of this folder."""
+"""The demo page as a Hugging Face Space: lists the files to upload."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtrl.hub.client import CARD, CONFIG, WEIGHTS
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "mtrl/assets/model"
 PARTS = ("app.py", "LICENSE", "README.md", "requirements.txt", "mtrl")
-# All that may be uploaded from a folder that Git knows nothing of; a test compares them with the committed files.
+# What may be uploaded from a folder that is no Git checkout. A test compares it with the committed files.
 WITHOUT_GIT = (
     "app.py",
     "LICENSE",
@@ -28,7 +28,7 @@ WITHOUT_GIT = (
         for name in (CARD, CONFIG, WEIGHTS, "reference.safetensors")
     ),
 )
-# What the page imports, by its names in requirements.txt; training and tests are not part of it.
+# Packages that the page needs, by their names in requirements.txt, without those of training and tests.
 PAGE_PACKAGES = (
     "torch",
     "torchvision",
@@ -45,12 +45,13 @@ _SDK = re.compile(r"^sdk_version: *[\"']?([0-9.]+)[\"']? *$", re.MULTILINE)
 
 
 def space_files(checkpoint: Path | None = None, root: Path = ROOT) -> dict[str, Path | bytes]:
-    """Name in the Space -> file here, or content: app.py, mtrl/, README.md, LICENSE and the page's requirements.
+    """The files of a Space: {name in the Space: local file, or content}.
 
-    checkpoint: a folder whose model takes the shipped one's place, so that the Space needs no other repository.
-    In a Git checkout the files are those that are committed; in a folder under no Git's control those of
-    `WITHOUT_GIT`. Raises FileNotFoundError where the page's files are not, ValueError for changes that are not
-    committed, NoAnswerError where Git does not say whether there are any.
+    They are app.py, mtrl/, README.md, LICENSE and the page's requirements. In a Git checkout, only committed files are
+    taken, in another folder those of `WITHOUT_GIT`.
+    checkpoint  folder of a model that replaces the shipped one, so that the Space needs no other repository
+    Raises FileNotFoundError if the page's files are missing, ValueError for changes that are not committed, and
+    NoAnswerError if Git cannot tell whether there are any.
     """
     missing = [name for name in PARTS if not (root / name).exists()]
     if missing:
@@ -69,7 +70,7 @@ def space_files(checkpoint: Path | None = None, root: Path = ROOT) -> dict[str, 
 
 
 def page_requirements(root: Path = ROOT) -> str:
-    """requirements.txt of the page: its packages out of the repository's, and Gradio as pinned in README.md."""
+    """Text of the page's requirements.txt: the page's packages, and Gradio in the version given in README.md."""
     text = (root / "requirements.txt").read_text(encoding="utf-8")
     lines = {re.split(r"[<>=!~ ]", line)[0]: line for line in text.splitlines()}
     pinned = _SDK.search((root / "README.md").read_text(encoding="utf-8").split("\n---", 1)[0])
@@ -79,7 +80,7 @@ def page_requirements(root: Path = ROOT) -> str:
 
 
 def page_commit(root: Path = ROOT) -> str:
-    """The commit of a Git checkout, "" for a folder that is none. Raises NoAnswerError."""
+    """The commit of a Git checkout, "" for another folder. Raises NoAnswerError if Git fails."""
     checkout = read_checkout(root, PARTS)
     return "" if checkout is None else checkout.commit
 
@@ -103,7 +104,7 @@ def _names(root: Path) -> list[str]:
 
 
 def _wanted(path: Path, root: Path) -> bool:
-    """Whether a file belongs in the Space: not hidden, in no cache, and no link out of the folder."""
+    """Whether a file belongs in the Space. Hidden files, caches and links out of the folder do not."""
     parts = path.relative_to(root).parts
     hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
     here = not path.is_symlink() and path.resolve().is_relative_to(root.resolve())

@@ -1,1 +1,1 @@
-"""Names and labels of images, as callers give them: read by position, compared exactly."""
+"""Names and labels of images: read in order from any kind of sequence, and compared exactly."""

@@ -1,7 +1,7 @@
 """Rules for names and numbers of people, cameras and images: which are equal, which are valid, how to print them.
 
-Names are shown as they were given. They are compared by `canonical`, so that an accent that macOS writes as two
-characters is the accent that everybody else writes as one.
+Names are shown as they were given, but compared in the form of `canonical`. So an accented letter is the same whether
+it is stored as two characters, as macOS does in file names, or as one.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ MAX_INTEGER = 2**63 - 1  # labels are int64 in arrays, in files and in databases
 
 
 def canonical(name: str) -> str:
-    """The form of a name that is compared (Unicode NFC): equal for composed and decomposed accents."""
+    """The form in which names are compared (Unicode NFC), equal for composed and decomposed accents."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def whole_number(text: str) -> int | None:
-    """The number that a text of the digits 0 to 9 names, with leading zeros or without.
+    """The number in a text that has only the digits 0 to 9; leading zeros are allowed.
 
-    None for anything else (signs, superscripts, digits of other scripts) and for a number beyond 64 bits.
+    None for any other text (signs, superscripts, digits of other scripts) and for a number beyond 64 bits.
     """
     if not (text.isascii() and text.isdecimal()) or len(text.lstrip("0")) > len(str(MAX_INTEGER)):
         return None
@@ -28,14 +28,14 @@ def whole_number(text: str) -> int | None:
 
 
 def check_integer(value: int, what: str) -> int:
-    """`value`, if it fits into 64 bits with a sign; else ValueError. `what` names it: "a camera"."""
+    """Returns `value`. Raises ValueError if it does not fit into 64 bits with a sign. `what` names it in the error."""
     if not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
         raise ValueError(f"{what} must fit into 64 bits (at most {MAX_INTEGER}), not {short(value)}")
     return value
 
 
 def short(value: object) -> str:
-    """A value for a message, cut where it is long."""
+    """A value as text for a message, shortened if it is long."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"a number of {value.bit_length()} bits"
     text = value if isinstance(value, str) else str(value)
@@ -43,7 +43,7 @@ def short(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """A name that may come from anywhere, for a terminal: what it could take for a command is spelt out (\\x1b)."""
+    """A name that is safe to print on a terminal: control characters are written as escapes, such as \\x1b."""
     return "".join(map(_spelt, text))
 
 

@@ -1,8 +1,8 @@
-"""Reads labels of images from any sequence, by position and without rounding.
+"""Reads the labels of images (identities, cameras, ...) from any kind of sequence, in order and without rounding.
 
-A label is an integer of any size, text, bytes, a boolean, a tuple of these, or another hashable value with an equality
-of its own (a UUID, an enum, a date). Labels are compared as Python compares them, text after Unicode's NFC
-normalisation: composed and decomposed accents are one name. What equality would surprise with is refused.
+A label is an integer of any size, text, bytes, a boolean, a tuple of these, or another hashable value that defines its
+own equality (a UUID, an enum, a date). Labels are compared by Python's ==. Text is brought to Unicode's NFC form
+first, so that composed and decomposed accents are one name. Values whose equality is unreliable are refused.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ _KINDS = {bool: "booleans", int: "integers", str: "text", bytes: "bytes"}
 
 
 def read_labels(values: Any, name: str) -> list[Hashable]:
-    """Labels as plain Python values, by position, whatever holds them: a list, an array of NumPy (objects, text and
-    bytes too), torch or Arrow, a pandas or polars column, a categorical.
+    """The labels of a sequence as a list of plain Python values, in order.
 
-    Whole numbers in floating point are integers. Raises ValueError, naming the label, for what has no certain
-    equality: None, NaN, infinity and other missing values; fractions; whole numbers in a floating type that cannot
-    tell them from their neighbours; dates of NumPy; objects without an equality of their own; labels of several kinds
-    (1 and "1" would be different people, 1 and True the same). Also for what is no sequence: text, a set, a
-    mapping, a table.
+    values  a list, a NumPy array (of objects, text and bytes too), a torch tensor, an Arrow array, a pandas or polars
+            column, a categorical. Whole numbers in floating point become integers.
+    name    what the labels are, for errors
+
+    Raises ValueError, naming the label, for
+    - None, NaN, infinity and other missing values; fractions
+    - whole numbers too large for their floating type to tell them from their neighbours
+    - NumPy dates, and objects that define no equality of their own
+    - labels of several kinds (1 and "1" would be different people, 1 and True the same)
+    - text, a set, a mapping or a table in place of the sequence
     """
     if isinstance(values, (str, bytes, bytearray, Mapping, Set)) or not hasattr(values, "__iter__"):
         raise ValueError(f"{name} must be a sequence of labels, one per image, not {type(values).__name__}")
@@ -46,9 +50,9 @@ def read_labels(values: Any, name: str) -> list[Hashable]:
 
 
 def integer_labels(values: Any, name: str) -> NDArray[np.int64]:
-    """int64 [N]: labels of a data set, which numbers its identities and cameras.
+    """The labels of a sequence as int64 [N], for data sets, whose identities and cameras are numbers.
 
-    Raises ValueError as `read_labels`, and for labels that are no integers of 64 bits.
+    Raises ValueError as `read_labels`, and for labels that are no 64-bit integers.
     """
     if type(values) is np.ndarray and values.ndim == 1 and values.dtype == np.int64:
         return values
@@ -62,14 +66,14 @@ def integer_labels(values: Any, name: str) -> NDArray[np.int64]:
 
 
 def kind_of(label: Hashable) -> str:
-    """The kind of a label in words: "integers", "text", ... Labels of different kinds are never compared."""
+    """The kind of a label in words, such as "integers" or "text". Labels of different kinds are never compared."""
     if isinstance(label, tuple):
         return f"tuples of ({', '.join(map(kind_of, label))})"
     return _KINDS.get(type(label), type(label).__name__)
 
 
 def as_array(value: Any) -> NDArray[Any]:
-    """numpy view of an array, list or tensor (any device); torch itself is not needed here."""
+    """A NumPy array of an array, list or tensor on any device, not copied where possible. Does not import torch."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = value.float() if "bfloat16" in str(value.dtype) else value
@@ -78,7 +82,7 @@ def as_array(value: Any) -> NDArray[Any]:
 
 
 def _plain(values: Any, name: str) -> list[Hashable]:
-    """The labels one by one; arrays of integers, the usual case, at once."""
+    """The labels as a list. Integer arrays, the usual case, are converted at once, other values one by one."""
     exact = _exact_below(getattr(values, "dtype", None))
     if hasattr(values, "detach"):
         values = as_array(values)
@@ -94,10 +98,10 @@ def _plain(values: Any, name: str) -> list[Hashable]:
 
 
 def _label(value: Any, name: str, row: int, exact: float) -> Hashable:
-    """One label as a plain Python value; whole numbers in floating point must be below `exact`."""
+    """One label as a plain Python value. A whole number in floating point must be smaller than `exact`."""
     if isinstance(value, (np.datetime64, np.timedelta64)):
         raise ValueError(f"{name}[{row}] is a date of NumPy, {value!r}; give dates as text or integers")
-    if hasattr(value, "ndim") and hasattr(value, "item"):  # of NumPy or torch
+    if hasattr(value, "ndim") and hasattr(value, "item"):  # a NumPy or torch value
         if value.ndim:
             raise ValueError(f"{name}[{row}] is an array of shape {tuple(value.shape)}, not one label")
         exact = _exact_below(value.dtype)
@@ -115,7 +119,7 @@ def _label(value: Any, name: str, row: int, exact: float) -> Hashable:
     try:
         known = value is not None and bool(value == value)
         hash(value)
-    except Exception as error:  # pandas' NA has no truth, lists have no hash, arrays have many truths
+    except Exception as error:  # pandas' NA and arrays are neither true nor false, lists have no hash
         missing = type(value).__name__ == "NAType"
         what = "is missing" if missing else "cannot be compared as a label"
         raise ValueError(f"{name}[{row}] {what}: {value!r}") from error
@@ -140,8 +144,8 @@ def _whole(value: float, name: str, row: int, exact: float) -> int:
 
 
 def _exact_below(dtype: Any) -> float:
-    """Whole numbers below this differ from their neighbours in a floating type; of other types, in Python's."""
-    dtype = getattr(dtype, "numpy_dtype", dtype)  # pandas' own types wrap one of NumPy
+    """The bound below which a floating type can tell whole numbers apart. Other types get that of Python's float."""
+    dtype = getattr(dtype, "numpy_dtype", dtype)  # pandas' types wrap a NumPy type
     if isinstance(dtype, np.dtype) and dtype.kind == "f":
         return 2 / float(np.finfo(dtype).eps)
     if getattr(dtype, "is_floating_point", False):

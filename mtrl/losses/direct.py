@@ -1,4 +1,6 @@
-"""L_direct: supervised contrast between visible and infrared images, without transitions: the control.
+"""L_direct: supervised contrast between visible and infrared images, without transition images.
+
+It is the control experiment for L_mtc.
 
 L_direct = ( mean_i -1/|P(i)| sum_{j in P(i)} log softmax_j(f^v_i . f^r_j / tau)
            + mean_j -1/|P(j)| sum_{i in P(j)} log softmax_i(f^r_j . f^v_i / tau) ) / 2
@@ -25,9 +27,9 @@ def direct_contrastive(
 ) -> Tensor:
     """Visible [N,D], infrared [M,D], their integer labels [N] and [M] (None: the same) -> scalar.
 
-    Rows are normalised here. Images without a partner in the other modality do not count: 0 where nobody has
-    one, and without any visible or any infrared image. One identity alone: log M and log N averaged, if its
-    features are identical. Raises ValueError for other shapes.
+    Rows are normalised here. Images without a partner in the other modality are left out. The loss is 0 if no image has
+    a partner, or if there are no visible or no infrared images. For one identity with identical features it is
+    (log M + log N) / 2. Raises ValueError for other shapes.
     """
     infrared_identities = identities if infrared_identities is None else infrared_identities
     check_features("visible", visible)

@@ -1,6 +1,6 @@
-"""Helpers that all losses share: full precision, unit rows, distances, and the two forms of contrast.
+"""Functions that several losses use: full precision, unit rows, distances, and the two forms of contrast.
 
-Nothing here (or in any loss) waits for the device: no `.item()`, no boolean indexing, no `unique`.
+No function here, and no loss, makes the CPU wait for a GPU: no `.item()`, no boolean indexing, no `unique`.
 """
 
 from __future__ import annotations
@@ -20,39 +20,45 @@ SMALLEST_NORM = 1e-6  # a zero feature stays zero, with a bounded gradient
 
 
 def no_autocast(x: Tensor) -> torch.autocast:
-    """A context in which products keep the precision of their factors, whatever autocast says outside."""
+    """Context manager that switches autocast off, so that products keep the precision of their factors."""
     return torch.autocast(x.device.type, enabled=False)
 
 
 def full(x: Tensor) -> Tensor:
-    """float32 of bfloat16 and half; float32 and float64 stay as they are."""
+    """`x` as float32 if it is bfloat16 or float16; float32 and float64 are unchanged."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """[N,D] -> [N,D] in full precision, rows of length 1."""
+    """[N,D] -> [N,D] in full precision (see `full`), each row scaled to length 1."""
     return F.normalize(full(x), dim=1, eps=SMALLEST_NORM)
 
 
 def pairwise_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean, [N,D], [M,D] -> [N,M]. From differences, so that equal rows are at exactly 0, where the
-    gradient is 0 too (|a|^2 + |b|^2 - 2ab loses half the digits there)."""
+    """Euclidean distances between the rows of [N,D] and [M,D] -> [N,M].
+
+    They are computed from differences, so that equal rows have distance 0 and gradient 0. The formula
+    |a|^2 + |b|^2 - 2ab would lose half of the digits there.
+    """
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def mean_where(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of `values` [N] over `valid` [N] rows; 0 (still attached to the graph) where none is valid.
+    """Mean of the values [N] for which `valid` [N] is True; 0, with a gradient of 0, if there are none.
 
-    A value that is not valid must be finite.
+    The other values must be finite.
     """
     return (values * valid).sum() / valid.sum().clamp(min=1)
 
 
 def contrast(similarity: Tensor, positive: Tensor, candidates: Tensor) -> Tensor:
-    """Both directions of -log softmax, averaged over the positives of an anchor, then over the anchors.
+    """Contrastive loss of a similarity matrix, by rows and by columns -> scalar, the mean of both directions.
 
-    similarity [N,M] already divided by the temperature; positive and candidates are masks [N,M], candidates
-    holding the positives and the negatives. Rows and columns without a positive do not count.
+    Each row (or column) is an anchor. -log softmax is averaged over the anchor's positives, then over the anchors.
+    similarity  [N,M], already divided by the temperature
+    positive    mask [N,M]
+    candidates  mask [N,M] of positives and negatives, over which the softmax runs
+    Anchors without a positive are left out.
     """
     if 0 in similarity.shape:
         return similarity.sum()
@@ -70,9 +76,12 @@ def _contrast_rows(similarity: Tensor, positive: Tensor, candidates: Tensor) -> 
 
 
 def margin_contrast(distance: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Both directions of [margin + farthest positive - nearest negative]_+, averaged over the anchors.
+    """Margin loss of a distance matrix, by rows and by columns -> scalar, the mean of both directions.
 
-    distance [N,M]; positive and negative are masks [N,M]. Anchors that lack either do not count.
+    Each row (or column) is an anchor. [margin + farthest positive - nearest negative]_+ is averaged over the anchors.
+    distance            [N,M]
+    positive, negative  masks [N,M]
+    Anchors without a positive or without a negative are left out.
     """
     if 0 in distance.shape:
         return distance.sum()
@@ -87,7 +96,7 @@ def _margin_rows(distance: Tensor, positive: Tensor, negative: Tensor, margin: f
 
 
 def check_features(name: str, features: Tensor, like: Tensor | None = None) -> None:
-    """Raises ValueError unless `features` is a floating point tensor [N,D], with the width D of `like`."""
+    """Raises ValueError unless `features` is a floating-point tensor [N,D], with the D of `like` if that is given."""
     if not isinstance(features, Tensor):
         raise ValueError(f"{name} must be a tensor, not {type(features).__name__}: torch.as_tensor makes one")
     if features.ndim != 2 or not features.is_floating_point():
@@ -97,9 +106,10 @@ def check_features(name: str, features: Tensor, like: Tensor | None = None) -> N
 
 
 def as_labels(name: str, labels: Labels, like: Tensor) -> Tensor:
-    """int64 [N] beside the N rows of `like`, from a tensor, an array or a sequence, which is taken by position.
+    """Labels as int64 [N] on the device of `like`, which has N rows.
 
-    Raises ValueError for anything but N integers that int64 can hold.
+    labels  a tensor, an array, or another sequence
+    Raises ValueError unless they are N integers that fit int64.
     """
     labels = label_tensor(name, labels)
     integer = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
@@ -111,7 +121,7 @@ def as_labels(name: str, labels: Labels, like: Tensor) -> Tensor:
 
 
 def label_tensor(name: str, labels: Labels) -> Tensor:
-    """Labels as they are in a tensor, or a tensor of an array or a sequence. Raises ValueError."""
+    """Labels as a tensor, from an array or a sequence; a tensor is returned unchanged. Raises ValueError."""
     if isinstance(labels, Tensor):
         return labels
     try:
@@ -124,6 +134,6 @@ def label_tensor(name: str, labels: Labels) -> Tensor:
 
 
 def check_temperature(temperature: float) -> None:
-    """Raises ValueError unless positive."""
+    """Raises ValueError unless the temperature is positive."""
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, not {temperature}")

@@ -16,7 +16,7 @@ from .distances import Labels, as_labels, check_features, full, no_autocast
 def identity_loss(logits: Tensor, identities: Labels, smoothing: float = 0.1) -> Tensor:
     """Logits [N,C] and integer labels [N] in 0..C-1 -> scalar; 0 for an empty batch.
 
-    Raises ValueError for other shapes or a smoothing outside [0, 1). A label outside 0..C-1 is torch's error.
+    Raises ValueError for other shapes or a smoothing outside [0, 1). For a label outside 0..C-1, torch raises.
     """
     check_features("logits", logits)
     identities = as_labels("identities", identities, logits)

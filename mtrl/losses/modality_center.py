@@ -6,8 +6,8 @@
     c^m_p  mean of identity p's unit features of modality m (v visible, t transition, r infrared)
     c_p    mean of p's three centres
 
-The transition's centre is the joint of the chain. An identity that lacks a modality uses what it has: a link
-with a missing end is 0, and c_p is the mean of the centres that exist.
+The transition's centre joins the two parts of the chain. If an identity lacks a modality, the distances to its missing
+centre are 0, and c_p is the mean of the centres that exist.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def modality_center(
 ) -> Tensor:
     """Visible [N,D], their transitions [N,D] row by row, infrared [M,D], integer labels [N] and [M] -> scalar.
 
-    Rows are normalised here; `infrared_identities` None stands for `identities`. Zero iff all three centres
-    of every identity coincide and no two identities are nearer than `margin`. One identity alone: its chain,
-    no margin term. Identical features of several identities: `margin`. Nothing at all: 0.
+    Rows are normalised here. `infrared_identities` None: the same as `identities`. The loss is 0 exactly if the three
+    centres of every identity coincide and no two identities are nearer than `margin`. For one identity it is its chain,
+    without a margin term; for several identities with identical features it is `margin`; without images it is 0.
     Raises ValueError for other shapes.
     """
     infrared_identities = identities if infrared_identities is None else infrared_identities
@@ -46,8 +46,8 @@ def modality_center(
         return unit_rows(visible).sum()
     with no_autocast(visible):
         v, t, r = unit_rows(visible), unit_rows(transition), unit_rows(infrared)
-        # Every image speaks for its identity: row k holds the centres of image k's identity. Weighted by one
-        # over the identity's images, the rows count each identity once, and no device lists the identities.
+        # One row per image: row k holds the centres of image k's identity. Each row is weighted by 1 / (number of
+        # images of its identity), so that each identity counts once. This avoids `unique`, which waits for the device.
         labels = torch.cat([identities, infrared_identities])
         same = labels[:, None] == labels[None, :]
         in_visible, in_infrared = same[:, : len(v)].to(v.dtype), same[:, len(v) :].to(v.dtype)
@@ -55,7 +55,7 @@ def modality_center(
         center_t, _ = _means(in_visible, t)
         center_r, has_r = _means(in_infrared, r)
         chain = has_v * _norms(center_v - center_t) + has_v * has_r * _norms(center_t - center_r)
-        # A missing modality's centre is a row of zeros, so the sum already leaves it out.
+        # The centre of a missing modality is a row of zeros, which adds nothing to the sum.
         center = (center_v + center_t + center_r) / (2 * has_v + has_r)[:, None]
         nearest = pairwise_distances(center, center).masked_fill(same, torch.inf).amin(dim=1)
         value = chain + torch.relu(margin + chain - nearest)
@@ -64,7 +64,10 @@ def modality_center(
 
 
 def _means(membership: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Membership 0/1 [R,N], features [N,D] -> means [R,D] (0 for an empty row), 1 [R] where there is any."""
+    """Means of the features in each group: membership 0/1 [R,N], features [N,D] -> (means [R,D], has any 0/1 [R]).
+
+    The mean of an empty group is 0.
+    """
     count = membership.sum(dim=1)
     return membership @ features / count.clamp(min=1)[:, None], (count > 0).to(features.dtype)
 

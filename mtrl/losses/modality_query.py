@@ -1,17 +1,17 @@
 """L_mqr: a visible image and its transition image should retrieve the same infrared images, and the other way round.
 
     L_mqr = ( mean_i KL(p^t_i || p^v_i)  +  mean_j KL(q^t_j || q^v_j) ) / 2
-    p^v_i = softmax_j(v_i . r_j / tau)     what visible image i, as a query, finds among the infrared images
-    p^t_i = softmax_j(t_i . r_j / tau)     what its transition finds
-    q^v_j = softmax_i(r_j . v_i / tau)     what infrared image j finds among the visible images
-    q^t_j = softmax_i(r_j . t_i / tau)     ... and among their transitions
+    p^v_i = softmax_j(v_i . r_j / tau)     visible image i as a query among the infrared images
+    p^t_i = softmax_j(t_i . r_j / tau)     its transition image as a query among the infrared images
+    q^v_j = softmax_i(r_j . v_i / tau)     infrared image j as a query among the visible images
+    q^t_j = softmax_i(r_j . t_i / tau)     infrared image j as a query among the transition images
 
-    v_i, t_i  unit features of visible image i and of its own transition     r_j  of infrared image j
+    v_i, t_i, r_j  unit features of visible image i, of its transition image, and of infrared image j
 
-The transition is nearer to infrared, so it is the teacher: p^t and q^t are constants, and no gradient passes through
-them. With identities y a row's KL counts only where the teacher gives more probability to images of the right identity
-than the student does, sum_j [y_j = y_i] p^t_ij > sum_j [y_j = y_i] p^v_ij (q likewise); the means still go over all
-rows. Without identities every row counts.
+A transition image is nearer to infrared, so it is the teacher: p^t and q^t are constants without gradient. With
+identities y, the KL of a row counts only if the teacher gives more probability to images of the right identity than
+the student: sum_j [y_j = y_i] p^t_ij > sum_j [y_j = y_i] p^v_ij, and likewise for q. Other rows count as 0 in the mean.
+Without identities every row counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .distances import Labels, as_labels, check_features, check_temperature, no_autocast, unit_rows
 
-QUERY_TEACHERS = ("better", "all")  # transitions that know better than their visible image; all of them
+QUERY_TEACHERS = ("better", "all")  # which rows count: those with the better teacher, or all
 
 
 def modality_query_regularization(
@@ -36,13 +36,12 @@ def modality_query_regularization(
 ) -> Tensor:
     """Visible [N,D], their transitions [N,D] row by row, infrared [M,D] -> scalar.
 
-    identities           int64 [N] of the visible images: a transition teaches only where it knows better; None: always
-    infrared_identities  int64 [M]; None: the same as `identities`
-    teachers             "better": as above; "all": every transition teaches, whatever the identities
-    Rows are normalised here. Zero iff visible and transition answer alike, with identities also where no transition
-    answers better; hence 0 for identical features and without visible or infrared images (and a side with a single
-    candidate always answers alike). Raises ValueError for other shapes, or if only
-    the infrared identities are given.
+    identities           integers [N] of the visible images; None: every row counts
+    infrared_identities  integers [M]; None: the same as `identities`
+    teachers             "better": rows count as described above; "all": every row counts, whatever the identities
+    Rows are normalised here. The loss is 0 exactly if all distributions of visible and transition images agree in the
+    rows that count. So it is 0 for identical features, and without visible or infrared images. Distributions over a
+    single candidate always agree. Raises ValueError for other shapes, or if only the infrared identities are given.
     """
     check_features("visible", visible)
     check_features("transition", transition)
@@ -72,14 +71,16 @@ def modality_query_regularization(
 
 
 def _divergence(teacher: Tensor, student: Tensor, same: Tensor | None) -> Tensor:
-    """Mean over rows of KL(softmax(teacher) || softmax(student)), from log-probabilities throughout.
+    """Mean over rows of KL(softmax(teacher) || softmax(student)), computed from log-probabilities -> scalar.
 
-    A row is 0 where the teacher gives no more to its columns of the same identity.
+    same  mask of the columns of the row's identity. A row counts as 0 unless the teacher gives them more probability
+          than the student; None: every row counts
     """
     log_p, log_q = torch.log_softmax(teacher, dim=1), torch.log_softmax(student, dim=1)
     rows = (log_p.exp() * (log_p - log_q)).sum(dim=1)
     if same is not None:
         more = log_p.exp() - log_q.detach().exp()
-        # More to the right ones, less to the others: the same, but for rounding where one of the two is missing.
+        # More probability for the right columns means less for the others. Both are tested, because of rounding in rows
+        # that have only right or only other columns.
         rows = rows * ((more * same).sum(dim=1).gt(0) & (more * ~same).sum(dim=1).lt(0))
     return rows.mean()

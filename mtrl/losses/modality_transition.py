@@ -1,4 +1,4 @@
-"""L_mtc: from visible to infrared in two hops over the transition image, without a shortcut.
+"""L_mtc: contrastive loss that connects visible to infrared images in two hops, by way of the transition images.
 
     L_mtc = (hop 1 + hop 2) / 2  [ + w L_direct, off by default ]
 
@@ -10,9 +10,9 @@
     v_i, t_i  unit features of visible image i and of its own transition     r_j  of infrared image j
     s(a, b) = a . b / tau     y  identity     P(i)  infrared images of i's identity
 
-In hop 1 other images of the same identity are neither positive nor negative. hop1="identity" makes hop 1 a
-supervised contrast as well. form="margin" replaces each term by [margin + d(positive) - d(negative)]_+ with
-the farthest positive and the nearest negative, d Euclidean between unit features.
+In hop 1, other images of the same identity are neither positives nor negatives. With hop1="identity", hop 1 is a
+supervised contrast too. form="margin" replaces each term by [margin + d(positive) - d(negative)]_+ with the farthest
+positive and the nearest negative; d is the Euclidean distance of unit features.
 """
 
 from __future__ import annotations
@@ -52,11 +52,15 @@ def modality_transition_contrastive(
 ) -> Tensor:
     """Visible [N,D], their transitions [N,D] row by row, infrared [M,D], integer labels [N] and [M] -> scalar.
 
-    Rows are normalised here; `infrared_identities` None stands for `identities`. `margin` serves
-    form="margin" alone, `temperature` everything else. A hop without images on either side is 0, and images
-    without a positive (in the margin form: or without a negative) do not count. One identity alone: hop 1 by
-    instance is 0, hop 2 at least (log M + log N) / 2; the margin form is 0. Raises ValueError for other
-    shapes or options.
+    infrared_identities  None: the same as `identities`
+    temperature          of the InfoNCE form and of L_direct
+    hop1                 "instance" | "identity"
+    form                 "infonce" | "margin"
+    margin               of the margin form
+    direct_weight        w, the weight of L_direct
+    Rows are normalised here. A hop without images on one side is 0. Images without a positive are left out, in the
+    margin form also those without a negative. For a single identity, hop 1 by instance is 0 and hop 2 is at least
+    (log M + log N) / 2; the margin form is 0. Raises ValueError for other shapes or options.
     """
     infrared_identities = identities if infrared_identities is None else infrared_identities
     _check(visible, transition, infrared)

@@ -18,15 +18,15 @@ Settings = TypeVar("Settings")
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """One added term of the objective.
+    """One loss term that is added to the baseline's objective.
 
-    loss        computes it: (visible [N,D], transition [N,D], infrared [M,D], labels [N], labels [M]) -> scalar;
-                without `transition` the second argument is left out
+    loss        (visible [N,D], transition [N,D], infrared [M,D], labels [N], labels [M]) -> scalar. If the field
+                `transition` is False, it is called without the second argument
     weight      default weight; 0 turns the term off
-    help        help text of its weight flag
-    label       its name in charts
-    transition  whether it compares transition images
-    options     constants: keyword of `loss` -> field of `LossWeights` that holds the value
+    help        help text of the flag for its weight
+    label       name in charts
+    transition  whether it uses transition images
+    options     {keyword argument of `loss`: field of `LossWeights` that holds its value}
     """
 
     loss: Callable[..., Tensor]
@@ -37,8 +37,8 @@ class Term:
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-# The key is the name of the flag (--mtc), of the entry in YAML files and of the log record (loss_mtc). Flags, loss
-# weights, total loss, methods, ablation rows and chart labels all follow from this table.
+# {name: term}. The name is also that of the flag (--mtc), the entry in YAML files and the log record (loss_mtc). Flags,
+# loss weights, total loss, methods, ablation rows and chart labels are all derived from this table.
 TERMS: dict[str, Term] = {
     "mtc": Term(
         modality_transition_contrastive,
@@ -75,9 +75,9 @@ TERMS: dict[str, Term] = {
 def weight_fields(
     before: str, field: Callable[[Term], Any] = lambda term: term.weight
 ) -> Callable[[type[Settings]], type[Settings]]:
-    """Class decorator, applied before `@dataclass`: one float field per entry of `TERMS`, in front of field `before`.
+    """Class decorator, applied before `@dataclass`. Adds one float field per entry of `TERMS`, before field `before`.
 
-    field  makes a field's default, or its `dataclasses.field(...)`, from the term
+    field  term -> the field's default value, or its `dataclasses.field(...)`
     """
 
     def add(cls: type[Settings]) -> type[Settings]:

@@ -2,9 +2,11 @@
 
     L = L_id + L_wrt + ramp (l_mtc L_mtc + l_center L_center + l_mqr L_mqr + l_direct L_direct)
 
-The terms in the brackets are the entries of `terms.TERMS`. Baseline A has no transition images and weights l = 0;
-baseline A' adds the transition images as plain data (same zeros); the controls are A and A' with l_direct > 0; MTRL
-has the default weights.
+The terms in the brackets are the entries of `terms.TERMS`. The methods differ in their weights l:
+baseline A   no transition images, all l = 0
+baseline A'  transition images as additional training data, all l = 0
+controls     A and A' with l_direct > 0
+MTRL         transition images and the default weights
 """
 
 from __future__ import annotations
@@ -33,15 +35,17 @@ FEATURES = ("embedding", "pooled")
 class LossWeights:
     """Weights and constants of the objective. A term of weight 0 is not computed.
 
-    identity, triplet       weights of the baseline's terms
-    mtc, center, ...        weights of the added terms: one field per entry of `TERMS`, with its default weight
-    smoothing               label smoothing of the identity loss
-    temperature             of the contrastive terms; query_temperature of the query regularisation
-    margin                  of the centre term and of the margin form of L_mtc (unit features: at most 2)
-    hop1                    "instance" | "identity"; mtc_form "infonce" | "margin"
-    query_teacher           "better" | "all": which transitions teach in the query regularisation
-    feature                 what the added terms compare: "embedding" (after the neck) or "pooled" (before it)
-    triplet_feature         "embedding", brought to unit length, or "pooled", raw, as AGW does
+    identity, triplet  weights of the baseline's terms
+    mtc, center, ...   weights of the added terms: one field per entry of `TERMS`, with its default weight
+    smoothing          label smoothing of the identity loss
+    temperature        of the contrastive terms
+    query_temperature  temperature of the query regularisation
+    margin             of the centre term and of the margin form of L_mtc; at most 2, the largest distance there is
+    hop1               "instance" | "identity": see L_mtc
+    mtc_form           "infonce" | "margin": see L_mtc
+    query_teacher      "better" | "all": see L_mqr
+    feature            input of the added terms: "embedding" (after the neck) or "pooled" (before it)
+    triplet_feature    input of the triplet: "embedding", scaled to unit length, or "pooled", unscaled, as in AGW
     """
 
     identity: float = 1.0
@@ -75,15 +79,15 @@ class LossWeights:
 
     @property
     def needs_transition(self) -> bool:
-        """Whether a term compares transition images."""
+        """Whether a term with a positive weight uses transition images."""
         return any(term.transition and getattr(self, name) > 0 for name, term in TERMS.items())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TriLayout:
-    """Which rows of a batch are what: visible, then their transitions in the same order, then infrared.
+    """The order of a batch's rows: visible images, then their transition images in the same order, then infrared ones.
 
-    visible, transition, infrared  numbers of images; transition is 0 (baseline A) or equals visible
+    visible, transition, infrared  numbers of images; `transition` is 0 (baseline A) or equals `visible`
     identities                     int64 [visible + transition + infrared], labels 0..C-1
     """
 
@@ -106,7 +110,7 @@ class TriLayout:
 
     @classmethod
     def balanced(cls, identities: Labels, transition: bool = True) -> TriLayout:
-        """The layout of a sampler's batch: visible and infrared images with the same labels int64 [N]."""
+        """The layout of a batch of N visible and N infrared images with the same labels int64 [N], as samplers give."""
         identities = label_tensor("identities", identities)
         n, times = len(identities), 3 if transition else 2
         return cls(n, n if transition else 0, n, identities.repeat(times))
@@ -120,9 +124,10 @@ class TriLayout:
 def total_loss(
     features: Features, layout: TriLayout, weights: LossWeights, ramp: float = 1.0, triplet_scale: float = 1.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum and its parts, by name, before weighting (detached scalars; "total" is the sum).
+    """The objective: (weighted sum, {name: term before weighting, "total": the sum}). The latter have no gradient.
 
-    ramp in [0, 1] scales the added terms (those of `TERMS`) during the warm-up, triplet_scale the triplet.
+    ramp           in [0, 1], scales the added terms (those of `TERMS`) during the warm-up
+    triplet_scale  scales the triplet
     Raises ValueError if a term needs transition images or logits and there are none.
     """
     if weights.needs_transition and layout.transition == 0 and layout.visible > 0:

@@ -1,4 +1,4 @@
-"""L_wrt: the weighted regularised triplet of AGW, blind to modality and without a margin.
+"""L_wrt: the weighted regularised triplet of AGW, which ignores the modality and has no margin.
 
     L_wrt = mean_i log(1 + exp(D+_i - D-_i))
     D+_i = sum_{j in P(i)} w+_ij d_ij ,   w+_i = softmax over P(i) of  d_ij     (far positives weigh most)
@@ -7,9 +7,9 @@
     d_ij  Euclidean distance of the features of images i and j
     P(i)  images of i's identity, i itself among them (d_ii = 0), as in AGW     N(i)  all other images
 
-Gradients pass through the weights. Each softmax is shifted by the extreme of its own set: shifting by the
-extreme of a masked row, as the field's common code does, makes the negative weights vanish at distances
-above about 14.
+Gradients pass through the weights. For numerical stability, the largest value of each softmax's own set is subtracted.
+Common public code subtracts the largest value of the masked row instead. Then the weights of the negatives underflow
+at distances above about 14.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .distances import Labels, as_labels, check_features, full, mean_where, no_a
 
 
 def weighted_triplet(features: Tensor, identities: Labels) -> Tensor:
-    """Features [N,D], taken as they are (not normalised), and integer labels [N] -> scalar.
+    """Features [N,D] and integer labels [N] -> scalar. Features are not normalised.
 
-    An anchor without a negative does not count: 0 for one identity alone or an empty batch. With one image
-    per identity D+ is 0 and the loss is mean_i log(1 + exp(-D-_i)); with identical features it is log 2.
+    Anchors without a negative are left out, so the loss is 0 for a single identity or an empty batch. With one image
+    per identity, D+ is 0 and the loss is mean_i log(1 + exp(-D-_i)). With identical features it is log 2.
     Raises ValueError for other shapes.
     """
     check_features("features", features)
@@ -42,6 +42,6 @@ def weighted_triplet(features: Tensor, identities: Labels) -> Tensor:
 
 
 def _softmax_average(distance: Tensor, score: Tensor, mask: Tensor) -> Tensor:
-    """Average of `distance` [N,N] over each row's `mask`, weighted by softmax(score); 0 for an empty row."""
+    """Averages `distance` [N,N] over the mask of each row, weighted by softmax(score) -> [N]; 0 for an empty mask."""
     weight = torch.softmax(score.masked_fill(~mask, torch.finfo(score.dtype).min), dim=1)
     return (weight * distance * mask).sum(dim=1)

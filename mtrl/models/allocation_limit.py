@@ -1,4 +1,4 @@
-"""A limit on the tensors that building a network may allocate, for configurations that come from strangers."""
+"""A limit on the memory that building a network may take, for configurations from unknown sources."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _SPARE_TENSORS, _SPARE_BYTES = 300, 1 << 25  # small tables that a network compu
 
 
 class AllocationLimit(TorchFunctionMode):
-    """A `with` block in which every new tensor is counted before it takes memory; ValueError above the limit.
+    """Context manager that counts every new tensor before it is allocated. Raises ValueError above the limit.
 
-    shapes       of the tensors that the finished network holds, as the header of its file gives them
-    count_bytes  also limits the bytes, not only the number of tensors (each of which takes time)
+    shapes       shapes of the tensors in the network's file, from the file's header
+    count_bytes  True limits the number of tensors and their bytes; False only the number, since each takes time
     """
 
     def __init__(self, shapes: Mapping[str, Sequence[int]], count_bytes: bool) -> None:
         super().__init__()
         self.count_bytes = count_bytes
-        # float32, and twice: a stem may be copied, and layers are built before they are replaced
+        # 4 bytes for float32. Twice, since a stem may be copied, and some layers are built and then replaced.
         self.bytes_left = 2 * 4 * sum(math.prod(shape) for shape in shapes.values()) + _SPARE_BYTES
         self.tensors_left = 4 * len(shapes) + _SPARE_TENSORS
 

@@ -1,4 +1,4 @@
-"""The backbone: any timm model, giving one feature vector per image."""
+"""The backbone: any timm model with pooling, which gives one feature vector per image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mtrl.models.config import Modality, ModelConfig
 from mtrl.models.head import pool, suitable_pooling
 from mtrl.models.pretrained import read_weights
 
-# Modules of timm's families that see the image first, in the order in which `forward_features` runs them.
+# Names of the first modules in timm's families of models, in the order in which `forward_features` runs them.
 _STEMS = (("conv1", "bn1", "act1", "maxpool"), ("conv_stem", "bn1"), ("patch_embed",), ("stem",))
-# Parts that only timm's own classification uses.
+# Modules that only timm's classifier uses.
 _HEADS = ("head", "head_dist", "fc", "fc_norm", "classifier", "attn_pool")
-# Arguments of timm that this module sets, or that would read files or the network.
+# Arguments of timm that this module sets itself, or that could read files or the network.
 _RESERVED = {
     "checkpoint_path",
     "cache_dir",
@@ -38,10 +38,10 @@ _RESERVED = {
 
 
 class Backbone(nn.Module):
-    """images [B,3,H,W] -> pooled features [B,D], float32.
+    """A timm model with pooling: images [B,3,H,W] -> pooled features [B,D], float32.
 
-    `stem="dual"` gives infrared images their own copy of the stem; the trunk stays shared. The copy starts
-    equal.
+    With `stem="dual"`, infrared images have their own copy of the stem (the first layers), which starts with equal
+    weights. The other layers are shared.
     """
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
@@ -61,7 +61,10 @@ class Backbone(nn.Module):
             self.stems = nn.ModuleList([stem, copy.deepcopy(stem)])
 
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Tensor:
-        """images [B,3,H,W], modality [B] integers or one for all (only read by a dual stem) -> [B,D]."""
+        """Images [B,3,H,W] -> pooled features [B,D], float32.
+
+        modality  integers [B], or one for all images; only a dual stem needs it
+        """
         x = images if self.stems is None else self._modality_stem(images, modality)
         x = self._checked(self.body.forward_features(x))
         prefix = int(getattr(self.body, "num_prefix_tokens", self._class_token))
@@ -83,7 +86,7 @@ class Backbone(nn.Module):
         return getattr(self.body, "cls_token", None) is not None
 
     def _checked(self, x: Any) -> Tensor:
-        """timm's features. Raises ValueError unless they are a map or tokens with the model's number of channels."""
+        """Returns timm's features. Raises ValueError unless they are a map or tokens of the expected channels."""
         axis = 1 if getattr(x, "ndim", 0) == 4 and not self._channels_last else -1
         if not isinstance(x, Tensor) or x.ndim not in (3, 4) or x.shape[axis] != self.dim:
             raise ValueError(
@@ -93,9 +96,9 @@ class Backbone(nn.Module):
         return x
 
     def _suitable(self, size: tuple[int, int]) -> str:
-        """The pooling that "auto" becomes: features of two noise images show whether they can be negative."""
+        """The pooling that replaces "auto". Features of two noise images show whether features can be negative."""
         if next(self.body.parameters()).is_meta:
-            return "auto"  # a model without weights has no features; `pool` refuses it
+            return "auto"  # a model on the meta device has no values; `pool` refuses "auto"
         noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0), device="cpu")
         noise = noise.to(next(self.body.parameters()))
         training = self.body.training
@@ -132,9 +135,10 @@ class Backbone(nn.Module):
 
 
 def default_config(backbone: str, image_size: tuple[int, int] = (288, 144), **options: Any) -> ModelConfig:
-    """A `ModelConfig` with the mean and std that timm's weights of this backbone were trained with.
+    """A `ModelConfig` with the mean and std for which timm's weights of this backbone were trained.
 
-    `options` are further fields of `ModelConfig`. Offline. Raises ValueError for a name that timm does not know.
+    options  further fields of `ModelConfig`
+    Needs no network. Raises ValueError for a name that timm does not know.
     """
     cfg = _timm_config(backbone)
     values: dict[str, Any] = {"mean": tuple(cfg.mean), "std": tuple(cfg.std)}
@@ -142,7 +146,7 @@ def default_config(backbone: str, image_size: tuple[int, int] = (288, 144), **op
 
 
 def _timm_config(backbone: str) -> Any:
-    # A name with a colon ("hf-hub:...", "local-dir:...") would make timm read from elsewhere.
+    # With a colon in the name ("hf-hub:...", "local-dir:..."), timm would read from the network or a folder.
     if ":" in backbone or not timm.is_model(backbone):
         near = ", ".join(timm.list_models(f"*{backbone.split('_')[0][:12]}*")[:5])
         raise ValueError(f"timm knows no model {backbone!r}" + (f"; it has {near}" if near else ""))
@@ -171,12 +175,12 @@ def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
             f"{config.backbone_args}: {error}"
         ) from error
     for kept in (body.pretrained_cfg, body.default_cfg):
-        kept.pop("state_dict", None)  # the model holds its weights already
+        kept.pop("state_dict", None)  # drops a second copy of the weights
     return body
 
 
 def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
-    """The error, with advice, for pretrained weights that do not exist, do not fit, or cannot be downloaded."""
+    """The error to raise if pretrained weights do not exist, do not fit, or cannot be downloaded, with advice."""
     advice = "build the model with pretrained=False, or give pretrained the path of a local .safetensors or .pth file"
     detail = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, (RuntimeError, TypeError, KeyError, AssertionError)):
@@ -190,10 +194,10 @@ def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
 
 
 def keep_last_stage_resolution(resnet: ResNet) -> None:
-    """Sets stride 1 in the first block of the last stage, so that its map is twice as fine. No weight changes.
+    """Sets stride 1 in the first block of the last stage, so that its feature map is twice as fine. Keeps the weights.
 
-    timm's `output_stride=16` also keeps the map fine, but dilates the later blocks, which changes what trained weights
-    compute.
+    timm's `output_stride=16` gives a fine map too, but dilates the following blocks, so that trained weights would
+    compute something else.
     """
     block: nn.Module = resnet.layer4[0]  # type: ignore[index,assignment]
     for name, module in list(block.named_modules()):
@@ -221,7 +225,7 @@ def _pad(module: nn.Module) -> tuple[int, int]:
 
 
 class _Passage(nn.Identity):
-    """Takes the place of a removed stem: returns its input, and keeps attributes that timm reads, such as the grid."""
+    """Replaces a module of a removed stem. Returns its input, and has the attributes that timm reads, as the grid."""
 
     def __init__(self, replaced: nn.Module) -> None:
         super().__init__()
@@ -231,7 +235,10 @@ class _Passage(nn.Identity):
 
 
 def _take_stem(body: nn.Module, name: str) -> nn.Sequential:
-    """Removes the stem (the first layers) from a timm model and returns it; `_Passage` modules take its place."""
+    """Removes the stem (the first layers) from a timm model, puts `_Passage` modules in its place, and returns it.
+
+    Raises ValueError for a model whose stem is not known.
+    """
     for names in _STEMS:
         if all(isinstance(getattr(body, part, None), nn.Module) for part in names):
             stem = nn.Sequential()
@@ -244,7 +251,7 @@ def _take_stem(body: nn.Module, name: str) -> nn.Sequential:
 
 
 def _tensor(x: Any, name: str) -> Tensor:
-    if not isinstance(x, Tensor):  # stems that hand on more than their features
+    if not isinstance(x, Tensor):  # a stem that returns more than a feature map
         raise _no_stem(name)
     return x
 

@@ -1,4 +1,4 @@
-"""The model card, `README.md` beside a checkpoint: what it is, how it was trained and measured, what it is not for."""
+"""The model card, `README.md` beside a checkpoint: what the model is for, how it was trained, and its metrics."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ class Result:
     """Metrics of one evaluation, as fractions in [0, 1].
 
     dataset, setting  what was evaluated, in words
-    mean_inp          None where it was not computed
-    deviation         standard deviation of mAP over the trials;  trials: their number
+    mean_inp          None if it was not computed
+    deviation         standard deviation of mAP over the trials
+    trials            number of trials
     """
 
     dataset: str
@@ -69,13 +70,17 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class CardFacts:
-    """What a card says beyond the configuration. Empty fields are left out.
+    """The content of a card beyond the model's configuration. Empty fields are left out.
 
-    name      title;  dataset  what it was trained on;  command  the exact line that trained it
-    training  further facts, e.g. {"epochs": "60", "machine": "2 CPU cores, 40 minutes"}
-    results   figures of `python -m eval`;  protocol  the rules they follow, in a sentence or two
-    evaluation  the line that prints the figures;  limits  sentences added to those that hold for every model
-    license   an identifier of the Hugging Face Hub, e.g. "mit"
+    name        title
+    dataset     what the model was trained on
+    command     the exact command that trained it
+    training    further facts, such as {"epochs": "60", "machine": "2 CPU cores, 40 minutes"}
+    results     metrics by `python -m eval`
+    protocol    the rules of the evaluation, in a sentence or two
+    evaluation  the command that prints the metrics
+    limits      sentences that are added to the limits of all models
+    license     an identifier of the Hugging Face Hub, such as "mit"
     """
 
     name: str = "MTRL"
@@ -114,7 +119,7 @@ def model_card(config: ModelConfig, facts: CardFacts | None = None) -> str:
 
 
 def closing_sections(license: str) -> list[str]:
-    """Licence and citation, the same for models and translators."""
+    """The sections on licence and citation, for the cards of models and translators."""
     licence = (
         f"## Licence\n\n{LICENCES.get(license, license)}. Data sets keep the terms of their authors: weights "
         "trained on them may not be used in ways that those forbid."
@@ -137,8 +142,9 @@ def front_matter(
 ) -> str:
     """The YAML block at the top of a card, as the Hugging Face Hub reads it.
 
-    license   an identifier of the Hub;  pipeline: the Hub's name of the task
-    results   listed under `name`, as per cent
+    license   an identifier of the Hub
+    pipeline  the Hub's name of the task
+    results   metrics, which are listed under `name`, in per cent
     """
     data = ModelCardData(
         library_name="mtrl",
@@ -159,7 +165,7 @@ def _index_entries(result: Result) -> list[EvalResult]:
             task_name="visible-infrared person re-identification",
             dataset_type=result.dataset,
             dataset_name=f"{result.dataset}, {result.setting}",
-            dataset_config=result.setting,  # metrics that differ in this are listed as results of their own
+            dataset_config=result.setting,  # the Hub lists metrics of each setting separately
             metric_type=metric,
             metric_name=metric,
             metric_value=round(100 * value, 2),
@@ -191,5 +197,5 @@ def _table(results: Iterable[Result]) -> str:
 
 
 def _line(text: str) -> str:
-    """Text that stays within its line or table cell."""
+    """Text made safe for one line or table cell of Markdown."""
     return " ".join(text.split()).replace("|", "\\|")

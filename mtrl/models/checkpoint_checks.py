@@ -1,6 +1,6 @@
-"""Checks of a checkpoint before it is loaded or saved: its settings, and its tensors against the network they describe.
+"""Checks a checkpoint before it is loaded or saved: its settings, and whether its tensors fit the network.
 
-A configuration may come from a stranger, so building the network that it describes is bounded.
+A configuration may come from an unknown source, so the memory for building its network is limited.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ Builder = Callable[[ModelConfig], nn.Module]
 
 
 def parse_settings(text: str, where: str) -> tuple[ModelConfig, str]:
-    """(model settings, checksum) from the text of `config.json`, which may come from anywhere. Raises ValueError."""
+    """(model settings, checksum) from the text of an untrusted `config.json`. Raises ValueError."""
     return parse_config(text, where, FORMAT, _settings)
 
 
 def expected_tensors(config: ModelConfig, shapes: Shapes, build: Builder) -> dict[str, Tensor]:
-    """The state dict of the network that `build` makes of `config`, mostly without content.
+    """The state dict of the network that `build` makes from `config`. Usually on the meta device, without values.
 
-    Building may take no more memory than tensors of these `shapes` would. Raises ValueError for settings of which
-    no network can be built.
+    shapes  shapes of the tensors in the checkpoint's file, which limit the memory that building may take
+    Raises ValueError for settings from which no network can be built.
     """
     odd = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError)
     try:
         try:
             with torch.device("meta"), AllocationLimit(shapes, count_bytes=False):
                 model = build(config)
-        except ValueError:  # the configuration is bad, or this timm computes with real values while it builds
+        except ValueError:  # the configuration is wrong, or timm needs real values while it builds this model
             with torch.random.fork_rng(devices=[]), AllocationLimit(shapes, count_bytes=True):
                 model = build(config)
-    except odd as error:  # what timm makes of arguments that nobody has tried
+    except odd as error:  # errors of timm for unusual arguments
         raise ValueError(f"it describes no model that can be built: {error}") from error
     return model.state_dict()
 
 
 def check_loads(tensors: Mapping[str, Tensor], config: ModelConfig, build: Builder) -> None:
-    """Raises ValueError for weights that could not be loaded again with this configuration."""
+    """Raises ValueError if weights could not be loaded again with this configuration."""
     found = {n: (_KINDS.get(v.dtype, str(v.dtype)), tuple(v.shape)) for n, v in tensors.items()}
     try:
         if config.pooling == "auto":
@@ -64,7 +64,7 @@ def check_loads(tensors: Mapping[str, Tensor], config: ModelConfig, build: Build
 
 
 def _settings(values: dict[str, Any]) -> ModelConfig:
-    values.setdefault("pooling", "gem")  # files without the entry are older than it: all models had GeM then
+    values.setdefault("pooling", "gem")  # in older files without this entry, all models had GeM
     config = ModelConfig.from_dict(values)
     if config.pooling == "auto":
         raise ValueError(f'a saved model names its pooling: one of {POOLINGS[1:]}, not "auto"')
@@ -73,7 +73,7 @@ def _settings(values: dict[str, Any]) -> ModelConfig:
 
 
 def _check_arguments(value: Any, depth: int, limit: int = _MAX_ARGUMENT) -> None:
-    """Bounds what `backbone_args` can make timm build before any weight was compared."""
+    """Limits the size of what `backbone_args` can make timm build. Raises ValueError."""
     if isinstance(value, (dict, list)):
         if depth > 3 or len(value) > 64:
             raise ValueError("backbone_args are nested too deeply or have too many entries")

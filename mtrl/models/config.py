@@ -33,17 +33,17 @@ class Modality(IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Everything needed to rebuild a model before its weights are read.
+    """The architecture of a model: all that is needed to build it, apart from its weights.
 
     backbone       timm model name
     image_size     (height, width) in pixels that images are resized to
     mean, std      per-channel normalisation of images in [0, 1]
     stem           "shared", or "dual": one copy of the first layers per modality, one trunk
-    pooling        "gem" | "avg" for feature maps; for token models also "token" (class token, else mean); "auto"
-                   becomes one of them, the one that suits the backbone, when the model is built
-    last_stride    stride of a ResNet's last stage; 1 keeps a finer map, the usual choice in re-identification
+    pooling        "gem" | "avg" for feature maps; token models also take "token" (class token, else mean of tokens).
+                   "auto" is replaced by the one that suits the backbone when the model is built
+    last_stride    stride of a ResNet's last stage; 1 keeps a finer map and is usual in re-identification
     backbone_args  further keyword arguments for timm (JSON values), e.g. {"channels": [32, 64, 128, 256]}
-    num_identities training identities of the classifier; 0 for a model that only encodes
+    num_identities number of training identities in the classifier; 0 for a model without classifier
     """
 
     backbone: str = "resnet50"

@@ -6,13 +6,15 @@ import warnings
 
 import torch
 
-GPUS = ("cuda", "mps")  # in the order in which "auto" takes them
+GPUS = ("cuda", "mps")  # "auto" takes the first of these that works
 
 
 def pick_device(name: str | int | torch.device) -> torch.device:
-    """`"auto"` is the first GPU that works (CUDA, else Apple's MPS), else the CPU; anything else is torch's own name.
+    """The torch device of this name. "auto" is the first GPU that works (CUDA, else Apple's MPS), else the CPU.
 
-    Raises ValueError, in one line, for a device that does not exist or cannot be used here.
+    name  "auto", a device name of torch, or the number of a CUDA GPU
+    Raises ValueError, with a message of one line, for a device that does not exist or cannot be used here. Warns if
+    there is a GPU but it does not work.
     """
     if name == "auto":
         for kind in GPUS:
@@ -47,9 +49,7 @@ def _trouble(device: torch.device) -> str:
             numbers = f"{device.type}:0" + (f" to {device.type}:{count - 1}" if count > 1 else "")
             return f"this machine has {count} such device{'s' * (count > 1)}, {numbers}"
     try:
-        torch.zeros(1, device=device).add_(
-            1
-        ).item()  # a driver may have memory to give, but no kernels that run
+        torch.zeros(1, device=device).add_(1).item()  # some drivers can allocate memory but not run kernels
     except Exception as error:  # RuntimeError, AssertionError, NotImplementedError and what plug-ins raise
         lines = str(error).splitlines()
         return (lines[0] if lines else type(error).__name__)[:200]

@@ -1,8 +1,8 @@
 """Exports a model to ONNX (optional), and compares the exported file with the model before it is kept.
 
-The graph takes `images`, float32 [N,3,H,W] with values in [0,1] and any N, already resized to the model's size
-(antialiased bilinear, as `mtrl.files.images.to_batch`), and gives `embeddings`, float32 [N,D], rows of unit length.
-Mean and standard deviation are inside.
+The file's input `images` is float32 [N,3,H,W] with values in [0,1] and any N, already resized to the model's size
+(antialiased bilinear, as in `mtrl.files.images.to_batch`). The normalisation by mean and standard deviation is part of
+the file. Its output `embeddings` is float32 [N,D] with rows of unit length.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _OPSET = 18
 
 
 class _Encoder(nn.Module):
-    """images [N,3,H,W] in [0,1] -> unit rows [N,D]; the backbone in float16 where `half`."""
+    """The exported network: images [N,3,H,W] in [0,1] -> embeddings [N,D], rows of unit length.
+
+    half  computes the backbone in float16
+    """
 
     def __init__(self, model: MTRL, modality: Modality | None, half: bool) -> None:
         super().__init__()
@@ -51,13 +54,13 @@ class _Encoder(nn.Module):
 def export_onnx(
     model: MTRL, path: str | Path, modality: str | int | Modality | None = None, *, half: bool = False
 ) -> float:
-    """Writes `model` as one ONNX file and returns its least cosine to the model on random images.
+    """Writes `model` as one ONNX file. Returns the smallest cosine between their embeddings of random images.
 
-    modality  needed by a model with a dual stem, whose file serves one modality; others serve both with one file
-    half      compute the backbone, and store it, in float16; input and output stay float32
-    The file's metadata holds, under "mtrl", JSON with image_size, dim, modality, fingerprint and half. Nothing is
-    left at `path` where the comparison fails. Raises ValueError for that or a missing modality, ImportError without
-    onnx, onnxruntime and onnxscript, OSError when the file cannot be written.
+    modality  required for a model with a dual stem, whose file is for one modality; other files are for both
+    half      True computes and stores the backbone in float16; input and output stay float32
+    The file's metadata have an entry "mtrl": JSON with image_size, dim, modality, fingerprint and half. If the
+    embeddings differ too much, no file is written. Raises ValueError for that and for a missing modality, ImportError
+    without onnx, onnxruntime and onnxscript, and OSError if the file cannot be written.
     """
     onnx = _packages()
     path = Path(path)
@@ -69,7 +72,8 @@ def export_onnx(
     encoder = _Encoder(unwrapped(copy.deepcopy(model)).cpu().eval(), kind, half).eval()
     content = _to_onnx(encoder, model.config.image_size)
     graph = onnx.load_from_string(content)
-    for node in graph.graph.node:  # stack traces: paths of this machine, and other bytes each time
+    # Removes stack traces, which hold paths of this machine and vary between runs.
+    for node in graph.graph.node:
         del node.metadata_props[:]
     record = {
         "image_size": list(model.config.image_size),
@@ -124,7 +128,7 @@ def _to_onnx(encoder: nn.Module, size: tuple[int, int]) -> bytes:
 
 
 def _least_cosine(content: bytes, model: MTRL, modality: Modality | None) -> float:
-    """The least cosine between embeddings of the graph and of the model: random images, batches of one and three."""
+    """The smallest cosine between the ONNX file's embeddings and the model's, for batches of one and three images."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -14,9 +14,7 @@ def gem(x: Tensor, dim: tuple[int, ...]) -> Tensor:
 
 
 class BNNeck(nn.Module):
-    """pooled [B,D] -> embedding [B,D] by a batch normalisation without shift, and logits
-    [B,num_identities].
-    """
+    """The batch-normalisation neck: pooled features -> embedding, by batch normalisation without shift, and logits."""
 
     def __init__(self, dim: int, num_identities: int) -> None:
         super().__init__()
@@ -34,10 +32,13 @@ class BNNeck(nn.Module):
 
 
 def suitable_pooling(x: Tensor, *, class_token: bool, timm_pool: str) -> str:
-    """The pooling that suits a backbone, judged by its features of noise images and by timm's own choice for it.
+    """The pooling that suits a backbone: "token", "avg" or "gem".
 
-    Tokens: "token" where timm classifies by the class token, else "avg". Maps: "gem", which needs values that are
-    not negative (a last ReLU), else "avg": GeM would set the negative half of signed features to nothing.
+    x            the backbone's features of noise images
+    class_token  whether it has a class token
+    timm_pool    timm's pooling for it
+    Tokens: "token" if timm classifies by the class token, else "avg". Maps: "gem" if no value is negative (after a
+    ReLU), else "avg", since GeM would remove negative values.
     """
     if x.ndim == 3:
         return "token" if class_token and timm_pool == "token" else "avg"
@@ -45,10 +46,10 @@ def suitable_pooling(x: Tensor, *, class_token: bool, timm_pool: str) -> str:
 
 
 def pool(x: Tensor, pooling: str, *, channels_last: bool, prefix_tokens: int, class_token: bool) -> Tensor:
-    """A map [B,C,h,w] (or [B,h,w,C]) or tokens [B,N,C] -> float32 [B,C].
+    """Pools a map [B,C,h,w] (or [B,h,w,C]) or tokens [B,N,C] -> float32 [B,C].
 
-    Tokens: "token" takes the class token if there is one, else the mean of the patch tokens; "avg" and "gem"
-    pool the patch tokens. Raises ValueError for "token" on a map, for patch tokens that are not there, and for "auto".
+    Of tokens, "token" takes the class token or, without one, the mean of the patch tokens; "avg" and "gem" pool the
+    patch tokens. Raises ValueError for "token" on a map, for tokens without patch tokens, and for "auto".
     """
     if pooling == "auto":
         raise ValueError(

@@ -25,15 +25,16 @@ def load_pretrained(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> MTRL:
-    """A trained model, float32, in evaluation mode.
+    """Loads a trained model, float32, in evaluation mode.
 
-    source    None: the checkpoint shipped in the package; a folder; or a Hugging Face Hub id "user/repo",
-              of which only `config.json` and `model.safetensors` are fetched (and kept in the Hub's cache)
-    device    "cpu", "cuda", "cuda:1", "mps", ..., or "auto": a GPU where there is one
-    revision  branch, tag or commit on the Hub;  token: for private repositories (default: the one logged in)
-    An existing folder always wins over a Hub id. Raises FileNotFoundError for a checkpoint that is not there,
-    ValueError for one that is damaged or a device that cannot be used, OSError when the Hub cannot be
-    reached.
+    source    None: the checkpoint shipped in the package; or a folder; or a Hugging Face Hub id "user/repo", of which
+              only `config.json` and `model.safetensors` are downloaded, into the Hub's cache. If a folder of that name
+              exists, it is used
+    device    "cpu", "cuda", "cuda:1", "mps", ..., or "auto": a GPU if there is one
+    revision  branch, tag or commit on the Hub
+    token     access token for private repositories; None: the one logged in
+    Raises FileNotFoundError for a checkpoint that does not exist, ValueError for a damaged one or a device that cannot
+    be used, and OSError if the Hub cannot be reached.
     """
     chosen = pick_device(device)
     folder = find_checkpoint(source, revision=revision, token=token)
@@ -47,7 +48,7 @@ def load_pretrained(
 def find_checkpoint(
     source: str | Path | None, *, revision: str | None = None, token: str | bool | None = None
 ) -> Path:
-    """The local folder of a checkpoint (see `load_pretrained`), after a download if need be."""
+    """The local folder of a checkpoint, which is downloaded if necessary. Arguments and errors as `load_pretrained`."""
     if source is None:
         if not (SHIPPED / CONFIG).is_file():
             raise FileNotFoundError(
@@ -67,9 +68,9 @@ def find_checkpoint(
 
 
 def read_checkpoint(folder: str | Path) -> MTRL:
-    """The model of a folder, float32, in evaluation mode, on the CPU.
+    """Reads the model in a folder, float32, in evaluation mode, on the CPU.
 
-    Raises FileNotFoundError for missing files, ValueError for files that are damaged, foreign or do not fit.
+    Raises FileNotFoundError for missing files, ValueError for files that are damaged, of another program or do not fit.
     """
     folder = Path(folder)
 
@@ -77,7 +78,8 @@ def read_checkpoint(folder: str | Path) -> MTRL:
         return expected_tensors(config, shapes, MTRL)
 
     config, state = read_files(folder, "checkpoint", parse_settings, expected)
-    with torch.random.fork_rng(devices=[]):  # building draws random weights; the caller's random state stays
+    # Building draws random weights, but must not change the caller's random state.
+    with torch.random.fork_rng(devices=[]):
         model = MTRL(config)
     model.load_state_dict(state, strict=True)
     return model.eval()

@@ -1,7 +1,7 @@
-"""Local files of timm's ImageNet weights: reading them, and what they say of themselves.
+"""Reads local files of timm's ImageNet weights, and the records of their origin.
 
-A .safetensors file may name, in its metadata, the normalisation that its weights expect, where they come from and
-their licence; `python -m train imagenet` writes all three. A .pth file holds tensors alone.
+The metadata of a .safetensors file may name the normalisation that its weights expect, their source and their licence;
+`python -m train imagenet` writes all three. A .pth file holds only tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SUFFIXES = (".safetensors", ".pth")
 
 @dataclasses.dataclass(frozen=True)
 class WeightsOrigin:
-    """Where a file of weights comes from. Empty or None where the file does not say.
+    """Where weights come from, as their file records it. Fields that the file lacks are empty or None.
 
     backbone   timm model name that the tensors belong to
     source     where the weights come from, in words
@@ -36,7 +36,7 @@ class WeightsOrigin:
     std: tuple[float, float, float] | None = None
 
     def metadata(self) -> dict[str, str]:
-        """The metadata of a .safetensors file; `read_origin` is its inverse."""
+        """The record as metadata of a .safetensors file, which `read_origin` reads."""
         values = {key: value for key, value in dataclasses.asdict(self).items() if value}
         return {"format": "pt"} | {
             key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()
@@ -44,7 +44,7 @@ class WeightsOrigin:
 
 
 def read_origin(path: str | Path) -> WeightsOrigin:
-    """What a file says of its weights. Raises FileNotFoundError, or ValueError for a damaged file."""
+    """Reads the origin of the weights in a file. Raises FileNotFoundError, or ValueError for a damaged file."""
     path = existing(path)
     if path.suffix != ".safetensors":
         return WeightsOrigin()
@@ -56,11 +56,10 @@ def read_origin(path: str | Path) -> WeightsOrigin:
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU; of a training checkpoint its "state_dict" or "model". Only tensors are
-    read: a file cannot run anything.
+    """Reads weights from a .safetensors or .pth file: {name: tensor on the CPU}. Executes no code.
 
-    Raises FileNotFoundError for a file that is missing or of another kind, ValueError for one that is damaged or
-    holds anything else.
+    Of a training checkpoint, its entry "state_dict" or "model" is taken. Raises FileNotFoundError for a file that is
+    missing or of another kind, and ValueError for one that is damaged or holds something other than tensors.
     """
     path = existing(path)
     if path.suffix == ".safetensors":
@@ -68,7 +67,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     try:
         values: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and its reader of archives raise errors of many kinds
+    except Exception as error:  # torch raises errors of many kinds for damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(damaged(path, reason)) from error
     for key in ("state_dict", "model"):
@@ -80,7 +79,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def existing(path: str | Path) -> Path:
-    """The path of a file of weights. Raises FileNotFoundError."""
+    """The path of a weights file. Raises FileNotFoundError if it does not exist."""
     path = Path(path)
     if path.suffix not in SUFFIXES or not path.is_file():
         raise FileNotFoundError(

@@ -1,6 +1,6 @@
 """The re-identification model `MTRL`: a backbone, pooling and a batch-normalisation neck.
 
-Transition images are used by training alone; the model knows nothing of them.
+The model knows only visible and infrared images. Training gives it transition images as infrared ones.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _CLASSIFIER = "neck.classifier.weight"
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What one forward pass gives, in training as in evaluation.
+    """The result of a forward pass, in training and in evaluation.
 
-    pooled     float32 [B,D], before the neck
-    embedding  float32 [B,D], after the neck, not normalised; its direction is what retrieval compares
+    pooled     float32 [B,D], features before the neck
+    embedding  float32 [B,D], features after the neck, not normalised; retrieval compares their directions
     logits     float32 [B,num_identities], None for a model without a classifier
     """
 
@@ -49,10 +49,10 @@ class Features:
 class MTRL(nn.Module):
     """One network that embeds visible and infrared images.
 
-    pretrained: True takes timm's ImageNet weights (from its cache or the Hugging Face Hub); a path takes a
-    local .safetensors or .pth file of timm's; False, the default, starts at random and needs no network.
-    `config` is the given one with the pooling that "auto" stood for.
-    Raises ValueError for a configuration that cannot be built, OSError when weights cannot be downloaded.
+    config      the configuration. The attribute `config` has the chosen pooling in place of "auto"
+    pretrained  True: timm's ImageNet weights, from its cache or the Hugging Face Hub; a path: a local .safetensors or
+                .pth file of timm's weights; False: random weights, without a download
+    Raises ValueError for a configuration that cannot be built, and OSError if weights cannot be downloaded.
     """
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
@@ -69,12 +69,12 @@ class MTRL(nn.Module):
         self.register_buffer(
             "std", torch.tensor(config.std, dtype=torch.float32).view(3, 1, 1), persistent=False
         )
-        self.to(memory_format=torch.channels_last)  # convolutions are faster so, on a CPU by a third and more
+        self.to(memory_format=torch.channels_last)  # makes convolutions faster, on a CPU by a third or more
 
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Features:
-        """images [B,3,H,W], normalised (see `preprocess`); modality integers [B] or one for all -> Features.
+        """Normalised images [B,3,H,W] (see `preprocess`) -> `Features`.
 
-        Only a dual stem reads the modality; transition images go through it as infrared ones.
+        modality  integers [B], or one for all images. Only a dual stem needs it; transition images count as infrared
         """
         pooled = self.backbone(images, modality)
         with torch.autocast(pooled.device.type, enabled=False):
@@ -84,8 +84,9 @@ class MTRL(nn.Module):
     def preprocess(
         self, images: Sequence[ImageSource] | Tensor, value_range: ValueRange | None = None
     ) -> Tensor:
-        """Images, or a tensor [N,3,h,w] (uint8, or floating in [0,1]) -> normalised [N,3,H,W] on the
-        model's device and in the type of its weights. `value_range` as in `encode`.
+        """Images -> normalised tensor [N,3,H,W] on the model's device, in the type of its weights.
+
+        images  a list of images, or a tensor [N,3,h,w], uint8 or floating in [0,1]. `value_range` as in `encode`
         """
         return self.normalise(to_batch(images, self.config.image_size, value_range))
 
@@ -98,18 +99,19 @@ class MTRL(nn.Module):
         bf16: bool = False,
         value_range: ValueRange | None = None,
     ) -> Tensor:
-        """Images or their paths, or a tensor [N,3,h,w] -> float32 [N,D] on the CPU, rows of unit length, in input
-        order.
+        """Embeddings of images: float32 [N,D] on the CPU, rows of unit length, in the order of the images.
 
-        images: a list, or another sequence (a column of a table, say), taken by position; of paths, PIL images or
-        arrays. Images of more than 8 bits are scaled from `value_range` = (low, high), in their own units, which keeps
-        them comparable, or else each by its own values (see `mtrl.files.levels`).
+        images       paths, PIL images or arrays in a list or another sequence (such as a column of a table); or a
+                     tensor [N,3,h,w], uint8 or floating in [0,1]
+        modality     "visible" | "infrared"
+        batch_size   number of images that are decoded and encoded at once, so that memory does not grow with N
+        bf16         True computes the backbone in bfloat16: faster, a little less exact. It has no effect on a model
+                     that was converted by `half()`, `bfloat16()` or `double()`, which computes in its own type
+        value_range  (low, high), in the images' units, that scales images of more than 8 bits and keeps them
+                     comparable; None: each image's own range (see `mtrl.files.levels`)
 
-        Works in evaluation mode whatever the mode of the model, and puts that back. Files are decoded batch by
-        batch, so memory does not grow with their number; on a GPU while it works on the batch before. `bf16`
-        computes the backbone in bfloat16: faster, a little coarser; a model that was made `half()`, `bfloat16()` or
-        `double()` works in its own type instead. Raises ValueError or OSError, with its name,
-        for an image that cannot be read.
+        The model is in evaluation mode meanwhile, and gets its former mode back. Raises ValueError or OSError, with the
+        image's name, for an image that cannot be read.
         """
         kind = Modality.parse(modality)
         if batch_size < 1:
@@ -118,7 +120,7 @@ class MTRL(nn.Module):
         result = torch.empty(len(images), self.dim)
         start = 0
         with evaluating(self), torch.inference_mode():
-            # On a CPU the network keeps all cores busy, and threads beside it cost it more than they save.
+            # On a CPU the network uses all cores, so decoding at the same time would slow it down.
             ahead = self.mean.device.type != "cpu"
             size = self.config.image_size
             for batch in iter_batches(images, size, batch_size, value_range, ahead=ahead):
@@ -130,9 +132,9 @@ class MTRL(nn.Module):
         return result
 
     def fingerprint(self) -> str:
-        """SHA-256 over the weights and input settings, as hex digits: equal for models that give equal embeddings.
+        """SHA-256, as hex digits, of the weights and input settings: equal for models that give equal embeddings.
 
-        Galleries keep it, to refuse the queries of another model.
+        Galleries store it, and refuse queries of another model.
         """
         weights = {name: value.cpu() for name, value in plain_state(self).items() if name != _CLASSIFIER}
         settings = {**self.config.to_dict(), "num_identities": 0}
@@ -149,12 +151,12 @@ class MTRL(nn.Module):
     ) -> None:
         """Writes a checkpoint that `load_pretrained` reads: `config.json` and `model.safetensors`, each atomically.
 
-        include_classifier  keeps the classifier of the training identities, which is dropped otherwise
-        dtype  "float16" or "bfloat16" stores matrices in half the space; they become float32 again when loaded
-        card   the text of a `README.md`
-        Weights of compiled or parallel parts are stored under their plain names. Raises ValueError for values that
-        are not finite (or overflow float16) and for a changed network, which could not be loaded; OSError when the
-        folder cannot be written.
+        include_classifier  whether to save the classifier of the training identities
+        dtype               "float16" or "bfloat16" stores matrices in half the space; loading makes them float32 again
+        card                text of a `README.md`, or None
+        Weights of compiled or parallel modules are stored under their plain names. Raises ValueError for values that
+        are not finite (or overflow float16), and for a network that was changed so that it could not be loaded. Raises
+        OSError if the folder cannot be written.
         """
         keep = include_classifier and self.config.num_identities > 0
         kind = parse_dtype(dtype)
@@ -180,9 +182,12 @@ class MTRL(nn.Module):
     ) -> str:
         """Uploads what `save_pretrained` writes to the Hugging Face Hub; returns the commit's address.
 
-        revision: a branch, made if need be; tag: a name for this commit. token: default is the one logged in.
-        card: README.md there, by default one without figures (`python -m train publish` measures them). Raises
-        ValueError for an impossible name, OSError when the Hub refuses or cannot be reached.
+        private   whether a repository that is made here is private
+        token     access token; None: the one logged in
+        revision  a branch, which is made if it does not exist
+        tag       name for this commit
+        card      text of README.md; None: a card without metrics (`python -m train publish` measures them)
+        Raises ValueError for an impossible name, OSError if the Hub refuses or cannot be reached.
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, card=card or model_card(self.config))
@@ -197,11 +202,13 @@ class MTRL(nn.Module):
             )
 
     def normalise(self, images: Tensor) -> Tensor:
-        """float [N,3,H,W] in [0,1], already of the model's size -> normalised, on the model's device and in the type
-        of its weights (the arithmetic is float32). Not checked.
+        """Images [N,3,H,W] in [0,1] of the model's size -> normalised, on the model's device, in its weights' type.
+
+        The arithmetic is float32. The input is not checked.
         """
         mean, std = self.mean, self.std
-        if mean.dtype in (torch.float16, torch.bfloat16):  # where they were rounded with the weights
+        # In a model of reduced precision, the buffers were rounded together with the weights.
+        if mean.dtype in (torch.float16, torch.bfloat16):
             mean, std = (mean.new_tensor(value, dtype=torch.float32).view(3, 1, 1) for value in
                          (self.config.mean, self.config.std))  # fmt: skip
         return (images.to(mean.device) - mean).div_(std).to(self.neck.norm.weight.dtype)
@@ -209,7 +216,7 @@ class MTRL(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """A `with` block in which a model is in evaluation mode; after it, each module has the mode that it had before."""
+    """Context manager: puts a model into evaluation mode, and afterwards each module back into its former mode."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

@@ -1,7 +1,7 @@
-"""The two files of a saved network, `config.json` and `model.safetensors`: written atomically, read strictly.
+"""Writes and reads the two files of a saved network, `config.json` and `model.safetensors`.
 
 Models and translators are stored this way. The weights file repeats the configuration and holds a checksum of its
-tensors, so that a damaged file, or two files that do not belong together, are refused. Nothing in them is executed.
+tensors. So a damaged file, or two files that do not belong together, are refused. Reading executes no code.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ def write_files(
     tensors: Mapping[str, Tensor],
     card: str | None = None,
 ) -> None:
-    """Writes the weights, with `card` also `README.md`, and last `config.json` into `folder`, each atomically.
+    """Writes a network into `folder`: the weights, then `README.md` if there is a card, then `config.json`.
 
-    form      what `config.json` says under "format", e.g. "mtrl-1"
+    Each file is written atomically.
+    form      value of "format" in `config.json`, such as "mtrl-1"
     settings  the network's configuration as JSON values
-    tensors   as `stored` gives them
-    Raises OSError when the folder cannot be written.
+    tensors   tensors by name, each prepared by `stored`
+    card      text of `README.md`
+    Raises OSError if the folder cannot be written.
     """
     values = {"format": form, **settings, "sha256": tensor_digest(tensors)}
     text = json.dumps(values, indent=1, allow_nan=False)
@@ -66,13 +68,13 @@ def read_files(
     parse: Callable[[str, str], tuple[Config, str]],
     expected: Callable[[Config, Shapes], Mapping[str, Tensor]],
 ) -> tuple[Config, dict[str, Tensor]]:
-    """(configuration, state dict) from a folder; floating-point tensors as float32, names those of the network.
+    """Reads a network from a folder: (configuration, state dict). Floating-point tensors become float32.
 
     what      "checkpoint" or "translator", for the message about missing files
-    parse     (JSON text, its place for messages) -> (configuration, checksum); see `parse_config`
-    expected  (configuration, shapes in the file) -> the network's tensors, which may be without content
-    Types, names and shapes are compared with the file's header before a tensor is read. Raises FileNotFoundError for
-    missing files, ValueError for files that are damaged, foreign or do not fit.
+    parse     (JSON text, where it comes from) -> (configuration, checksum); see `parse_config`
+    expected  (configuration, shapes in the file) -> the network's state dict; only names, types and shapes are used
+    Names, types and shapes in the file's header are compared with `expected` before any tensor is read. Raises
+    FileNotFoundError for missing files, ValueError for files that are damaged, of another program or do not fit.
     """
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
@@ -99,11 +101,12 @@ def read_files(
 def parse_config(
     text: str, where: str, form: str, build: Callable[[dict[str, Any]], Config]
 ) -> tuple[Config, str]:
-    """(configuration, checksum) from JSON that may come from anywhere.
+    """(configuration, checksum) from JSON text of an unknown source.
 
-    where  the file, for messages;  form: what it must say under "format"
+    where  name of the file, for messages
+    form   required value of "format"
     build  makes the configuration from the remaining values, and raises ValueError for bad ones
-    Raises ValueError.
+    Raises ValueError for other text.
     """
     values = parse_object(text, where, form)
     checksum = values.pop("sha256", None)
@@ -116,9 +119,10 @@ def parse_config(
 
 
 def check_outline(found: Outline, expected: Mapping[str, Tensor], path: Path) -> dict[str, str]:
-    """Compares the names, types and shapes in a file's header with a network's tensors.
+    """Compares the names, types and shapes in a file's header with a network's state dict, `expected`.
 
-    Returns {name in the file: name in the network}. Raises ValueError for a tensor too few, too many or too different.
+    Returns {name in the file: name in the network}. Raises ValueError for a tensor that is missing, unknown, or of
+    another shape or type.
     """
     names = plain_names(found, expected)
     found = {names[name]: about for name, about in found.items()}
@@ -140,12 +144,12 @@ def check_outline(found: Outline, expected: Mapping[str, Tensor], path: Path) ->
 
 
 def shapes_of(found: Outline) -> dict[str, tuple[int, ...]]:
-    """The shapes alone."""
+    """{tensor name: shape} of a file's header."""
     return {name: shape for name, (_, shape) in found.items()}
 
 
 def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """A storage type by its name; None stays None. Raises ValueError."""
+    """The torch type of a name in which weights can be stored; None for None. Raises ValueError for others."""
     if dtype is None or dtype in _DTYPES.values():
         return dtype  # type: ignore[return-value]
     if dtype not in _DTYPES:
@@ -154,10 +158,10 @@ def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """A tensor as it is written: on the CPU, contiguous, in `dtype` or float32.
+    """A copy of a tensor in the form in which it is saved: on the CPU, contiguous, in `dtype` or float32.
 
-    Vectors stay float32: they are small, and a variance may lie outside the range of float16. Raises ValueError for
-    values that are not finite or overflow `dtype`.
+    Floating-point vectors and scalars stay float32: they are small, and a variance may lie outside the range of
+    float16. Integers keep their type. Raises ValueError for values that are not finite or overflow `dtype`.
     """
     value = value.detach().cpu()
     if value.is_floating_point():
@@ -170,9 +174,10 @@ def stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
 def _recorded_checksum(
     metadata: Mapping[str, str], config: Config, path: Path, parse: Callable[[str, str], tuple[Config, str]]
 ) -> str:
-    """The checksum in the weights file, whose configuration must be that of `config.json`.
+    """The checksum in the metadata of the weights file. Its configuration must equal that of `config.json`.
 
-    The checksum in `config.json` is not compared: a save that stopped between its two renames still loads.
+    The checksum in `config.json` is not compared, so that a folder still loads if saving over it stopped between the
+    two files.
     """
     if "mtrl" not in metadata:
         raise ValueError(f"{path} was not written by this library: it holds no configuration")

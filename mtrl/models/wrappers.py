@@ -1,6 +1,6 @@
-"""Wrappers that torch puts around modules (compiled, parallel, averaged): their weights under the unwrapped names.
+"""Removes the wrappers that torch puts around modules (compiled, parallel, averaged) from modules and weights' names.
 
-A checkpoint of `torch.compile`d or parallel parts must load into a plain model, and be the same file.
+So a checkpoint of compiled or parallel modules is the same file as that of a plain model, and loads into one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-# What holds the module inside: `_orig_mod` of torch.compile is the name of nothing else.
+# {wrapper class: attribute of the module inside}. torch.compile's wrapper is recognised by its attribute instead.
 _INSIDE: dict[type[nn.Module], str] = {
     DataParallel: "module",
     DistributedDataParallel: "module",
@@ -22,13 +22,12 @@ _COMPILED = "_orig_mod"
 
 
 def plain_state(module: nn.Module) -> dict[str, Tensor]:
-    """`module.state_dict()` with the names that the weights would have without wrappers."""
+    """The state dict of a module, with the names that its weights have without wrappers."""
     inner = [f"{name}.{part}".lstrip(".") + "." for name, part in _wrapped(module)]
     state: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
-        for prefix in sorted(
-            inner, key=len, reverse=True
-        ):  # the innermost first: outer prefixes stay as they are
+        # Innermost wrappers first, so that the prefixes of outer ones still match.
+        for prefix in sorted(inner, key=len, reverse=True):
             if name.startswith(prefix):
                 outer = prefix.rstrip(".").rpartition(".")[0]
                 name = f"{outer}.{name.removeprefix(prefix)}".lstrip(".")
@@ -39,7 +38,7 @@ def plain_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def unwrapped(module: Any) -> Any:
-    """The module without wrappers. It is changed in place, so pass a copy."""
+    """The module without wrappers. Changes the given module in place, so pass a copy."""
     part = _part(module)
     if part is not None:
         return unwrapped(getattr(module, part))
@@ -51,7 +50,7 @@ def unwrapped(module: Any) -> Any:
 
 
 def plain_names(found: Iterable[str], expected: Iterable[str]) -> dict[str, str]:
-    """Stored name -> name of the model's tensor. Files of an older version may have the names of wrapped modules."""
+    """{name in a file: name in the model}. Files of older versions may have the names of wrapped modules."""
     wanted = set(expected)
     names = {name: _without(name, _COMPILED) for name in found}
     if not set(names.values()) <= wanted:

@@ -24,7 +24,7 @@ _CHECKED_ROWS = 1 << 14
 
 
 def check_same_model(known: str, new: str) -> None:
-    """Raises ValueError for features that are not from the model with the fingerprint `known`; "" passes all."""
+    """Raises ValueError unless `new` is the fingerprint of the gallery's model, `known`. If that is "", all pass."""
     if known and not new:
         raise ValueError(
             "this gallery remembers its model, the new features name none; make them with Gallery.build, or pass "
@@ -37,7 +37,7 @@ def check_same_model(known: str, new: str) -> None:
 
 
 def check_same_range(known: ValueRange | None, new: ValueRange | None) -> None:
-    """Raises ValueError for images that were scaled from another value range than the gallery's."""
+    """Raises ValueError unless new images were scaled from the same value range as the gallery's."""
     if known != new:
         gallery, images = (
             f"from {limits[0]:g} to {limits[1]:g}" if limits else "each by its own values"
@@ -50,7 +50,10 @@ def check_same_range(known: ValueRange | None, new: ValueRange | None) -> None:
 
 
 def checked_queries(features: Tensor, dim: int, k: int) -> Tensor:
-    """float32 [Q,D] of unit length. Raises ValueError for another D, values not finite, or a k below 1."""
+    """Query features as float32 [Q,D], rows of unit length.
+
+    Raises ValueError for another D, values that are not finite, or a k below 1.
+    """
     one = isinstance(features, Tensor) and features.ndim == 1
     queries = _floating(features[None] if one else features, "query features").float()
     if not bool(torch.isfinite(queries).all()):
@@ -94,7 +97,7 @@ def _identity(value: Any) -> Identity:
 
 
 def _camera(value: Any) -> int:
-    """An integer of at most 64 bits, also one of NumPy or torch. Raises ValueError for anything else."""
+    """A camera as a 64-bit integer, from an integer of Python, NumPy or torch. Raises ValueError for other values."""
     try:
         if not isinstance(value, (bool, np.bool_)):
             return check_integer(operator.index(value), "a gallery label that is a number")

@@ -7,16 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PERPLEXITY = 20.0
-_SMALLEST = 5  # fewer points than this have no neighbourhoods to keep
+_SMALLEST = 5  # t-SNE makes no sense for fewer points
 
 
 def project_2d(features: Tensor, seed: int = 0) -> Tensor:
-    """features [N,D] -> float32 [N,2] on the CPU, centred, within [-1,1]; the same for the same input and seed.
+    """t-SNE map of features [N,D] -> float32 [N,2] on the CPU, centred, within [-1,1].
 
-    Rows are brought to unit length first. t-SNE (van der Maaten and Hinton, JMLR 2008; Barnes-Hut form) of perplexity
-    min(20, (N-1)/3). Fewer than five rows get their first two principal components instead. Distances between far
-    groups and the groups' sizes mean nothing. `seed` separates rows that are equal.
-    Raises ValueError for another shape and for values that are not finite, ImportError without scikit-learn.
+    Rows are brought to unit length first. The map is t-SNE (van der Maaten and Hinton, JMLR 2008) in its Barnes-Hut
+    form, with perplexity min(20, (N-1)/3), started from the first two principal components. Fewer than five rows get
+    these components. `seed` draws a tiny noise that separates equal rows; the same input and seed give the same map.
+    Distances between far groups, and the sizes of groups, have no meaning.
+    Raises ValueError for another shape and for values that are not finite, and ImportError without scikit-learn.
     """
     if features.ndim != 2:
         raise ValueError(f"features must be [N, D], not {list(features.shape)}")
@@ -33,7 +34,7 @@ def project_2d(features: Tensor, seed: int = 0) -> Tensor:
 
 
 def principal_components(features: Tensor) -> Tensor:
-    """[N,D] -> [N,2], the coordinates along the two directions of largest variance; signs are fixed."""
+    """[N,D] -> [N,2], coordinates along the two directions of largest variance, the longest of each positive."""
     if len(features) == 0 or features.shape[1] == 0:
         return features.new_zeros(len(features), 2)
     centred = features - features.mean(0)
@@ -44,7 +45,7 @@ def principal_components(features: Tensor) -> Tensor:
 
 
 def _tsne(unit: Tensor, start: Tensor, seed: int) -> Tensor:
-    """unit [N,D], start [N,2] -> [N,2]."""
+    """t-SNE of unit rows [N,D] from the points `start` [N,2] -> [N,2]. Raises ImportError without scikit-learn."""
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Filters of gallery entries, for searches and deletions: by name, identity, camera, time, modality and track."""
+"""`Filter`: selects gallery entries by their labels and their spectrum, for searches and deletions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mtrl.retrieval.checks import LABEL_PARSERS
 
 
 class Labelled(Protocol):
-    """Entries with labels, such as a `Gallery`: one value per entry, or None where a label is unknown."""
+    """Interface of labelled entries, such as a `Gallery`. Each property has one value per entry; None: unknown."""
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -37,15 +37,16 @@ class Labelled(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Filter:
-    """Conditions that an entry must all meet; what is left empty does not matter.
+    """Conditions that an entry must all meet. Empty fields are no condition.
 
-    names, identities  one of these; identities are compared as text, so 7 and "7" are the same person. Accents are
-                       equal whether they are composed or not (`mtrl.labels.names.canonical`)
-    cameras            one of these integers
-    after, before      after <= time < before, in seconds since 1970-01-01 UTC (see `parse_time`)
-    modalities         one of these: "visible", "infrared"
-    only               "images" leaves out the entries that stand for a track, "tracks" leaves them alone
-    Raises ValueError for values of another type.
+    names          the entry's name is one of these
+    identities     its identity is one of these, compared as text, so that 7 and "7" are the same person
+    cameras        its camera is one of these integers
+    after, before  after <= time < before, in seconds since 1970-01-01 UTC (see `parse_time`)
+    modalities     its modality is one of these: "visible", "infrared"
+    only           "images": no entries that stand for a track; "tracks": these alone
+    Names and identities are compared in Unicode's NFC form (`mtrl.labels.names.canonical`). Raises ValueError for
+    values of another type.
     """
 
     names: tuple[str, ...] = ()
@@ -72,11 +73,11 @@ class Filter:
                 object.__setattr__(self, name, float(value))
 
     def __bool__(self) -> bool:
-        """False where every entry fits."""
+        """False if there is no condition."""
         return self != Filter()
 
     def rows(self, gallery: Labelled) -> NDArray[np.int64]:
-        """The gallery's rows that fit, rising. Raises ValueError where it lacks the labels asked for."""
+        """The gallery's rows that meet all conditions, ascending. Raises ValueError if a needed label is unknown."""
         fits = np.ones(len(gallery), dtype=bool)
         for field, texts in (("names", self.names), ("identities", self.identities)):
             if texts:
@@ -104,9 +105,9 @@ def track_entries(gallery: Labelled) -> NDArray[np.bool_]:
 
 
 def parse_time(text: str) -> float:
-    """Seconds since 1970-01-01 UTC of an ISO 8601 time such as 2026-11-20T18:30 or 2026-11-20T18:30+01:00.
+    """Parses an ISO 8601 time, such as 2026-11-20T18:30 or 2026-11-20T18:30+01:00, to seconds since 1970-01-01 UTC.
 
-    Without an offset it is UTC. Raises ValueError for anything else.
+    A time without an offset is in UTC. Raises ValueError for other text.
     """
     try:
         moment = datetime.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
@@ -116,7 +117,7 @@ def parse_time(text: str) -> float:
 
 
 def format_time(seconds: float) -> str:
-    """ISO 8601 in UTC, to the second."""
+    """Seconds since 1970-01-01 UTC as an ISO 8601 time in UTC, without fractions of seconds."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 

@@ -1,4 +1,4 @@
-"""A gallery: embeddings of known images with their labels, searched exactly by cosine, saved as safetensors."""
+"""`Gallery`: embeddings of known images with their labels, searched exactly by cosine, saved as safetensors."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ LABELS = ("identities", "cameras", "times", "tracks", "modalities")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gallery:
-    """Embeddings with their labels, row by row. Never changed in place: `add` gives a new one.
+    """Embeddings with their labels, row by row. A gallery is never changed: `add` returns a new one.
 
-    features    float32 or float16 [G,D] on the CPU, rows of unit length; may be mapped from a file
-    names       G names, for people to read; the paths of images that came from files
-    modality    spectrum of the images; None where the gallery may hold both, and `modalities` says it for each
-    identities  G labels, or None
-    cameras     G integers, or None
-    model       fingerprint of the model that made the features ("" when unknown)
-    times       G moments in seconds since 1970-01-01 UTC, or None
-    value_range  (low, high) from which images of more than 8 bits were scaled, None: each by its own values
-    modalities  G spectra, or None where all have `modality`
-    tracks      G names of the tracks that the images belong to, or None; an entry named as its track stands for it
-    Labels may come as any sequence (a column of a table, say) and are taken by position. Raises ValueError for
-    features that are not finite unit rows, or labels of another number.
+    features     float32 or float16 [G,D] on the CPU, rows of unit length; may be mapped from a file
+    names        G names; of images from files, their paths
+    modality     modality of all images; None if `modalities` has that of each
+    identities   G labels, or None
+    cameras      G integers, or None
+    model        fingerprint of the model that made the features; "": unknown
+    times        G times in seconds since 1970-01-01 UTC, or None
+    value_range  (low, high) that scaled images of more than 8 bits; None: each image's own range
+    modalities   G modalities, or None if all have `modality`
+    tracks       G names of tracks, or None; an entry whose name is its track's stands for the track
+    Labels may be given as any sequence, such as a column of a table. Raises ValueError for features that are not finite
+    rows of unit length, and for labels of another number.
     """
 
     features: Tensor
@@ -108,11 +108,12 @@ class Gallery:
         tracks: Sequence[str] | None = None,
         qualities: Sequence[float] | None = None,
     ) -> Gallery:
-        """A gallery of `images` (as `MTRL.encode` takes them, with `value_range`). Names default to paths, else to row
-        numbers. Images and labels are taken by position: the first label belongs to the first image.
+        """Encodes images and makes a gallery of them. `images` and `value_range` are as in `MTRL.encode`.
 
-        modalities  the spectrum of each image, in place of `modality` for all
-        tracks      the track of each; every track gets an entry too, its images weighted by `qualities`
+        modalities  the modality of each image, instead of `modality` for all
+        tracks      the track of each image; each track gets an entry too, its images weighted by `qualities`
+        The first label belongs to the first image, and so on. Names default to the images' paths, or to row numbers for
+        images without one.
         """
         images = check_list(images)
         labels: dict[str, list[Any]] = {}
@@ -153,13 +154,13 @@ class Gallery:
         *,
         value_range: ValueRange | None = None,
     ) -> Gallery:
-        """A new gallery with `images` behind the present ones, scaled from this gallery's own value range. Raises
-        ValueError for another model or range, or when only one of the two has identities, cameras or times.
+        """Encodes further images. Returns a new gallery with the present entries, followed by those of `images`.
+
+        Images are scaled by this gallery's value range. Raises ValueError for another model or range, and if only one
+        side has identities, cameras or times.
         """
         if self.modality is None:
-            raise ValueError(
-                "this gallery holds both spectra: join it with Gallery.build(..., modalities=...)"
-            )
+            raise ValueError("this gallery holds both spectra: join it with Gallery.build(...)")
         self.check_model(model)
         if value_range is not None:
             check_same_range(self.value_range, checked_range(value_range))
@@ -167,10 +168,10 @@ class Gallery:
         return self.join(Gallery.build(model, images, self.modality, *labels, value_range=self.value_range))
 
     def join(self, other: Gallery) -> Gallery:
-        """A new gallery with the entries of `other` behind the present ones.
+        """A new gallery with the present entries, followed by those of `other`.
 
-        Raises ValueError for features of another model, length, modality or value range, and when only one of the
-        two has identities, cameras or times.
+        Raises ValueError for features of another model, length, modality or value range, and if only one side has
+        identities, cameras or times.
         """
         self.check_fits(other)
         labels: dict[str, Any] = {}
@@ -185,7 +186,7 @@ class Gallery:
         return dataclasses.replace(self, features=features, names=self.names + other.names, **labels)
 
     def select(self, rows: Sequence[int]) -> Gallery:
-        """A new gallery of some rows, in the order given. Raises ValueError for what is no row's number."""
+        """A new gallery of some rows, in the order given. Raises ValueError for a number that is no row."""
         rows = [row_number(row, len(self)) for row in by_position(rows, "rows")]
         labels: dict[str, Any] = {}
         for field in ("names", *LABELS):
@@ -202,14 +203,12 @@ class Gallery:
         return dataclasses.replace(self, features=self.features.half())
 
     def check_model(self, model: MTRL) -> None:
-        """Raises ValueError unless `model` is the one that made this gallery (a gallery without record
-        passes).
-        """
+        """Raises ValueError unless `model` made this gallery, or the gallery's model is unknown."""
         if self.model:
             check_same_model(self.model, model.fingerprint())
 
     def check_fits(self, other: Gallery) -> None:
-        """Raises ValueError where the features of `other` cannot stand beside the present ones."""
+        """Raises ValueError unless `other` has features of the same model, length, modality and value range."""
         check_same_model(self.model, other.model)
         if self.features.shape[1] != other.features.shape[1]:
             raise ValueError(
@@ -224,11 +223,12 @@ class Gallery:
         check_same_range(self.value_range, other.value_range)
 
     def search(self, features: Tensor, k: int = 10, where: Filter | None = None) -> tuple[Tensor, Tensor]:
-        """The k nearest gallery rows of each query: (cosine float32 [Q,k] falling, row int64 [Q,k]).
+        """The k nearest gallery rows of each query: (cosines float32 [Q,k], largest first; rows int64 [Q,k]).
 
-        features [Q,D], or [D] for one query; any length, compared by direction. Equal scores come in gallery
-        order. `where` searches some entries only. k is at most their number. Raises ValueError for an empty
-        gallery, another D, or values not finite.
+        features  [Q,D], or [D] for one query; they need not have unit length
+        where     searches only the entries that meet this filter
+        If there are fewer than k entries to search, there are as many columns as entries. Equal cosines are in gallery
+        order. Raises ValueError for an empty gallery, another D, or values that are not finite.
         """
         queries = checked_queries(features, self.features.shape[1], k)
         if not len(self):
@@ -236,18 +236,18 @@ class Gallery:
         return nearest(queries, self.features, k, torch.from_numpy(where.rows(self)) if where else None)
 
     def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
-        """`search` with names and labels, one list per query."""
+        """As `search`, but returns matches with names and labels, one list per query."""
         return self.describe(*self.search(features, k, where))
 
     def matches(self, feature: Tensor, k: int = 10, where: Filter | None = None) -> list[Match]:
-        """`find` for one query [D] or [1,D]."""
+        """As `find`, for one query [D] or [1,D]."""
         found = self.find(feature, k, where)
         if len(found) != 1:
             raise ValueError(f"matches takes one query, not {len(found)}; use search for several")
         return found[0]
 
     def describe(self, scores: Tensor, rows: Tensor) -> list[list[Match]]:
-        """What `search` gave, with names and labels."""
+        """The result of `search` as matches with names and labels, one list per query."""
         return [
             [self._match(rank, *hit) for rank, hit in enumerate(zip(values, numbers, strict=True), start=1)]
             for values, numbers in zip(scores.tolist(), rows.tolist(), strict=True)
@@ -267,8 +267,9 @@ class Gallery:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Writes `gallery.json` and a features file into `folder`. A save that is cut off leaves the old gallery
-        whole. Raises OSError when the folder cannot be written.
+        """Writes `gallery.json` and a features file into `folder`. If it is interrupted, the old gallery stays intact.
+
+        Raises OSError if the folder cannot be written.
         """
         labels = {field: getattr(self, field) for field in ("model", "names", *LABELS, "value_range")}
         spectra = None if self.modalities is None else [value.name.lower() for value in self.modalities]
@@ -277,9 +278,9 @@ class Gallery:
 
     @classmethod
     def load(cls, folder: str | Path) -> Gallery:
-        """The gallery of a folder. Its features are mapped from the file, so that they may be larger than memory.
+        """Reads the gallery of a folder. The features are mapped from the file, so they may be larger than memory.
 
-        Raises FileNotFoundError when it is not there, ValueError when it is damaged.
+        Raises FileNotFoundError if there is no gallery, and ValueError if it is damaged.
         """
         features, table = read_gallery(Path(folder))
         try:

@@ -20,36 +20,37 @@ FORMAT = "mtrl-gallery-1"
 FORMAT_2 = "mtrl-gallery-2"  # with modalities or tracks, which earlier versions do not know
 TABLE = "gallery.json"
 _SHA256 = re.compile("[0-9a-f]{64}")
-# Labels of an image take less than ten times its features; a table above this is none of these features.
+# Limits on the size of a table: its labels take at most so many bytes, plus ten times those of the features.
 _SPARE_BYTES, _PER_BYTE = 4_000_000, 10
 
 
 def write_gallery(folder: Path, features: Tensor, labels: Mapping[str, Any]) -> None:
-    """Writes features and table. The table, which holds the checksum, is replaced last: a save that is cut off
-    leaves the old gallery whole.
+    """Writes the features and the table of labels into a folder.
+
+    The table, which names the features' checksum, is replaced last. So an interrupted save leaves the old gallery
+    intact.
     """
     tensors = {"features": features.contiguous()}
     digest = tensor_digest(tensors)
     folder.mkdir(parents=True, exist_ok=True)
     path = _features_file(folder, digest)
-    # Also where such a file is there already: it may be the damaged one that is built again.
+    # Also written if the file exists, since it may be damaged.
     write_atomically(path, tensor_bytes(tensors, {"format": "pt"}))
     new = any(labels.get(name) is not None for name in ("modalities", "tracks"))
     table = {"format": FORMAT_2 if new else FORMAT, "sha256": digest, **labels}
-    write_atomically(
-        folder / TABLE, json.dumps(table).encode()
-    )  # ASCII: a file's name need not be valid text
+    # json.dumps writes ASCII, since file names need not be valid Unicode.
+    write_atomically(folder / TABLE, json.dumps(table).encode())
     for stale in folder.glob("features-*.safetensors"):
         if stale != path:
-            with contextlib.suppress(OSError):  # Windows keeps files that are mapped
+            with contextlib.suppress(OSError):  # Windows cannot delete a file that is mapped
                 stale.unlink()
 
 
 def read_gallery(folder: Path) -> tuple[Tensor, dict[str, Any]]:
-    """(features, table) of a folder. The features are mapped into memory: the file is read where it is needed.
+    """Reads (features, table of labels) from a folder. The features are a memory map of the file.
 
-    A writer may replace both while they are read: then they are read again. Raises FileNotFoundError when the gallery
-    is not there, ValueError when it is damaged.
+    If another process replaces them meanwhile, they are read again. Raises FileNotFoundError if there is no gallery,
+    and ValueError if it is damaged.
     """
     while True:
         before = table_state(folder)
@@ -61,7 +62,7 @@ def read_gallery(folder: Path) -> tuple[Tensor, dict[str, Any]]:
 
 
 def table_state(folder: Path) -> tuple[int, ...]:
-    """Changes whenever a gallery is written; () where there is none."""
+    """Numbers that change whenever the folder's gallery is written (see `file_state`); () if there is none."""
     return file_state(folder / TABLE)
 
 
@@ -80,7 +81,7 @@ def _read(folder: Path) -> tuple[Tensor, dict[str, Any]]:
             if found.keys() != {"features"} or not _are_rows(*found["features"], len(table["names"])):
                 raise ValueError(f"{path} does not hold the features of {len(table['names'])} images")
             tensors = {"features": file.get_tensor("features")}
-    except (ValueError, RuntimeError) as error:  # torch's own, for a file that vanishes before it is mapped
+    except (ValueError, RuntimeError) as error:  # torch raises RuntimeError if the file vanishes meanwhile
         raise ValueError(f"{error}; build the gallery again") from error
     if tensor_digest(tensors) != table["sha256"]:
         raise ValueError(f"{path} is damaged (its checksum differs); build the gallery again")
@@ -98,7 +99,7 @@ def _features_file(folder: Path, digest: str) -> Path:
 def _read_table(path: Path) -> dict[str, Any]:
     features = 0
     for file in path.parent.glob("features-*.safetensors"):
-        with contextlib.suppress(FileNotFoundError):  # a writer clears old ones away
+        with contextlib.suppress(FileNotFoundError):  # another process may delete old files
             features += file.stat().st_size
     try:
         table = parse_json(read_limited(path, _SPARE_BYTES + _PER_BYTE * features))
@@ -113,7 +114,7 @@ def _read_table(path: Path) -> dict[str, Any]:
     for key, type_ in types.items():
         if not isinstance(table.get(key), type_):
             raise ValueError(f"{path} lacks {key}, or it is of the wrong kind; build the gallery again")
-    # It becomes part of a file name, and the table may be a stranger's: it must not lead out of the folder.
+    # The checksum becomes part of a file name, and the table is untrusted, so it must not lead out of the folder.
     if not _SHA256.fullmatch(table["sha256"]):
         raise ValueError(f"{path} holds no checksum; build the gallery again")
     return table

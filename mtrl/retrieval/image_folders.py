@@ -1,4 +1,4 @@
-"""The image folders of an index, recorded beside it and signed with a key of this machine's user."""
+"""Records in a gallery index which folders its images lie in, signed with a key of this machine's user."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SOURCES = "sources.json"
 
 
 def remember_source(index: Path, folder: Path) -> None:
-    """Records in an index that images of it lie in `folder`, so that the page can show them.
+    """Adds `folder` to an index's record of image folders, so that the page can show the images.
 
-    The record is signed by this machine's user: an index from elsewhere cannot point at files here. Where the
-    key cannot be kept, the page will not show the images; a warning says so.
+    The record is signed for this machine's user, so that an index from elsewhere cannot make the page show files of
+    this machine. If the key cannot be stored, nothing is recorded, and a warning says so.
     """
     folders = list(dict.fromkeys([str(folder.resolve()), *image_folders(index)]))
     try:
@@ -36,7 +36,10 @@ def remember_source(index: Path, folder: Path) -> None:
 
 
 def image_folders(index: Path) -> list[str]:
-    """The folders recorded by `remember_source` on this machine; none where the signature is another user's."""
+    """The folders that `remember_source` recorded. Empty without a record, or if another user or machine signed it.
+
+    Raises ValueError for a damaged record.
+    """
     path = index / SOURCES
     if not path.is_file():
         return []
@@ -54,7 +57,10 @@ def image_folders(index: Path) -> list[str]:
 
 
 def _seal(folders: list[str]) -> str:
-    """A keyed digest of the folders. The key is made once, for this user, and never leaves the cache folder."""
+    """The signature (HMAC-SHA256) of the folders. The user's key is made at the first call, in the cache folder.
+
+    Raises OSError if the key cannot be written or is damaged.
+    """
     path = cache_root(None) / "index.key"
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""Labels of queries and gallery as the metrics need them: small integers, grouped, with the skip rules."""
+"""Labels of queries and gallery images as the metrics need them: as small integers, with the protocols' skip rules."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from numpy.typing import NDArray
 
 from mtrl.labels.reading import kind_of, read_labels
 
-PROTOCOLS = ("sysu", "regdb", "llcm")
+PROTOCOLS = ("sysu", "regdb", "llcm", "clip")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels:
     """Labels as small integers, and the gallery grouped by identity.
 
-    query_code     int32 [Q], number of the query's identity among the gallery's, -1 where it has none
-    gallery_code   int32 [G]
-    query_place, gallery_place  int32 [Q] and [G], or None where nothing is skipped: with equal places (llcm: and
-                   equal codes) a gallery image is skipped; -1 is the place of no gallery image
-    by_identity    int64 [G], gallery rows grouped by code, in gallery order within a group
-    starts, sizes  int64 [I], where each group begins in `by_identity`, and its length
+    query_code     int32 [Q], identity of each query, in the numbers of `gallery_code`; -1: not in the gallery
+    gallery_code   int32 [G], identity of each gallery image, numbered from 0
+    query_place    int32 [Q], camera of each query ("sysu": its room), in the numbers of `gallery_place`; -1: not in the
+                   gallery; None: nothing is skipped
+    gallery_place  int32 [G], camera ("sysu": room) of each gallery image; None: nothing is skipped
+    skips          which gallery images a query skips: "sysu", those of its place; "llcm", those of its place and
+                   identity; "clip", those of all other places
+    by_identity    int64 [G], gallery rows grouped by identity, in gallery order within a group
+    starts, sizes  int64 [I], where each identity's group begins in `by_identity`, and its length
     """
 
     query_code: NDArray[np.int32]
     gallery_code: NDArray[np.int32]
     query_place: NDArray[np.int32] | None
     gallery_place: NDArray[np.int32] | None
-    same_identity_only: bool
+    skips: str
     by_identity: NDArray[np.int64]
     starts: NDArray[np.int64]
     sizes: NDArray[np.int64]
@@ -45,10 +48,10 @@ class Labels:
         gallery_cameras: Any,
         protocol: str,
     ) -> Labels:
-        """Labels of Q queries and G gallery images, `shape` = (Q, G).
+        """Labels of Q queries and G gallery images, where `shape` is (Q, G). Cameras may be None: nothing is skipped.
 
-        Raises ValueError for labels of another number, those that `read_labels` refuses, query labels of another
-        kind than the gallery's, cameras for one side only, and cameras that are no integers under "sysu".
+        Raises ValueError for a wrong number of labels, labels that `read_labels` refuses, query and gallery labels of
+        different kinds, cameras for one side only, and, under "sysu", cameras that are no integers.
         """
         if (query_cameras is None) != (gallery_cameras is None):
             raise ValueError("give both query_cameras and gallery_cameras, or neither")
@@ -65,23 +68,26 @@ class Labels:
             query_code,
             gallery_code,
             *places,
-            protocol == "llcm",
+            protocol,
             np.argsort(gallery_code, kind="stable").astype(np.int64),
             (np.cumsum(sizes) - sizes).astype(np.int64),
             sizes.astype(np.int64),
         )
 
     def dropped(self, part: slice) -> NDArray[np.bool_] | None:
-        """bool [B, G] for a block of queries, None where nothing is skipped."""
+        """bool [B, G]: the gallery images that a block of B queries skips. None if the protocol skips nothing."""
         if self.query_place is None or self.gallery_place is None:
             return None
-        drop: NDArray[np.bool_] = self.query_place[part, None] == self.gallery_place
-        if self.same_identity_only:
-            drop &= self.query_code[part, None] == self.gallery_code
-        return drop
+        here: NDArray[np.bool_] = self.query_place[part, None] == self.gallery_place
+        if self.skips == "llcm":
+            here &= self.query_code[part, None] == self.gallery_code
+        return ~here if self.skips == "clip" else here
 
     def pairs(self, part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(row within the block, gallery column) of every right pair, rows ascending."""
+        """All pairs of a query in the block and a gallery image of its identity, skipped ones included.
+
+        Returns (query's row within the block, gallery image's column), int64 [P] each, rows ascending.
+        """
         code = self.query_code[part]
         count = np.where(code >= 0, self.sizes[code], 0)
         rows = np.repeat(np.arange(len(code)), count)
@@ -98,7 +104,7 @@ def one_of(value: str, choices: tuple[str, ...], name: str) -> str:
 def _both(
     shape: tuple[int, int], query: Any, gallery: Any, what: str
 ) -> tuple[list[Hashable], list[Hashable]]:
-    """Labels of both sides, which must be as many as the distances say, and of one kind."""
+    """Labels of queries and gallery. Raises ValueError unless they fit `shape` = (Q, G) and are of one kind."""
     sides = read_labels(query, f"query_{what}"), read_labels(gallery, f"gallery_{what}")
     for labels, length, side in zip(sides, shape, ("query", "gallery"), strict=True):
         if len(labels) != length:
@@ -115,7 +121,7 @@ def _both(
 def _codes(
     query: Sequence[Hashable], gallery: Sequence[Hashable]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Gallery labels numbered in their order of appearance; -1 for a query's label that the gallery lacks."""
+    """(query numbers, gallery numbers): gallery labels numbered as they first appear, -1 for a label it lacks."""
     known: dict[Hashable, int] = {}
     gallery_code = np.array([known.setdefault(label, len(known)) for label in gallery], dtype=np.int32)
     return np.array([known.get(label, -1) for label in query], dtype=np.int32), gallery_code

@@ -1,21 +1,23 @@
-"""Exact nearest neighbours by cosine, in blocks: memory does not grow with the gallery, which may lie on disk."""
+"""Exact nearest neighbours by cosine, computed in blocks. The gallery's features may lie on disk."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-_BLOCK_ELEMENTS = 1 << 21  # scores looked through at once: 8 MiB in float32, which caches hold
-_VALUE_ELEMENTS = 1 << 20  # feature values multiplied at once: 4 MiB
+_BLOCK_ELEMENTS = 1 << 21  # scores searched at once: 8 MiB in float32, which processor caches hold
+_VALUE_ELEMENTS = 1 << 20  # feature values multiplied at once: 4 MiB in float32
 _QUERIES = 256
 
 
 def nearest(queries: Tensor, features: Tensor, k: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The k nearest features of each query: (product float32 [Q,k] falling, row int64 [Q,k]).
+    """The k nearest features of each query: (scores float32 [Q,k], largest first; their rows int64 [Q,k]).
 
-    queries   float32 [Q,D];  features float32 or float16 [G,D], multiplied in float32 either way
-    rows      int64 [R], rising: search these rows only; None: all
-    Equal scores come by rising row. Fewer than k columns where there are fewer rows.
+    queries   float32 [Q,D]
+    features  float32 or float16 [G,D]; products are computed in float32
+    rows      int64 [R], ascending: search only these rows of the features; None: all
+    A score is the inner product, the cosine for rows of unit length. Equal scores are ordered by row. If fewer than k
+    rows are searched, there are as many columns as rows. Memory does not grow with G.
     """
     k = min(k, len(features) if rows is None else len(rows))
     if k == 0 or len(queries) == 0:
@@ -38,11 +40,11 @@ def _search(queries: Tensor, features: Tensor, k: int, rows: Tensor | None) -> t
         for first in range(0, scores.shape[1], len(buffer)):
             columns = scores[:, first : first + len(buffer)]
             part = slice(start + first, start + first + columns.shape[1])
-            # Copied even where no conversion is needed: a copy reads memory with all threads, the product of one
-            # query with a single one. From a cache that is quick: the two take less than the product from memory.
+            # The block is copied even where no conversion is needed. A copy reads memory with all threads, but the
+            # product of one query with only one. Copy and product from the cache together take less time.
             block = buffer[: columns.shape[1]].copy_(features[part] if rows is None else features[rows[part]])
             torch.mm(queries, block.T, out=columns)
-        # Later rows lose ties, so only queries with a better score in this block have anything to gain.
+        # A later row loses a tie, so a query's result changes only if the block has a better score than its k-th.
         gain = torch.nonzero(scores.amax(1) > best[:, -1]).flatten()
         if len(gain) == 0:
             continue
@@ -55,12 +57,12 @@ def _search(queries: Tensor, features: Tensor, k: int, rows: Tensor | None) -> t
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, equal ones by rising index, which `topk` alone does not promise."""
+    """(values, indices) of the k largest of each row. Unlike `topk`, it orders equal values by index."""
     values, rows = scores.topk(k, dim=1)
     rows = rows.sort(dim=1).values
     values, order = scores.gather(1, rows).sort(dim=1, descending=True, stable=True)
     rows = rows.gather(1, order)
-    # Where more than k rows reach the last score, topk may have left out one with a smaller index.
+    # If more than k values reach the last one, topk may have left out one with a smaller index.
     for query in torch.nonzero((scores >= values[:, -1:]).sum(1) > k).flatten().tolist():
         rows[query] = scores[query].sort(descending=True, stable=True).indices[:k]
     return values, rows

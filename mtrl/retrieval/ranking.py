@@ -1,12 +1,13 @@
-"""Ranking metrics of visible-infrared re-identification: CMC, mAP and mINP, over all queries at once.
+"""Ranking metrics of visible-infrared re-identification: CMC, mAP and mINP.
 
-For a query q, gallery images that its protocol skips are removed; the rest is ranked by rising distance,
-equal distances in gallery order. With p_1 < ... < p_R the ranks of the R right images:
+For each query, the gallery images that the protocol skips are removed. The rest is ranked by distance, nearest first,
+equal distances in gallery order. A right image shows the query's identity; p_1 < ... < p_R are the ranks of all R:
 
     AP  = 1/R sum_k k / p_k          INP = R / p_R
 
-identity-level CMC: rank of q's identity when each identity counts once, at its first image;
-image-level CMC: p_1. Queries without a right image (R = 0) take no part in any mean.
+The image-level CMC counts p_1. The identity-level CMC counts the rank of the query's identity in the list of
+identities, each placed at its nearest image. Queries without a right image (R = 0) are left out of all means.
+Means are over queries; under protocol "clip" over each person's queries first, then over people.
 """
 
 from __future__ import annotations
@@ -19,26 +20,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.labels.reading import as_array
+from mtrl.retrieval.averages import averages
 from mtrl.retrieval.labels import PROTOCOLS, Labels, one_of
 
 CMC_LEVELS = ("identity", "image")
-# The image-level CMC is what the field reports on RegDB, the identity-level one on the other two.
-DEFAULT_CMC_LEVEL = {"sysu": "identity", "regdb": "image", "llcm": "identity"}
+# The level that publications report for each data set.
+DEFAULT_CMC_LEVEL = {"sysu": "identity", "regdb": "image", "llcm": "identity", "clip": "identity"}
 MIN_RANKS = 20
-_BLOCK_ELEMENTS = 1 << 20  # distances ranked at once: a few MiB of scratch memory, whatever the input
-_MADE_ELEMENTS = 1 << 24  # distances made at once, at most twice as many: 64 to 128 MiB in float32
+_BLOCK_ELEMENTS = 1 << 20  # distances ranked at once, which take a few MiB of memory
+_MADE_ELEMENTS = 1 << 24  # distances computed at once: 64 MiB in float32, up to 128 MiB in the last block
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RankMetrics:
     """Metrics of one ranking, as fractions in [0, 1].
 
-    cmc       float64 [R]; cmc[k-1] = share of valid queries found within rank k; at least 20 entries
+    cmc       float64 [K]; cmc[k-1] = share of valid queries found within rank k
     mean_ap   mean average precision over the valid queries
     mean_inp  mean inverse negative penalty over the valid queries
     ap        float64 [Q] per query, NaN for a query without a right gallery image
     inp       float64 [Q], likewise
-    first     int64 [Q], rank of the first hit at the CMC's level from 1 on; 0 for a query without one
+    first     int64 [Q], rank (from 1) of the first right image or identity, by the CMC's level; 0: none
     valid     number of queries with at least one right gallery image
     """
 
@@ -65,14 +67,15 @@ def rank_metrics(
     """CMC, mAP and mINP of a distance matrix.
 
     distances    [Q, G] array or tensor, smaller = nearer; float32 and float64 are used as they are
-    *_ids        [Q] and [G] integers or strings; *_cameras likewise integers, or None: nothing is skipped
-    protocol     "sysu" skips gallery images of the query's location (cameras 2 and 3 share one), whoever they
-                 show; "llcm" skips those of the query's identity and camera; "regdb" skips nothing
+    *_ids        [Q] and [G] integers or strings
+    *_cameras    [Q] and [G] integers ("llcm": any labels), or None: nothing is skipped
+    protocol     "sysu" skips all gallery images of the query's room (cameras 2 and 3 share one);
+                 "llcm" skips those of the query's identity and camera; "clip" skips those of all other
+                 cameras; "regdb" skips nothing
     cmc_level    "identity" or "image"; None takes the protocol's usual one (regdb: image, else identity)
-    max_rank     length of the CMC; None gives one entry per possible rank, and at least 20
-
+    max_rank     length of the CMC; None: one entry per possible rank, and at least 20
     Raises ValueError for empty input, shapes that disagree, NaN distances, an unknown protocol or level, and
-    when no query has a right gallery image.
+    if no query has a right gallery image.
     """
     matrix = _matrix(distances)
     return rank_blocks(
@@ -97,14 +100,13 @@ def rank_features(
     cmc_level: str | None = None,
     max_rank: int | None = None,
 ) -> RankMetrics:
-    """`rank_metrics` of 1 - q @ g.T, without that matrix: memory grows with the features, not with their pairs.
+    """`rank_metrics` of the distances 1 - q @ g.T, computed in blocks of queries, never as a whole matrix.
 
-    *_features   [Q, D] and [G, D] arrays or tensors of real numbers, compared as they are: for cosines, rows of unit
-                 length as `MTRL.encode` gives them. Two of float32 are multiplied in float32, else in float64.
+    *_features   [Q, D] and [G, D] arrays or tensors of real numbers, used without normalisation: for cosines, give rows
+                 of unit length, as `MTRL.encode` does. The product is float32 if both are, else float64
 
-    Everything else as in `rank_metrics`. The matrix is made a few hundred queries at a time. A product of blocks may
-    round the last bit of a value otherwise than one product of everything: only images whose distances differ by a
-    rounding can change places.
+    The other arguments and errors are those of `rank_metrics`. A product of blocks may differ from that of the whole
+    matrix in the last bit, so images of almost equal distance may be ranked in another order.
     """
     query, gallery = _features(query_features, "query"), _features(gallery_features, "gallery")
     if query.shape[1] != gallery.shape[1]:
@@ -130,11 +132,11 @@ def rank_blocks(
     cmc_level: str | None = None,
     max_rank: int | None = None,
 ) -> RankMetrics:
-    """`rank_metrics` of distances that are made block by block.
+    """`rank_metrics` of distances that are computed block by block.
 
-    distances  gives the rows of some queries, float32 or float64 [B, G], for a slice of 0..Q; called once for each
-    shape      (Q, G), at least one of each
-    labels     query_ids, gallery_ids, query_cameras, gallery_cameras
+    distances  slice of B queries -> their distances, float32 or float64 [B, G]; called once for each slice
+    shape      (Q, G), both at least 1
+    labels     (query_ids, gallery_ids, query_cameras, gallery_cameras)
     """
     level = DEFAULT_CMC_LEVEL[one_of(protocol, PROTOCOLS, "protocol")] if cmc_level is None else cmc_level
     one_of(level, CMC_LEVELS, "cmc_level")
@@ -159,18 +161,20 @@ def rank_blocks(
             f'cameras the "{protocol}" protocol skips'
         )
     ranks = len(coded.sizes) if level == "identity" else num_gallery
-    cmc = _cmc(first, valid, max(ranks, MIN_RANKS) if max_rank is None else max_rank)
-    return RankMetrics(cmc, float(np.nanmean(ap)), float(np.nanmean(inp)), ap, inp, first, valid)
+    length = max(ranks, MIN_RANKS) if max_rank is None else max_rank
+    people = coded.query_code if protocol == "clip" else None
+    mean_ap, mean_inp, cmc = averages(ap, inp, first, length, people)
+    return RankMetrics(cmc, mean_ap, mean_inp, ap, inp, first, valid)
 
 
 def one_less(products: NDArray[Any]) -> NDArray[Any]:
-    """1 - products, in their place."""
+    """1 - products, computed in place."""
     return np.subtract(1, products, out=products)
 
 
 def query_blocks(num_queries: int, num_gallery: int) -> Iterator[slice]:
-    """Slices of the queries whose distances are made at once. The last is the longest, not a short rest: a product of
-    few rows may be rounded otherwise than one of many.
+    """Slices of the queries whose distances are computed at once. What remains is added to the last slice, since a
+    product of few rows may be rounded in another way than one of many.
     """
     step = max(1, _MADE_ELEMENTS // num_gallery)
     count = max(1, num_queries // step)
@@ -181,7 +185,7 @@ def query_blocks(num_queries: int, num_gallery: int) -> Iterator[slice]:
 def skipped(
     query_ids: Any, gallery_ids: Any, query_cameras: Any, gallery_cameras: Any, protocol: str = "sysu"
 ) -> NDArray[np.bool_]:
-    """bool [Q, G]: the gallery images that each query skips, by the rule of `rank_metrics`."""
+    """bool [Q, G]: the gallery images that each query skips. Arguments as in `rank_metrics`."""
     shape = (len(query_ids), len(gallery_ids))
     one_of(protocol, PROTOCOLS, "protocol")
     labels = Labels.make(shape, query_ids, gallery_ids, query_cameras, gallery_cameras, protocol)
@@ -192,10 +196,10 @@ def skipped(
 def _rank_block(
     distances: NDArray[Any], labels: Labels, part: slice, level: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """AP, INP and first-hit rank of a block of queries (NaN, NaN, 0 without a right image).
+    """AP, INP and `first` of a block of queries (NaN, NaN and 0 for a query without a right image).
 
-    Only right images need a rank: rows are sorted by value alone, which is several times faster than an
-    argsort, and the ranks are found by bisection. Rows where a right image is tied are ranked again, stably.
+    Only right images need a rank. So each row is sorted by value, which is several times faster than an argsort, and
+    ranks are found by bisection. Rows in which a right image is tied are ranked again by a stable argsort.
     """
     if np.isnan(distances).any():
         raise ValueError(f"distances hold NaN (queries {part.start} to {part.stop - 1})")
@@ -241,13 +245,13 @@ def _rank_block(
 def _ranks_by_value(
     ordered: NDArray[Any], rows: NDArray[np.int64], values: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ranks from 1 on of `values` in their sorted rows, and the rows where a value does not stand alone."""
+    """Ranks, from 1, of `values` [P] in the sorted rows `rows` [P], and the rows in which one of the values is tied."""
     width = ordered.shape[1]
     flat = ordered.reshape(-1)
     base = rows * width
     low = np.zeros(len(rows), dtype=np.int64)
     step = 1 << (width.bit_length() - 1)
-    while step:  # the largest `low` with every earlier entry smaller
+    while step:  # finds the number of entries smaller than the value
         probe = low + step
         inside = np.minimum(probe, width) - 1
         low = np.where((probe <= width) & (flat[base + inside] < values), probe, low)
@@ -258,17 +262,12 @@ def _ranks_by_value(
 
 
 def _stable_ranks(distances: NDArray[Any], dropped: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-    """Ranks from 1 on of every image [B, G], equal distances in gallery order; dropped images come last."""
+    """Ranks [B, G], from 1, of all images, equal distances in gallery order. Dropped images come last."""
     keys = (distances,) if dropped is None else (distances, dropped)
     order = np.lexsort(keys, axis=1) if dropped is not None else np.argsort(distances, axis=1, kind="stable")
     ranks = np.empty(distances.shape, dtype=np.int64)
     np.put_along_axis(ranks, order, np.arange(1, distances.shape[1] + 1)[None, :], axis=1)
     return ranks
-
-
-def _cmc(first: NDArray[np.int64], valid: int, length: int) -> NDArray[np.float64]:
-    hits = np.bincount(first[first > 0], minlength=length + 1)[1 : length + 1]
-    return np.cumsum(hits) / valid
 
 
 def _features(features: Any, side: str) -> NDArray[Any]:
@@ -292,7 +291,7 @@ def _matrix(distances: Any) -> NDArray[Any]:
 
 
 def _real(array: NDArray[Any], what: str) -> NDArray[Any]:
-    """float32 (also from float16) or float64."""
+    """A real array as float32 (from float16 or float32) or float64. Raises ValueError for other types."""
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{what} must be real numbers, not {array.dtype}")
     if array.dtype == np.float16:

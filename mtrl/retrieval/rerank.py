@@ -1,24 +1,24 @@
 """k-reciprocal re-ranking (Zhong et al., "Re-ranking person re-identification with k-reciprocal encoding", 2017).
 
-All queries and gallery images are ranked against one another. N(p,k) are p's k nearest and p itself, and
+Every image, query or gallery, is ranked against all others. N(p,k) holds image p itself and its k nearest others:
 
     R(p,k)  = { g in N(p,k): p in N(g,k) }
-    R*(p,k) = R(p,k), joined by R(q,k/2) for every q in R(p,k) with |R(p,k) & R(q,k/2)| >= 2/3 |R(q,k/2)|
+    R*(p,k) = R(p,k) and every R(q,k/2) for which q is in R(p,k) and |R(p,k) & R(q,k/2)| >= 2/3 |R(q,k/2)|
     V_p[g]  = exp(-d(p,g)) for g in R*(p,k1), else 0; scaled to sum 1
     V_p    <- mean of V_q over p and its k2 - 1 nearest others
     d_J     = 1 - sum_g min(V_p, V_q) / sum_g max(V_p, V_q)
     d*      = (1 - weight) d_J + weight d
 
-with d scaled, per image, so that its farthest other image is at 1. N(p,k) and the nearest of the mean hold p itself,
-first, and k/2 is rounded to the nearest whole number, a half to the even one: so in both variants,
+d(p,.) is divided by its largest value, so that p's farthest image has distance 1. k/2 is rounded to the nearest whole
+number, halves to the even one. There are two variants:
 
-paper     the text above, with "at least" two thirds
-released  the Python code that its authors distribute, from which most tables of the field come: *more* than two thirds
+paper     the formulas above
+released  the Python code of the authors, behind most published tables: "> 2/3" instead of ">= 2/3"
 
-The released code squares the distances that it is given (`original_dist` to the power of 2), or starts from squared
-Euclidean distances of features; here d is taken as it is given, so give squared ones. 1 - cosine is half the squared
-Euclidean distance of unit features, and a factor does not matter. Sums are float32, as in the released code that takes
-distances; its other form, which takes features, keeps V in float16.
+The distances given are used as they are. Give squared Euclidean distances, since the released code squares the
+distances that it gets, or computes squared ones from features. 1 - cosine does as well: it is half the squared distance
+of unit features, and a constant factor has no influence. Sums are float32, as in the released code that takes
+distances; the released code that takes features keeps V in float16.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ def k_reciprocal(
 ) -> NDArray[np.float32]:
     """Re-ranked distances [Q, G], float32.
 
-    distances    [Q+G, Q+G], symmetric, not negative: all images against all, queries first
+    distances    [Q+G, Q+G], symmetric, not negative: between all images, queries first
     num_queries  Q
-    variant      "paper" | "released": see the module's text
-    Memory: two more matrices of that size in float32. Raises ValueError for impossible arguments.
+    k1, k2       numbers of neighbours, see the formulas of this module
+    weight       share of the original distance in the result, in [0, 1]
+    variant      "paper" | "released": see this module's docstring
+    Memory: two more float32 matrices of the size of `distances`. Raises ValueError for impossible arguments.
     """
     distances = as_array(distances)
     total = len(distances)
@@ -75,14 +77,14 @@ def k_reciprocal(
 
 
 def _nearest(scaled: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """[N, count]: each image itself, then its nearest others, equal distances in their order."""
+    """int64 [N, count]: each image itself, then its nearest others, equal distances in order of index."""
     result = np.empty((len(scaled), count), dtype=np.int64)
     for start in range(0, len(scaled), _BLOCK_ROWS):
         block = scaled[start : start + _BLOCK_ROWS].copy()
         rows = np.arange(len(block))
-        block[rows, start + rows] = -1  # an image comes before its duplicates
+        block[rows, start + rows] = -1  # so that an image comes before its duplicates
         limit = np.partition(block, count - 1, axis=1)[:, count - 1 : count]
-        for row in rows:  # few candidates remain, so that the stable sort is short
+        for row in rows:  # a stable sort of the few candidates only
             candidates = np.flatnonzero(block[row] <= limit[row])
             order = np.argsort(block[row, candidates], kind="stable")[:count]
             result[start + row] = candidates[order]
@@ -90,7 +92,7 @@ def _nearest(scaled: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 
 def _reciprocal(nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[N, k+1]: is the row's image among the nearest of its own neighbour?"""
+    """bool [N, k+1]: whether a row's image is among the nearest of each of its own nearest, too."""
     own = np.arange(len(nearest))[:, None]
     result = np.zeros(nearest.shape, dtype=bool)
     for column in range(nearest.shape[1]):
@@ -101,7 +103,7 @@ def _reciprocal(nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _encode(
     scaled: NDArray[np.float32], nearest: NDArray[np.int64], k1: int, at_least: bool
 ) -> NDArray[np.float32]:
-    """V of the module's text, [N, N]; sets join from two thirds on (`at_least`), or only above."""
+    """V of the formulas, [N, N]. `at_least` adds a set from an overlap of two thirds, otherwise only above it."""
     full = nearest[:, : k1 + 1]
     half = nearest[:, : round(k1 / 2) + 1]
     full_mask, half_mask = _reciprocal(full), _reciprocal(half)
@@ -126,7 +128,7 @@ def _encode(
 
 
 def _jaccard(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 - sum min / sum max of rows that sum to 1, [Q, G]; only a query's few non-zero entries are visited."""
+    """1 - sum min / sum max, [Q, G], of rows that each sum to 1. Reads only the few non-zero entries of a query."""
     columns = np.ascontiguousarray(gallery.T)
     result = np.empty((len(query), len(gallery)), dtype=np.float32)
     for row, values in enumerate(query):

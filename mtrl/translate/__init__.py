@@ -1,4 +1,4 @@
-"""Visible-to-infrared translators: they make the transition images of training; the model itself needs none.
+"""Visible-to-infrared translators. They make the transition images for training; retrieval needs none.
 
 To add a translator: write its file and one entry of `TRANSLATORS`.
 """
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def _shipped() -> Translator:
-    """The learned translator that ships in the package. Raises FileNotFoundError where it does not."""
+    """The learned translator that is shipped in the package. Raises FileNotFoundError if it is missing."""
     from .files import SHIPPED, read_translator
 
     if not SHIPPED.is_dir():
@@ -37,7 +37,7 @@ def _shipped() -> Translator:
     return read_translator(SHIPPED)
 
 
-# Name -> what makes the translator. The choices of all commands and of the page follow from this table.
+# {name: function that makes the translator}. The choices of all commands and of the page follow from this table.
 TRANSLATORS: dict[str, Callable[[], Translator]] = {
     "luminance": Luminance,
     "spectral": Spectral,
@@ -48,13 +48,15 @@ TRANSLATORS: dict[str, Callable[[], Translator]] = {
 def load_translator(
     source: str | Path, *, revision: str | None = None, token: str | bool | None = None
 ) -> Translator:
-    """A translator in eval() mode and without gradients of its own, float32, on the CPU.
+    """Loads a translator, float32, on the CPU, in evaluation mode. Its weights require no gradient.
 
-    source    a name of `TRANSLATORS` ("learned": the one shipped in the package) | a folder written by
-              `python -m train translator` | a Hugging Face Hub id "user/repo" (configuration and weights only)
-    revision  branch, tag or commit on the Hub;  token: for private repositories
-    Raises FileNotFoundError for a translator that is not there, ValueError for one that is damaged or an unknown
-    name, OSError when the Hub cannot be reached.
+    source    a name of `TRANSLATORS` ("learned" is the one shipped in the package); or a folder written by
+              `python -m train translator`; or a Hugging Face Hub id "user/repo", of which only configuration and
+              weights are downloaded
+    revision  branch, tag or commit on the Hub
+    token     access token for private repositories
+    Raises FileNotFoundError for a translator that does not exist, ValueError for a damaged one or an unknown name, and
+    OSError if the Hub cannot be reached.
     """
     from mtrl.hub.client import REPO_ID
     from mtrl.models.load import find_checkpoint

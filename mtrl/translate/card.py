@@ -31,9 +31,16 @@ LIMITS = (
 
 @dataclasses.dataclass(frozen=True)
 class TranslatorFacts:
-    """What a card says beyond the network. Empty fields are left out.
+    """The content of a card beyond the network's configuration. Empty fields are left out.
 
-    table  Markdown of `python -m eval translators`;  training  further facts by name
+    name      title
+    dataset   what the translator was trained on
+    command   the exact command that trained it
+    seed      seed of the training
+    training  further facts by name
+    table     Markdown table by `python -m eval translators`
+    limits    sentences that are added to the limits of all translators
+    license   an identifier of the Hugging Face Hub, such as "mit"
     """
 
     name: str = "MTRL translator"

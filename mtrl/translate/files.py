@@ -30,8 +30,9 @@ def save_translator(
 ) -> None:
     """Writes `config.json`, `model.safetensors` and, with `card`, `README.md` into `folder`, each atomically.
 
-    dtype "float16" or "bfloat16" stores matrices in half the space; they become float32 again when loaded.
-    Raises ValueError for values that are not finite, OSError when the folder cannot be written.
+    dtype  "float16" or "bfloat16" stores matrices in half the space; loading makes them float32 again
+    card   text of `README.md`, or None
+    Raises ValueError for values that are not finite, and OSError if the folder cannot be written.
     """
     kind = parse_dtype(dtype)
     tensors = {name: stored(name, value, kind) for name, value in plain_state(translator).items()}
@@ -39,19 +40,19 @@ def save_translator(
 
 
 def read_translator(folder: str | Path) -> Learned:
-    """The translator of a folder, float32, in evaluation mode, without gradients, on the CPU.
+    """Reads the translator in a folder, float32, on the CPU, in evaluation mode. Its weights require no gradient.
 
-    Raises FileNotFoundError for missing files, ValueError for files that are damaged, foreign or do not fit.
+    Raises FileNotFoundError for missing files, ValueError for files that are damaged, of another program or do not fit.
     """
     config, state = read_files(Path(folder), "translator", _parse, _expected_tensors)
-    with torch.random.fork_rng(devices=[]):  # building draws weights; the caller's random state stays
+    with torch.random.fork_rng(devices=[]):  # keeps the caller's random state
         translator = Learned(config)
     translator.load_state_dict(state, strict=True)
     return translator.eval().requires_grad_(False)
 
 
 def is_translator(folder: str | Path) -> bool:
-    """Whether the folder's configuration says that it is a translator; False for anything unreadable."""
+    """Whether the folder's `config.json` is that of a translator; False if it cannot be read."""
     try:
         _parse(read_limited(Path(folder) / CONFIG), CONFIG)
     except (ValueError, OSError):
@@ -60,17 +61,17 @@ def is_translator(folder: str | Path) -> bool:
 
 
 def fingerprint(translator: Learned) -> str:
-    """SHA-256 over configuration and weights."""
+    """SHA-256, as hex digits, of configuration and weights."""
     values = json.dumps(dataclasses.asdict(translator.config), sort_keys=True)
     return tensor_digest({values: torch.zeros(0), **{n: v.cpu() for n, v in plain_state(translator).items()}})
 
 
 def _parse(text: str, where: str) -> tuple[LearnedConfig, str]:
-    """(settings, checksum) from JSON that may come from anywhere. Raises ValueError."""
+    """(settings, checksum) from untrusted JSON text. Raises ValueError."""
     return parse_config(text, where, FORMAT, LearnedConfig.from_dict)
 
 
 def _expected_tensors(config: LearnedConfig, shapes: Shapes) -> dict[str, Tensor]:
-    """The tensors of a translator, without content."""
+    """The state dict of a translator of this configuration, without values (on the meta device)."""
     with torch.device("meta"):
         return Learned(config).state_dict()

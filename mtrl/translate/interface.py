@@ -6,26 +6,26 @@ from torch import Tensor, nn
 
 
 class Translator(nn.Module):
-    """Maps visible images to infrared-like ones of the same size, without moving a pixel's content.
+    """Base class: turns visible images into infrared-like ones of the same size, pixel by pixel aligned.
 
     forward: float [N,3,H,W] in [0, 1] -> the same shape, dtype and range.
 
-    deterministic  True: the output is a function of the image, so that it can be computed once and kept.
-                   False: in train() mode every call draws new parameters per image; in eval() mode the output
-                   is a function of the image for these translators as well.
+    deterministic  True: the output depends on the image alone, so that it can be computed once and kept.
+                   False: in train() mode every call draws new parameters for each image; in eval() mode the output
+                   depends on the image alone.
 
-    A class of your own may define `fingerprint(self) -> str`: a text that changes whenever it would give other images
-    (its parameters, weights, version). Then what it made is kept on disk and found by the next run.
+    A class of your own may define `fingerprint(self) -> str`, a text that changes whenever the class would give other
+    images (its parameters, weights, version). Then its images are kept on disk and used again by the next run.
     """
 
     deterministic: bool = True
 
     def reseed(self, seed: int) -> None:
-        """Starts the stream of random parameters again; a deterministic translator has none."""
+        """Sets the seed of the random parameters. Does nothing for a deterministic translator."""
 
 
 def check_images(images: Tensor) -> None:
-    """Raises ValueError unless `images` is floating point [N,3,H,W]. Values are not looked at."""
+    """Raises ValueError unless `images` is floating point [N,3,H,W]. Values are not checked."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be [N,3,H,W], not {list(images.shape)}")
     if not images.is_floating_point():

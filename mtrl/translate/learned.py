@@ -2,9 +2,9 @@
 
     out = clamp( luminance(x) + N(x) , 0, 1 )      in all three channels
 
-N is a U-shaped network: strides 1, 2, 4 and 8, residual blocks at stride 8, bilinear upsampling, and a skip
-connection at every stride, the full resolution included, so that content stays where it is. Nothing is
-normalised over the image: its brightness and contrast are part of what N sees.
+N is a U-shaped network: strides 1, 2, 4 and 8, residual blocks at stride 8, and bilinear upsampling. A skip connection
+at every stride, also at full resolution, keeps content in its place. There is no normalisation over the image, since N
+needs its brightness and contrast.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ _LARGEST = {"width": 128, "deep": 512, "blocks": 32}
 
 @dataclasses.dataclass(frozen=True)
 class LearnedConfig:
-    """Size of the network. width: channels at full resolution (2x and 4x at strides 2 and 4); deep: channels
-    at stride 8; blocks: residual blocks there. Raises ValueError outside 1 .. 128, 512 and 32.
+    """Size of the network.
+
+    width   channels at full resolution, 1 to 128; twice as many at stride 2, four times at stride 4
+    deep    channels at stride 8, 1 to 512
+    blocks  number of residual blocks at stride 8, 1 to 32
+    Raises ValueError for other values.
     """
 
     width: int = 24
@@ -44,7 +48,7 @@ class LearnedConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LearnedConfig:
-        """From parsed JSON. Raises ValueError for unknown or missing entries and impossible values."""
+        """A configuration from parsed JSON. Raises ValueError for unknown or missing entries and impossible values."""
         names = {field.name for field in dataclasses.fields(cls)}
         if set(values) != names:
             raise ValueError(f"a translator is described by {sorted(names)}, not by {sorted(values)}")
@@ -52,8 +56,10 @@ class LearnedConfig:
 
 
 class Learned(Translator):
-    """The learned translator. Weights are drawn from torch's global generator; the last layer starts at zero,
-    so that an untrained one gives luminance.
+    """The learned translator.
+
+    Initial weights are drawn from torch's global generator. The last layer starts at zero, so that an untrained
+    translator gives the luminance.
     """
 
     deterministic = True
@@ -75,13 +81,16 @@ class Learned(Translator):
         self.to(memory_format=torch.channels_last)  # as `mtrl.models.reid.MTRL`
 
     def forward(self, images: Tensor) -> Tensor:
-        """float [N,3,H,W] in [0, 1] -> same. Raises ValueError for another shape or integers."""
+        """Visible images, float [N,3,H,W] in [0, 1] -> translated images of the same shape and range.
+
+        Raises ValueError for another shape or integers.
+        """
         check_images(images)
         grey = self.predict(images.to(self.head.weight.dtype)).clamp(0, 1)
         return grey.to(images.dtype).expand_as(images).contiguous()
 
     def predict(self, images: Tensor) -> Tensor:
-        """Float [N,3,H,W] -> [N,1,H,W], not cut to [0, 1]: what training sees, for its gradient."""
+        """Visible images, float [N,3,H,W] -> [N,1,H,W], not clamped to [0, 1], so that training has a gradient."""
         height, width = images.shape[2:]
         padded = F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         features = self.encode(padded)
@@ -92,7 +101,10 @@ class Learned(Translator):
         return luminance(images) + self.head(x)[:, :, :height, :width]
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Features of images whose sides are multiples of 8: strides 1, 2, 4, 8, and after each block."""
+        """The encoder's feature maps: at strides 1, 2, 4 and 8, then after each residual block.
+
+        images  float [N,3,H,W], H and W multiples of 8
+        """
         features = [self.stem(images - 0.5)]
         for layer in (*self.down, *self.blocks):
             features.append(layer(features[-1]))
@@ -100,7 +112,7 @@ class Learned(Translator):
 
 
 class Residual(nn.Module):
-    """x + convolutions of x; the second starts at zero."""
+    """A residual block: x plus two convolutions of x, of which the second starts at zero."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -114,7 +126,7 @@ class Residual(nn.Module):
 
 
 def luminance(images: Tensor) -> Tensor:
-    """Float [N,3,H,W] -> [N,1,H,W]."""
+    """RGB images, float [N,3,H,W] -> their luminance [N,1,H,W]."""
     weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device)
     return (images * weights[:, None, None]).sum(dim=1, keepdim=True)
 

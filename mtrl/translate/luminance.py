@@ -14,7 +14,10 @@ class Luminance(Translator):
     deterministic = True
 
     def forward(self, images: Tensor) -> Tensor:
-        """float [N,3,H,W] in [0, 1] -> same. Raises ValueError for another shape or integers."""
+        """Visible images, float [N,3,H,W] in [0, 1] -> grey images of the same shape and range.
+
+        Raises ValueError for another shape or integers.
+        """
         check_images(images)
         red, green, blue = images.unbind(dim=1)
         grey = (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).clamp(0, 1)

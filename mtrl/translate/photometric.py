@@ -1,7 +1,6 @@
-"""Brightness, colour, blur and noise on batches of images, each image with its own parameters.
+"""Brightness, colour, blur and noise for batches of images, each image with its own parameters.
 
-Images are float [B,3,H,W] in [0, 1]; parameters are tensors [B] (or [B,3,3]) on the same device. No
-content moves.
+Images are float [B,3,H,W] in [0, 1]. Parameters are tensors [B] (or [B,3,3]) on the same device.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def mix_channels(images: Tensor, matrices: Tensor) -> Tensor:
-    """Output channel i of image b is sum_j matrices[b,i,j] x input channel j. Rows must be convex weights.
+    """Mixes colour channels: output channel i of image b is sum_j matrices[b,i,j] x input channel j.
 
-    Sums by hand: a matrix product may run in reduced precision on a GPU, and a copied channel must stay
-    exact.
+    Each row of a matrix must be non-negative and sum to 1. The sum is written out, since a matrix product may have
+    reduced precision on a GPU, but a copied channel must stay exact.
     """
     columns = matrices.to(images.dtype)[:, :, :, None, None].unbind(dim=2)
     red, green, blue = (columns[j] * images[:, j : j + 1] for j in range(3))
@@ -24,14 +23,20 @@ def mix_channels(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def jitter(images: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
-    """brightness x (mean + contrast x (image - mean)), cut to [0, 1]; factors [B], mean over the image."""
+    """Changes brightness and contrast: brightness x (mean + contrast x (image - mean)), clamped to [0, 1].
+
+    brightness, contrast  factors [B]; the mean is that of the whole image
+    """
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     gain, spread = _per_image(brightness, images), _per_image(contrast, images)
     return (gain * torch.lerp(mean, images, spread)).clamp(0, 1)
 
 
 def soft_blur(images: Tensor, amount: Tensor) -> Tensor:
-    """Taps (a, 1-2a, a) along each axis, borders repeated; `amount` a [B] in [0, 1/4], sigma = sqrt(2a)."""
+    """Blurs by the weights (a, 1-2a, a) along each axis, with repeated borders.
+
+    amount  a [B] in [0, 1/4]; the blur has sigma = sqrt(2a) pixels
+    """
     share = _per_image(amount, images)
     for axis in (2, 3):
         length = images.shape[axis]
@@ -43,7 +48,10 @@ def soft_blur(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def grey_noise(images: Tensor, std: Tensor, seed: int) -> Tensor:
-    """Adds to [B,C,H,W] Gaussian noise of deviation `std` [B], the same in all channels; cut to [0, 1]."""
+    """Adds Gaussian noise to images [B,C,H,W], the same in all channels, and clamps to [0, 1].
+
+    std  standard deviation [B] of the noise
+    """
     generator = torch.Generator(images.device).manual_seed(seed)
     shape = (len(images), 1, *images.shape[2:])
     noise = torch.randn(shape, generator=generator, device=images.device, dtype=torch.float32)
@@ -51,7 +59,7 @@ def grey_noise(images: Tensor, std: Tensor, seed: int) -> Tensor:
 
 
 def draw_seed(generator: torch.Generator) -> int:
-    """A seed for `grey_noise` from a CPU generator, so that noise can be drawn where the images are."""
+    """Draws a seed for `grey_noise` from a CPU generator, so that the noise can be drawn on the images' device."""
     return int(torch.randint(2**62, (), generator=generator))
 
 

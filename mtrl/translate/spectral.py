@@ -1,12 +1,13 @@
-"""A translator without training: random spectral sensitivity, tone curve, and a sensor's softness and noise.
+"""A translator without training, which imitates a camera: random spectral sensitivity, tone curve, blur and noise.
 
     out = blur( tone( sum_c w_c I_c ) ) + noise ,   tone(x) = (1 - a) x^g + a (3 x^2 - 2 x^3)
 
-    w  positive weights of the channels, summing to 1     g  gamma     a  share of an S-curve; tone is
-    monotone
+    w  positive weights of the channels, which sum to 1
+    g  gamma
+    a  share of an S-curve; the tone curve is monotone
 
-In train() mode each image draws its own w, g, a, blur and noise. In eval() mode w leans to red, the end of
-the spectrum next to infrared, the tone curve and the noise are off, and the blur is fixed.
+In train() mode, w, g, a, blur and noise are drawn for each image. In eval() mode, w is fixed and largest for red, which
+is next to infrared in the spectrum; the blur is fixed; there is no tone curve and no noise.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ SMALLEST_WEIGHT = 0.02
 
 
 class Spectral(Translator):
-    """Random positive channel mixture, monotone tone curve, light blur and noise. No parameters.
+    """The spectral translator. It has no weights.
 
-    Draws come from the translator's own CPU generator: the same seed and the same calls give the same images.
+    It draws from a CPU generator of its own, so that the same seed and the same calls give the same images.
     """
 
     deterministic = False
@@ -42,11 +43,14 @@ class Spectral(Translator):
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
-        """Starts the stream of random parameters again."""
+        """Sets the seed of the random parameters."""
         self._generator.manual_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:
-        """float [N,3,H,W] in [0, 1] -> same. Raises ValueError for another shape or integers."""
+        """Visible images, float [N,3,H,W] in [0, 1] -> translated images of the same shape and range.
+
+        Raises ValueError for another shape or integers.
+        """
         check_images(images)
         weights = self._weights(len(images)).to(images.device, images.dtype)
         grey = (images * weights[:, :, None, None]).sum(dim=1, keepdim=True).clamp(0, 1)
@@ -56,7 +60,7 @@ class Spectral(Translator):
         return output.expand_as(images).contiguous()
 
     def _sense(self, grey: Tensor) -> Tensor:
-        """Random tone curve, blur and noise for each image [N,1,H,W]."""
+        """Applies a random tone curve, blur and noise to each image [N,1,H,W]."""
         draws = torch.rand(4, len(grey), generator=self._generator).to(grey.device, grey.dtype)
         low, high = map(math.log, GAMMA)
         gamma = torch.exp(low + (high - low) * draws[0]).view(-1, 1, 1, 1)
@@ -65,7 +69,7 @@ class Spectral(Translator):
         return grey_noise(soft_blur(toned, BLUR * draws[2]), NOISE * draws[3], draw_seed(self._generator))
 
     def _weights(self, count: int) -> Tensor:
-        """Channel weights [count,3]: positive, summing to 1."""
+        """Channel weights [count,3], positive, rows summing to 1: random in train() mode, else fixed."""
         if not self.training:
             return torch.tensor(EVAL_WEIGHTS).expand(count, 3)
         raw = SMALLEST_WEIGHT + torch.rand(count, 3, generator=self._generator)

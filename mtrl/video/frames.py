@@ -89,7 +89,7 @@ def frame_count(source: str | Path) -> int | None:
 
 
 def folder_frames(folder: Path) -> list[tuple[int, Path]]:
-    """(index, file) of the images of a folder, by rising index. Raises ValueError for none, and for two the same."""
+    """(index, file) of the images of a folder, by rising index. Raises ValueError for none, or two of one index."""
     found = scan(folder)
     if found.errors:
         raise OSError(some_of(found.errors))

@@ -91,14 +91,14 @@ def test_a_data_set_is_one_file_and_one_entry(
 def test_entries_are_whole() -> None:
     for name in SOURCES:
         source = find_source(name)
-        assert source.protocol in PROTOCOLS and source.training
+        assert source.protocol in PROTOCOLS and (source.training or name == "m3svd")
         assert set(source.translator) <= set(source.training)
         for kind in ("training", "translator"):
             for size in source.sizes or ("small",):
                 title, _ = named_preset(kind, {"dataset": name, "size": size})
                 assert title == (f"{name}-{size}" if source.sizes else name)
     assert find_source("synthetic").sizes == tuple(SIZES)
-    assert set(LAYOUTS) <= set(on_disk()) == {"sysu", "regdb", "llcm", "folder"}
+    assert set(LAYOUTS) <= set(on_disk()) == {"sysu", "regdb", "llcm", "folder", "m3svd"}
 
 
 def test_what_belongs_to_one_data_set_is_refused_elsewhere(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_what_belongs_to_one_data_set_is_refused_elsewhere(tmp_path: Path) -> No
             TrainSettings(dataset="regdb", trial=trial)
     with pytest.raises(ValueError, match="sysu has none"):
         load_data("sysu", tmp_path, value_range=(0, 100))
-    with pytest.raises(ValueError, match=r"no files to verify; .* sysu, regdb, llcm, folder"):
+    with pytest.raises(ValueError, match=r"no files to verify; .* sysu, regdb, llcm, folder, m3svd"):
         verify("synthetic", tmp_path)
     with pytest.raises(ValueError, match="unknown data set 'market'"):
         verify("market", tmp_path)

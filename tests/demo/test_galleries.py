@@ -81,7 +81,7 @@ def test_a_rate_that_the_pairs_cannot_show_has_no_threshold(service: DemoService
     html = cards.answer(
         service.retrieve(service.open(service.images[0])), service.pairs, 0.001, "tab=retrieve"
     )
-    assert "too few known pairs" in html
+    assert "too few pictures of known people" in html
 
 
 def test_an_index_is_searched_with_the_embeddings_it_holds(service: DemoService, index: Path) -> None:
@@ -159,7 +159,7 @@ def test_images_without_a_person_are_pointed_out(service: DemoService) -> None:
     people = {m: [service.images[i].identity for i in service.rows[m]] for m in Modality}
     other = np.not_equal.outer(people[Modality.VISIBLE], people[Modality.INFRARED])
     nearest = np.where(other, best.numpy(), -1).max(axis=1)
-    assert service.pairs.usual[Modality.VISIBLE] == pytest.approx(np.quantile(nearest, 0.01), abs=1e-6)
+    assert service.pairs.strange(Modality.VISIBLE) == pytest.approx(np.quantile(nearest, 0.01), abs=1e-6)
 
 
 def test_thumbnails_are_small_and_no_other_file_can_be_asked_for(

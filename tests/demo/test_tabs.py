@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mtrl import MTRL
 from mtrl.demo.html import cmc_curves, curves, distance_figure, explore_view
 from mtrl.demo.html.about import about_html
 from mtrl.demo.html.model_card import markdown_html, parse_card
@@ -38,7 +39,7 @@ def test_the_modality_distance_is_made_of_the_cosines_to_each_infrared_image(ser
     entry = service.image("2_1.png")
     image = service.open(entry)
     made = {name: service.transition(image, name) for name in service.translators}
-    found = distances.measure(service, image, made, entry)
+    found = distances.measure(distances.infrared_side(service), image, made, entry)
     v = service.model.encode([image], "visible")[0].numpy()
     t = service.model.encode([made["spectral"]], "infrared")[0].numpy()
     infrared = features(service, Modality.INFRARED)
@@ -55,15 +56,60 @@ def row(*own: float) -> distances.Distances:
 
 @pytest.mark.parametrize(
     ("after", "said"),
-    [((0.7, 0.8), "nearer to"), ((0.1, 0.2), "farther from"), ((0.501, 0.502), "no gap is left")],
+    [
+        (
+            (0.7, 0.8),
+            "nearer to this person's infrared pictures than the visible picture {} (0.75 against 0.50)",
+        ),
+        (
+            (0.1, 0.2),
+            "farther from this person's infrared pictures than the visible picture {} (0.15 against 0.50)",
+        ),
+        ((0.501, 0.502), "about equally near (0.50 against 0.50)"),
+    ],
 )
 def test_the_sentence_says_what_the_figures_say(after: tuple[float, ...], said: str) -> None:
     found = distances.ModalityDistance(row(0.5, 0.5), {"x": row(*after)}, {"x": 0.9})
-    assert said in distance_figure.sentence(found, "x")
+    text = distance_figure.sentence(found, None, "x")
+    assert f"Now {'the two are' if 'equally' in said else 'the x transition is'} {said.format('is')}" in text
+    assert "efore training" not in text and ("no gap is left" in text) is ("equally" in said)
+    first = distances.ModalityDistance(row(0.5, 0.5), {"x": row(*after)}, {"x": -0.001})
+    text = distance_figure.sentence(found, first, "x")
+    assert said.format("was").replace("(", "(cosine ") in text.partition("Now ")[0]
+    assert "0.90 alike (before training: 0.00)" in text
     unknown = distances.ModalityDistance(row(), {"x": row()}, {"x": 0.9})
-    assert "no infrared picture" in distance_figure.sentence(
-        unknown, "x"
-    ) and "0.90" in distance_figure.sentence(unknown, "x")
+    assert "no infrared picture" in distance_figure.sentence(unknown, None, "x")
+    assert "0.90" in distance_figure.sentence(unknown, None, "x")
+
+
+def test_the_network_before_training_is_the_same_one_without_its_weights(service: DemoService) -> None:
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    side = distances.untrained_side(service)
+    assert side is not None and side is distances.untrained_side(service)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert side.model.config == service.model.config and not side.model.training
+    assert side.features.shape == service.features[Modality.INFRARED].shape
+    assert side.people == [service.images[i].person for i in service.rows[Modality.INFRARED]]
+    # With the random weights of its seed, and normalised: no direction that all embeddings share.
+    torch.manual_seed(distances.SEED)
+    for mine, other in zip(side.model.parameters(), MTRL(service.model.config).parameters(), strict=True):
+        assert torch.equal(mine, other)
+    assert side.features.mean(0).norm() < 0.8
+
+
+def test_before_and_after_training_stand_on_one_axis(service: DemoService, gallery: Path) -> None:
+    found = distances.ModalityDistance(row(0.5), {"x": row(0.52)}, {"x": 0.9})
+    first = distances.ModalityDistance(row(-0.6), {"x": row(0.1)}, {"x": 0.2})
+    html = distance_figure.distance_figure(found, first)
+    low, high = distance_figure.axis(found, first)
+    assert low <= -0.6 and html.count("m-axis") == 1
+    dots = [float(v) for v in re.findall(r'<i style="left:([\d.]+)%', html)]
+    assert dots == pytest.approx([100 * (s - low) / (high - low) for s in (-0.6, 0.1, 0.5, 0.52)], abs=0.01)
+    assert html.index("before training") < html.index("trained</h3>")
+    compare = pytest.importorskip("mtrl.demo.tabs.transition").compare
+    shown = compare(service, service.open(service.image("0_1.png")))
+    assert "before training" in shown and "−0.0<" not in shown and "-0.0" not in shown
 
 
 def test_dots_lie_where_their_cosines_belong() -> None:
@@ -81,7 +127,8 @@ def test_every_translator_stands_beside_the_visible_image(service: DemoService, 
     for name, truth in (("0_1.png", True), ("0_2.png", False)):
         results = {t: service.translate(gallery / name, t) for t in service.translators}
         made = {t: result.transition for t, result in results.items()}
-        found = distances.measure(service, service.open(service.image(name)), made, service.image(name))
+        entry = service.image(name)
+        found = distances.measure(distances.infrared_side(service), service.open(entry), made, entry)
         html = comparison(results, found, "luminance")
         assert html.count('data-tile="') == 2 + truth and ("true infrared" in html) is truth
         assert html.count("<img ") == html.count(' alt="') == 4 + truth
@@ -292,6 +339,18 @@ def test_a_strangers_card_can_neither_run_nor_load_anything() -> None:
     assert "<strong>bold</strong>" in html and "<code>&lt;b&gt;</code>" in html and "<td>2</td>" in html
     assert card.license == "mit" and card.data == "synthetic-small" and card.drawn
     assert card.results[0].metrics == {"mAP": 50.4}
+
+
+@pytest.mark.parametrize(
+    ("line", "translator"),
+    [
+        ("- method: mtrl-triangle with learned transition images", "learned"),
+        ("- translator: spectral", "spectral"),
+        ("- method: baseline", ""),
+    ],
+)
+def test_a_card_names_the_translator_of_its_training(line: str, translator: str) -> None:
+    assert parse_card(f"## Training\n\n- Data: x\n{line}\n").translator == translator
 
 
 @pytest.mark.parametrize(

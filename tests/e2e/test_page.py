@@ -28,8 +28,9 @@ def test_a_photograph_is_ranked(visit: Any, shoot: Any) -> None:
     upload(page, "query", photograph())
     values = scores(page)
     assert len(values) == 12 and values == sorted(values, reverse=True)
-    expect(page.locator("#summary")).to_contain_text("infrared pictures searched")
-    expect(page.locator("#hits .right, #hits .wrong")).to_have_count(0)
+    expect(page.locator("#summary")).to_contain_text("infrared pictures searched: no match")
+    expect(page.locator("#not-among")).to_contain_text("nobody in a photograph is among them")
+    expect(page.locator("#hits .right, #hits .wrong, #hits .rest")).to_have_count(0)
     expect(page.get_by_alt_text("the query as a transition image")).to_be_visible()
     expect(page.locator(".m-hint").first).to_contain_text("512 × 600 pixels")
     shoot(page, "photograph")
@@ -63,7 +64,9 @@ def test_examples_have_their_truth_and_results_lead_on(visit: Any, shoot: Any) -
     page = visit()
     page.locator("#examples button[data-image]").last.click()
     expect(page.locator("#answer figcaption small").first).to_have_text("infrared")
-    assert page.locator("#hits .right, #hits .wrong").count() == 12
+    assert page.locator("#hits .right, #hits .wrong, #hits .rest").count() == 12
+    classes = page.locator("#hits li").evaluate_all("all => all.map((e) => e.classList[1])")
+    assert "rest" not in classes[: len(classes) - classes[::-1].index("right")]
     expect(page.locator("#summary")).to_contain_text("match")
     shoot(page, "example-infrared")
 
@@ -99,10 +102,15 @@ def test_options_change_the_answer(visit: Any, shoot: Any, tmp_path: Path) -> No
     thresholds = []
     for rate in ("1 in 10", "1 in 100", "1 in 1,000"):
         page.get_by_label(rate, exact=True).check()
-        share = {"1 in 10": "10%", "1 in 100": "1%", "1 in 1,000": "0.1%"}[rate]
-        expect(page.locator("#threshold")).to_contain_text(f"{share} of the pairs of different people")
-        thresholds.append(float(page.locator("#threshold").inner_text().split("threshold ")[1][:4]))
+        expect(page.locator("#threshold")).to_contain_text(f"{rate} comparisons of two different people")
+        thresholds.append(float(page.locator("#threshold").inner_text().split("threshold of ")[1][:4]))
     assert thresholds == sorted(thresholds)
+    # By keyboard: the number of results moves, and the results with it.
+    page.get_by_role("slider", name="Results to show").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#hits li")).to_have_count(13)
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#hits li")).to_have_count(12)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the table").click()
     assert len(Path(download.value.path()).read_text().splitlines()) == 13
@@ -117,7 +125,7 @@ def test_options_change_the_answer(visit: Any, shoot: Any, tmp_path: Path) -> No
     box.press("Enter")
     expect(page.locator("#hits li")).to_have_count(1)
     expect(page.locator("#hits")).to_contain_text("only infrared.png")
-    expect(page.locator("#threshold")).to_contain_text("too few known pairs")
+    expect(page.locator("#threshold")).to_contain_text("too few pictures of known people")
     box.fill(str(tmp_path / "nothing"))
     box.press("Enter")
     expect(page.locator("#answer .m-error")).to_contain_text("no gallery folder")

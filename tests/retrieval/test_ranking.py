@@ -74,8 +74,23 @@ def test_equals_the_loop_across_blocks(protocol, ties, monkeypatch):
         distances = np.round(distances, 1)
     labels = [rng.integers(0, 25, n).tolist() for n in (101, 83)]
     cameras = [rng.choice([3, 6], 101).tolist(), rng.choice([1, 2, 4, 5], 83).tolist()]
+    if protocol == "clip":  # a query searches the images of its own camera
+        cameras = [rng.choice([1, 2], 101).tolist(), rng.choice([1, 2], 83).tolist()]
     for level in ranking.CMC_LEVELS:
         check(distances, *labels, *cameras, protocol, level)
+
+
+def test_within_a_clip_everybody_counts_alike():
+    # three queries of person 1 that find nobody else first, one of person 2 that finds person 1 first; 9 is elsewhere
+    distances = np.array([[0.2, 0.3, 0.1]] * 4)
+    labels = ([1, 1, 1, 2], [1, 2, 9], [5, 5, 5, 5], [5, 5, 6])
+    result = rank_metrics(distances, *labels, protocol="clip")
+    assert result.ap.tolist() == [1, 1, 1, 1 / 2]
+    assert (result.mean_ap, result.mean_inp, result.cmc[0], result.cmc[1]) == (3 / 4, 3 / 4, 1 / 2, 1)
+    assert rank_metrics(distances[:, :2], *labels[:1], [1, 2], protocol="regdb").mean_ap == 7 / 8
+    # a person without a right image in their own clip does not count
+    lost = rank_metrics(distances, [1, 1, 1, 9], [1, 2, 9], [5, 5, 5, 5], [5, 5, 6], protocol="clip")
+    assert (lost.valid, lost.mean_ap) == (3, 1)
 
 
 def test_hand_made_case():

@@ -32,8 +32,9 @@ from PIL import Image
 from mtrl import MTRL
 from mtrl.console import cli
 from mtrl.data.decode import decode_images
-from mtrl.demo.service.service import AUTO, DemoService
-from mtrl.demo.tabs.retrieve import _answer
+from mtrl.demo.service.service import DemoService
+from mtrl.demo.tabs.address import Settings
+from mtrl.demo.tabs.search import answer
 from mtrl.demo.tabs.transition import compare
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.translate import load_translator
@@ -103,7 +104,7 @@ class Examiner:
                 f"endpoint: {error or 'a result'}, but encode: {outcome.error or 'a result'}"
             )
         for name, view in (
-            ("Retrieve tab", lambda: _answer(self.service, image, AUTO, 4)),
+            ("Retrieve tab", lambda: answer(self.service, image, Settings(k=4))),
             ("Transition tab", lambda: compare(self.service, image)),
         ):
             html, _ = self._try(outcome, name, view)

@@ -29,7 +29,7 @@ LABELS = {
     "mtrl-triangle": "full + direct edge",
 }
 # The data set for which this project has targets.
-BENCHMARK = {"dataset": "synthetic", "size": "small"}
+BENCHMARK = {"dataset": "synthetic", "size": "small", "spectrum": "nir"}
 DIRECTIONS = {"ir2vis": "IR->VIS", "vis2ir": "VIS->IR"}
 METRICS = {"map": "mAP", "rank1": "rank-1"}
 PLAIN = "luminance"

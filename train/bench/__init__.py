@@ -1,1 +1,1 @@
-"""`python -m train bench`: time and memory of this program and of common code, measured in the same run."""
+"""`python -m train bench`: time and memory of this project beside a plain implementation, measured in one run."""

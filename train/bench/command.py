@@ -1,4 +1,4 @@
-"""`python -m train bench`: runs sections, prints the table as it grows, writes it as JSON."""
+"""`python -m train bench`: runs the sections of the benchmark, prints the table line by line, writes it as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from train.bench.plot import draw
 from train.bench.table import Line, Options, header
 from train.run.log import environment, processor
 
-# Each is a module here with `lines(options) -> Iterator[Line]`.
+# {name: module}. Each module defines `lines(options) -> Iterator[Line]`.
 SECTIONS = {
     "data": "training batches: read, cropped, mirrored, erased, colour-changed, on the device",
     "step": "one training step: forward, losses, backward, optimiser",
@@ -30,7 +30,7 @@ SECTIONS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line; see `python -m train bench -h`."""
+    """Runs the command; see `python -m train bench -h`."""
     arguments = cli.arguments(_parser(), argv)
     if arguments.repeats < 1:
         raise ValueError(f"--repeats must be at least 1, not {arguments.repeats}")
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _within(arguments: argparse.Namespace) -> int:
-    """Every section in a process of its own, all together in the given time; 1 if none gave a line."""
+    """Runs every section in its own process, within the given time. Returns the exit code: 1 if there is no line."""
     if not arguments.minutes > 0:
         raise ValueError(f"--minutes must be above 0, not {arguments.minutes}")
     flags = [

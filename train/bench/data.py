@@ -1,4 +1,4 @@
-"""Speed of training batches: ours, and the usual per-image transforms in DataLoader workers, on the same images."""
+"""Speed of making training batches, compared with the usual per-image transforms in DataLoader workers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ COLOUR = dataclasses.replace(PLAIN, channel="exchange", channel_prob=0.5, bright
 
 
 def lines(options: Options) -> Iterator[Line]:
-    """Images per second, until a normalised float32 batch is on the device."""
+    """Measures images per second, until a normalised float32 batch is on the device."""
     if options.device.type == "cpu":
-        keep_freed_memory()  # as training does; the loader's collation in this process gains from it too
+        keep_freed_memory()  # as in training; the DataLoader's collation in this process is faster with it too
     for size in [(128, 64)] if options.quick else [(288, 144), (128, 64)]:
         yield from _lines(size, options)
 
@@ -63,7 +63,7 @@ def _lines(size: tuple[int, int], options: Options) -> Iterator[Line]:
 
 
 def random_people(count: int, size: tuple[int, int], per_identity: int = 16) -> ImageSet:
-    """Noise with labels: half visible, half infrared, `per_identity` images of each person."""
+    """A set of noise images with labels: half visible, half infrared, `per_identity` images of each person."""
     rng = np.random.default_rng(0)
     rows = np.arange(count)
     kinds = (rows % 2).astype(np.uint8)
@@ -82,7 +82,7 @@ def _mapped(images: ImageSet, path: Path) -> ImageSet:
 
 
 def _jpegs(images: ImageSet, folder: Path) -> list[Path]:
-    """As many JPEG files of the images' size; soft shapes, since noise takes a decoder longer than photographs."""
+    """Writes JPEG files of the same number and size, of soft shapes, since noise takes longer to decode than photos."""
     rng = np.random.default_rng(0)
     height, width = images.images.shape[1:3]
     paths = [folder / f"{row}.jpg" for row in range(len(images))]
@@ -110,7 +110,10 @@ def _ours(images: ImageSet, config: AugmentConfig, device: torch.device, residen
 
 
 class _Pairs(Dataset[tuple[Tensor, Tensor]]):
-    """A visible and an infrared image per item, as two-stream code gives them: held, or decoded at each access."""
+    """A data set of (visible, infrared) image pairs, as in common two-stream code.
+
+    Images are in memory, or decoded from files at each access.
+    """
 
     def __init__(self, images: ImageSet, config: AugmentConfig, files: Sequence[Path] = ()) -> None:
         kinds = images.modalities
@@ -146,14 +149,14 @@ def _exchange(image: Tensor) -> Tensor:
 
 
 def _loader(pairs: _Pairs, workers: int, device: torch.device) -> Task:
-    """An epoch of the loader. Its workers stay alive between epochs, and their start is not measured."""
+    """Task of the baseline: an epoch of a DataLoader. Its workers stay alive, so that their start is not measured."""
     loader = DataLoader(
         pairs,
         batch_size=P * K,
         shuffle=True,
         drop_last=True,
         num_workers=workers,
-        multiprocessing_context="spawn",  # a fork would leave this process with shared pages and slow ours
+        multiprocessing_context="spawn",  # after a fork, shared memory pages would slow this process down
         persistent_workers=True,
         pin_memory=device.type == "cuda",
     )
@@ -166,7 +169,7 @@ def _loader(pairs: _Pairs, workers: int, device: torch.device) -> Task:
 
 
 def _rate(epoch: Callable[[], Iterator[Tensor]], device: torch.device) -> float:
-    """Images per second of as many whole epochs as fill a third of a second."""
+    """Images per second, over as many whole epochs as take a third of a second."""
     began, count = perf_counter(), 0
     while perf_counter() - began < 1 / 3:
         count += sum(len(batch) for batch in epoch())

@@ -1,4 +1,4 @@
-"""Speed of encoding images: ours, and the plain backbone with the same preprocessing."""
+"""Speed of encoding images, compared with the plain backbone and the same preprocessing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STORED = (600, 300)
 
 
 def lines(options: Options) -> Iterator[Line]:
-    """Tensors and files; float32 and bfloat16; torch and ONNX Runtime."""
+    """Measures encoding from tensors and from files, in bfloat16, and with ONNX Runtime if it is installed."""
     name, count = ("test_resnet", 32) if options.quick else ("resnet50", 64)
     torch.manual_seed(0)
     with torch.random.fork_rng():
@@ -35,7 +35,7 @@ def lines(options: Options) -> Iterator[Line]:
     random = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=random)
     plain = copy.deepcopy(model)
-    plain.backbone.body.to(memory_format=torch.contiguous_format)  # as timm makes it
+    plain.backbone.body.to(memory_format=torch.contiguous_format)  # timm's default
     about = f"{count} images, {name}, {size[0]} x {size[1]}"
     yield _line(f"{about}, in memory", paired(lambda: _run(model, images), lambda: _plain(plain, images),
                 options.repeats), count, "plain timm backbone, same preprocessing")  # fmt: skip
@@ -81,7 +81,7 @@ def _run(model: MTRL, images: Sequence[Path] | Tensor, bf16: bool = False) -> No
 
 @torch.inference_mode()
 def _plain(model: MTRL, images: Tensor) -> None:
-    """What a short script does: scale, normalise, features, mean over the map, unit length."""
+    """The baseline, as a short script does it: scale, normalise, features, mean over the map, unit length."""
     body: Any = model.backbone.body
     for part in images.split(BATCH):
         x = (part.to(model.mean.device).float() / 255 - model.mean) / model.std
@@ -97,7 +97,7 @@ def _plain_files(model: MTRL, files: Sequence[Path]) -> None:
 
 
 def _write(folder: Path, count: int) -> list[Path]:
-    """Smooth colour noise: it decodes as photographs do, neither trivial nor all detail."""
+    """Writes JPEG files of smooth colour noise, which take about as long to decode as photographs."""
     random = np.random.default_rng(0)
     paths = [folder / f"{row}.jpg" for row in range(count)]
     for path in paths:

@@ -1,4 +1,4 @@
-"""Speed of metrics, whole evaluations from cached features and re-ranking: ours, and loops over queries."""
+"""Speed of metrics, of whole evaluations from cached features, and of re-ranking, compared with plain loops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOP = "a loop over queries"
 
 
 def lines(options: Options) -> Iterator[Line]:
-    """One trial of each data set, all trials of two of them, and k-reciprocal re-ranking."""
+    """Measures one trial of each data set, all trials of two of them, `rank_features`, and k-reciprocal re-ranking."""
     shrink = 10 if options.quick else 1
     for case in CASES:
         yield _one_trial(case, shrink, options)
@@ -54,7 +54,7 @@ def _one_trial(case: tuple[Any, ...], shrink: int, options: Options) -> Line:
 
 
 def _features(size: int, options: Options) -> Line:
-    """Features of as many queries as gallery images, ranked in blocks, beside the metrics of the whole matrix."""
+    """Time of `rank_features`, which works in blocks, compared with `rank_metrics` of the whole distance matrix."""
     problem = features_problem(size, size)
     query, gallery, labels = problem[0], problem[1], problem[2:]
 
@@ -71,7 +71,7 @@ def _features(size: int, options: Options) -> Line:
 
 
 def _whole(what: str, feature_set: FeatureSet, settings: Sequence[Setting], options: Options) -> Line:
-    """From cached features to the metrics of every trial. The loop runs once: it is slow."""
+    """Time from cached features to the metrics of every trial. The baseline runs only once, since it is slow."""
     runs = [
         (s, make_trials(feature_set.identities, feature_set.cameras, feature_set.modalities, s))
         for s in settings
@@ -93,7 +93,7 @@ def _trial_by_loop(feature_set: FeatureSet, trial: Trial, setting: Setting) -> f
 
 
 def _reranking(options: Options) -> Iterator[Line]:
-    """The loop runs on a smaller problem, where it takes seconds."""
+    """Time of re-ranking. The baseline is measured only on a smaller problem, since it is slow."""
     for total, compared in ((400 if options.quick else 800, True), (1000 if options.quick else 5007, False)):
         random = np.random.default_rng(0)
         people = random.standard_normal((max(8, total // 52), DIM))
@@ -114,11 +114,13 @@ def _reranking(options: Options) -> Iterator[Line]:
 
 
 def _quiet(result: Any) -> None:
-    """Drops a result, so that a task reports its time."""
+    """Returns None, so that the benchmark reports the time of a task and not its result."""
 
 
 def _sysu_features(shrink: int) -> FeatureSet:
-    """As many images as SYSU-MM01's test set has: 96 people, 3803 queries, 301 places of gallery images."""
+    """Features of as many images as SYSU-MM01's test set has: 96 people, 3803 queries, 301 pairs of identity and camera
+    in the gallery.
+    """
     visible = [(person, camera) for camera in (1, 2) for person in range(56)]
     visible += [(person, camera) for camera in (4, 5) for person in range(95)][:-1]
     pairs = [pair for pair in visible for _ in range(22 if shrink == 1 else 10)]
@@ -127,7 +129,7 @@ def _sysu_features(shrink: int) -> FeatureSet:
 
 
 def _llcm_features(shrink: int) -> FeatureSet:
-    """As many images as LLCM's test set has: 351 people, 8680 visible and 7166 infrared images."""
+    """Features of as many images as LLCM's test set has: 351 people, 8680 visible and 7166 infrared images."""
     visible = [(row % 351, 1 + (row // 351) % 6) for row in range(8680 // shrink)]
     infrared = [(row % 351, 1 + (row // 351) % 5) for row in range(7166 // shrink)]
     return _feature_set(visible, infrared)

@@ -1,4 +1,4 @@
-"""Runs all sections within a time limit: each in its own process, which is ended when its share of the time is over."""
+"""Runs the benchmark's sections within a time limit, each in a process that is ended when its share is used up."""
 
 from __future__ import annotations
 
@@ -18,22 +18,29 @@ from train.bench.table import Line, header
 
 @dataclasses.dataclass
 class Results:
-    """What came of the sections so far: versions and device, lines, and a sentence for each that was cut short."""
+    """The results of the sections so far.
+
+    about     versions and device
+    lines     all lines that were measured
+    problems  one sentence for each section that failed or was stopped
+    """
 
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
     lines: list[Line] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The results as JSON values."""
         return self.about | {"lines": [line.to_dict() for line in self.lines], "problems": self.problems}
 
 
 def run(sections: Sequence[str], flags: Sequence[str], seconds: float, target: Path | None) -> Results:
-    """Runs sections one after the other with the same flags; what one leaves of its time goes to the next ones.
+    """Runs sections one after the other, and prints the table at the end.
 
-    A section that fails or takes too long costs its missing lines, nothing else. `target`, a JSON file, is written
-    after each. Prints the table at the end.
+    flags    command-line flags of every section
+    seconds  time limit for all sections together. Each gets an equal share of the time that is left
+    target   JSON file, written after each section, or None
+    If a section fails or is stopped, only its missing lines are lost.
     """
     ends, results = monotonic() + seconds, Results()
     for place, section in enumerate(sections):

@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--protocol", default="sysu", help="of the part rank")
     given = parser.parse_args()
-    if given.part == "rank":  # its inputs belong to the base
+    if given.part == "rank":  # its inputs count as memory used before the measurement
         size = 5_000 if given.quick else 50_000
         problem = (*features_problem(size, size), given.protocol)
     base = peak_mb(given.device)
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def peak_mb(device: str) -> float:
-    """The largest size of this process so far; on a GPU, of its tensors there."""
+    """Largest memory of this process so far, in MiB; on a GPU, that of its tensors there."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**20
     scale = 2**20 if sys.platform == "darwin" else 2**10
@@ -63,12 +63,12 @@ def peak_mb(device: str) -> float:
 
 
 def train(folder: Path, device: str, quick: bool) -> str:
-    """Steps of the SYSU-MM01 preset, every method's term on, from a map of as many images as its training set."""
+    """Makes training steps of the SYSU-MM01 preset on as many memory-mapped images. Returns a remark for the table."""
     flags = ["--dataset", "sysu", "--no-pretrained", "--device", device, "--output", str(folder / "run")]
     settings = parse([*flags, *(["--backbone", "test_resnet", "--image-size", "64", "32"] if quick else [])])
     height, width = settings.image_size
     count = VISIBLE + INFRARED
-    # A file with holes: it reads as zeros, and takes no disk.
+    # A sparse file, which takes no space on the disk and is read as zeros.
     made = np.lib.format.open_memmap(
         folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, height, width, 3)
     )
@@ -95,7 +95,10 @@ def train(folder: Path, device: str, quick: bool) -> str:
 
 
 def evaluate(shots: int) -> str:
-    """Ten trials on random features, as many as SYSU-MM01's test set gives a ResNet-50."""
+    """Evaluates ten trials on random features of a ResNet-50's length, as many as SYSU-MM01's test set has images.
+
+    Returns a remark for the table.
+    """
     feature_set, _ = sysu_test(10)
     setting = Setting("sysu", "ir2vis", "all", shots, trials=10)
     trials = make_trials(feature_set.identities, feature_set.cameras, feature_set.modalities, setting)
@@ -104,9 +107,9 @@ def evaluate(shots: int) -> str:
 
 
 def features_problem(queries: int, gallery: int, dim: int = 512) -> tuple[Any, ...]:
-    """Arguments of `rank_features` under the rules of SYSU-MM01, about 50 gallery images of each identity.
+    """Random arguments for `rank_features` under SYSU-MM01's rules, with about 50 gallery images of each identity.
 
-    Made a thousand rows at a time, so that making them needs no more memory than holding them.
+    Features are made a thousand rows at a time, so that this takes no additional memory.
     """
     rng = np.random.default_rng(0)
     people = rng.standard_normal((max(20, gallery // 50), dim), dtype=np.float32)
@@ -121,7 +124,10 @@ def features_problem(queries: int, gallery: int, dim: int = 512) -> tuple[Any, .
 
 
 def sysu_test(shots: int, dim: int = 2048) -> tuple[FeatureSet, NDArray[np.int64]]:
-    """Random features of 3,803 queries and of `shots` images for each of 301 pairs of identity and camera."""
+    """Random features of SYSU-MM01's size: (features, rows of the gallery images).
+
+    There are 3,803 queries, and `shots` gallery images for each of 301 pairs of identity and camera.
+    """
     rng = np.random.default_rng(0)
     seen = {1: 56, 2: 56, 4: 94, 5: 95}
     pairs = [(person, camera) for camera, people in seen.items() for person in range(people)]

@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking as a loop over images with sets: baseline of the benchmark, reference of the tests."""
+"""k-reciprocal re-ranking as a loop over images with Python sets: a baseline for the benchmark and the tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rerank_loop(
     weight: float = 0.3,
     variant: str = "paper",
 ) -> NDArray[np.float64]:
-    """Arguments and result as `mtrl.retrieval.rerank.k_reciprocal`, [Q,G] float64; quadratic and slow."""
+    """As `mtrl.retrieval.rerank.k_reciprocal`, but float64 [Q,G] and slow."""
     total = len(distances)
     scaled = distances / distances.max(axis=1, keepdims=True)
     order = []

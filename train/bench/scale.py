@@ -1,4 +1,4 @@
-"""Memory at the size of SYSU-MM01, and how time grows with images, identities and gallery."""
+"""Peak memory for data of SYSU-MM01's size, and growth of time with the numbers of images, identities and gallery."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from train.bench.table import Line, Options, paired
 
 
 def lines(options: Options) -> Iterator[Line]:
-    """Peaks of processes of their own; then one figure per size, of which only the growth matters."""
+    """Measures peak memory in separate processes, then times for several sizes, which show growth."""
     yield from _memory(options)
     yield from _images(options)
     yield from _identities(options)
     yield from _gallery(options)
-    yield from _peaks(options, (("rank", "rank_features, 50,000 x 50,000 x 512"),))  # minutes: last
+    # Last, since it takes minutes.
+    yield from _peaks(options, (("rank", "rank_features, 50,000 x 50,000 x 512"),))
 
 
 def _memory(options: Options) -> Iterator[Line]:
@@ -56,7 +57,7 @@ def _peaks(options: Options, parts: Sequence[tuple[str, str]]) -> Iterator[Line]
 
 
 def _images(options: Options) -> Iterator[Line]:
-    """A training batch from the memory map, whatever the number of images."""
+    """Time of a training batch from a memory map, for several numbers of images. It should not grow."""
     for count in (1000, 2000) if options.quick else (2_000, 8_000, 32_000):
         rows = np.arange(count)
         with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +88,7 @@ def _images(options: Options) -> Iterator[Line]:
 
 
 def _identities(options: Options) -> Iterator[Line]:
-    """All batches of an epoch dealt, with 40 visible and 20 infrared images of each person."""
+    """Time for the sampler to draw all batches of an epoch, with 40 visible and 20 infrared images of each person."""
     for count in (100, 200) if options.quick else (400, 1_600, 6_400):
         labels = np.repeat(np.arange(count), 60)
         kinds = np.tile(np.repeat([0, 1], [40, 20]), count)
@@ -104,7 +105,7 @@ def _identities(options: Options) -> Iterator[Line]:
 
 
 def _gallery(options: Options) -> Iterator[Line]:
-    """One trial: 3,803 queries against galleries of growing size, distances included."""
+    """Time of one trial, distances included: 3,803 queries against galleries of several sizes."""
     for shots in (1, 2) if options.quick else (1, 4, 10, 40):
         feature_set, gallery = sysu_test(shots)
         setting = Setting("sysu", "ir2vis", "all", 1, trials=1)

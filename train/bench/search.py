@@ -1,4 +1,4 @@
-"""Speed of a search in a large gallery: exact in blocks, approximate with faiss, in a Milvus database."""
+"""Speed of searching a large gallery: exactly in blocks, approximately with faiss, and in a Milvus database."""
 
 from __future__ import annotations
 
@@ -17,15 +17,13 @@ from train.bench.table import Line, Options, paired
 
 DIM = 512
 PER_PERSON = 20
-SPREAD = (
-    0.7  # length of an image's own part beside its person's; two images of a person then have cosine 0.67
-)
+SPREAD = 0.7  # length of an image's own direction, where its person's is 1: two images of a person have cosine 0.67
 QUERIES = 256
 _ROWS = 50_000
 
 
 def lines(options: Options) -> Iterator[Line]:
-    """One query and many at once, and what the smaller storage and the approximations cost in accuracy."""
+    """Measures searches with one query and with many, and the recall of float16 and approximate searches."""
     sizes = (20_000, 5_000, 2_000) if options.quick else (1_000_000, 100_000, 20_000)
     features, queries = _features(sizes[0])
     gallery = _gallery(features)
@@ -40,7 +38,7 @@ def lines(options: Options) -> Iterator[Line]:
 
 def _exact(gallery: Gallery, queries: Tensor, options: Options) -> Iterator[Line]:
     size = f"{len(gallery):,} x {DIM}"
-    wanted = (queries @ gallery.features.T).topk(10).indices  # not by our search, which is judged by it
+    wanted = (queries @ gallery.features.T).topk(10).indices  # independent of the search that it checks
     for kind, used in (("float32", gallery), ("float16 storage", gallery.half())):
         found = used.search(queries)[1]
         same = float((found[:, :, None] == wanted[:, None]).any(2).double().mean())
@@ -92,7 +90,7 @@ def _run(search: object, queries: Tensor) -> None:
 
 
 def _features(count: int) -> tuple[Tensor, Tensor]:
-    """Unit rows in groups like identities, and queries of some of them."""
+    """(features [count,D], queries [Q,D]) of made-up people: unit rows, near each other if of the same person."""
     random = torch.Generator().manual_seed(0)
     people = F.normalize(torch.randn(count // PER_PERSON, DIM, generator=random))
     features = torch.empty(count, DIM)

@@ -1,4 +1,4 @@
-"""Speed of a training step: ours, the plain two-stream step of the field, and the gain of each optimisation."""
+"""Speed of a training step, compared with a plain two-stream step, and the gain of each optimisation."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from train.settings import TrainSettings, parse
 from train.trainer import Trainer
 
 PLAIN_NAME = "two-stream step: fp32, NCHW, plain Adam, a loop per triplet anchor, losses read each step"
-LATE = 10**6  # a step after every warm-up
+LATE = 10**6  # number of a step at which every warm-up is over
 
 
 def lines(options: Options) -> Iterator[Line]:
-    """Images per second of whole steps, then the share of each measure, then the use of the processor."""
+    """Measures images per second of whole steps, for one or two presets, and with and without each optimisation."""
     if options.device.type == "cpu":
         keep_freed_memory()
     small = parse(["--size", "small", "--method", "baseline", "--device", str(options.device)])
@@ -39,7 +39,7 @@ def lines(options: Options) -> Iterator[Line]:
         ["--dataset", "sysu", "--method", "baseline", "--no-pretrained", "--device", str(options.device)]
     )
     if options.device.type == "cpu":
-        large = dataclasses.replace(large, identities=2)  # P8 takes a minute in fp32
+        large = dataclasses.replace(large, identities=2)  # with 8 identities, a step takes a minute in fp32
     cases = {"small preset": small} if options.quick else {"small preset": small, "ResNet-50": large}
     for name, settings in cases.items():
         yield from _case(name, settings, options)
@@ -73,7 +73,7 @@ def _case(name: str, settings: TrainSettings, options: Options) -> Iterator[Line
 
 
 class _Bench:
-    """Trainers on the same noise, and steps on batches that are ready."""
+    """Makes trainers with changed settings on the same random images, and tasks that time their steps."""
 
     def __init__(self, settings: TrainSettings, folder: Path) -> None:
         height, width = settings.image_size
@@ -99,7 +99,7 @@ class _Bench:
         return step
 
     def loop(self, trainer: Trainer, moving: bool) -> Task:
-        """Several steps as training does them: with the batches of an epoch, or on one that is ready."""
+        """Task: images per second of several steps, on new batches (`moving`) or always on the same one."""
         count = 20 if trainer.device.type == "cuda" else 3
         augment = PairedAugment(augment_config(trainer.settings, erase=True))
         ready, epochs = self.batch(trainer), iter(range(10**9))
@@ -121,7 +121,7 @@ class _Bench:
         return steps
 
     def plain(self) -> Task:
-        """The baseline: a step as public two-stream code makes it."""
+        """Task of the baseline: a step as in common public code for two-stream networks."""
         trainer = self.trainer(precision="fp32", compile="off")
         model = trainer.model.to(memory_format=torch.contiguous_format)
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, foreach=False, fused=False)
@@ -144,7 +144,7 @@ class _Bench:
 
 
 def batch_hard_loop(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
-    """The batch-hard triplet anchor by anchor: farthest of the same identity, nearest of another."""
+    """Batch-hard triplet loss, one anchor at a time: farthest of its identity against nearest of another."""
     squares = features.pow(2).sum(dim=1, keepdim=True)
     distance = (squares + squares.T - 2 * features @ features.T).clamp(min=1e-12).sqrt()
     same = labels[:, None] == labels[None, :]
@@ -165,7 +165,7 @@ def _rate(step: Callable[[], object], batch: TrainBatch, device: torch.device) -
 
 
 def _use(bench: _Bench, trainer: Trainer, options: Options) -> str:
-    """Operations of a step (forward and backward) per second, and their share of a matrix product's."""
+    """A remark: operations per second of a step's forward and backward pass, and their share of a matrix product's."""
     batch = bench.batch(trainer)
     with FlopCounterMode(display=False) as counter:
         _forward_backward(trainer.model, batch)
@@ -184,7 +184,7 @@ def _forward_backward(model: MTRL, batch: TrainBatch) -> None:
 
 
 def matmul_peak(device: torch.device, side: int = 2048) -> float:
-    """Operations per second of a large square product in the precision that training uses here."""
+    """Operations per second of a square matrix product, in the precision that training uses on this device."""
     dtype = torch.bfloat16 if pick_precision("auto", device) == "bf16" else torch.float32
     a = torch.randn(side, side, device=device).to(dtype)
 

@@ -1,4 +1,4 @@
-"""The benchmark's table: each line has our measurement and a baseline's, taken in the same run."""
+"""The benchmark's table. Each line compares a measurement of this project with that of a baseline in the same run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-# Does the work once. Returns the figure to report, or None: then the seconds that the call took are the figure.
+# A function that does the work once. It returns the value to report, or None to report the seconds that it took.
 Task: TypeAlias = Callable[[], float | None]
 
 COLUMNS = (("what", 52), ("ours", 10), ("baseline", 10), ("ratio", 8), ("unit", 9), ("device", 8))
@@ -19,7 +19,11 @@ COLUMNS = (("what", 52), ("ours", 10), ("baseline", 10), ("ratio", 8), ("unit", 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options of a section. repeats: measurements per line; quick: small sizes, to see it run."""
+    """Options of a section.
+
+    repeats  number of measurements per line
+    quick    True takes small sizes, only to see that the benchmark runs
+    """
 
     device: torch.device
     repeats: int
@@ -28,15 +32,16 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One measured thing.
+    """One line of the table.
 
     section           "data", "step", ...
     what              what was measured, with its size
-    ours, baseline    the two measurements in `unit`; baseline None where there is nothing to compare with
+    ours              measurement of this project, in `unit`
+    baseline          measurement of the baseline, in `unit`, or None without a baseline
     baseline_name     what the baseline is, in a few words
     higher_is_better  True for rates, False for seconds and bytes
-    note              an error bound, a share of the peak, or other remark
-    at                (series, size) of a measurement that shows growth: a point of the plot
+    note              a remark, such as an error or a share of the peak
+    at                (series, size) of a measurement for the plot of growth, or None
     """
 
     section: str
@@ -51,13 +56,13 @@ class Line:
 
     @property
     def ratio(self) -> float | None:
-        """How many times better ours is than the baseline; below 1 it is worse."""
+        """How many times better this project is than the baseline (below 1: worse); None without a baseline."""
         if self.baseline is None:
             return None
         return self.ours / self.baseline if self.higher_is_better else self.baseline / self.ours
 
     def row(self, device: str) -> str:
-        """The line as a row of the table."""
+        """The line as a row of the Markdown table."""
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}x"
         other = "" if self.baseline is None else number(self.baseline)
         cells = (self.what, number(self.ours), other, ratio, self.unit, device)
@@ -65,19 +70,19 @@ class Line:
         return row(cells) + f" {'; '.join(filter(None, (beside, self.note)))} |"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, the ratio included."""
+        """The line as JSON values, with the ratio."""
         return {**dataclasses.asdict(self), "ratio": self.ratio}
 
 
 def header() -> str:
-    """The table's two head lines, in Markdown."""
+    """The two header lines of the Markdown table."""
     names = tuple(name for name, _ in COLUMNS)
     rule = "|".join("-" * (width + 2) for _, width in COLUMNS)
     return f"{row(names)} baseline, remarks |\n|{rule}|---|"
 
 
 def row(cells: tuple[str, ...]) -> str:
-    """Cells padded to the columns; text to the left, numbers to the right."""
+    """A row of the table, with cells padded to the columns' widths: text to the left, numbers to the right."""
     padded = [
         f"{cell:>{width}}" if name in ("ours", "baseline", "ratio") else f"{cell:<{width}}"
         for cell, (name, width) in zip(cells, COLUMNS, strict=True)
@@ -86,7 +91,7 @@ def row(cells: tuple[str, ...]) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits or more, without an exponent where it can be read."""
+    """A number as text with at least three significant digits, without an exponent if it is readable so."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
@@ -94,9 +99,10 @@ def number(value: float) -> str:
 
 
 def paired(ours: Task, baseline: Task | None, repeats: int, *, warmup: int = 1) -> tuple[float, float | None]:
-    """(median of ours, median of the baseline or None), the two taken in turn, so that both see the same load.
+    """(median of `ours`, median of `baseline` or None). The two run in turn, so that both see the same load.
 
-    Each runs `warmup` times unmeasured first. Which goes first changes with every repeat.
+    repeats  number of measurements of each; the order alternates
+    warmup   number of runs of each before, which are not measured
     """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, not {repeats}")

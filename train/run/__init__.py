@@ -1,1 +1,1 @@
-"""Run folder, log, saved state, resuming and stopping: shared by both trainings."""
+"""Run folder, log, saved state, resuming and stopping, for the training of models and of translators."""

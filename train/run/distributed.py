@@ -1,8 +1,8 @@
 """Training in several processes, as `torchrun` or `accelerate launch` start them.
 
-Each process holds the whole model and the identities of its shard of every batch. Features are gathered, so the
-triplet and the contrastive terms see the whole batch; gradients are averaged by torch's DistributedDataParallel.
-Process 0 alone writes, prints and evaluates.
+Each process holds the whole model, and trains on a shard of every batch: some of its identities. Features are gathered
+from all processes, so that the losses see the whole batch. torch's DistributedDataParallel averages the gradients. Only
+process 0 writes, prints and evaluates.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from mtrl.losses.total import TriLayout
 from mtrl.models.device import pick_device
 from mtrl.models.reid import MTRL, Features
 
-# The other processes wait at most this long, for instance while process 0 evaluates.
+# How long the other processes wait at most, for instance while process 0 evaluates.
 TIMEOUT = timedelta(hours=2)
 
 
 class WorkerLostError(OSError):
-    """Another process of the job is gone, so no step can be finished."""
+    """Another process of the job has ended or cannot be reached, so that no step can be finished."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DistributedContext:
-    """Which process this is among those that train together; alone by default.
+    """This process's place among the processes that train together. By default it is the only one.
 
-    rank  number of this process, from 0;  size  number of processes
+    rank  number of this process, from 0
+    size  number of processes
     """
 
     rank: int = 0
@@ -46,7 +47,7 @@ class DistributedContext:
 
     @classmethod
     def current(cls) -> DistributedContext:
-        """The context that `joined` entered; this process alone outside of it."""
+        """The context inside `joined`; outside of it, that of a single process."""
         if not dist.is_initialized():
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
@@ -57,7 +58,10 @@ class DistributedContext:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """`pick_device`, one GPU per process."""
+        """The device of this process, chosen as by `pick_device`. Each process gets a GPU of its own.
+
+        Raises ValueError for several processes on Apple's MPS.
+        """
         device = pick_device(name)
         if self.size > 1 and device.type == "mps":
             if name != "auto":
@@ -70,14 +74,14 @@ class DistributedContext:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.rank)))
 
     def check_batch(self, identities: int) -> None:
-        """Raises ValueError unless P identities can be shared equally."""
+        """Raises ValueError unless P = `identities` can be divided equally among the processes."""
         if identities % self.size:
             raise ValueError(
                 f"--identities {identities} cannot be shared by {self.size} processes: choose a multiple of {self.size}"
             )
 
     def check_sync_bn(self, sync_bn: bool, device: torch.device) -> None:
-        """Raises ValueError where batch normalisation over several processes cannot be had."""
+        """Raises ValueError if batch normalisation over all processes is wanted but not possible on this device."""
         if self.size > 1 and sync_bn and device.type != "cuda":
             raise ValueError("--sync-bn needs GPUs: torch synchronises batch statistics on CUDA only")
 
@@ -88,7 +92,7 @@ class DistributedContext:
         return Batch(batch.visible[own], batch.infrared[own], batch.identities[own])
 
     def wrap(self, model: nn.Module, sync_bn: bool) -> nn.Module:
-        """The module to call in a step: `model` itself, or around it what averages gradients."""
+        """The module to call in a step: `model`, wrapped for averaging gradients if there are several processes."""
         if self.size == 1:
             return model
         device = next(model.parameters()).device
@@ -97,10 +101,10 @@ class DistributedContext:
         return nn.parallel.DistributedDataParallel(model, device_ids=indices)
 
     def gather(self, features: Features, layout: TriLayout) -> tuple[Features, TriLayout]:
-        """Features and labels of the whole batch, in the order of one process: visible, transition, infrared.
+        """Features and labels of the whole batch, from all processes: visible, transition, then infrared images.
 
-        Rows of other processes are constants here. Each process computes the same loss of the whole batch and thus
-        the exact gradient of its own rows; summed over the processes these are the gradient of the parameters.
+        Rows of other processes have no gradient here. Each process computes the same loss of the whole batch, and the
+        exact gradient of its own rows. The sum over the processes is the gradient of the parameters.
         """
         if self.size == 1:
             return features, layout
@@ -121,7 +125,7 @@ class DistributedContext:
 
 
 def with_sync_bn(model: MTRL) -> MTRL:
-    """`model` with batch normalisation over all processes; names of weights stay. timm's own layers are known."""
+    """`model` with batch normalisation over all processes, also in layers of timm. Weights keep their names."""
     from timm.layers.norm_act import convert_sync_batchnorm
 
     return convert_sync_batchnorm(model)
@@ -129,9 +133,9 @@ def with_sync_bn(model: MTRL) -> MTRL:
 
 @contextmanager
 def joined(device: str) -> Iterator[DistributedContext]:
-    """Joins the processes that a launcher started, if one did, and leaves them at the end.
+    """Context manager: connects the processes that a launcher started, if there are several, until its end.
 
-    Raises OSError when they do not find each other.
+    Raises OSError if they cannot connect.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield DistributedContext()
@@ -153,7 +157,7 @@ def joined(device: str) -> Iterator[DistributedContext]:
 
 @contextmanager
 def worker_failures() -> Iterator[None]:
-    """Turns the failure of a collective operation into a WorkerLostError that says so."""
+    """Context manager: turns the failure of an operation among all processes into a WorkerLostError."""
     try:
         yield
     except RuntimeError as error:

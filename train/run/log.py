@@ -1,4 +1,4 @@
-"""Records of a run: metrics as JSON lines and TensorBoard scalars, the environment, and curves as an image."""
+"""Records of a run: metrics as JSON lines and TensorBoard scalars, its environment, and a figure of its curves."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 class RunLog:
     """Appends records to `metrics.jsonl` and to TensorBoard.
 
-    On resume, records of steps after `step` are dropped, and without `evaluated` an evaluation at `step` itself: the
-    run writes them again.
+    A resumed run drops the records that it will write again:
+    step       records of later steps are dropped
+    evaluated  False drops an evaluation at `step` too
     """
 
     def __init__(self, folder: Path, step: int = 0, evaluated: bool = True) -> None:
@@ -46,7 +47,7 @@ class RunLog:
                 self.board.add_scalar(f"{kind}/{name}", value, step)
 
     def note(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """A record of any JSON values, which TensorBoard does not get. Raises OSError when it cannot be written."""
+        """Appends a record of any JSON values to `metrics.jsonl` only. Raises OSError if it cannot be written."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
@@ -54,11 +55,11 @@ class RunLog:
             raise explained(error, self.path) from error
 
     def flush(self) -> None:
-        """Puts the records on the disk: before a state that continues behind them."""
+        """Flushes the records to the disk. Call it before saving a state that continues after them."""
         flush_file(self.path)
 
     def close(self) -> None:
-        """Never raises: it runs beside the error that ends a run, and the JSON lines hold the same values."""
+        """Closes TensorBoard's file. Raises nothing, so that it cannot hide the error that ends a run."""
         if self.board is not None:
             with contextlib.suppress(Exception):
                 self.board.close()
@@ -68,7 +69,7 @@ def _tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
-        return None  # the JSON lines hold the same values
+        return None  # `metrics.jsonl` holds the same values
     return SummaryWriter(str(folder), purge_step=step + 1)
 
 
@@ -83,9 +84,10 @@ def run_settings(run: Path) -> Path:
 
 
 def environment(trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What a stranger needs to repeat the run: versions, machine, git state and the command; `trained`: what was.
+    """What is needed to repeat a run: versions, machine, command and Git state, as JSON values.
 
-    Where Git does not say, the commit is "unknown (why)" and the list of changed files None.
+    trained  description of what is trained, which is included
+    If Git fails, the commit is "unknown (reason)" and the list of changed files is None.
     """
     commit, changed = git_state(Path(__file__).resolve().parents[2])
     return {
@@ -102,7 +104,7 @@ def environment(trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 
 def git_state(root: Path) -> tuple[str, list[str] | None]:
-    """(commit, lines of `git status`) of the code; ("unknown (why)", None) where Git does not say."""
+    """(commit, lines of `git status`) of the code; ("unknown (reason)", None) if Git fails."""
     try:
         checkout = read_checkout(root)
     except NoAnswerError as error:
@@ -113,14 +115,14 @@ def git_state(root: Path) -> tuple[str, list[str] | None]:
 
 
 def code_state(environment: Mapping[str, Any]) -> str:
-    """The commit of a run's `environment.json` for its card, and whether the code differed from it."""
+    """The commit in a run's `environment.json`, and whether the code differed from it, as text for a card."""
     changed = environment["git_changed_files"]
     commit = environment["git_commit"] or "unknown"
     return f"{commit} with {len(changed)} changed files" if changed else commit
 
 
 def processor() -> str:
-    """The processor's name; Linux keeps it in a file that Python's `platform` does not read."""
+    """The processor's name. On Linux it is read from a file that Python's `platform` module does not read."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -128,8 +130,7 @@ def processor() -> str:
 
 
 def draw_curves(folder: Path) -> Path:
-    """Writes `curves.png`: named loss terms and learning rate by step, mAP and modality gap of the held-out
-    identities by step.
+    """Writes `curves.png`: loss terms, learning rate, and mAP and modality gap of held-out identities, all by step.
 
     Raises FileNotFoundError if the folder has no records.
     """

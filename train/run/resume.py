@@ -1,4 +1,4 @@
-"""Whether a run can be started or resumed in a folder, and which settings differ from those stored there."""
+"""Checks whether a run can be started or resumed in a folder, and which settings differ from those stored there."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from train.settings import RunSettings
 
 
 def check_folder(settings: RunSettings) -> list[tuple[str, Any, Any]]:
-    """(name, value before, value now) of what a resumed run changes; nothing for a new one.
+    """Checks a run's folder. Returns (name, value before, value now) of each setting that a resumed run changes.
 
-    Raises ValueError for a folder that holds a run already, and for a resumed run that would be another experiment
-    than the one that its settings.yaml names; FileNotFoundError when there is nothing to resume.
+    Raises ValueError if a new run's folder holds a run already, or if a resumed run changes a setting that may not
+    change. Raises FileNotFoundError if there is nothing to resume.
     """
     folder = Path(settings.run_folder)
     state = folder / "last" / "state.safetensors"
@@ -43,10 +43,10 @@ def check_folder(settings: RunSettings) -> list[tuple[str, Any, Any]]:
 def differences(
     settings: RunSettings, path: Path, free: frozenset[str] | None = None
 ) -> list[tuple[str, Any, Any]]:
-    """(name, value in the settings file of a run folder, value now) of what differs, but for `free` names.
+    """(name, value in the file, value now) of each setting that differs from the settings file at `path`.
 
-    free  default: `settings.free`
-    A pooling of "auto" differs from none: the file names the one that it came to.
+    free  names of settings that are not compared; None: `settings.free`
+    A pooling of "auto" equals any: the file holds the one that was chosen.
     """
     if not path.is_file():
         return []
@@ -58,7 +58,7 @@ def differences(
 
 
 def say_changes(changes: Sequence[tuple[str, Any, Any]], say: Callable[[str], None]) -> None:
-    """One line about what a resumed run changes."""
+    """Says in one line what a resumed run changes."""
     if changes:
         before, now = (listed((name, pair[side]) for name, *pair in changes) for side in (0, 1))
         say(f"note: continued with {now} instead of {before}")

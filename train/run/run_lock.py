@@ -1,4 +1,4 @@
-"""A lock on a run folder, so that one training at a time writes there."""
+"""A lock on a run folder, so that only one training at a time writes there."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from mtrl.files.lock import only_one
 
 @contextmanager
 def run_lock(folder: Path, new: bool) -> Iterator[None]:
-    """Locks a run folder, which a `new` run makes first. The lock ends with the process, however it ends.
+    """Context manager: locks a run folder. The lock ends with the process at the latest, even if it is killed.
 
-    Raises BlockingIOError while another training holds it, OSError for a folder that cannot be made.
+    new  True makes the folder if it is missing
+    Raises BlockingIOError if another training holds the lock, and OSError if the folder cannot be made.
     """
     if new:
         make_folder(folder)
-    if not folder.is_dir():  # reading its state says what is missing
+    if not folder.is_dir():  # the error comes later, when the state is read
         yield
         return
     refusal = f"another training is running in {folder}; wait for its end, or choose another --output"

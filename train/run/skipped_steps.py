@@ -1,9 +1,8 @@
-"""Skips the optimiser's step when a loss or a gradient is not finite, so that no weight becomes NaN.
+"""Skips the optimiser's step if a loss or a gradient is not finite, so that no weight becomes NaN.
 
-Reading a value from a GPU makes the host wait for it. On CUDA the check therefore stays on the device: torch's fused
-optimisers skip a step when their `found_inf` is 1, the buffers of batch normalisation are restored by `torch.where`,
-and the host reads the results of several steps at once, when it waits anyway. On other devices each step is checked
-before it is made.
+On a CPU each step is checked before it is made. On CUDA that would make the CPU wait for the GPU in every step, so the
+check stays on the GPU: torch's fused optimisers skip a step if their `found_inf` is 1, and `torch.where` restores the
+buffers of batch normalisation. The CPU reads the results of several steps at once, when it has to wait anyway.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ _SHOWN = 4
 
 
 class NonFiniteLossError(ValueError):
-    """A loss or a gradient was not a number; the message names epoch, step and images."""
+    """A loss or a gradient was not finite. The message names epoch, step and images."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StepInfo:
-    """Which step it is, and on which images.
+    """The number and the images of a step.
 
     epoch, step  counted from 1
-    images       gives the names of this process's shard of the batch
+    images       function that returns the names of the images in this process's shard of the batch
     """
 
     epoch: int
@@ -37,7 +36,10 @@ class StepInfo:
 
 @dataclasses.dataclass(frozen=True)
 class SkippedStep:
-    """A step that the optimiser did not make. terms: the losses that were not finite, and "gradient"."""
+    """A step that the optimiser did not make.
+
+    terms  names of the losses that were not finite, and "gradient" if it was not
+    """
 
     epoch: int
     step: int
@@ -54,19 +56,19 @@ class SkippedStep:
 
 @dataclasses.dataclass(frozen=True)
 class _Check:
-    """What was found about one step."""
+    """The result of checking one step, which may still be on the device."""
 
     info: StepInfo
     terms: tuple[str, ...]
-    finite: Tensor  # bool, one per term
+    finite: Tensor  # bool [terms]
 
 
 class StepGuard:
-    """Makes the steps of an optimiser where loss and gradient are finite.
+    """Makes an optimiser's steps, except those in which a loss or the gradient is not finite.
 
-    skip    go on after a skipped step, at most `MOST_IN_A_ROW` times in a row; else the first one ends the run
-    gated   leave the check on the device; None: on CUDA. The optimiser must be a fused one then
-    advice  ends the message of the error
+    skip    True continues after a skipped step, up to `MOST_IN_A_ROW` in a row; False ends the run at the first one
+    gated   True leaves the check on the device, which needs a fused optimiser; None: True on CUDA
+    advice  last sentence of the error's message
     """
 
     def __init__(
@@ -92,11 +94,15 @@ class StepGuard:
         self._moving = False
 
     def begin(self) -> None:
-        """Before the forward pass: keeps the running statistics, which it changes."""
+        """Call before the forward pass: keeps a copy of the buffers (running statistics), which that pass changes."""
         self._kept = [torch.cat([buffer.flatten() for buffer in group]) for group in self._buffers]
 
     def step(self, terms: Mapping[str, Tensor], info: StepInfo, clip: float = 0.0) -> None:
-        """After the backward pass: one step of the optimiser if all is finite. clip: largest gradient norm; 0: none."""
+        """Call after the backward pass: makes one step of the optimiser if everything is finite.
+
+        terms  the losses by name
+        clip   largest norm of the gradient; 0: no limit
+        """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = nn.utils.clip_grad_norm_(self.parameters, clip) if clip else nn.utils.get_total_norm(gradients)
         values = [value.detach().float() for value in terms.values()]
@@ -114,21 +120,24 @@ class StepGuard:
             self._put_back(None)
 
     def end(self) -> None:
-        """After the step and what belongs to it: model and optimiser are those of a whole number of steps again."""
+        """Call when a step is complete, so that model and optimiser can be saved."""
         self._kept = []
         self._moving = False
 
     def recover(self) -> bool:
-        """After an interruption: undoes a forward pass. False if the step itself was cut, so that nothing is whole."""
+        """Call after an interruption. Returns whether model and optimiser can be saved.
+
+        An interrupted forward or backward pass is undone. An interrupted step of the optimiser cannot be.
+        """
         if not self._moving and self._kept:
             self._put_back(None)
             self._kept = []
         return not self._moving
 
     def report_skipped(self, report: Callable[[SkippedStep], None]) -> int:
-        """Waits for the device, reports the steps skipped since the last call and returns their number.
+        """Waits for the device, reports the steps that were skipped since the last call, and returns their number.
 
-        Raises NonFiniteLossError unless they may be skipped, or when there are too many in a row.
+        Raises NonFiniteLossError if steps may not be skipped, or if too many in a row were.
         """
         checks, self._checks = self._checks, []
         if not checks:
@@ -150,7 +159,7 @@ class StepGuard:
         return count
 
     def _put_back(self, where: Tensor | None) -> None:
-        """Gives buffers their kept values; `where` is a bool on the device, or None for yes."""
+        """Restores the buffers that `begin` kept, if `where`, a bool on the device, is True. None restores always."""
         with torch.no_grad():
             for group, kept in zip(self._buffers, self._kept, strict=True):
                 if where is not None:

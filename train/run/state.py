@@ -1,7 +1,7 @@
-"""The saved state from which a run continues: one safetensors file, replaced atomically.
+"""The saved state of a run: one safetensors file, replaced atomically, from which the run can continue.
 
-It holds no states of samplers, schedules or random generators: batches, learning rates and what a network draws
-follow from the seed and the number of the step. bfloat16 needs no loss scale.
+It holds no states of samplers, schedules or random generators, since batches, learning rates and random draws depend
+only on the seed and the number of the step. It holds no loss scale, which bfloat16 does not need.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ def save_state(
     progress: Mapping[str, Any],
     run: Mapping[str, Any],
 ) -> None:
-    """Writes model, optimiser and averaged weights, with `progress` and `run` (JSON values) and a checksum of all.
+    """Writes a state with a checksum.
 
-    run: the settings that must be the same when it continues. Raises OSError when it cannot be written.
+    average   module with the averaged weights, or None
+    progress  where the run stands, as JSON values
+    run       settings that must not change when the run continues, as JSON values
+    Raises OSError if it cannot be written.
     """
     tensors = _weights(model, average)
     for name, parameter in model.named_parameters():
@@ -53,10 +56,10 @@ def load_state(
     average: nn.Module | None,
     run: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Restores what `save_state` wrote and returns its `progress`.
+    """Restores model, optimiser and average from a state that `save_state` wrote. Returns its `progress`.
 
-    Raises FileNotFoundError if there is no state, ValueError if it is damaged or of another model or run. Names,
-    types and shapes are compared before a tensor is read.
+    Names, types and shapes are compared before any tensor is read. Raises FileNotFoundError if there is no state, and
+    ValueError if it is damaged, or of another model or run.
     """
     if not path.is_file():
         raise FileNotFoundError(f"nothing to resume: {path} does not exist; start the run without --resume")
@@ -79,7 +82,7 @@ def load_state(
     for key, tensor in _under("optimizer.", tensors).items():
         name, _, slot = key.rpartition("|")
         parameter = parameters[name]
-        # In the parameter's own memory format: a fused optimiser walks through both side by side.
+        # In the parameter's memory format, since a fused optimiser reads both in the order of memory.
         like = parameter if tensor.shape == parameter.shape else tensor
         optimizer.state[parameter][slot] = torch.empty_like(like, device=parameter.device).copy_(tensor)
     return facts["progress"]
@@ -93,7 +96,7 @@ def _weights(model: nn.Module, average: nn.Module | None) -> dict[str, Tensor]:
 
 
 def _slots(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What this optimiser may remember of each parameter; before its first step it remembers nothing."""
+    """The tensors that this optimiser may keep for each parameter, by name in the file. It has none before a step."""
     moments = (
         ("momentum_buffer",) if isinstance(optimizer, torch.optim.SGD) else ("exp_avg", "exp_avg_sq", "step")
     )
@@ -136,7 +139,12 @@ def _check_outline(
     needed: set[str],
     path: Path,
 ) -> None:
-    """Raises ValueError unless the file's header has the needed tensors, no strange ones, and half of none."""
+    """Raises ValueError unless the tensors in a file's header fit the model and its optimiser.
+
+    found    {name: (type, shape)} of the header
+    allowed  all tensors that may be in the file
+    needed   names of those that must be. If the optimiser has one tensor of a parameter, it must have all of them
+    """
     begun = {name.rpartition("|")[0] for name in found if name.startswith("optimizer.")}
     needed = needed | {name for name in allowed if name.rpartition("|")[0] in begun and "|" in name}
     wrong = sorted((needed - found.keys()) | (found.keys() - allowed.keys()))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: the step in progress is finished first, then the state is saved."""
+"""Handles Ctrl-C and SIGTERM during training: the current step is finished before the state is saved."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mtrl.console.progress import say
 
 
 class StopRequest:
-    """While entered, the first Ctrl-C (or SIGTERM) is noted and `check` raises it; the second is raised at once.
+    """Context manager: delays the first Ctrl-C (or SIGTERM) until `check` is called. The second one is raised at once.
 
-    A signal that the process was told to ignore (`nohup`, a job in the background) stays ignored.
+    A signal that the process ignores already (`nohup`, a job in the background) stays ignored.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._note)
@@ -40,13 +40,13 @@ class StopRequest:
         self.asked = True
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if a stop was asked for."""
+        """Raises KeyboardInterrupt if a signal has come."""
         if self.asked:
             raise KeyboardInterrupt
 
 
 def say_stopped(command: str, folder: Path, step: int | None) -> None:
-    """Says where an interrupted run stands and how it goes on; step None: a step was cut, nothing was saved."""
+    """Says where an interrupted run stopped, and how to continue it. `step` None: nothing was saved now."""
     reached = "inside a step, so the state saved before it counts" if step is None else f"at step {step}"
     again = f"python -m {command} --config {folder / 'settings.yaml'} --resume"
     say(f"stopped {reached}; continue with: {again}")

@@ -1,4 +1,4 @@
-"""The base class of both trainings: run folder, resuming, stopping after a whole step, log of skipped steps."""
+"""The base class of both kinds of training: run folder, resuming, stopping after a whole step, skipped steps."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ from train.settings import RunSettings
 
 
 class TrainingRun(abc.ABC):
-    """One training in its run folder; `run` trains to the end or to Ctrl-C.
+    """A training in its run folder. `run` trains to the end or until Ctrl-C.
 
-    A subclass sets these before `run`, and defines `_train` and `_save`:
-    settings               of the run
-    main                   whether this process writes; among several processes the first one does
-    networks, optimizer    what is trained; average: moving average of its weights, or None
-    guard                  leaves out steps whose loss or gradient is not finite
-    progress               where the run stands: epochs, batches of the epoch, steps, skipped steps
+    A subclass defines `_train` and `_save`, and sets these attributes before `run`:
+    settings   settings of the run
+    main       whether this process writes; only the first of several processes does
+    networks   the module that is trained
+    optimizer  its optimiser
+    average    moving average of its weights, or None
+    guard      skips steps in which loss or gradient is not finite
+    progress   numbers of epochs, batches of the current epoch, steps and skipped steps so far
     """
 
-    command: ClassVar[str]  # of `python -m`, which continues a stopped run
+    command: ClassVar[str]  # arguments of `python -m` that continue a stopped run
     settings: RunSettings
     main: bool = True
     networks: nn.Module
@@ -50,14 +52,17 @@ class TrainingRun(abc.ABC):
 
     @abc.abstractmethod
     def _train(self, log: RunLog | None, stop: StopRequest) -> None:
-        """All epochs that are left."""
+        """Trains all epochs that are left."""
 
     @abc.abstractmethod
     def _save(self, log: RunLog | None = None) -> None:
-        """Saves the networks and the state between two steps."""
+        """Saves the networks and the state. It is called between two steps."""
 
     def run(self) -> dict[str, Any]:
-        """Trains, or continues a run with `resume`. Returns the last progress. Ctrl-C saves before it is raised."""
+        """Trains, or continues a run if `settings.resume`. Returns the last progress.
+
+        After Ctrl-C, it saves and then raises KeyboardInterrupt.
+        """
         with run_lock(self.folder, new=not self.settings.resume) if self.main else nullcontext():
             return self._run()
 
@@ -66,7 +71,7 @@ class TrainingRun(abc.ABC):
         now = self.progress
         log = RunLog(self.folder, now["step"], evaluated=now["batch"] == 0) if self.main else None
         try:
-            # Around the save too: where a process is lost, the launcher signals the others.
+            # Covers the save too: if one process is lost, the launcher sends a signal to the others.
             with StopRequest() as stop:
                 try:
                     with worker_failures():
@@ -82,7 +87,7 @@ class TrainingRun(abc.ABC):
         return self.progress
 
     def _open_folder(self) -> None:
-        # Among several processes the first one makes the folder, perhaps before the others come here.
+        # Only the first process checks a new folder: for the others, it may exist already.
         changes = check_folder(self.settings) if self.main or self.settings.resume else []
         if self.settings.resume:
             self._load_state()
@@ -99,14 +104,14 @@ class TrainingRun(abc.ABC):
             self._save_first()
 
     def origin(self) -> dict[str, Any]:
-        """Further facts for `environment.json`: what the run started from."""
+        """Further entries for `environment.json`, about the weights from which the run started."""
         return {}
 
     def _write_settings(self) -> None:
         write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
 
     def _save_first(self) -> None:
-        """Before the first step: a folder that cannot be written is an error now, and --resume works from here on."""
+        """Saves before the first step, to notice early if the folder cannot be written, and so that --resume works."""
         self._save_state()
 
     def _save_state(self) -> None:
@@ -118,7 +123,7 @@ class TrainingRun(abc.ABC):
         self.progress |= load_state(self.state, self.networks, self.optimizer, self.average, run)
 
     def _save_stopped(self, log: RunLog | None) -> None:
-        """Saves after an interruption, unless that cut a step of the optimiser: then the state before stays."""
+        """Saves after an interruption. If that interrupted a step of the optimiser, the last saved state is kept."""
         if not self.main:
             return
         whole = self.guard.recover()
@@ -128,7 +133,7 @@ class TrainingRun(abc.ABC):
         say_stopped(self.command, self.folder, self.progress["step"] if whole else None)
 
     def _report_skipped(self, log: RunLog | None) -> None:
-        """Logs the steps skipped since the last call. Raises NonFiniteLossError unless steps may be skipped."""
+        """Logs the steps skipped since the last call. Raises NonFiniteLossError if steps may not be skipped."""
 
         def report(skipped: SkippedStep) -> None:
             if log is not None:

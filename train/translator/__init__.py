@@ -1,1 +1,1 @@
-"""Training of the learned visible-to-infrared translator; it is no part of the re-identification model."""
+"""Training of the learned visible-to-infrared translator, which is no part of the re-identification model."""

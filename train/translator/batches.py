@@ -1,4 +1,4 @@
-"""Batches for training a translator: visible images, infrared images, and true infrared views where there are any."""
+"""Batches for training a translator: visible images, infrared images and, if there are any, true infrared views."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Batch:
     """One batch. Images are float in [0, 1].
 
     visible   [B,3,H,W]
-    infrared  [B,1,H,W], of other people and places
+    infrared  [B,1,H,W], drawn independently of the visible images
     truth     [B,1,H,W], the true infrared view of each visible image in the same crop, or None
-    draws     CPU generator for whatever else this step draws at random
-    rows      rows of these images in the set, visible before infrared
+    draws     CPU generator for all other random draws of this step
+    rows      int64 [2 B], rows of these images in the set, first visible, then infrared
     """
 
     visible: Tensor
@@ -34,9 +34,10 @@ class Batch:
 
 
 class Batches:
-    """Each epoch shows every visible image once; infrared ones are drawn beside them, in random order.
+    """Makes the batches of an epoch: each visible image at most once, and as many infrared images, in random order.
 
-    All randomness follows from (seed, step), so that a resumed run sees the same batches.
+    Visible images that fill no whole batch are left out. Batches depend only on the seed, the epoch and the batch's
+    number, so that a resumed run sees the same ones.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class Batches:
         self.batch_size = min(batch_size, len(self.visible), len(self.infrared))
         self.augment = PairedAugment(augment)
         self.device, self.seed = device, seed
-        # The truth has one row per visible image of the whole set, in order.
+        # `truth` has one row per visible image of the whole set, in order.
         self.truth_row = np.cumsum(images.modalities == int(Modality.VISIBLE)) - 1
 
     def __len__(self) -> int:
         return len(self.visible) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Batches of an epoch from number `start` on."""
+        """Yields the batches of an epoch from number `start` on."""
         rng = np.random.default_rng([self.seed, epoch])
         visible = rng.permutation(self.visible)
         repeats = -(-len(visible) // len(self.infrared))
@@ -102,7 +103,10 @@ def check_modalities(modalities: NDArray[np.uint8], what: str) -> None:
 
 
 def split_last(images: ImageSet, held_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of all identities but the `held_out` highest numbers, and rows of those. Raises ValueError."""
+    """Holds out the identities with the highest numbers: (rows of the others, rows of the held-out identities).
+
+    held_out  number of identities; ValueError unless the set has more than these
+    """
     unique = np.unique(images.identities)
     if held_out >= len(unique):
         raise ValueError(f"cannot hold out {held_out} of {len(unique)} identities")

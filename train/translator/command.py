@@ -25,7 +25,10 @@ def main(argv: Sequence[str]) -> int:
     height, width = settings.image_size
     pairs = None
     if settings.paired:
-        pairs = truth(settings.data_seed, settings.size, (height, width), settings.cache_dir, domain="train")
+        pairs = truth(
+            settings.data_seed, settings.size, (height, width), settings.cache_dir,
+            domain="train", spectrum=settings.spectrum,
+        )  # fmt: skip
     trainer = TranslatorTrainer(settings, images, pairs)
     progress = trainer.run()
     print(f"{trainer.folder}: {progress['step']} steps, {listed(settings.terms().items())}")

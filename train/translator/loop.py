@@ -1,4 +1,4 @@
-"""Training of a translator: steps of generator and discriminator, a moving average of the weights, sample sheets."""
+"""The training loop of a translator: steps of generator and discriminator, averaged weights, sample images."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from train.translator.objective import (
 from train.translator.settings import TranslatorSettings
 from train.translator.sheet import sample_sheet
 
-BETAS = (0.5, 0.99)  # little momentum: the opponent moves
+BETAS = (0.5, 0.99)  # less momentum than usual, since generator and discriminator change each other's loss
 
 
 class TranslatorTrainer(TrainingRun):
-    """`run` trains to the end or to Ctrl-C and leaves a run folder that `load_translator` reads."""
+    """Trains a translator. `run` trains to the end or until Ctrl-C; `load_translator` reads the run folder."""
 
     command = "train translator"
     settings: TranslatorSettings
@@ -58,8 +58,8 @@ class TranslatorTrainer(TrainingRun):
         self.networks = networks.to(self.device).to(memory_format=torch.channels_last)
         update = get_ema_multi_avg_fn(settings.ema)
         self.average = AveragedModel(self.networks.generator, multi_avg_fn=update)
-        # One optimiser for both sides: a step moves only what has a gradient.
-        fused = self.device.type == "cuda"  # which `StepGuard` needs there
+        # One optimiser for generator and discriminator: a step changes only weights that have a gradient.
+        fused = self.device.type == "cuda"  # needed by `StepGuard` on CUDA
         self.optimizer = torch.optim.Adam(self.networks.parameters(), settings.lr, BETAS, fused=fused)
         advice = (
             f"The last saved state stands in {self.folder / 'last'}; try a lower --lr or --precision fp32"
@@ -74,7 +74,7 @@ class TranslatorTrainer(TrainingRun):
             self._sheet(epoch)
 
     def generator(self) -> Learned:
-        """The averaged network: what is kept."""
+        """The generator with averaged weights, which is the result of the training."""
         return self.average.module  # type: ignore[return-value]
 
     def _train_epoch(self, epoch: int, log: RunLog | None, stop: StopRequest) -> None:
@@ -107,12 +107,12 @@ class TranslatorTrainer(TrainingRun):
             self._report_skipped(log)
 
     def _learning_rate(self) -> float:
-        """Constant over the first half of the run, then linear to zero."""
+        """The current learning rate: constant in the first half of the run, then linear to zero."""
         done = self.progress["step"] / (self.settings.epochs * self.steps_per_epoch)
         return self.settings.lr * min(1.0, 2 * (1 - done))
 
     def _step(self, batch: Batch, rate: float) -> dict[str, Tensor]:
-        """One step of the generator with its projections, then one of the discriminator."""
+        """Makes one step of generator and projections, then one of the discriminator. Returns the loss terms."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         names, rows = self.images.names, batch.rows
@@ -146,7 +146,7 @@ class TranslatorTrainer(TrainingRun):
         self.guard.step(terms, info)
 
     def _generator_terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The translated images [B,1,H,W], and each term whose weight is not zero."""
+        """(translated images [B,1,H,W], {name: term} for each term whose weight is not zero)."""
         networks, settings = self.networks, self.settings
         visible = batch.visible.contiguous(memory_format=torch.channels_last)
         with self._autocast():
@@ -170,7 +170,7 @@ class TranslatorTrainer(TrainingRun):
     def _patches(
         self, visible: Tensor, fake: Tensor, draws: torch.Generator
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Unit vectors of the same places in the translated and in the visible images, for each stage."""
+        """Unit vectors at the same positions of the translated and of the visible images, one tensor per stage."""
         networks = self.networks
         height, width = (side // STRIDE * STRIDE for side in fake.shape[2:])
         with self._autocast():

@@ -12,10 +12,10 @@ SLOPE = 0.2
 
 
 class Discriminator(nn.Module):
-    """Judges overlapping patches of 38 x 38 pixels: infrared (towards 1) or translated (towards 0).
+    """Tells infrared from translated images (1 and 0), separately for overlapping patches of 38 x 38 pixels.
 
-    It sees one channel, so that colour cannot decide, and patches rather than scenes, since the cameras of the
-    two spectra watch different places. Without normalisation: brightness and contrast are evidence.
+    It sees one channel, so that it cannot decide by colour. It sees patches, not scenes, since the cameras of the two
+    spectra watch different places. It has no normalisation layers, which would remove brightness and contrast.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -33,7 +33,7 @@ class Discriminator(nn.Module):
 
 
 class Projection(nn.Module):
-    """A two-layer perceptron for each chosen stage of the generator's encoder: features -> unit vectors."""
+    """Projects features to unit vectors by a two-layer perceptron for each chosen stage of the generator's encoder."""
 
     def __init__(self, channels: list[int], size: int = 64) -> None:
         super().__init__()
@@ -42,7 +42,10 @@ class Projection(nn.Module):
         )
 
     def forward(self, features: list[Tensor], positions: list[Tensor]) -> list[Tensor]:
-        """Maps [N,C,h,w] at `positions` int64 [S] of the flattened h*w -> unit vectors [N,S,size]."""
+        """Feature maps [N,C,h,w], one per stage -> unit vectors [N,S,size] at S positions of each.
+
+        positions  int64 [S] per stage, indices into the flattened h*w
+        """
         picked = [
             feature.flatten(2).index_select(2, where).transpose(1, 2)
             for feature, where in zip(features, positions, strict=True)
@@ -51,7 +54,7 @@ class Projection(nn.Module):
 
 
 class Networks(nn.Module):
-    """All that is trained; one module, so that one optimiser and one file hold its state."""
+    """All trained networks in one module, so that one optimiser and one file hold their state."""
 
     STAGES = (1, 2, -1)  # stride 2, stride 4, and the last block
 
@@ -63,13 +66,16 @@ class Networks(nn.Module):
         self.projection = Projection([2 * config.width, 4 * config.width, config.deep])
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """The encoder's features that the contrastive term compares; images [N,1 or 3,H,W], sides multiples of 8."""
+        """The encoder's feature maps that the contrastive loss compares, one per stage of STAGES.
+
+        images  [N,1,H,W] or [N,3,H,W], H and W multiples of 8
+        """
         features = self.generator.encode(images.expand(-1, 3, -1, -1))
         return [features[stage] for stage in self.STAGES]
 
 
 def draw_positions(features: list[Tensor], samples: int, generator: torch.Generator) -> list[Tensor]:
-    """At most `samples` different places of each feature map, the same for all images of the batch."""
+    """Random positions, int64 [at most `samples`], in each feature map, the same for all images of the batch."""
     return [
         torch.randperm(feature[0, 0].numel(), generator=generator)[:samples].to(feature.device)
         for feature in features

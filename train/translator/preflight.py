@@ -11,7 +11,7 @@ from train.translator.settings import TranslatorSettings
 
 
 def check(settings: TranslatorSettings) -> None:
-    """Raises ValueError or OSError, with its reason, for a run that could not be trained."""
+    """Raises ValueError or OSError, with the reason, if the run cannot be trained."""
     check_folder(settings)
     pick_device(settings.device)
     AugmentConfig(pad=settings.pad, flip=settings.flip, erase=0.0)

@@ -1,6 +1,6 @@
-"""`python -m train translator publish RUN`: a run's translator in half precision, with model card and test metrics.
+"""`python -m train translator publish RUN`: writes a run's translator, in half precision, with its model card.
 
-The metrics are those of the stored weights: they are saved, loaded again and measured on the test identities.
+The card's test metrics are those of the stored weights, which are saved, loaded again and then measured.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
 from mtrl.translate.files import read_translator, save_translator
+from train.data import data_name
 from train.presets import listed
 from train.run.log import code_state, run_settings
 from train.translator.settings import TranslatorSettings
@@ -51,12 +52,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def evaluation(settings: TranslatorSettings) -> TranslatorEvalSettings:
-    """How a run's translator is measured: on the test identities of its own data."""
+    """Settings that evaluate a run's translator on the test identities of its own data set."""
     return TranslatorEvalSettings(
         dataset=settings.dataset,
         data_root=settings.data_root,
         size=settings.size,
         data_seed=settings.data_seed,
+        spectrum=settings.spectrum,
         image_size=settings.image_size,
         hold_out=max(1, settings.hold_out),
         cache_dir=settings.cache_dir,
@@ -65,14 +67,14 @@ def evaluation(settings: TranslatorSettings) -> TranslatorEvalSettings:
 
 
 def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float | None) -> TranslatorFacts:
-    """The facts of a run, from its own records."""
+    """The facts for the card of a run, from the files in its folder. `minutes` is how long it took."""
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     records = [record for record in read_records(run / METRICS) if record["kind"] == "train"]
     synthetic = settings.dataset == "synthetic"
     took = f", {minutes:.0f} minutes" if minutes else ""
     return TranslatorFacts(
         name=name,
-        dataset=f"{settings.dataset}-{settings.size}" if synthetic else settings.dataset,
+        dataset=data_name(settings),
         command=shlex.join(environment["command"]),
         seed=settings.seed,
         training={

@@ -1,4 +1,4 @@
-"""Settings of a translator's training: a frozen dataclass, from which flags and YAML files follow."""
+"""Settings of a translator's training: a frozen dataclass, whose fields are the flags and the entries of YAML files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WEIGHTS = ("adversarial", "contrast", "structure", "identity", "truth")
 
 @dataclasses.dataclass(frozen=True)
 class TranslatorSettings(RunSettings):
-    """Every option of `python -m train translator`: those of every training, and these."""
+    """Every option of `python -m train translator`: those of `RunSettings` and these. Field names are the flags."""
 
     tunable: ClassVar[frozenset[str]] = frozenset({"epochs", "lr", "sheet_every", "on_bad"})
     unchanging: ClassVar[tuple[str, ...]] = (*RunSettings.unchanging, "paired", "batch_size")
@@ -61,26 +61,30 @@ class TranslatorSettings(RunSettings):
         self.network()
 
     def network(self) -> LearnedConfig:
-        """Raises ValueError for impossible sizes."""
+        """The configuration of the translator's network. Raises ValueError for impossible sizes."""
         return LearnedConfig(self.width, self.deep, self.blocks)
 
     @property
     def run_folder(self) -> str:
         """The folder of this run."""
-        return self.output or f"runs/translator-{self.dataset}-seed{self.seed}"
+        drawn = f"-{self.spectrum}" * (self.spectrum != "nir")
+        return self.output or f"runs/translator-{self.dataset}{drawn}-seed{self.seed}"
 
     def terms(self) -> dict[str, float]:
-        """The weights of the terms of the loss."""
+        """{name of a loss term: its weight}."""
         return {name: getattr(self, name) for name in _WEIGHTS if self.paired or name != "truth"}
 
     def record(self) -> dict[str, Any]:
-        """What is trained, for reports: data set, and the weights that the terms really have."""
-        size = self.size if find_source(self.dataset).sizes else None
-        return {"dataset": self.dataset, "size": size, "paired": self.paired, "terms": self.terms()}
+        """A description of the training for reports: data set, and the weights of the loss terms."""
+        chosen = find_source(self.dataset).chosen(self.size, self.spectrum)
+        return {"dataset": self.dataset, **chosen, "paired": self.paired, "terms": self.terms()}
 
 
 def parse(argv: Sequence[str]) -> TranslatorSettings:
-    """Settings from the preset of the data set, then --config, then flags; says what a preset leaves to the file."""
+    """Settings from a command line. Flags win over --config, and that over the data set's preset.
+
+    Prints a note about settings of the preset that the file overrides.
+    """
     parser = _parser()
     cli.add_flags(parser, TranslatorSettings)
     values, notes = resolve(cli.given(parser, argv), "translator", dataclasses.asdict(TranslatorSettings()))

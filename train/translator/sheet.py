@@ -1,4 +1,4 @@
-"""A sheet of sample images: visible images and what the translator makes of them."""
+"""An image that shows sample visible images and their translations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ COLUMNS = 12
 def sample_sheet(
     images: ImageSet, rows: NDArray[np.int64], generator: Learned, device: torch.device
 ) -> Image.Image:
-    """Rows: visible, luminance, translated, and real infrared images of other people. Without `rows`, any images."""
+    """An image of four rows: visible, luminance, translated, and real infrared images of other people.
+
+    rows  rows of `images` to choose from; if empty, all
+    """
     rows = rows if len(rows) else np.arange(len(images))
     modalities = images.modalities[rows]
     day, night = rows[modalities == int(Modality.VISIBLE)], rows[modalities == int(Modality.INFRARED)]

@@ -27,11 +27,13 @@ def render(
     scale: Scale,
     batched: bool,
 ) -> None:
-    """Writes augmented, normalised images into three float32 slots [B,3,H,W]: visible, transition, infrared.
+    """Writes augmented, normalised images into `out`: three float32 tensors [B,3,H,W] for visible, transition and
+    infrared images.
 
-    transition  images made before, or the translator that makes them of the moved visible images, or None
-    batched     the whole batch with tensor operations; else image by image, which needs slots in channels-last memory.
-                The same plan gives the same images up to rounding.
+    transition  ready transition images; or a translator, which is given the cropped and mirrored visible images; or
+                None
+    batched     True: tensor operations on the whole batch; False: image by image on a CPU, into channels-last memory.
+                Both give the same images up to rounding
     """
     if batched or plan.blur_or_noise:
         move = whole.move if batched else per_image.move
@@ -41,7 +43,10 @@ def render(
 
 
 def batched_on(device: torch.device) -> bool:
-    """Whether batches are made as a whole on this device: unless it is a CPU and numba is installed. Warns if not."""
+    """Whether to augment batches as a whole on this device: False on a CPU with numba, else True.
+
+    Warns if numba is missing on a CPU.
+    """
     if device.type == "cpu" and not per_image.available():
         warnings.warn(
             "numba is not installed: on a CPU it makes batches in as little as a sixth of the time "

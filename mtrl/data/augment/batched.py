@@ -16,10 +16,10 @@ Move = Callable[[Selection, Geometry, int, Tensor], None]
 
 
 class PairedAugment:
-    """Augments visible images, their transitions and infrared images, on whatever device they are.
+    """Augments visible images, their transition images and infrared images, on any device.
 
-    A visible image and its transition share crop, mirroring and erased box; their photometric changes are
-    drawn apart. The draws of visible and infrared images do not depend on whether there are transitions.
+    A visible image and its transition image get the same crop, mirroring and erased box, but colour changes of their
+    own. Visible and infrared images are changed in the same way with and without transition images.
     """
 
     def __init__(self, config: AugmentConfig) -> None:
@@ -28,10 +28,13 @@ class PairedAugment:
     def __call__(
         self, visible: Tensor, transition: Tensor | None, infrared: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Float [N,3,H,W] (twice) and [M,3,H,W] in [0, 1] -> the same shapes, dtypes and range.
+        """Augments a batch. Shapes, dtypes and the range [0, 1] stay the same.
 
-        `generator` lives on the CPU; the same state gives the same images. Raises ValueError for integer
-        images, other shapes, or transitions that do not match the visible images.
+        visible     float [N,3,H,W] in [0, 1]
+        transition  float [N,3,H,W] in [0, 1], row by row those of `visible`, or None
+        infrared    float [M,3,H,W] in [0, 1]
+        generator   on the CPU; the same state gives the same images
+        Raises ValueError for integer images, other shapes, or transition images that do not match the visible ones.
         """
         check_images(visible)
         check_images(infrared)
@@ -65,7 +68,7 @@ def render(
     scale: Scale,
     move: Move,
 ) -> None:
-    """As `mtrl.data.augment.render`; `move` cuts images out of a selection: `move` below, or that of `per_image`."""
+    """As `mtrl.data.augment.render`. `move` is the function that cuts images out: the one below or `per_image.move`."""
     move(visible, plan.visible.geometry, plan.pad, out[0])
     move(infrared, plan.infrared.geometry, plan.pad, out[2])
     steps = [(out[0], out[0], plan.visible), (out[2], out[2], plan.infrared)]
@@ -88,12 +91,12 @@ def render(
 
 
 def move(chosen: Selection, geometry: Geometry, pad: int, out: Tensor) -> None:
-    """Cuts uint8 images out, divided by 255, into float `out` [B,3,H,W]."""
+    """Crops and mirrors uint8 images into float `out` [B,3,H,W], with values in [0, 1]."""
     out.copy_(crop(chosen.images, chosen.images.shape[3] - 2 * pad, chosen.rows, geometry)).div_(255)
 
 
 def colour_(images: Tensor, draw: Draw) -> Tensor:
-    """Colours of images [B,3,H,W] that are already moved, then their erased boxes. May work in place."""
+    """Changes the colours of cropped images [B,3,H,W], then erases their boxes. May change `images` in place."""
     return _erase_(_photometric(images, draw.colours), draw.geometry)
 
 
@@ -110,7 +113,7 @@ def _photometric(images: Tensor, colours: Colours) -> Tensor:
 
 
 def pad_columns(images: Tensor, pad: int) -> Tensor:
-    """[N,C,H,W] of any type -> [N,C,H,W + 2 pad], the outer columns repeated: what `crop` cuts from."""
+    """[N,C,H,W] of any type -> [N,C,H,W + 2 pad] for `crop`, by repeating the outer columns."""
     count, channels, height, width = images.shape
     padded = images.new_empty(count, channels, height, width + 2 * pad)
     padded[..., pad : pad + width] = images
@@ -122,26 +125,27 @@ def pad_columns(images: Tensor, pad: int) -> Tensor:
 def crop(padded: Tensor, width: int, positions: Tensor, geometry: Geometry) -> Tensor:
     """Cuts [B,C,H,W] out of contiguous images [N,C,H,W + 2 pad], as `pad_columns` makes them, and mirrors some.
 
-    positions int64 [B], on the CPU: which image each output is cut from. Pixels are copied, never interpolated.
+    positions  int64 [B], on the CPU: which image each output is cut from
+    Pixels are copied, never interpolated.
     """
     _, channels, height, stride = padded.shape
     count = len(positions)
     if count == 0:
         return padded.new_empty(0, channels, height, width)
-    # Every output row is a run of `width` values somewhere in memory: one gather of runs, no gather of pixels.
+    # Each output row is a run of `width` neighbouring values in memory, so whole runs are gathered, not pixels.
     runs = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
     planes = positions[:, None] * channels + torch.arange(channels)
     pad = (stride - width) // 2
     rows = (torch.arange(height) + geometry.top[:, None] - pad).clamp(0, height - 1)
     starts = (planes[:, :, None] * height + rows[:, None, :]) * stride + geometry.left[:, None, None]
     images = runs.index_select(0, starts.flatten().to(padded.device)).view(count, channels, height, width)
-    for number in geometry.mirrored.tolist():  # one by one: an indexed copy of all takes ten times as long
+    for number in geometry.mirrored.tolist():  # one by one: indexing all at once takes ten times as long
         images[number] = images[number].flip(2)
     return images
 
 
 def _erase_(images: Tensor, geometry: Geometry) -> Tensor:
-    """Paints the boxes, in place. There are few, so painting them beats a mask over every pixel."""
+    """Paints the erased boxes in place, one by one: there are few, so this is faster than a mask."""
     fill = geometry.fill.to(images.device, images.dtype)[:, :, None, None]
     for number, top, left, tall, wide in geometry.boxes:
         images[number, :, top : top + tall, left : left + wide] = fill[number]

@@ -1,6 +1,9 @@
-"""The loops of `mtrl.data.augment.per_image`, compiled. They hold no lock, so that threads can share a batch.
+"""The loops of `mtrl.data.augment.per_image`, compiled by numba.
 
-What is done to every pixel is a loop over one line whose index counts up from 0: such loops become vector instructions.
+They release Python's global lock, so that threads can share the images of a batch.
+
+Work on every pixel is written as a loop over one image line, with an index that counts up from 0. The compiler turns
+such loops into vector instructions.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _compiled(function: Function) -> Function:
-    """Compiled at its first call and kept on disk, if there is a folder for that."""
+    """Decorator: compiles a function at its first call, and keeps the result on disk if there is a folder for that."""
     how: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return cast(Function, njit(cache=True, **how)(function))
@@ -38,12 +41,18 @@ def render(
     fill: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """`out` [B,H,W,3] from images [N,H,W,3], for each of B rows: moved, coloured, scaled, erased.
+    """Augments B images into `out` [B,H,W,3]: moves and mirrors, recolours, scales, and erases a box.
 
-    scale    [4,3 W], for a line of R, G, B, R, ...: factor, shift, the least and the greatest output
-    shifts   [B,2], pixels down and right; right by less than W
-    levels   [B,2], brightness and contrast, if `jittered`; matrices [B,3,3] before them
-    boxes    [B,4], top, left, height and width; fill [B,3] is their colour in `out`
+    images    [N,H,W,3], channel values
+    scale     [4, 3 W], for the values R, G, B, R, ... of one line: factor, shift, smallest and largest output
+    jittered  whether brightness and contrast change
+    rows      [B], which of the images
+    shifts    [B,2], pixels down and right; right by less than W
+    mirrored  [B], which images are flipped left to right
+    matrices  [B,3,3], colour matrices, applied before `levels`
+    levels    [B,2], brightness and contrast, used if `jittered`
+    boxes     [B,4], top, left, height and width of the erased box; a height of 0 erases nothing
+    fill      [B,3], colour of the box, in the scale of `out`
     """
     count, height, width, _ = out.shape
     moved, mixed = np.empty((height, width, 3), images.dtype), np.empty((width, 3), np.float32)
@@ -65,13 +74,17 @@ def render(
                 _mix(moved[y], matrix, mixed)
                 _scale(mixed_line, gain, lift, scale, out_lines[number, y])
         top, left, tall, wide = boxes[number]
-        for line in out[number, top : top + tall]:  # a slice: nothing outside the image is written
+        for line in out[number, top : top + tall]:  # a slice ends at the image's edge
             _repeat(fill[number], line[left : left + wide])
 
 
 @_compiled
 def _move(picture: NDArray[Any], shift: NDArray[np.int64], mirrored: bool, moved: NDArray[Any]) -> None:
-    """Pixel [y, x] becomes that at [y + down, x + right] of the picture, or the nearest there is."""
+    """Writes a shifted copy of `picture` into `moved`, mirrored left to right if `mirrored`.
+
+    Before mirroring, pixel [y, x] of `moved` is pixel [y + down, x + right] of the picture. Outside the picture, its
+    nearest border pixel is repeated.
+    """
     height, width, _ = picture.shape
     down, right = shift
     first, last = max(0, -right), min(width, width - right)
@@ -82,9 +95,8 @@ def _move(picture: NDArray[Any], shift: NDArray[np.int64], mirrored: bool, moved
         _copy(flat[row, 3 * (first + right) : 3 * (last + right)], lines[y, 3 * first : 3 * last])
         _repeat(picture[row, 0], moved[y, :first])
         _repeat(picture[row, width - 1], moved[y, last:])
-        if (
-            mirrored
-        ):  # only here: memory is read ahead forwards, so that a line read backwards takes twice as long
+        # Mirrored from a copy in the cache, since reading memory backwards takes twice as long.
+        if mirrored:
             _copy(lines[y], forward)
             _reverse(forward, lines[y])
 
@@ -97,7 +109,7 @@ def _copy(values: NDArray[Any], out: NDArray[Any]) -> None:
 
 @_compiled
 def _reverse(line: NDArray[Any], out: NDArray[Any]) -> None:
-    """Pixels of three values in the opposite order."""
+    """Writes the pixels of a line (three values each) into `out` in reverse order."""
     pixels = len(out) // 3
     for x in range(pixels):
         at = pixels - 1 - x
@@ -113,7 +125,10 @@ def _repeat(pixel: NDArray[Any], out: NDArray[Any]) -> None:
 
 @_compiled
 def _exchange(moved: NDArray[Any], matrix: NDArray[np.float32]) -> bool:
-    """Copies one channel to all where the matrix says so, exactly; False if the matrix says anything else."""
+    """Applies, without rounding, a matrix that changes nothing or copies one channel to all three.
+
+    Returns False for any other matrix, and then changes nothing.
+    """
     if (matrix == np.eye(3)).all():
         return True
     for channel in range(3):
@@ -145,7 +160,7 @@ def _mix(pixels: NDArray[Any], matrix: NDArray[np.float32], out: NDArray[np.floa
 
 @_compiled
 def _mean(lines: NDArray[Any], matrix: NDArray[np.float32], copied: bool, sums: NDArray[np.float32]) -> float:
-    """Of all values, under the matrix where it is not copied yet."""
+    """The mean of all values of an image after the colour matrix; `copied` says that the matrix is applied already."""
     sums[:] = 0
     for y in range(len(lines)):
         _add(lines[y], sums)

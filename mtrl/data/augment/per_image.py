@@ -1,7 +1,8 @@
-"""Augmentation on a CPU, image by image: each image passes a core's cache once, and the cores share a batch.
+"""Augmentation on a CPU, image by image. All steps of an image are done while it is in a processor core's cache, and
+the cores share a batch.
 
-Equal to `mtrl.data.augment.batched` up to rounding; blur and noise are only there. Needs numba, which compiles
-`mtrl.data.augment.kernels` for the first batch ever and keeps the result.
+The result equals that of `mtrl.data.augment.batched` up to rounding; only blur and noise need that module. Needs numba,
+which compiles `mtrl.data.augment.kernels` for the first batch and keeps the result on disk.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def render(
     out: Sequence[Tensor],
     scale: Scale,
 ) -> None:
-    """As `mtrl.data.augment.render`, into slots whose memory is [B,H,W,3] (channels last)."""
+    """As `mtrl.data.augment.render`. The tensors of `out` must be in channels-last memory."""
 
     def fill(chosen: Selection, geometry: Geometry, colours: Colours, slot: Tensor) -> None:
         where = slot.permute(0, 2, 3, 1)
@@ -54,13 +55,13 @@ def render(
         move(visible, geometry, plan.pad, moved)
         with torch.no_grad():
             made = transition(moved.contiguous()).permute(0, 2, 3, 1).contiguous()
-        middle = torch.full_like(geometry.top, plan.pad)  # the translator's images stay where they are
+        middle = torch.full_like(geometry.top, plan.pad)  # the translator's images are cropped already
         still = dataclasses.replace(geometry, top=middle, left=middle, mirrored=middle[:0])
         fill(Selection(made, torch.arange(len(made))), still, colours, out[1])
 
 
 def move(chosen: Selection, geometry: Geometry, pad: int, out: Tensor) -> None:
-    """Cuts images out, scaled to [0, 1], into `out` [B,3,H,W] in the memory of [B,H,W,3]; nothing is erased."""
+    """Crops and mirrors images into `out` [B,3,H,W] in channels-last memory, scaled to [0, 1]. Erases nothing."""
     unerased = dataclasses.replace(geometry, boxes=())
     render_rows(chosen.images, chosen.rows, unerased, pad, Colours(), Scale(), out.permute(0, 2, 3, 1))
 
@@ -68,15 +69,16 @@ def move(chosen: Selection, geometry: Geometry, pad: int, out: Tensor) -> None:
 def render_rows(
     images: Tensor, rows: Tensor, geometry: Geometry, pad: int, colours: Colours, scale: Scale, out: Tensor
 ) -> None:
-    """Images moved and mirrored, borders repeated; then coloured, scaled and their boxes erased: into `out`.
+    """Augments images into `out`: crops and mirrors them, changes colours, scales, and erases boxes.
 
-    images  contiguous [N,H,W,3] on the CPU, uint8 (255 is white) or float32 (1 is white); nothing is copied but what
-            is cut out, so they may be a memory map
-    rows    int64 [B], which images. `geometry` counts in images with `pad` more pixels on every side
-    out     contiguous float32 [B,H,W,3], written as a whole
+    images    contiguous [N,H,W,3] on the CPU, uint8 (255 is white) or float32 (1 is white). They may be a memory map:
+              only the B images are read
+    rows      int64 [B], which of the images
+    geometry  positions in images that have `pad` more pixels, repeated from the border, on every side
+    out       contiguous float32 [B,H,W,3]
 
-    The work is shared by `torch.get_num_threads()` threads. Raises ValueError if one does not fit the other, IndexError
-    for rows that are not there.
+    The work is shared by `torch.get_num_threads()` threads. Raises ValueError for arguments that do not fit each other,
+    and IndexError for rows that do not exist.
     """
     count, _, width, channels = out.shape
     _check(images, rows, geometry, colours, out)
@@ -106,7 +108,7 @@ def render_rows(
 
 
 def _check(images: Tensor, rows: Tensor, geometry: Geometry, colours: Colours, out: Tensor) -> None:
-    """The loops trust what they are given."""
+    """Checks the arguments of `render_rows`, since the compiled loops check nothing."""
     count, channels = len(out), out.shape[3]
     fits = (
         images.shape[1:] == out.shape[1:] and channels == 3 and images.dtype in (torch.uint8, torch.float32)
@@ -126,7 +128,12 @@ def _check(images: Tensor, rows: Tensor, geometry: Geometry, colours: Colours, o
 
 
 def _moves(geometry: Geometry, pad: int, width: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Pixels down and right [B,2]; which are mirrored, bool [B]; boxes [B,4], of no height where there is none."""
+    """The geometry as the compiled loops read it: (shifts, mirrored, boxes).
+
+    shifts    [B,2], pixels down and right
+    mirrored  bool [B]
+    boxes     [B,4], top, left, height and width; a height of 0 is no box
+    """
     count = len(geometry.top)
     across = (geometry.left.numpy() - pad).clip(1 - width, width - 1)
     shifts = np.stack([geometry.top.numpy() - pad, across], axis=1)
@@ -141,7 +148,10 @@ def _moves(geometry: Geometry, pad: int, width: int) -> tuple[NDArray[Any], NDAr
 
 @cache
 def _line(scale: Scale, white: float, width: int, limited: bool) -> NDArray[np.float32]:
-    """For a line of R, G, B, R, ...: the factor and shift that scale it, and what black and white become; [4,3 W]."""
+    """Scaling of one image line, float32 [4, 3 W] for R, G, B, R, ...: factor, shift, smallest and largest output.
+
+    Without `limited`, the outputs have no limits.
+    """
     mean, std = np.array(scale.mean), np.array(scale.std)
     ends = [(0 - mean) / std, (1 - mean) / std] if limited else [[-np.inf] * 3, [np.inf] * 3]
     return np.tile([1 / white / std, -mean / std, *ends], width).astype(np.float32)

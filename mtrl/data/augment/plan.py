@@ -1,6 +1,6 @@
-"""Random choices of one batch: where each image is cut out, how its colours change, what is erased.
+"""The random choices for one batch: where each image is cropped, how its colours change, what is erased.
 
-`draw_plan` draws all of them at once from one generator; `batched` and `per_image` carry them out.
+`draw_plan` draws all of them from one generator. The modules `batched` and `per_image` apply them to images.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ ERASE_TRIES = 10
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-    """What is changed at random. Probabilities are per image; 0 switches a step off.
+    """Settings of the augmentation. Probabilities are per image; 0 switches a step off.
 
-    pad                   pixels by which the crop may shift in each direction (borders are repeated)
+    pad                   largest shift of the crop, in pixels, in each direction (borders are repeated)
     flip                  probability of mirroring left and right
-    erase                 probability of erasing a box; its area is a share of the image, uniform in
-                          `erase_area`, its height / width log-uniform in `erase_aspect`
-    erase_fill            "mean": the colour `mean`; "random": one random colour per image
-    mean                  RGB in [0, 1]: the mean of the model's normalisation, which makes an erased box 0
-    channel               colour of visible images, applied with probability `channel_prob`:
+    erase                 probability of erasing a box. Its area, as a share of the image, is uniform in `erase_area`;
+                          its height / width is log-uniform in `erase_aspect`
+    erase_fill            colour of the box: "mean": the colour `mean`; "random": one random colour per image
+    mean                  RGB in [0, 1]: the mean of the model's normalisation, so that an erased box becomes 0
+    channel               colour change of visible images, applied with probability `channel_prob`:
                           "exchange"   all channels become one of R, G, B
                           "adapt"      one of R, G, B, or unchanged, 1/4 each
                           "adapt_gray" one of R, G, B, 1/4 each, else grey or unchanged, 1/8 each
@@ -79,7 +79,7 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Geometry:
-    """Where each of B outputs is cut out, and what is erased in it. On the CPU, where it was drawn.
+    """Where each of B outputs is cut out, and what is erased in it. All tensors are on the CPU.
 
     top       int64 [B], the first source row, counted in images with `pad` more rows above and below
     left      int64 [B], the first source column, counted in images with `pad` more columns on either side
@@ -97,12 +97,13 @@ class Geometry:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Colours:
-    """How each of B images changes; None where nothing of the kind is switched on. On the CPU, where it was drawn.
+    """How the colours of B images change; None for a change that is switched off. All tensors are on the CPU.
 
     matrices  float [B,3,3], see `mtrl.translate.photometric.mix_channels`
     levels    float [2,B], brightness and contrast of `mtrl.translate.photometric.jitter`
     blur      float [B], the amount of `mtrl.translate.photometric.soft_blur`
-    noise     float [B], the deviation of `mtrl.translate.photometric.grey_noise`; seed: its seed
+    noise     float [B], the standard deviation of `mtrl.translate.photometric.grey_noise`
+    seed      seed of that noise
     """
 
     matrices: Tensor | None = None
@@ -114,7 +115,7 @@ class Colours:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Draw:
-    """What happens to the images of one kind: first the geometry, then the colours, then the erased boxes."""
+    """The changes of all visible, transition or infrared images of a batch: first crops, then colours, then boxes."""
 
     geometry: Geometry
     colours: Colours
@@ -122,9 +123,9 @@ class Draw:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """The draws of one batch. A transition image has the geometry of its visible image, and its own colours.
+    """The random choices for one batch. A transition image has the geometry of its visible image, and its own colours.
 
-    pad  as in `AugmentConfig`: the geometry counts in images with so many more pixels on every side
+    pad  as in `AugmentConfig`; positions of the geometry are in images with `pad` more pixels on every side
     """
 
     visible: Draw
@@ -146,10 +147,12 @@ def draw_plan(
     generator: torch.Generator,
     transition: bool = False,
 ) -> Plan:
-    """The plan for so many visible and infrared images of `size` = (height, width).
+    """Draws the plan of a batch.
 
-    `generator` lives on the CPU; the same state gives the same plan. The draws of visible and infrared images do not
-    depend on whether there are transition images.
+    visible, infrared  numbers of images
+    size               (height, width) of the images in pixels
+    generator          on the CPU; the same state gives the same plan
+    transition         whether there are transition images; the plan of the others does not depend on it
     """
     geometry = _geometry(config, visible, *size, generator), _geometry(config, infrared, *size, generator)
     matrices = _matrices(config, visible, generator)
@@ -176,9 +179,9 @@ def _geometry(
 def _boxes(
     config: AugmentConfig, count: int, height: int, width: int, generator: torch.Generator
 ) -> tuple[tuple[int, int, int, int, int], ...]:
-    """(image, top, left, height, width) of the images that get a box.
+    """One (image, top, left, height, width) for each image that gets a box.
 
-    Of several sizes drawn for each image the first that fits is taken; if none does, the last is cut.
+    Several sizes are drawn for each image, and the first that fits is taken. If none fits, the last is cut to fit.
     """
     draws = torch.rand(2, count, ERASE_TRIES, generator=generator).numpy()
     place = torch.rand(3, count, generator=generator).numpy()
@@ -207,7 +210,7 @@ def _matrices(config: AugmentConfig, count: int, generator: torch.Generator) -> 
 
 
 def _colours(config: AugmentConfig, count: int, generator: torch.Generator) -> Colours:
-    """Brightness, contrast, blur and noise. As many numbers are drawn whether they are switched on or not."""
+    """Brightness, contrast, blur and noise. The number of random draws does not depend on what is switched on."""
     draws = torch.rand(5, count, generator=generator)
     levels = blur = noise = None
     if config.brightness or config.contrast:
@@ -221,7 +224,7 @@ def _colours(config: AugmentConfig, count: int, generator: torch.Generator) -> C
 
 
 def _channel_matrices(mode: str, count: int, generator: torch.Generator) -> Tensor:
-    """Colour matrices [count,3,3] of a channel mode, rows summing to 1."""
+    """Random colour matrices [count,3,3] of a channel mode. Each row sums to 1."""
     eye = torch.eye(3)
     copies = eye[:, None, :].expand(3, 3, 3)  # copies[c] turns every channel into channel c
     if mode == "mix":

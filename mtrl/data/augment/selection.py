@@ -9,11 +9,12 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Selection:
-    """B images of an array.
+    """B images chosen from an array.
 
-    images  uint8 (255 is white) or float32 (1 is white). `batched`: [N,3,H,W + 2 pad] as `pad_columns` makes them, on
-            any device; `per_image`: contiguous [N,H,W,3] on the CPU, perhaps a memory map
-    rows    int64 [B], on the CPU
+    images  uint8 (255 is white) or float32 (1 is white)
+            for `batched`: [N,3,H,W + 2 pad] on any device, made by `pad_columns`
+            for `per_image`: contiguous [N,H,W,3] on the CPU, which may be a memory map
+    rows    int64 [B], on the CPU, which of them
     """
 
     images: Tensor
@@ -22,7 +23,7 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Output = (input - mean) / std for each of R, G, B; by default the input itself."""
+    """Normalisation: output = (input - mean) / std for each of R, G, B. By default it changes nothing."""
 
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)

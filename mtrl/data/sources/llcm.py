@@ -25,7 +25,7 @@ from mtrl.models.config import Modality
 
 LISTS = {Modality.VISIBLE: "train_vis.txt", Modality.INFRARED: "train_nir.txt"}
 TEST_FOLDERS = {Modality.VISIBLE: "test_vis", Modality.INFRARED: "test_nir"}
-# Camera 3 took no infrared image; downloads have an empty folder there, or none.
+# Camera 3 took no infrared images; in downloads its folder is empty or missing.
 CAMERAS = {Modality.VISIBLE: tuple(range(1, 10)), Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}
 LAYOUT = (*TEST_FOLDERS.values(), "idx")
 _CAMERA_PART = re.compile(r"c([0-9]{1,3})")
@@ -41,7 +41,7 @@ _LISTS = "take the idx folder from the download"
 
 
 def load(request: Request) -> dict[str, ImageSet]:
-    """The parts asked for. Raises FileNotFoundError or ValueError that says what is missing or wrong."""
+    """Reads the requested parts. Raises FileNotFoundError or ValueError that says what is missing or wrong."""
     base = open_root(request.root, LAYOUT, "llcm")
     check_disjoint(base)
     sets: dict[str, ImageSet] = {}
@@ -53,7 +53,7 @@ def load(request: Request) -> dict[str, ImageSet]:
 
 
 def check_disjoint(root: Path) -> None:
-    """Raises ValueError for an identity of idx/test_id.txt that a training list has too, where they are there."""
+    """Raises ValueError if an identity is in idx/test_id.txt and in a training list. Missing files are skipped."""
     tests, lists = root / "idx" / "test_id.txt", [root / "idx" / name for name in LISTS.values()]
     train = {identity_folder(path) for source in lists if source.is_file() for path, _ in read_labels(source)}
     common = sorted(train & set(read_ids(tests))) if tests.is_file() else []
@@ -62,10 +62,10 @@ def check_disjoint(root: Path) -> None:
 
 
 def list_train(root: Path) -> list[Sample]:
-    """The images that idx/train_vis.txt and idx/train_nir.txt list.
+    """The training images, as listed in idx/train_vis.txt and idx/train_nir.txt.
 
-    The identity is the number of the image's folder; labels must name the same identities in both lists, without
-    a gap. The camera stands in the file name (`0001_c01_...`), and is 0 where it does not.
+    An image's identity is the number of its folder. The labels must be contiguous, and the same in both lists for each
+    identity. The camera is read from the file name (`0001_c01_...`); it is 0 if the name has none.
     """
     lists = {modality: root / "idx" / name for modality, name in LISTS.items()}
     listed = {source: read_labels(source) for source in lists.values()}
@@ -80,7 +80,8 @@ def list_train(root: Path) -> list[Sample]:
 def list_test(root: Path) -> list[Sample]:
     """The images of the identities in idx/test_id.txt, camera by camera.
 
-    Raises FileNotFoundError when a camera's folder is missing (infrared camera 3 has no images) or all are empty.
+    Raises FileNotFoundError if a camera's folder is missing (except infrared camera 3, which has no images) or if all
+    folders are empty.
     """
     wanted = set(read_ids(root / "idx" / "test_id.txt"))
     samples: list[Sample] = []
@@ -103,14 +104,14 @@ def list_test(root: Path) -> list[Sample]:
 
 
 def camera_of(path: str) -> int:
-    """12 of `.../0003_c12_s185734_f3195_nir.jpg`; 0 where the name has no such part."""
+    """The camera in a file name: 12 for `.../0003_c12_s185734_f3195_nir.jpg`; 0 if the name has no such part."""
     parts = PurePosixPath(path).stem.split("_")
     matches = [match for part in parts if (match := _CAMERA_PART.fullmatch(part))]
     return int(matches[0][1]) if matches else 0
 
 
 def verify(root: Path, report: Report) -> list[Sample]:
-    """Fills the report and returns all images of both parts."""
+    """Checks the files below `root`, adds what it finds to the report, and returns all images of both parts."""
     wanted = _test_ids(root, report)
     train, test = _check_train(root, report), _check_test(root, wanted, report)
     common = sorted({sample.identity for sample in train} & wanted)
@@ -199,7 +200,7 @@ def _check_test(root: Path, wanted: set[int], report: Report) -> list[Sample]:
 def _check_camera(
     root: Path, folder: str, wanted: set[int], stray: list[PassedOver], report: Report
 ) -> list[tuple[int, str]]:
-    """(identity, path) of a camera's test images."""
+    """Checks the folder of one camera. Returns (identity, path) of its images of the `wanted` identities."""
     if not (root / folder).is_dir():
         report.problem(f"the folder {folder} is missing", _ADVICE)
         return []

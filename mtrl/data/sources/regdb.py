@@ -34,9 +34,9 @@ _LISTS = "take the idx folder from the download, or from another copy of the dat
 
 
 def load(request: Request) -> dict[str, ImageSet]:
-    """The parts asked for, split as trial 1 ... 10 says.
+    """Reads the requested parts of the split `request.trial`, 1 to 10.
 
-    All trials share one cache of the whole data set; a split is copied out of it into memory.
+    All splits share one cached array of the whole data set; the images of a split are copied from it into memory.
     Raises FileNotFoundError or ValueError that says what is missing or wrong.
     """
     base, trial = open_root(request.root, LAYOUT, "regdb"), request.trial
@@ -55,11 +55,10 @@ def load(request: Request) -> dict[str, ImageSet]:
 
 
 def list_samples(root: Path, part: str, trial: int) -> list[Sample]:
-    """The images that idx/PART_visible_TRIAL.txt and idx/PART_thermal_TRIAL.txt list.
+    """The images listed in idx/PART_visible_TRIAL.txt and idx/PART_thermal_TRIAL.txt.
 
-    An image's identity is the number of its folder; its label in the lists must be the same thing by another
-    name, contiguous and the same in both modalities. Raises FileNotFoundError for a missing list, ValueError
-    otherwise.
+    An image's identity is the number of its folder. The labels in the lists must be contiguous, one per identity, and
+    the same in both modalities. Raises FileNotFoundError for a missing list, and ValueError for a wrong one.
     """
     if trial not in TRIALS:
         raise ValueError(f"trial must be 1 to 10, not {trial}")
@@ -74,12 +73,12 @@ def list_samples(root: Path, part: str, trial: int) -> list[Sample]:
 
 
 def list_name(part: str, modality: Modality, trial: int) -> str:
-    """`train_visible_1.txt`."""
+    """File name of a list, such as `train_visible_1.txt`."""
     return f"{part}_{FOLDERS[modality].lower()}_{trial}.txt"
 
 
 def verify(root: Path, report: Report) -> list[Sample]:
-    """Fills the report and returns all images of the data set."""
+    """Checks the files below `root`, adds what it finds to the report, and returns all images of the data set."""
     samples: list[Sample] = []
     stray: list[PassedOver] = []
     for modality, folder in FOLDERS.items():
@@ -111,13 +110,13 @@ def verify(root: Path, report: Report) -> list[Sample]:
 
 
 def _sample(path: str) -> Sample:
-    """An image that stands in a list only, such as one with an ending that `scan_identities` does not take."""
+    """The sample of an image that is only in a list, for instance because `scan_identities` skips its file format."""
     modality = Modality.INFRARED if path.startswith(FOLDERS[Modality.INFRARED]) else Modality.VISIBLE
     return Sample(path, identity_folder(path), CAMERAS[modality], modality)
 
 
 def _check_trial(root: Path, trial: int, present: set[str], report: Report) -> bool:
-    """True when the trial can be loaded. Listed files that exist are added to `present`."""
+    """Checks the lists of a trial. Returns whether it can be loaded. Adds the listed files that exist to `present`."""
     before = len(report.problems)
     identities: dict[str, set[int]] = {}
     for part in ("train", "test"):
@@ -149,7 +148,7 @@ def _check_trial(root: Path, trial: int, present: set[str], report: Report) -> b
 def _check_lists(
     root: Path, listed: dict[Path, list[tuple[str, int]]], present: set[str], report: Report
 ) -> set[int]:
-    """The identities that a pair of lists names."""
+    """Checks a pair of lists, one per modality. Returns the identities in them."""
     try:
         check_labels(listed, identity_folder)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the project: how it is read, checked, evaluated and trained on."""
+"""The description of a data set, `Source`: how it is read, verified, evaluated and trained on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE_SIZE = (288, 144)
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """The arguments of `mtrl.data.load_data`; each data set reads those that concern it."""
+    """The arguments of `mtrl.data.load_data`. Each data set uses those that concern it."""
 
     root: str | Path | None
     size: str
@@ -34,20 +34,21 @@ class Request:
     on_bad: str
     labels_only: bool
     value_range: ValueRange | None
+    spectrum: str
 
     @property
     def height_width(self) -> tuple[int, int]:
-        """The size at which image files are kept."""
+        """(height, width) in pixels to which decoded images are resized."""
         return self.image_size or IMAGE_SIZE
 
     def decode(self, base: Path, paths: Sequence[str], what: str = "images") -> Pixels:
-        """Image files below `base`, from the cache or decoded into it; `what` they are, for the progress bar."""
+        """Decodes image files below `base`, or takes them from the cache. `what` names them in the progress bar."""
         return decode_images(
             base, paths, self.height_width, self.cache_dir, what, self.labels_only, self.value_range
         )
 
     def read(self, base: Path, samples: Sequence[Sample], what: str = "images") -> ImageSet:
-        """The images of some samples with their labels, in the samples' order."""
+        """The images and labels of some samples, in the samples' order."""
         return image_set(self.decode(base, [sample.path for sample in samples], what), samples, self.on_bad)
 
 
@@ -55,15 +56,17 @@ class Request:
 class Source:
     """A data set.
 
-    load         the parts that a request asks for: {"train", "test", perhaps "validation": images}. Raises ValueError
-                 or OSError that says what is missing or wrong
-    protocol     "sysu" | "regdb" | "llcm": the ranking rules of its test set
-    verify       checks the files below a root, fills the report, and returns all images; None: there are no files
-    layout       folders of which a root holds one at least; (): any root may be verified
-    splits       numbers of its splits into training and test identities, one model each; (): it has one split
-    value_range  whether it may have images of more than 8 bits, which a value range scales
-    training     {size: settings}, where `python -m train` starts from; the size is "" where there is only one
-    translator   likewise, where `python -m train translator` starts from
+    load         reads the requested parts: {"train": images, "test": images}, in some sets also "validation". Raises
+                 ValueError or OSError that says what is missing or wrong
+    protocol     "sysu" | "regdb" | "llcm" | "clip": the ranking rules of its test set
+    verify       checks the files below a root, fills the report, and returns all images; None: the set has no files
+    layout       folder names, of which a root must hold at least one to be verified; (): any root is accepted
+    splits       numbers of the official training/test splits, each of which needs a model of its own; (): one split
+    spectra      spectra of its infrared images, to choose from; (): there is no choice
+    value_range  whether images may have more than 8 bits, so that a value range applies
+    training     {size: default settings of `python -m train`}; the key is "" for a set that has only one size; {}: the
+                 set has test images alone
+    translator   {size: default settings of `python -m train translator`}, likewise
     """
 
     load: Callable[[Request], dict[str, ImageSet]]
@@ -71,11 +74,19 @@ class Source:
     verify: Callable[[Path, Report], list[Sample]] | None = None
     layout: tuple[str, ...] = ()
     splits: tuple[int, ...] = ()
+    spectra: tuple[str, ...] = ()
     value_range: bool = False
     training: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=lambda: {"": {}})
     translator: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def sizes(self) -> tuple[str, ...]:
-        """Names of its sizes; () where it has only one."""
+        """Names of the set's sizes; () if it has only one."""
         return tuple(size for size in self.training if size)
+
+    def chosen(self, size: str, spectrum: str) -> dict[str, str | None]:
+        """{"size", "spectrum"} for reports: None where the data set leaves no choice."""
+        return {
+            "size": size if self.sizes else None,
+            "spectrum": spectrum if self.spectra else None,
+        }

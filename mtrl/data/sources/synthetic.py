@@ -1,4 +1,4 @@
-"""Synthetic people seen by six cameras: drawn by `mtrl.data.synthetic`, with SYSU-MM01's protocol."""
+"""The synthetic data set: people drawn by `mtrl.data.synthetic`, seen by six cameras, with SYSU-MM01's protocol."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sources.source import Request, Source
+from mtrl.data.synthetic.spectra import SPECTRA
 
 _SMALL_NETWORK: dict[str, Any] = {
     "backbone": "resnet10t",
@@ -44,7 +45,7 @@ _TRANSLATOR: dict[str, dict[str, Any]] = {
 
 
 def load(request: Request) -> dict[str, ImageSet]:
-    """Drawn on first use, then read from the cache. Raises ValueError for a data root, which it does not have."""
+    """Draws the images at first use, later reads them from the cache. Raises ValueError if a data root is given."""
     from mtrl.data.synthetic import load
 
     if request.root is not None:
@@ -57,8 +58,9 @@ def load(request: Request) -> dict[str, ImageSet]:
         request.cache_dir,
         parts=request.parts,
         labels_only=request.labels_only,
+        spectrum=request.spectrum,
     )
     return {"train": data.train, "test": data.test}
 
 
-SOURCE = Source(load, protocol="sysu", training=_TRAINING, translator=_TRANSLATOR)
+SOURCE = Source(load, protocol="sysu", spectra=SPECTRA, training=_TRAINING, translator=_TRANSLATOR)

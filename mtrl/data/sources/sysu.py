@@ -21,7 +21,7 @@ CAMERAS = (1, 2, 3, 4, 5, 6)
 LAYOUT = (*(f"cam{camera}" for camera in CAMERAS), "exp")
 TRAIN_IDS = ("395", "296")
 PUBLISHED_IDS = {"train": 296, "val": 99, "test": 96}
-# Images of cameras 1 to 6; of the validation identities only the sums by modality are known.
+# Numbers of images of cameras 1 to 6. For the validation identities only the sums by modality are published.
 PUBLISHED_IMAGES = {
     "train": (4721, 5753, 5929, 4821, 4989, 4000),
     "test": (1374, 1565, 1883, 1918, 1918, 1920),
@@ -33,11 +33,11 @@ _ADVICE = "unpack the download again; every image stands in camC/IDENTITY/FRAME.
 
 
 def load(request: Request) -> dict[str, ImageSet]:
-    """The parts asked for.
+    """Reads the requested parts.
 
-    `request.train_ids` "395": training and validation identities together, as published results do; "296": the
-    training identities, and the 99 validation identities as "validation". Raises FileNotFoundError or ValueError
-    that says what is missing or wrong.
+    `request.train_ids` "395" trains on the training and validation identities together, as published results do.
+    "296" trains on the training identities, and gives the 99 validation identities as "validation". Raises
+    FileNotFoundError or ValueError that says what is missing or wrong.
     """
     if request.train_ids not in TRAIN_IDS:
         raise ValueError(f"train_ids must be one of {', '.join(TRAIN_IDS)}, not {request.train_ids!r}")
@@ -59,7 +59,10 @@ def load(request: Request) -> dict[str, ImageSet]:
 
 
 def read_split(root: Path) -> dict[str, list[int]]:
-    """{"train", "val", "test": identities, ascending} of exp/. Raises ValueError when two parts share one."""
+    """Reads exp/: {"train": identities, "val": identities, "test": identities}, each ascending.
+
+    Raises ValueError if two parts share an identity.
+    """
     split = {part: read_ids(root / "exp" / f"{part}_id.txt") for part in ("train", "val", "test")}
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         common = sorted(set(split[first]) & set(split[second]))
@@ -71,9 +74,9 @@ def read_split(root: Path) -> dict[str, list[int]]:
 
 
 def list_samples(root: Path, identities: Collection[int]) -> list[Sample]:
-    """The images of some identities. An identity that a camera never saw has no folder there: that is normal.
+    """The images of some identities in all cameras. An identity need not have a folder in every camera.
 
-    Raises FileNotFoundError when there is none at all.
+    Raises FileNotFoundError if there is no image at all.
     """
     wanted = set(identities)
     samples = []
@@ -89,12 +92,12 @@ def list_samples(root: Path, identities: Collection[int]) -> list[Sample]:
 
 
 def modality_of(camera: int) -> Modality:
-    """Cameras 3 and 6 are infrared."""
+    """The modality of a camera's images: cameras 3 and 6 are infrared."""
     return Modality.INFRARED if camera in INFRARED_CAMERAS else Modality.VISIBLE
 
 
 def verify(root: Path, report: Report) -> list[Sample]:
-    """Fills the report and returns all images of the three parts."""
+    """Checks the files below `root`, adds what it finds to the report, and returns all images of the three parts."""
     split = _identities(root, report)
     samples: dict[str, list[Sample]] = {part: [] for part in split}
     stray: list[PassedOver] = []
@@ -169,7 +172,7 @@ def _absent(part: str, identities: Iterable[int], samples: list[Sample], report:
 
 
 def _gaps(samples: list[Sample], where: str, report: Report) -> None:
-    """Frames are numbered from 1 on in every folder: a gap is where a file is missing."""
+    """Notes missing files. Frames are numbered from 1 in every folder, so a gap in the numbers is a missing file."""
     folders: dict[str, set[int]] = {}
     for sample in samples:
         path = PurePosixPath(sample.path)

@@ -18,6 +18,7 @@ from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.synthetic.cameras import ALL_CAMERAS, CAMERAS
 from mtrl.data.synthetic.difficulty import HEIGHT, SIZES, WIDTH, Difficulty, Size
 from mtrl.data.synthetic.draw import Job, draw_all
+from mtrl.data.synthetic.spectra import SPECTRA
 from mtrl.models.config import Modality
 
 FIRST_IDENTITY = {"test": 1, "train": 1001}
@@ -39,6 +40,7 @@ def load(
     parts: tuple[str, ...] = ("train", "test"),
     labels_only: bool = False,
     shots: tuple[int, int] | None = None,
+    spectrum: str = "nir",
 ) -> ReIDData:
     """The synthetic benchmark; drawn on first use, then read from the cache.
 
@@ -48,7 +50,8 @@ def load(
     parts      which of "train" and "test" to provide; the other is an ImageSet without rows
     labels_only  draw nothing: pixels are zeros that take no memory
     shots      images per identity and (visible, infrared) camera; None: the size's own
-    Raises ValueError for an unknown size or part, OSError when the cache cannot be written.
+    spectrum   of the infrared images: "nir" | "thermal" | "both" (`mtrl.data.synthetic.spectra`)
+    Raises ValueError for an unknown size, part or spectrum, OSError when the cache cannot be written.
     """
     unknown = sorted(set(parts) - {"train", "test"})
     if unknown:
@@ -70,6 +73,7 @@ def load(
             people=people,
             labels_only=labels_only,
             shots=shots,
+            spectrum=spectrum,
         )
     return ReIDData("synthetic", "sysu", sets["train"], sets["test"])
 
@@ -83,14 +87,16 @@ def truth(
     workers: int | None = None,
     progress: bool = True,
     domain: str = "test",
+    spectrum: str = "nir",
 ) -> ImageSet:
     """What an infrared camera would have seen in place of each visible one, row by row with the visible images.
 
     Rows equal those of the part's visible images, in order (same names, identities, cameras); the modality is infrared.
     """
     return load_part(
-        domain, size, test_seed, image_size, cache_dir, difficulty, workers, progress, infrared=True
-    )
+        domain, size, test_seed, image_size, cache_dir, difficulty, workers, progress,
+        infrared=True, spectrum=spectrum,
+    )  # fmt: skip
 
 
 def load_part(
@@ -106,8 +112,9 @@ def load_part(
     infrared: bool | None = None,
     labels_only: bool = False,
     shots: tuple[int, int] | None = None,
+    spectrum: str = "nir",
 ) -> ImageSet:
-    """One part ("train" | "test"). `people` restricts it to a range of persons; `shots` as in `load`.
+    """One part ("train" | "test"). `people` restricts it to a range of persons; `shots`, `spectrum` as in `load`.
 
     `infrared=True` gives the aligned truth: visible cameras only, in infrared.
     """
@@ -118,7 +125,9 @@ def load_part(
         for person in range(first, last)
         for camera, shot in _shots(shots or (spec.visible_shots, spec.infrared_shots), infrared)
     ]
-    images = _Images(domain, seed, image_size or spec.image_size, difficulty or Difficulty(), infrared)
+    images = _Images(
+        domain, seed, image_size or spec.image_size, difficulty or Difficulty(), infrared, spectrum
+    )
     if labels_only:
         return images.without_pixels(labels)
     return images.load(labels, cache_dir, workers, progress, f"synthetic {size} {domain}")
@@ -132,6 +141,7 @@ def load_counts(
     difficulty: Difficulty | None = None,
     workers: int | None = None,
     progress: bool = True,
+    spectrum: str = "nir",
 ) -> ImageSet:
     """A test set with given identity numbers and numbers of images: {(camera, identity): images}.
 
@@ -150,7 +160,7 @@ def load_counts(
         for camera in ALL_CAMERAS
         for shot in range(counts.get((camera, identity), 0))
     ]
-    images = _Images("test", seed, image_size, difficulty or Difficulty(), None)
+    images = _Images("test", seed, image_size, difficulty or Difficulty(), None, spectrum)
     return images.load(labels, cache_dir, workers, progress, "synthetic test")
 
 
@@ -182,9 +192,12 @@ class _Images:
     image_size: tuple[int, int]
     difficulty: Difficulty
     infrared: bool | None
+    spectrum: str
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
+        if self.spectrum not in SPECTRA:
+            raise ValueError(f"spectrum must be one of {', '.join(SPECTRA)}, not {self.spectrum!r}")
         height, width = self.image_size
         if not (8 <= height <= HEIGHT and 8 <= width <= WIDTH):
             raise ValueError(
@@ -202,7 +215,7 @@ class _Images:
         """The images of these labels, from the cache or drawn into it."""
         if not labels:
             return self._set(np.zeros((0, *self.image_size, 3), np.uint8), labels)
-        what += " truth" if self.infrared else ""
+        what += ("" if self.spectrum == "nir" else f" {self.spectrum}") + " truth" * bool(self.infrared)
 
         def rows(start: int, stop: int) -> Generator[Pixels | str, None, None]:
             return draw_all(self._jobs(labels[start:stop]), workers)
@@ -238,6 +251,7 @@ class _Images:
                 self.image_size,
                 self.difficulty,
                 self.infrared,
+                self.spectrum,
             )
             for person, group in persons
         ]

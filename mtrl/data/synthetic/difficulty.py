@@ -25,6 +25,7 @@ class Difficulty:
     pose_variation      scale of the variation of posture between images of one person
     illumination        scale of the variation of light and exposure between images of one camera
     sensor_noise        scale of noise, blur and compression
+    black_hot           share of thermal images in which warm is dark
     """
 
     infrared_luminance_correlation: float = 0.8
@@ -40,9 +41,17 @@ class Difficulty:
     pose_variation: float = 1.0
     illumination: float = 0.9
     sensor_noise: float = 1.0
+    black_hot: float = 0.1
 
     def __post_init__(self) -> None:
-        shares = ("infrared_luminance_correlation", "vanish_share", "invert_share", "dull_share", "occlusion")
+        shares = (
+            "infrared_luminance_correlation",
+            "vanish_share",
+            "invert_share",
+            "dull_share",
+            "occlusion",
+            "black_hot",
+        )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             top = 1.0 if field.name in shares else 4.0

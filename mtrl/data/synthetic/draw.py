@@ -34,6 +34,7 @@ class Job:
     image_size: tuple[int, int]
     difficulty: Difficulty
     infrared: bool | None
+    spectrum: str
 
 
 def draw_all(jobs: Sequence[Job], workers: int | None = None) -> Generator[NDArray[np.uint8], None, None]:
@@ -55,7 +56,7 @@ def _work(job: Job) -> NDArray[np.uint8]:
     person = draw_person(job.domain, job.seed, job.person, job.difficulty)
     return np.stack(
         [
-            resize_area(render(person, camera, shot, job.infrared), job.image_size)
+            resize_area(render(person, camera, shot, job.infrared, job.spectrum), job.image_size)
             for camera, shot in job.shots
         ]
     )

@@ -27,6 +27,10 @@ CUTS = {
 }
 """Of each kind: sleeve, hem, loose, thick, flare (see `Top`), and depth of the folds."""
 
+WINTER_TOPS = {"sweater": 0.2, "hoodie": 0.2, "jacket": 0.25, "coat": 0.13, "longcoat": 0.12, "puffer": 0.1}
+SUMMER_TOPS = {"tee": 0.38, "shirt": 0.2, "tank": 0.07, "polo": 0.1, "longtee": 0.15, "cardigan": 0.1}
+"""Shares of the kinds in each season."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Top:
@@ -57,17 +61,8 @@ class Bottom:
 
 def draw_top(rng: np.random.Generator, difficulty: Difficulty, warm: bool) -> Top:
     """A random top of the warm or the cold season."""
-    if warm:
-        kinds, shares = (
-            ("sweater", "hoodie", "jacket", "coat", "longcoat", "puffer"),
-            (0.2, 0.2, 0.25, 0.13, 0.12, 0.1),
-        )
-    else:
-        kinds, shares = (
-            ("tee", "shirt", "tank", "polo", "longtee", "cardigan"),
-            (0.38, 0.2, 0.07, 0.1, 0.15, 0.1),
-        )
-    kind = str(rng.choice(kinds, p=shares))
+    shares = WINTER_TOPS if warm else SUMMER_TOPS
+    kind = str(rng.choice(list(shares), p=list(shares.values())))
     sleeve, hem, loose, thick, flare, folds = CUTS[kind]
     surface, second, raglan = _draw_front(rng, difficulty, kind, folds)
     sleeve_pattern = surface.pattern if surface.pattern in ("hstripes", "checks", "side", "dots") else "plain"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.data.synthetic.difficulty import Difficulty
+from mtrl.data.synthetic.thermal.heat import AS_AIR, Heat
 
 Array = NDArray[Any]
 NOISE = 512
@@ -150,6 +151,7 @@ class Surface:
     period   metres; offset: shift of the pattern (for "block" and "band": where it sits)
     logo     (shape, centre angle, centre v, half width, half height in metres): drawn in the last material
     opening  half angle in radians of an open front that shows `inner`; closure: "", "zip" or "buttons"
+    heat     what a thermal camera sees of it; it sees nothing of the rest
     """
 
     materials: tuple[Material, ...]
@@ -165,6 +167,11 @@ class Surface:
     opening: float = 0.0
     inner: Material | None = None
     closure: str = ""
+    heat: Heat = AS_AIR
+
+    def opened(self, angle: Array, v: Array) -> Array:
+        """Where the open front shows what is worn beneath: bool [n]."""
+        return np.abs(angle) < self.opening * (1.15 - 0.9 * np.clip(v - 0.1, 0, 0.6))
 
     def paint(self, angle: Array, v: Array, girth: float) -> tuple[Array, tuple[Array, Array]]:
         """Albedo float32 [4,n] and slopes of folds ([n], [n]) for surface coordinates [n] and [n]."""
@@ -181,8 +188,7 @@ class Surface:
             for k in range(4):
                 albedo[k] = first[k] + weight * (second[k] - first[k])
         if self.opening > 0 and self.inner is not None:
-            open_here = np.abs(angle) < self.opening * (1.15 - 0.9 * np.clip(v - 0.1, 0, 0.6))
-            albedo[:, open_here] = self.inner.linear[:, None]
+            albedo[:, self.opened(angle, v)] = self.inner.linear[:, None]
         elif self.closure:
             middle = np.abs(across) < (0.008 if self.closure == "zip" else 0.011)
             if self.closure == "buttons":

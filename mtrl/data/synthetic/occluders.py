@@ -11,6 +11,7 @@ from mtrl.data.synthetic.cameras import Camera
 from mtrl.data.synthetic.materials import Material, Surface
 from mtrl.data.synthetic.raycast import Part
 from mtrl.data.synthetic.shapes import box, ellipsoid, frame_along, limb
+from mtrl.data.synthetic.thermal.heat import LEAF, Heat
 
 Array = NDArray[Any]
 _FRONT = np.array([0.0, 0.0, 1.0])
@@ -27,7 +28,9 @@ def occluder_parts(rng: np.random.Generator, camera: Camera, person: Array) -> l
     kind = str(rng.choice(KINDS if camera.scene in ("plaza", "yard", "garden") else KINDS[:4]))
     tone = float(rng.uniform(0.1, 0.8))
     paint = (tone, tone * float(rng.uniform(0.85, 1)), tone * float(rng.uniform(0.7, 1)))
-    surface = Surface((Material(paint, float(rng.uniform(0.2, 0.8))),), folds=0.02, shine=0.08)
+    infrared = float(rng.uniform(0.2, 0.8))
+    heat = Heat(warmer=float(rng.spawn(1)[0].normal(1.0, 2.0)))
+    surface = Surface((Material(paint, infrared),), folds=0.02, shine=0.08, heat=heat)
     frame = frame_along(np.array([0.0, 1.0, 0.0]), line)
     if kind == "pole":
         base = near + side * sign * float(rng.uniform(0.05, 0.30))
@@ -75,6 +78,7 @@ def _plant(rng: np.random.Generator, base: Array) -> list[Part]:
         0.05,
         folds=0.6,
         grain=0.3,
+        heat=LEAF,
     )
     pot = Surface((Material((0.5, 0.32, 0.22), 0.5),))
     parts = [limb(base + np.array([0, 0.32, 0]), base, 0.17, 0.13, pot, _FRONT)]

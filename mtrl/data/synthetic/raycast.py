@@ -62,7 +62,8 @@ class Part:
 @dataclasses.dataclass
 class Hits:
     """The nearest surfaces. Flat pixel indices `pixels` [n] and, for each: depth, normal [3,n] in camera
-    coordinates (unit), albedo [4,n] (linear red, green, blue, infrared), shine [n], person [n] (0: occluder)."""
+    coordinates (unit), albedo [4,n] (linear red, green, blue, infrared), shine [n], person [n] (0: occluder), owner [n]
+    (number of the part), and the coordinates on its surface: angle [n] (0: front) and v [n] (metres along it)."""
 
     pixels: Array
     depth: Array
@@ -70,6 +71,9 @@ class Hits:
     albedo: Array
     shine: Array
     person: Array
+    owner: Array
+    angle: Array
+    v: Array
 
 
 def cast(parts: list[Part], xs: Array, ys: Array) -> Hits:
@@ -191,6 +195,7 @@ def _resolve(parts: list[Part], xs: Array, ys: Array, depth: Array, owner: Array
     normal = np.empty((3, count), dtype=np.float32)
     albedo = np.empty((4, count), dtype=np.float32)
     shine, person = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.uint8)
+    angle, along_part = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.float32)
     x, y = xs[pixels % len(xs)], ys[pixels // len(xs)]
     cuts = np.flatnonzero(np.diff(owners)) + 1
     for begin, end in zip([0, *cuts], [*cuts, count], strict=True):
@@ -203,13 +208,14 @@ def _resolve(parts: list[Part], xs: Array, ys: Array, depth: Array, owner: Array
         point = [(m[k, 0] * x[rows] + m[k, 1] * y[rows] + m[k, 2]) * t - start[k] for k in range(3)]
         a, b, c = _unit(*_NORMAL[part.kind](part, *point))
         v = point[1] * np.float32(part.v_scale) + np.float32(part.v_shift)
-        albedo[:, rows], (along, around) = part.surface.paint(np.arctan2(point[0], point[2]), v, part.girth)
+        angle[rows], along_part[rows] = np.arctan2(point[0], point[2]), v
+        albedo[:, rows], (along, around) = part.surface.paint(angle[rows], v, part.girth)
         a, b, c = a + around * c, b + along, c - around * a
         for k in range(3):
             normal[k, rows] = a * m[0, k] + b * m[1, k] + c * m[2, k]
         shine[rows], person[rows] = part.surface.shine, part.person
     normal[0], normal[1], normal[2] = _unit(*normal)
-    return Hits(pixels, depth, normal, albedo, shine, person)
+    return Hits(pixels, depth, normal, albedo, shine, person, owners, angle, along_part)
 
 
 def _unit(x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtrl.data.synthetic.backgrounds import PAD, frame
+from mtrl.data.synthetic.backgrounds import cut, frame
 from mtrl.data.synthetic.body import Body, draw_body, draw_pose, pose_skeleton
 from mtrl.data.synthetic.cameras import CAMERAS, FRAME_HEIGHT, FRAME_WIDTH, Camera
 from mtrl.data.synthetic.difficulty import HEIGHT, WIDTH, Difficulty
@@ -25,6 +25,9 @@ from mtrl.data.synthetic.shading import (
     shade_infrared,
     shade_visible,
 )
+from mtrl.data.synthetic.spectra import is_thermal
+from mtrl.data.synthetic.thermal.clothes import dressed_for_winter, insulate
+from mtrl.data.synthetic.thermal.render import thermal_image
 from mtrl.data.synthetic.wardrobe import Outfit, draw_outfit
 
 Array = NDArray[Any]
@@ -45,9 +48,11 @@ class Person:
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """One shot before light falls on it: surfaces seen by the rays (xs[j], ys[i], 1), and where feet stand."""
+    """One shot before light falls on it: parts and their surfaces seen by the rays (xs[j], ys[i], 1), and where feet
+    stand."""
 
     camera: Camera
+    parts: list[Part]
     hits: Hits
     xs: Array
     ys: Array
@@ -66,20 +71,23 @@ def draw_person(domain: str, seed: int, identity: int, difficulty: Difficulty | 
     difficulty = difficulty or Difficulty()
     rng = np.random.default_rng(np.random.SeedSequence((DOMAINS[domain], seed, identity)))
     body = draw_body(rng, difficulty)
-    return Person(
-        (DOMAINS[domain], seed, identity), body, draw_outfit(rng, difficulty, body.feminine), difficulty
-    )
+    outfit = insulate(draw_outfit(rng, difficulty, body.feminine), rng.spawn(1)[0])
+    return Person((DOMAINS[domain], seed, identity), body, outfit, difficulty)
 
 
-def render(person: Person, camera: int, shot: int, infrared: bool | None = None) -> NDArray[np.uint8]:
+def render(
+    person: Person, camera: int, shot: int, infrared: bool | None = None, spectrum: str = "nir"
+) -> NDArray[np.uint8]:
     """uint8 [256, 128, 3]: `person` before `camera` (1 to 6). Infrared images have three equal channels.
 
-    `infrared` overrides the camera's own spectrum: the same instant, posture, crop and occluder in the other one.
+    infrared  overrides the camera's own modality: the same instant, posture, crop and occluder in the other one
+    spectrum  of infrared images, "nir" | "thermal" | "both" (`is_thermal`)
     """
     if camera not in CAMERAS:
         raise ValueError(f"camera must be 1 to 6, not {camera!r}")
-    spectrum = CAMERAS[camera].infrared if infrared is None else bool(infrared)
-    return expose(person, moment(person, camera, shot), shot, spectrum)
+    infrared = CAMERAS[camera].infrared if infrared is None else bool(infrared)
+    thermal = is_thermal(spectrum, camera, shot)
+    return expose(person, moment(person, camera, shot), shot, infrared, thermal)
 
 
 def moment(person: Person, camera: int, shot: int) -> Moment:
@@ -100,13 +108,21 @@ def moment(person: Person, camera: int, shot: int) -> Moment:
     parts += [part.moved(rotation, shift) for part in extra]
     xs, ys = _rays(view, box)
     feet = [turn @ skeleton.joints["ankle_" + side] + place for side in "rl"]
-    return Moment(view, cast(parts, xs, ys), xs, ys, box, feet, person.body.height, light)
+    return Moment(view, parts, cast(parts, xs, ys), xs, ys, box, feet, person.body.height, light)
 
 
-def expose(person: Person, scene: Moment, shot: int, infrared: bool) -> NDArray[np.uint8]:
-    """The picture of a moment in one spectrum."""
+def expose(
+    person: Person, scene: Moment, shot: int, infrared: bool, thermal: bool = False
+) -> NDArray[np.uint8]:
+    """The picture of a moment in one spectrum; `thermal`: which of the infrared ones."""
     camera, difficulty, light = scene.camera, person.difficulty, scene.light
     openness = occlusion(scene.hits, (FINE_HEIGHT, FINE_WIDTH))
+    if infrared and thermal:
+        rng = np.random.default_rng(np.random.SeedSequence((*person.key, camera.number, shot, 4)))
+        winter, shape = dressed_for_winter(person.outfit), (FINE_HEIGHT, FINE_WIDTH)
+        return thermal_image(
+            scene.parts, scene.hits, shape, camera, scene.box, light, openness, winter, rng, difficulty
+        )
     back = _background(camera, scene.box, infrared, difficulty.background_clutter)
     back *= ground_shadow(camera, light, scene.feet, scene.height, scene.xs, scene.ys, infrared)[:, :, None]
     if infrared:
@@ -176,7 +192,7 @@ def _surroundings(
         extra += occluder_parts(rng, camera, place)
     if passing:
         body = draw_body(rng, difficulty)
-        outfit = draw_outfit(rng, difficulty, body.feminine)
+        outfit = insulate(draw_outfit(rng, difficulty, body.feminine), rng.spawn(1)[0])
         skeleton = pose_skeleton(body, draw_pose(rng, difficulty, outfit.carry))
         nearer = rng.random() < 0.4 * (difficulty.occlusion > 0)
         other = distance * float(rng.uniform(0.78, 0.9) if nearer else rng.uniform(1.12, 1.35))
@@ -197,19 +213,9 @@ def _background(
     camera: Camera, box: tuple[float, float, float, float], infrared: bool, clutter: float
 ) -> Array:
     """Linear light float32 [FINE_HEIGHT, FINE_WIDTH, 3 or 1] of the empty scene inside a box."""
-    image = frame(camera.number)[int(infrared)]
-    height, width = image.shape[:2]
-    left, top, right, bottom = (value + PAD for value in box)
-    left, right = np.clip([left, right], 0, width)
-    top, bottom = np.clip([top, bottom], 0, height)
-    i0, i1, j0, j1 = int(top), int(np.ceil(bottom)), int(left), int(np.ceil(right))
-    piece = image[i0:i1, j0:j1]
+    piece, inner = cut(frame(camera.number)[int(infrared)], box)
     view = Image.fromarray(piece if piece.shape[2] == 3 else piece[:, :, 0])
-    view = view.resize(
-        (FINE_WIDTH, FINE_HEIGHT),
-        Image.Resampling.BICUBIC,
-        box=(left - j0, top - i0, right - j0, bottom - i0),
-    )
+    view = view.resize((FINE_WIDTH, FINE_HEIGHT), Image.Resampling.BICUBIC, box=inner)
     light = linear_of()[np.asarray(view).reshape(FINE_HEIGHT, FINE_WIDTH, -1)]
     if clutter != 1.0:
         grey = np.float32(0.2 if not infrared else 0.08)

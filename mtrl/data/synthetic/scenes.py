@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from mtrl.data.synthetic.materials import Material, Surface
 from mtrl.data.synthetic.raycast import Part
 from mtrl.data.synthetic.shapes import box, ellipsoid, limb
-from mtrl.data.synthetic.textures import Texture, brick, ground, leaves, planks, tiles, wall
+from mtrl.data.synthetic.textures import (
+    Texture,
+    brick,
+    ground,
+    leaves,
+    planks,
+    radiators,
+    tiles,
+    wall,
+    warm_windows,
+)  # fmt: skip
+from mtrl.data.synthetic.thermal.heat import LEAF
 
 Array = NDArray[Any]
 
@@ -20,12 +31,15 @@ Array = NDArray[Any]
 @dataclasses.dataclass(frozen=True)
 class Plane:
     """The plane where coordinate `axis` equals `level`, below height `top`; its texture takes the other two
-    coordinates (x before z before y) in metres and gives albedo float32 [n, 4] and shade float32 [n]."""
+    coordinates (x before z before y) in metres and gives albedo float32 [n, 4] and shade float32 [n]; `warm` takes
+    them too and gives the share float32 [n] of a source of heat; `soak`: the share of the sun's heat that it keeps."""
 
     axis: int
     level: float
     texture: Texture
     top: float | None = None
+    warm: Callable[[Array, Array], Array] | None = None
+    soak: float = 1.0
 
 
 def _solid(
@@ -55,6 +69,7 @@ def _bush(x: float, z: float, size: float, rng: np.random.Generator, tint: float
         0.09,
         folds=1.4,
         grain=0.55,
+        heat=LEAF,
     )
     parts = []
     for _ in range(7):
@@ -86,7 +101,7 @@ def _corridor() -> tuple[list[Plane], list[Part]]:
     end = wall(cream, blue, 1.05, doors=((0.2, 1.7, (0.55, 0.60, 0.62, 0.4)),))
     planes = [
         Plane(1, 0.0, tiles(grey, 0.72, 0.6)),
-        Plane(0, -2.3, left),
+        Plane(0, -2.3, left, warm=radiators(((6.3, 0.8), (10.6, 0.8)))),
         Plane(0, 2.3, right),
         Plane(2, 13.0, end),
         Plane(1, 2.95, tiles((0.86, 0.86, 0.84, 0.7), 0.8, 0.6, 0.02)),
@@ -125,7 +140,7 @@ def _room() -> tuple[list[Plane], list[Part]]:
         Plane(1, 0.0, planks((0.55, 0.42, 0.30, 0.55), 0.14)),
         Plane(0, -4.2, side),
         Plane(0, 4.4, side),
-        Plane(2, 8.6, back),
+        Plane(2, 8.6, back, warm=radiators(((-1.3, 0.9),))),
         Plane(1, 2.75, tiles((0.84, 0.83, 0.80, 0.7), 0.85, 0.6, 0.02)),
     ]
     oak, dark, screen = (
@@ -147,7 +162,9 @@ def _room() -> tuple[list[Plane], list[Part]]:
 def _plaza() -> tuple[list[Plane], list[Part]]:
     rng = np.random.default_rng(4)
     stone = tiles((0.66, 0.63, 0.58, 0.58), 0.75, 0.45, 0.08)
-    planes = [Plane(1, 0.0, stone), Plane(2, 14.0, brick((0.55, 0.34, 0.27, 0.58), (2.6, 1.5, 0.9)), 9.0)]
+    windows = (2.6, 1.5, 0.9)
+    house = brick((0.55, 0.34, 0.27, 0.58), windows)
+    planes = [Plane(1, 0.0, stone), Plane(2, 14.0, house, 9.0, warm_windows(windows))]
     steel, bin_ = _solid((0.40, 0.42, 0.44), 0.4), _solid((0.16, 0.26, 0.20), 0.3)
     objects = [
         _crate(-4.6, 10.5, (1.0, 0.23, 0.28), _solid((0.42, 0.30, 0.20), 0.55)),
@@ -179,8 +196,8 @@ def _garden() -> tuple[list[Plane], list[Part]]:
     )
     planes = [
         Plane(1, 0.0, floor),
-        Plane(2, 12.0, leaves((0.24, 0.35, 0.16, 0.72)), 2.6),
-        Plane(2, 24.0, leaves((0.34, 0.42, 0.28, 0.7), 0.3), 9.0),
+        Plane(2, 12.0, leaves((0.24, 0.35, 0.16, 0.72)), 2.6, soak=LEAF.soak),
+        Plane(2, 24.0, leaves((0.34, 0.42, 0.28, 0.7), 0.3), 9.0, soak=LEAF.soak),
     ]
     objects = [_crate(3.5, 9.5, (0.9, 0.22, 0.25), _solid((0.40, 0.30, 0.22), 0.55))]
     trunk = _solid((0.33, 0.27, 0.21), 0.45, folds=0.6)
@@ -207,7 +224,9 @@ def _yard() -> tuple[list[Plane], list[Part]]:
         ((9.2, 10.4, (0.66, 0.65, 0.62, 0.62), 0.06), (6.4, 6.52, (0.85, 0.85, 0.83, 0.85), 0.05)),
         along=False,
     )
-    planes = [Plane(1, 0.0, floor), Plane(2, 11.5, brick((0.66, 0.60, 0.52, 0.52), (3.2, 1.3, 1.0)), 7.0)]
+    windows = (3.2, 1.3, 1.0)
+    house = brick((0.66, 0.60, 0.52, 0.52), windows)
+    planes = [Plane(1, 0.0, floor), Plane(2, 11.5, house, 7.0, warm_windows(windows))]
     objects = [
         _crate(-4.4, 9.8, (0.5, 0.6, 0.4), _solid((0.2, 0.3, 0.24), 0.3)),
         _crate(3.9, 10.6, (1.0, 0.7, 0.5), _solid((0.5, 0.5, 0.52), 0.35)),

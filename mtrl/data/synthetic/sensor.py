@@ -55,15 +55,16 @@ def develop(
     image = image.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
     pixels = np.asarray(image).astype(np.float32)
     if moving:
-        pixels = _smear(pixels, shift)
+        pixels = smear(pixels, shift)
     pixels = pixels + _grain(rng, pixels.shape, sigma, pixels)
     pixels = np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
     if scale > 0:
-        pixels = _jpeg(pixels, quality)
+        pixels = jpeg(pixels, quality)
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def _smear(pixels: Array, length: int) -> Array:
+def smear(pixels: Array, length: int) -> Array:
+    """The average of `length` copies, each a pixel further to the side: a person who moved."""
     total = pixels.copy()
     for step in range(1, length):
         total += np.roll(pixels, step - length // 2, axis=1)
@@ -79,7 +80,8 @@ def _grain(rng: np.random.Generator, shape: tuple[int, ...], sigma: float, pixel
     return np.float32(sigma) * (0.7 * fine + 0.6 * coarse) * (1.15 - pixels / 510)
 
 
-def _jpeg(pixels: Array, quality: int) -> Array:
+def jpeg(pixels: Array, quality: int) -> Array:
+    """uint8 pixels after compression."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     buffer.seek(0)

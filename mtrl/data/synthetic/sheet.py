@@ -20,7 +20,11 @@ GALLERY_BYTES = 4_000_000
 
 
 def contact_sheet(
-    domain: str = "test", seed: int = 0, people: int = 8, difficulty: Difficulty | None = None
+    domain: str = "test",
+    seed: int = 0,
+    people: int = 8,
+    difficulty: Difficulty | None = None,
+    spectrum: str = "nir",
 ) -> Image.Image:
     """Rows are people, columns cameras: visible with the same instant in infrared, then the infrared cameras."""
     columns = [(camera, infrared) for camera in VISIBLE_CAMERAS for infrared in (False, True)]
@@ -42,12 +46,14 @@ def contact_sheet(
         y = top + row * (HEIGHT + gap)
         pen.text((6, y + 4), f"{row + FIRST_IDENTITY[domain]:04d}", fill=(0, 0, 0))
         for column, (camera, infrared) in enumerate(columns):
-            picture = Image.fromarray(render(person, camera, 0, infrared))
+            picture = Image.fromarray(render(person, camera, 0, infrared, spectrum))
             sheet.paste(picture, (left + column * (WIDTH + gap), y))
     return sheet
 
 
-def write_gallery(folder: str | Path, people: int = 60, with_truth: int = 12, test_seed: int = 0) -> int:
+def write_gallery(
+    folder: str | Path, people: int = 60, with_truth: int = 12, test_seed: int = 0, spectrum: str = "nir"
+) -> int:
     """The demo gallery: one JPEG per test person and camera, `truth/` for the first people, manifest.json.
 
     The folder must not exist or be empty; it appears complete or not at all. The quality falls until all files
@@ -57,7 +63,7 @@ def write_gallery(folder: str | Path, people: int = 60, with_truth: int = 12, te
     if target.exists() and any(target.iterdir()):
         raise ValueError(f"{target} is not empty; name a new folder for the gallery")
     target.parent.mkdir(parents=True, exist_ok=True)
-    entries, pictures = _gallery_pictures(people, with_truth, test_seed)
+    entries, pictures = _gallery_pictures(people, with_truth, test_seed, spectrum)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         (work / "truth").mkdir()
@@ -77,7 +83,7 @@ def write_gallery(folder: str | Path, people: int = 60, with_truth: int = 12, te
 
 
 def _gallery_pictures(
-    people: int, with_truth: int, test_seed: int
+    people: int, with_truth: int, test_seed: int, spectrum: str
 ) -> tuple[list[dict], dict[str, NDArray[np.uint8]]]:
     entries: list[dict] = []
     pictures: dict[str, NDArray[np.uint8]] = {}
@@ -86,10 +92,10 @@ def _gallery_pictures(
         identity = number + FIRST_IDENTITY["test"]
         for camera in ALL_CAMERAS:
             name, truth = f"{identity:04d}_cam{camera}.jpg", None
-            pictures[name] = render(person, camera, 0)
+            pictures[name] = render(person, camera, 0, spectrum=spectrum)
             if number < with_truth and not CAMERAS[camera].infrared:
                 truth = f"truth/{name}"
-                pictures[truth] = render(person, camera, 0, infrared=True)
+                pictures[truth] = render(person, camera, 0, infrared=True, spectrum=spectrum)
             entries.append(
                 {
                     "file": name,

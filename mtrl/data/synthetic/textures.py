@@ -104,12 +104,7 @@ def brick(colour: Colour, windows: tuple[float, float, float] | None = None) -> 
         joint = (np.mod(y, 0.085) < 0.012) | (np.mod(u / 0.24 + 0.5 * (row % 2), 1) < 0.05)
         albedo[joint] = _colour(0.62, 0.60, 0.57, 0.6)
         if windows is not None:
-            spacing, width, sill = windows
-            x = np.mod(u, spacing) - spacing / 2
-            inside = (np.abs(x) < width / 2) & (np.mod(y, 3.1) > sill) & (np.mod(y, 3.1) < sill + 1.5)
-            glass = (
-                inside & (np.abs(np.abs(x) - width / 4) < width / 4 - 0.05) & (np.mod(y, 3.1) > sill + 0.07)
-            )
+            inside, glass = _windows(u, y, windows)
             albedo[inside] = _colour(0.80, 0.80, 0.78, 0.7)
             albedo[glass] = _fill(
                 u[glass], (0.22, 0.27, 0.32, 0.16), 0.35 * _noise(u[glass], y[glass], 12, 5, 2.2)
@@ -117,6 +112,39 @@ def brick(colour: Colour, windows: tuple[float, float, float] | None = None) -> 
         return albedo, 0.85 + 0.06 * _noise(u, y, 8, 5, 2.2)
 
     return paint
+
+
+def _windows(u: Array, y: Array, windows: tuple[float, float, float]) -> tuple[Array, Array]:
+    """Where windows (spacing, width, sill height) and their panes are, bool [n] each."""
+    spacing, width, sill = windows
+    x = np.mod(u, spacing) - spacing / 2
+    inside = (np.abs(x) < width / 2) & (np.mod(y, 3.1) > sill) & (np.mod(y, 3.1) < sill + 1.5)
+    glass = inside & (np.abs(np.abs(x) - width / 4) < width / 4 - 0.05) & (np.mod(y, 3.1) > sill + 0.07)
+    return inside, glass
+
+
+def warm_windows(windows: tuple[float, float, float]) -> Callable[[Array, Array], Array]:
+    """The rooms behind windows as sources of heat, some warmer than others: coordinates to float32 [n] in [0, 1]."""
+
+    def warmth(u: Array, y: Array) -> Array:
+        room = np.floor(u / windows[0]).astype(np.int32) * 5 + np.floor(y / 3.1).astype(np.int32)
+        own = np.clip(0.5 + 0.4 * noise_tile(3, 0.0)[room % NOISE, (3 * room) % NOISE], 0, 1)
+        inside, glass = _windows(u, y, windows)
+        return np.where(glass, own, 0.3 * own * inside).astype(np.float32)
+
+    return warmth
+
+
+def radiators(places: tuple[tuple[float, float], ...]) -> Callable[[Array, Array], Array]:
+    """Radiators (u, width) low on a wall as sources of heat: coordinates to float32 [n] in [0, 1]."""
+
+    def warmth(u: Array, y: Array) -> Array:
+        warm = np.zeros(len(u), dtype=np.float32)
+        for centre, width in places:
+            warm[(np.abs(u - centre) < width / 2) & (np.abs(y - 0.45) < 0.3)] = 1
+        return warm
+
+    return warmth
 
 
 def leaves(colour: Colour, depth: float = 0.5) -> Texture:

@@ -14,15 +14,16 @@ from mtrl.models.config import Modality
 
 METHOD = """
 <ol>
-<li>A person looks different by day and by night: an infrared camera sees no hue, and brightness only in part.</li>
+<li>A person looks different by day and by night: an infrared camera sees no colours, and other brightness.</li>
 <li>Before training, each visible picture is translated into a <b class="m-t">transition image</b>, aligned with it
 pixel by pixel and similar to infrared.</li>
-<li>In training the transition is the stepping stone: each visible picture is pulled to its own transition (hop 1), and
-transitions to infrared pictures of the same person (hop 2).</li>
-<li>Two more terms keep each person's three centres together and apart from other people's, and make a visible picture
-and its transition rank the infrared pictures alike.</li>
-<li>None of these losses has a parameter, and the translator is left behind: a search costs one pass of an ordinary
-network and a list of cosines.</li>
+<li>In training the transition is a stepping stone: each visible picture is pulled to its own transition (hop 1), and
+each transition to infrared pictures of the same person (hop 2).</li>
+<li>Two more losses help. One takes the mean of a person's visible, transition and infrared pictures, keeps the three
+means together, and keeps them away from those of other people. The other makes a visible picture and its transition
+rank the infrared pictures in the same order.</li>
+<li>These losses add no parameter to the network, and searching needs no translator: a search is one pass through an
+ordinary network, and a comparison with every picture of the gallery.</li>
 </ol>
 <p class="m-mute">The idea is that of arXiv 2511.02685; the formulas of this implementation are its own.</p>
 """
@@ -41,18 +42,18 @@ consented, or for which a law gives you a basis.</li>
 STORED = """
 <ul>
 <li><b>Your pictures</b> lie in a folder of the server that only this page can read, under names that nobody can guess.
-They serve your searches only and are deleted when you close the page, half an hour after they came at the latest.</li>
+They are used for your searches only. They are deleted when you close the page, and after half an hour in any case.</li>
 <li><b>Embeddings</b> of your pictures are computed for the answer and not stored. The gallery's stay in memory while
 the page runs.</li>
-<li><b>A model that you choose</b> is loaded for your visit; the server keeps the last few in memory for everybody who
-names them again.</li>
+<li><b>A model that you choose</b> is loaded for your visit. The server keeps the last few in memory, for everybody who
+chooses them again.</li>
 <li><b>Nothing else</b> is collected: no accounts, no cookies, no analytics, no log of pictures or visitors. The page
 itself contacts no other server, except the Hugging Face Hub when you name a model there.</li>
 </ul>
 """
-BESIDE_UPLOAD = """<p class="m-scope m-mute m-private">Your picture goes to the server of this page, serves your
-searches only and is deleted when you close the page, half an hour after it came at the latest. Use pictures of people
-who agree, or where a law allows it, never to watch or identify somebody.
+BESIDE_UPLOAD = """<p class="m-scope m-mute m-private">Your picture goes to the server of this page and is used
+for your searches only. It is deleted when you close the page, and after half an hour in any case. Use pictures of
+people who agree, or where a law allows it. Never use the page to watch or identify somebody.
 <a href="?tab=about" target="_blank" rel="noopener">What is not allowed, what is stored</a></p>"""
 ROUGH = (
     "Photographs of real people give a transition and a ranking, but expect rough guesses; for real use, train on "
@@ -83,7 +84,7 @@ def about_html(service: DemoService, card: Card | None = None) -> str:
         facts.append(
             (
                 f"{service.threshold.true:.0%}",
-                f"of same-person pairs accepted at {service.threshold.false:.0%} false matches",
+                f"of comparisons of one person pass, and 1 in {round(1 / service.threshold.false)} of two",
             )
         )
     cards = "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in facts)

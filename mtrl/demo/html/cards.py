@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import io
 from collections.abc import Sequence
 from html import escape
 
-from mtrl.demo.html.charts import bar, histogram, image_tag
+from mtrl.demo.html import verdict
+from mtrl.demo.html.charts import bar, histogram, image_tag, number
 from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.images import fit
 from mtrl.demo.service.results import Hit, Retrieval
-from mtrl.demo.service.thresholds import PairScores, Threshold
+from mtrl.demo.service.thresholds import PairScores
 from mtrl.models.config import Modality
 
+SMALL = 96
 TALLEST = 352  # twice what is shown, for sharp screens
 COLOURS = {Modality.VISIBLE: "m-v", Modality.INFRARED: "m-i"}
 
@@ -53,31 +56,73 @@ def empty(message: str) -> str:
     return f'<div class="m-scope m-empty">{escape(message)}</div>'
 
 
+@dataclasses.dataclass(frozen=True)
+class Second:
+    """What another model answers to the same search: its name, the ranking, and the gallery's pairs as it sees them."""
+
+    name: str
+    result: Retrieval
+    pairs: PairScores
+
+
 def answer(
-    result: Retrieval, pairs: PairScores | None = None, rate: float = 0.01, address: str = "tab=retrieve"
+    result: Retrieval,
+    pairs: PairScores | None = None,
+    rate: float = 0.01,
+    address: str = "",
+    second: Second | None = None,
 ) -> str:
     """The whole answer to a query: the pair on top, the sentence, the scores, the ranked images.
 
     `pairs` are the gallery's, for the threshold that a share `rate` of wrong pairs passes. `address` restores
-    this answer; the page's script puts it into the browser's address bar.
+    this answer; the page's script puts it into the browser's address bar. The ranking of a `second` model stands below.
     """
-    threshold = pairs.threshold(rate) if pairs else None
-    value = threshold.value if threshold else None
-    hits = "".join(_hit(hit, value) for hit in result.hits)
+    value = pairs.decision(rate, result.modality, result.known is not None) if pairs else None
+    hits = "".join(_hit(hit, value, _settled(result, hit)) for hit in result.hits)
     same = pairs.same if pairs else None
     legend = '<span><i class="k-all"></i>all scores</span><span><i class="k-top"></i>shown below</span>'
     if same is not None and len(same):
-        legend += '<span><i class="k-same"></i>same-person pairs of this gallery</span>'
+        legend += '<span><i class="k-same"></i>pairs of one person in this gallery</span>'
     return (
         f'<div class="m-scope m-answer" aria-live="polite" data-address="{escape(address, quote=True)}">'
         f'<div class="m-top">{_pair(result)}<div class="m-say">'
-        f'<h2 id="summary">{escape(summary(result))}</h2>{_facts(result)}{hints_html(result.hints)}'
-        f'<p class="m-mute" id="threshold">{escape(_accepted(result, threshold))}</p>'
+        f'<h2 id="summary">{escape(verdict.summary(result, value))}</h2>'
+        f"{_facts(result)}{verdict.not_among(result)}{hints_html(result.hints)}"
+        f'<p class="m-mute" id="threshold">{escape(verdict.explained(result, pairs, rate))}</p>'
         f'<div class="m-spread">{histogram(result.scores, len(result.hits), value, same)}'
         f'<p class="m-scale">{legend}</p></div></div></div>'
-        f'<ol class="m-hits" id="hits">{hits}</ol>'
-        f'<p class="m-mute m-note">Choose a result to see it beside the query. '
+        f'<ol class="m-hits" id="hits">{hits}</ol>{_beside(second, rate)}'
+        f'<p class="m-mute m-note">Choose a result to see it beside the query. {verdict.greyed(result)}'
         f'<a download="mtrl-results.csv" href="{table(result)}">Download the table (CSV)</a></p></div>'
+    )
+
+
+def _beside(second: Second | None, rate: float) -> str:
+    """The same search by another model."""
+    if second is None:
+        return ""
+    result = second.result
+    needed = second.pairs.decision(rate, result.modality, result.known is not None)
+    hits = "".join(_hit(hit, needed, _settled(result, hit)) for hit in result.hits)
+    precision = f" Average precision {result.precision:.0%}." if result.precision is not None else ""
+    return (
+        f'<section class="m-second" id="second"><h2>The same search by {escape(second.name)}</h2>'
+        f"<p>{escape(verdict.summary(result, needed))}{precision}</p>"
+        f'<ol class="m-hits">{hits}</ol></section>'
+    )
+
+
+def together(count: int) -> str:
+    """The choice to search with several images of one person; `count` images are kept so far."""
+    if not count:
+        button = '<button type="button" data-keep>Add more pictures of this person</button>'
+        return f'<p class="m-scope m-together">{button}</p>'
+    kept = "1 picture is" if count == 1 else f"{count} pictures are"
+    return (
+        f'<div class="m-scope m-together" role="status"><p>{kept} kept. Choose or upload another picture of the same '
+        "person: the search then uses the mean of all.</p>"
+        '<button type="button" data-keep>Keep this one too</button> '
+        '<button type="button" data-forget>Search with one picture again</button></div>'
     )
 
 
@@ -112,24 +157,6 @@ def _plain(value: object) -> object:
     )
 
 
-def summary(result: Retrieval) -> str:
-    """One sentence: what was searched, and how it went where the truth is known."""
-    target = result.target.name.lower()
-    searched = f"{len(result.scores)} {target} pictures searched"
-    if result.known is None or result.known.identity is None:
-        return f"{searched}; the best match scores {result.hits[0].score:.2f}."
-    if result.first_right is None:
-        return f"{searched}; none of them shows this person."
-    shown = sum(hit.correct is True for hit in result.hits)
-    where = (
-        "The best match is right"
-        if result.first_right == 1
-        else f"First right match at rank {result.first_right}"
-    )
-    found = f"{shown} of this person's {result.relevant} {target} pictures"
-    return f"{where}: {found} are among the first {len(result.hits)}."
-
-
 def _facts(result: Retrieval) -> str:
     """What is known of this search, in a few words each."""
     facts = []
@@ -137,25 +164,14 @@ def _facts(result: Retrieval) -> str:
         facts.append(name_of(result.known))
     else:
         facts.append(f"your picture, read as {result.modality.name.lower()}")
+    if result.others:
+        facts.append(f"mean of {len(result.others) + 1} pictures")
     if result.precision is not None:
         facts.append(f"average precision {result.precision:.0%}")
     if result.skipped - (result.known is not None and result.known.modality is result.target) > 0:
-        facts.append("its own room left out")
+        facts.append("pictures from its own room left out")
     facts.append(f"{1000 * result.seconds:.0f} ms")
     return '<p class="m-chips">' + "".join(f"<span>{escape(fact)}</span>" for fact in facts) + "</p>"
-
-
-def _accepted(result: Retrieval, threshold: Threshold | None) -> str:
-    """How many results pass the threshold, and what passing it is worth."""
-    if threshold is None:
-        return "This gallery has too few known pairs of people to set a threshold at this rate."
-    above = int((result.scores > threshold.value).sum())
-    text = (
-        f"{above or 'None'} of {len(result.scores)} pass the threshold {threshold.value:.2f}. In this gallery "
-        f"{threshold.false:.1%} of the pairs of different people pass it too, and {threshold.true:.0%} of the pairs "
-        f"of one person."
-    ).replace(".0%", "%")
-    return text + (" So nobody here is a confident match." if result.known is None and not above else "")
 
 
 def hints_html(hints: list[str]) -> str:
@@ -164,9 +180,14 @@ def hints_html(hints: list[str]) -> str:
 
 def _pair(result: Retrieval) -> str:
     kind = result.modality.name.lower()
+    more = "".join(image_tag(fit(image, SMALL), "another picture of the query") for image in result.others)
+    more = f'<div class="m-more">{more}</div>' if more else ""
     query = (
-        f"<figure>{image_tag(fit(result.query, TALLEST), f'query, {kind}')}"
-        f'<figcaption class="{COLOURS[result.modality]}">Query<small>{kind}</small></figcaption></figure>'
+        f'<figure><div class="m-crop">{image_tag(fit(result.query, TALLEST), f"query, {kind}")}'
+        f'<div class="m-box" role="application" tabindex="0" hidden></div></div>'
+        f'<figcaption class="{COLOURS[result.modality]}">Query<small>{kind}</small></figcaption>'
+        '<button type="button" class="m-quiet" data-crop>Cut out a person</button>'
+        f'<button type="button" class="m-quiet" data-uncrop hidden>Leave it whole</button>{more}</figure>'
     )
     if result.transition is None:
         return f'<div class="m-pair">{query}</div>'
@@ -178,13 +199,22 @@ def _pair(result: Retrieval) -> str:
     )
 
 
-def _hit(hit: Hit, threshold: float | None) -> str:
+def _settled(result: Retrieval, hit: Hit) -> bool:
+    """Whether nothing was left to find at this rank: every image of the person stands before it."""
+    return result.last_right is not None and hit.rank > result.last_right
+
+
+def _hit(hit: Hit, threshold: float | None, settled: bool) -> str:
     css, mark, said = {
         True: ("right", "✓ right", "same person"),
         False: ("wrong", "✗ wrong", "another person"),
         None: ("", "", ""),
     }[hit.correct]
-    label = f"rank {hit.rank}, score {hit.score:.2f}, {name_of(hit.image)}" + (f", {said}" if said else "")
+    if settled:
+        css, mark = "rest", ""
+    label = f"rank {hit.rank}, score {number(hit.score)}, {name_of(hit.image)}" + (
+        f", {said}" if said else ""
+    )
     small = (
         escape(name_of(hit.image)).replace(", ", "<br>")
         if hit.image.identity is not None
@@ -194,6 +224,7 @@ def _hit(hit: Hit, threshold: float | None) -> str:
         f'<li class="m-hit {css}"><button type="button" data-compare="{escape(hit.image.name, quote=True)}" '
         f'title="{escape(label, quote=True)}">{image_tag(hit.image, label)}</button>'
         f'<span class="m-rank">{hit.rank}</span>'
-        f'<div class="m-score"><span>{hit.score:.2f}</span><span class="m-mark" aria-hidden="true">{mark}</span></div>'
+        f'<div class="m-score"><span>{number(hit.score)}</span>'
+        f'<span class="m-mark" aria-hidden="true">{mark}</span></div>'
         f"{bar(hit.score, threshold)}<small>{small}</small></li>"
     )

@@ -37,6 +37,11 @@ def image_tag(source: Image.Image | GalleryImage, alt: str, attributes: str = ""
     return f'<img src="{address}" alt="{text}" decoding="async" {attributes}>'
 
 
+def number(value: float, digits: int = 2) -> str:
+    """A rounded number with a proper minus sign, and no sign before zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
 def bar(score: float, mark: float | None = None, colour: str = "var(--tra)") -> str:
     """A cosine as a bar from 0 to 1, with a tick at `mark`."""
     tick = f'<u style="left:{_percent(mark):.1f}%"></u>' if mark is not None else ""
@@ -87,17 +92,17 @@ def histogram(
         parts.append(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{base}" stroke="var(--ink)" stroke-width="2"/>'
             f'<text x="{x + offset:.1f}" y="15" text-anchor="{anchor}" font-size="14" font-weight="700" '
-            f'fill="var(--ink)">threshold {threshold:.2f}</text>'
+            f'fill="var(--ink)">threshold {number(threshold)}</text>'
         )
     for value in np.linspace(edges[0], edges[-1], 5):
         x = min(max((value - low) / (high - low) * width, 30), width - 30)
         parts.append(
             f'<text x="{x:.1f}" y="{base + 20}" text-anchor="middle" font-size="13" '
-            f'fill="var(--mute)">{value:.2f}</text>'
+            f'fill="var(--mute)">{number(value)}</text>'
         )
-    label = f"Histogram of {len(scores)} scores from {scores.min():.2f} to {scores.max():.2f}"
+    label = f"Histogram of {len(scores)} scores from {number(float(scores.min()))} to {number(float(scores.max()))}"
     if threshold is not None:
-        label += f", with the threshold at {threshold:.2f}"
+        label += f", with the threshold at {number(threshold)}"
     return f'<svg viewBox="0 0 {width} {base + 28}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 

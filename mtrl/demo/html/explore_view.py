@@ -6,7 +6,7 @@ import math
 from html import escape
 
 from mtrl.demo.html.cards import name_of
-from mtrl.demo.html.charts import data_uri
+from mtrl.demo.html.charts import data_uri, number
 from mtrl.demo.service.embedding_map import COLUMNS, KINDS, TILE, EmbeddingMap, Gap, MapPoint
 
 SIDE = 640
@@ -93,8 +93,9 @@ def _side(data: EmbeddingMap) -> str:
         '<div class="m-chosen" hidden><button type="button" class="m-go">Search with this picture</button> '
         '<button type="button" class="m-only">Show only this person, or all</button></div></div></div>'
         f"{gaps_html(data)}{left_out}"
-        '<p class="m-mute">Colour: the person (similar hues can be different people). Shape: the kind. Near points are '
-        "alike to the model; distances between far groups, and the size of a group, mean nothing (t-SNE).</p></div>"
+        '<p class="m-mute">A colour is a person, though two people may have similar ones. A shape is a kind of '
+        "picture. Points that lie close together are alike to the model. How far groups lie apart, and how large they "
+        "are, means nothing in such a map (t-SNE).</p></div>"
     )
 
 
@@ -107,15 +108,15 @@ def gaps_html(data: EmbeddingMap) -> str:
     if data.nearer is not None:
         before, after = (1 - gap.same for gap in data.gaps[:2])
         said = (
-            f'<p id="nearer">To infrared pictures of their person, visible pictures have a mean cosine of '
-            f"{before:.2f}, their {escape(data.translator)} transitions of {after:.2f}; {data.nearer[0]} of "
-            f"{data.nearer[1]} transitions are nearer than their visible picture.</p>"
+            f'<p id="nearer">Visible pictures have a mean cosine of {number(before)} to the infrared pictures of '
+            f"the same person, and their {escape(data.translator)} transitions one of {number(after)}. "
+            f"{data.nearer[0]} of {data.nearer[1]} transitions are nearer to them than their visible picture is.</p>"
         )
     return (
         "<h3>Modality gap</h3><table class='m-table'><thead><tr><th>between</th><th>same person</th>"
         f"<th>others</th><th>gap</th></tr></thead><tbody>{rows}</tbody></table>"
-        '<p class="m-mute">Mean cosine distances; the gap is their ratio. 0 would be perfect; at 1 the model could not '
-        f"tell people apart across the two.</p>{said}"
+        '<p class="m-mute">Mean cosine distances. The gap is the first divided by the second: 0 would be perfect, '
+        f"and at 1 the model could not tell people apart.</p>{said}"
     )
 
 

@@ -19,6 +19,9 @@ MAX_RESULTS = 20
 MAX_MARKDOWN = 50_000  # characters
 MAX_PARAGRAPH = 2000
 _WEB = re.compile(r"https?://\S+", re.IGNORECASE)
+_TRANSLATOR = re.compile(
+    r"^- (?:method: .{1,80} with (\w{1,40}) transition images|translator: (.{1,80}))$", re.MULTILINE
+)
 MAX_VALUE = 1e9  # of a figure; also leaves out what is no number or too long for one
 
 
@@ -32,11 +35,13 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What a card says. `license` and `data` are "" where it does not say."""
+    """What a card says. `license`, `data` and `translator` (of the transition images that the model was trained with)
+    are "" where it does not say."""
 
     body: str
     license: str
     data: str
+    translator: str
     results: tuple[Result, ...]
 
     @property
@@ -52,11 +57,13 @@ def parse_card(text: str) -> Card:
     body = text[match.end() :] if match else text
     front = _front(match.group(1)) if match else {}
     data = re.search(r"^- Data: (.{1,200})$", body, flags=re.MULTILINE)
+    translator = _TRANSLATOR.search(body)
     license_ = front.get("license")
     return Card(
         body.strip(),
         license_ if isinstance(license_, str) else "",
         data.group(1).strip() if data else "",
+        translator.group(1) or translator.group(2) if translator else "",
         tuple(_results(front.get("model-index"))),
     )
 

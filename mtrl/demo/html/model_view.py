@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 
 from mtrl.demo.html.about import USE_LIMITS
 from mtrl.demo.html.curves import curves_html
 from mtrl.demo.html.model_card import Card, markdown_html, parse_card
-from mtrl.demo.service.models import Loaded
+from mtrl.demo.service.model_files import read_backbone, read_card
+from mtrl.demo.service.models import Loaded, Models
 
 
 def model_html(loaded: Loaded) -> str:
@@ -22,6 +24,28 @@ def model_html(loaded: Loaded) -> str:
     )
 
 
+def list_html(models: Models) -> str:
+    """The models to try: name, network, training data and translator, with a button each. "" where there are none."""
+    rows = "".join(_entry(name, folder) for name, folder in models.listed.items())
+    if not rows:
+        return ""
+    return (
+        '<div class="m-scope m-wide"><table class="m-table" id="listed"><thead><tr><th>models to try</th>'
+        f"<th>network</th><th>trained on</th><th>transition images by</th><th></th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _entry(name: str, folder: Path) -> str:
+    card = parse_card(read_card(folder))
+    cells = (read_backbone(folder), card.data, card.translator)
+    return (
+        f"<tr><th>{escape(name)}</th>"
+        + "".join(f"<td>{escape(cell or 'not stated')}</td>" for cell in cells)
+        + f'<td><button type="button" class="m-quiet" data-image="{escape(name, quote=True)}">Use</button></td></tr>'
+    )
+
+
 def _facts(loaded: Loaded, card: Card) -> str:
     model = loaded.service.model
     height, width = model.config.image_size
@@ -33,6 +57,7 @@ def _facts(loaded: Loaded, card: Card) -> str:
         (f"{model.dim}", "numbers per embedding"),
         (escape(card.license.upper() or "not stated"), "licence, as its card says"),
         (escape(card.data or "not stated"), "training data, as its card says"),
+        (escape(card.translator or "not stated"), "translator of its transition images, as its card says"),
     ]
     return (
         '<div class="m-facts">'

@@ -15,17 +15,26 @@ from mtrl.demo.service.results import Translation
 
 TALLEST = 430
 NOTES = {
-    "luminance": "Brightness alone, the hue dropped. The simplest transition and the reference.",
-    "spectral": "Another mixture of the colour channels, a changed tone curve, and an infrared camera's blur and "
-    "noise. Nothing is learned.",
-    "learned": "A small network, trained on unpaired visible and infrared pictures of the training people.",
+    "luminance": "Brightness alone, without any colour. The simplest transition.",
+    "spectral": "Another mixture of red, green and blue, other contrasts, and the blur and noise of an infrared "
+    "camera. Nothing is learned.",
+    "learned": "A small network that has learned from visible and infrared pictures of the training people, without "
+    "being shown which belong together.",
 }
 TRUTH = "true infrared"
-TRUTH_NOTE = "What an infrared camera saw at that moment. Known for this gallery only; no model sees it."
+TRUTH_NOTE = (
+    "What an infrared camera saw at that moment. Only a drawn gallery has such a picture; no model sees it."
+)
 
 
-def comparison(results: Mapping[str, Translation], distance: ModalityDistance, shown: str) -> str:
-    """The tab's answer for one image: `results` by translator, of which `shown` comes first."""
+def comparison(
+    results: Mapping[str, Translation],
+    distance: ModalityDistance,
+    shown: str,
+    untrained: ModalityDistance | None = None,
+) -> str:
+    """The tab's answer for one image: `results` by translator, of which `shown` comes first. `untrained` are the
+    distances before training."""
     result = results[shown]
     ratio = result.query.width / result.query.height
     tiles = "".join(
@@ -33,7 +42,7 @@ def comparison(results: Mapping[str, Translation], distance: ModalityDistance, s
         for name, one in results.items()
     )
     notes = "".join(_note(name, NOTES.get(name, "")) for name in results)
-    said = "".join(_note(name, sentence(distance, name)) for name in results)
+    said = "".join(_note(name, sentence(distance, untrained, name)) for name in results)
     if result.truth is not None:
         tiles += _tile(TRUTH, result.truth, "the true infrared view of the same moment", "m-i", False)
         notes += _note(TRUTH, TRUTH_NOTE)
@@ -44,7 +53,8 @@ def comparison(results: Mapping[str, Translation], distance: ModalityDistance, s
         f'<div class="m-beside"><h2>Every translator on this picture</h2>'
         f'<p class="m-mute">Choose one to lay it over the visible picture.</p>'
         f'<div class="m-tiles">{tiles}</div>{notes}{hints_html(result.hints)}</div></div>'
-        f'<section class="m-distance"><h2>The bridge to infrared</h2>{said}{distance_figure(distance)}</section></div>'
+        f'<section class="m-distance"><h2>How near to infrared</h2>{said}'
+        f"{distance_figure(distance, untrained)}</section></div>"
     )
 
 

@@ -1,18 +1,39 @@
-"""Cosine similarities of a visible image and its transition images to infrared images of the same person."""
+"""Cosine similarities of a visible image and its transition images to infrared images of the same person: by a
+service's model, and by its network before training, so that what training has done can be seen beside it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
+from mtrl.models.reid import MTRL
+
+SEED = 0
+MOST_IMAGES = 120  # of each spectrum
+MOST_TOGETHER = 64  # in one batch
+MOST_PARAMETERS = 60_000_000
+_made: weakref.WeakKeyDictionary[DemoService, Side | None] = weakref.WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Side:
+    """A model and what it makes of a gallery's infrared images: embeddings [N,D], and whom each shows."""
+
+    model: MTRL
+    features: Tensor
+    people: Sequence[str | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,25 +62,29 @@ class ModalityDistance:
     similarity: dict[str, float]
 
 
+def infrared_side(service: DemoService) -> Side:
+    """The infrared side of a service's gallery, as its own model sees it."""
+    people = [service.images[i].person for i in service.rows[Modality.INFRARED]]
+    return Side(service.model, service.features[Modality.INFRARED], people)
+
+
 def measure(
-    service: DemoService,
+    side: Side,
     visible: Image.Image,
     transitions: Mapping[str, Image.Image],
     known: GalleryImage | None,
 ) -> ModalityDistance:
-    """The modality distance of one visible image; `known` is the gallery image that it is.
+    """The modality distance of one visible image, for one model; `known` is the gallery image that it is.
 
     Transition images take the infrared side of the model, as in training.
     """
-    v = service.model.encode([visible], "visible")[0]
-    t = service.model.encode(list(transitions.values()), "infrared")
-    infrared = service.features[Modality.INFRARED]
-    people = [service.images[i].person for i in service.rows[Modality.INFRARED]]
+    v = side.model.encode([visible], "visible")[0]
+    t = side.model.encode(list(transitions.values()), "infrared")
     person = known.person if known else None
-    same = np.array([person is not None and identity == person for identity in people])
+    same = np.array([person is not None and identity == person for identity in side.people], dtype=bool)
 
     def distances(feature: Tensor) -> Distances:
-        cosines = (infrared @ feature).numpy()
+        cosines = (side.features @ feature).numpy()
         return Distances(cosines[same], cosines[~same])
 
     return ModalityDistance(
@@ -67,3 +92,50 @@ def measure(
         {name: distances(row) for name, row in zip(transitions, t, strict=True)},
         {name: float(row @ v) for name, row in zip(transitions, t, strict=True)},
     )
+
+
+def untrained_side(service: DemoService) -> Side | None:
+    """The infrared side of the service's gallery as its network saw it with the random weights of `SEED`.
+
+    Training starts from normalisation layers that follow the images before them, so these are set on the gallery's
+    images; nothing is learned. Made once for each service. None for networks of more than `MOST_PARAMETERS`.
+    """
+    with _guard:
+        if service not in _made:
+            _made[service] = _make(service)
+        return _made[service]
+
+
+def _make(service: DemoService) -> Side | None:
+    if sum(p.numel() for p in service.model.parameters()) > MOST_PARAMETERS:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = MTRL(service.model.config)
+    chosen = {m: _spread(service.rows[m]) for m in Modality}
+    images = {m: [service.open(service.images[i]) for i in rows] for m, rows in chosen.items()}
+    together = [(image, int(m)) for m in Modality for image in images[m]]
+    together = together[:: -(-len(together) // MOST_TOGETHER)]
+    if len(together) < 2:  # too few for any statistics
+        return None
+    batch, kinds = zip(*together, strict=True)
+    _set_normalisation(model, model.preprocess(list(batch)), torch.tensor(kinds))
+    people = [service.images[i].person for i in chosen[Modality.INFRARED]]
+    return Side(model, model.encode(images[Modality.INFRARED], "infrared"), people)
+
+
+def _spread(rows: list[int]) -> list[int]:
+    step = -(-len(rows) // MOST_IMAGES) or 1
+    return rows[::step]
+
+
+@torch.no_grad()
+def _set_normalisation(model: MTRL, batch: torch.Tensor, kinds: torch.Tensor) -> None:
+    """Gives the batch-normalisation layers the statistics of a batch [N,3,H,W] of modalities [N]."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None  # the mean over batches, of which there is one
+    model.train()
+    model(batch, kinds)
+    model.eval()

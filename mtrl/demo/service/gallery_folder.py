@@ -125,6 +125,8 @@ def _from_manifest(manifest: Path) -> tuple[list[GalleryImage], Scan]:
     text = read_text(manifest)
     try:
         entries = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{manifest} is nested too deeply to be a list of pictures") from None
     except ValueError as error:
         raise ValueError(f"{manifest} is not valid JSON: {error}") from error
     if not isinstance(entries, list):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mtrl.demo.service.gallery_folder import GalleryImage
@@ -20,8 +21,20 @@ from mtrl.models.config import Modality
 
 DISPLAY_PIXELS = 512
 WORKING_PIXELS = 1024
+FALSE_COLOUR = (
+    "The colours of this picture follow its brightness, as if they had been added to an infrared picture. Is it one? "
+    "Then choose “infrared to visible”: only its brightness is used then."
+)
 LARGE = 8_000_000  # pixels; of such images one at a time is decoded, as each takes up to 2 GB
+COLOUR_SIZE = (48, 96)
+LEVELS = 24  # of brightness
+MOST_SCATTER = 0.2
+GLARING = 0.48  # mean difference of the channels that photographs do not reach
+GREY = 0.06  # difference of the channels that compression leaves in a grey image
+EDGE = 0.2  # share of the width or height that a scale takes at most
 _alone = threading.Lock()
+
+Array = NDArray[Any]
 
 
 def read_query(
@@ -52,6 +65,40 @@ def digest(image: Image.Image) -> bytes:
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
 
 
+def coloured_later(image: Image.Image) -> bool:
+    """Whether an image with colour looks like an infrared one that was given false colours.
+
+    A palette gives each brightness one colour, so colours scatter little among pixels of one brightness; palettes that
+    return to a brightness, such as rainbows, are more glaring than photographs. A grey image with colours in a strip at
+    its edge has a scale beside it.
+    """
+    small = image.convert("RGB").resize(COLOUR_SIZE, Image.Resampling.BOX)
+    pixels = np.asarray(small, dtype=np.float32) / 255
+    spread = pixels.max(axis=2) - pixels.min(axis=2)
+    return bool(_scatter(pixels) < MOST_SCATTER or spread.mean() > GLARING or _has_scale(spread > GREY))
+
+
+def _scatter(pixels: Array) -> float:
+    """How much the colours of one brightness differ, as a share of all colour; 0 for a palette, about 0.5 otherwise."""
+    flat = pixels.reshape(-1, 3)
+    brightness = flat @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    colour = flat - brightness[:, None]
+    level = np.minimum((brightness * LEVELS).astype(int), LEVELS - 1)
+    within = sum(
+        float(((c - c.mean(axis=0)) ** 2).sum()) for c in (colour[level == n] for n in np.unique(level))
+    )
+    return float(np.sqrt(within / max(float((colour**2).sum()), 1e-9)))
+
+
+def _has_scale(coloured: Array) -> bool:
+    """Whether nearly all coloured pixels [H,W] lie in a strip along one edge."""
+    for lines in (coloured, coloured[:, ::-1], coloured.T, coloured.T[:, ::-1]):
+        strip = round(EDGE * lines.shape[1])
+        if lines[:, :strip].mean() > 0.3 and lines[:, strip:].mean() < 0.02:
+            return True
+    return False
+
+
 def fit(image: Image.Image, longest: int = DISPLAY_PIXELS) -> Image.Image:
     """The image with its longer side at most `longest` pixels and both sides multiples of 4, at least 16."""
     scale = min(1.0, longest / max(image.size))
@@ -78,17 +125,20 @@ def hints_for(
             "This picture has no colour, so it was taken as infrared. Is it an ordinary black-and-white "
             "photograph? Then choose “visible to infrared”."
         )
+    if known is None and modality is detected is Modality.VISIBLE and coloured_later(query):
+        hints.append(FALSE_COLOUR)
     if modality is not detected:
         seen = "has no colour" if detected is Modality.INFRARED else "has colour"
-        hints.append(f"This picture {seen}; it was searched with as {modality.name.lower()}, as you asked.")
+        used = " Only its brightness was used." if modality is Modality.INFRARED else ""
+        hints.append(f"This picture {seen}. You chose that it is {modality.name.lower()}.{used}")
     if known is None and not 1.5 <= height / width <= 3:
-        people = " If it shows several people, crop it to one." if width > height else ""
+        people = " If it shows several people, cut out one." if width > height else ""
         hints.append(
-            f"The model expects one person from head to feet, twice as tall as wide. Yours is {width} × "
-            f"{height} pixels and was resized as it is: a tight full-body crop works better.{people}"
+            f"The model expects one person from head to feet, twice as tall as wide. Yours is {width} × {height} "
+            f"pixels, so it was stretched to that shape. Cut it close around the person.{people}"
         )
     if known is None and height < 64:
-        hints.append(f"Only {height} pixels tall: too small to recognise much.")
+        hints.append(f"This picture is only {height} pixels tall, which is too small to recognise much.")
     return hints
 
 

@@ -8,25 +8,23 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtrl.console.cli import read_yaml
+from mtrl.demo.service.model_files import MAX_CARD, MAX_CONFIG, read_card, read_log
 from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
 from mtrl.files.file_state import file_state
 from mtrl.files.filenames import expanded
-from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.client import CARD, CONFIG, REPO_ID, WEIGHTS
 from mtrl.models.load import read_checkpoint
 from mtrl.models.reid import MTRL
 
 KEPT = 2
-MAX_BYTES = {CONFIG: 1_000_000, WEIGHTS: 500_000_000, CARD: 200_000}
-MAX_RECORD_BYTES = 20_000_000
+MAX_BYTES = {CONFIG: MAX_CONFIG, WEIGHTS: 500_000_000, CARD: MAX_CARD}
 MAX_PIXELS = 512 * 256
 MAX_ACTIVATIONS = 2 << 30  # bytes of the largest layer's output while the gallery is encoded
 MAX_SECONDS = 300  # for the whole gallery
@@ -59,14 +57,27 @@ class Models:
     A visitor's page remembers only the source; a model that had to make room is loaded again when it is needed.
     """
 
-    def __init__(self, home: DemoService, folder: Path | None = None, public: bool = False) -> None:
-        """`folder` of the home model, for its card and records. `public`: models come from the Hub alone, without
-        the rights of whoever started the page, and nothing of them stays on the disk."""
+    def __init__(
+        self,
+        home: DemoService,
+        folder: Path | None = None,
+        public: bool = False,
+        listed: Mapping[str, Path] | None = None,
+    ) -> None:
+        """`folder` of the home model, for its card and records; `listed`: folders of models to try, by name.
+        `public`: other models come from the Hub alone, without the rights of whoever started the page, and nothing
+        of them stays on the disk."""
         self.public = public
-        self.home = Loaded("", "This page's model", home, read_card(folder), _records(folder))
+        self.listed = dict(listed or {})
+        self.home = Loaded("", "This page's model", home, read_card(folder), read_log(folder))
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._guard = threading.Lock()
         self._loading = threading.Lock()
+
+    def is_ready(self, source: str | None) -> bool:
+        """Whether a model is listed or in use here already: no folder need be looked for, nothing downloaded."""
+        with self._guard:
+            return bool(source) and (source in self.listed or source in self._kept)
 
     def service(self, source: str = "") -> DemoService:
         """The service of a source that `get` accepts."""
@@ -100,12 +111,15 @@ class Models:
             return found
 
     def _stamp(self, source: str) -> tuple[tuple[int, ...], ...]:
-        if self.public:
+        if self.public and source not in self.listed:
             return ()
-        return tuple(file_state(expanded(source) / name) for name in (CONFIG, WEIGHTS))
+        folder = self.listed.get(source) or expanded(source)
+        return tuple(file_state(folder / name) for name in (CONFIG, WEIGHTS))
 
     def _load(self, source: str, progress: Progress) -> Loaded:
         stamp = self._stamp(source)
+        if source in self.listed:
+            return self._read(source, self.listed[source], progress, stamp)
         if not self.public and (folder := expanded(source)).is_dir():
             return self._read(source, folder, progress, stamp)
         repo_id, _, revision = source.partition("@")
@@ -144,8 +158,9 @@ class Models:
                 raise ValueError(f"encoding the gallery took more than {MAX_SECONDS // 60} minutes; stopped")
 
         service = DemoService(model, home.folder, home.translators, home.translator, encoded, home.public)
-        name = source if folder.parent.name == "snapshots" else folder.resolve().name
-        return Loaded(source, name, service, read_card(folder), _records(folder), stamp)
+        named = source in self.listed or folder.parent.name == "snapshots"
+        name = source if named else folder.resolve().name
+        return Loaded(source, name, service, read_card(folder), read_log(folder), stamp)
 
 
 def fetch(repo_id: str, revision: str | None, token: bool | None = None, cache: Path | None = None) -> Path:
@@ -238,33 +253,3 @@ def check_cost(model: MTRL, images: int) -> None:
             f"this model would take {seconds / 60:.0f} minutes for the {images} pictures of the gallery on this "
             f"machine; this page allows {MAX_SECONDS // 60}"
         )
-
-
-def read_card(folder: Path | None) -> str:
-    """The Markdown of the card in a folder; for a run without one, what its settings say; else ""."""
-    path = folder / CARD if folder else None
-    if path is None:
-        return ""
-    if not path.is_file():
-        return _card_of_run(path.with_name("settings.yaml"))
-    if path.stat().st_size > MAX_BYTES[CARD]:
-        return ""
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _card_of_run(path: Path) -> str:
-    try:
-        settings = read_yaml(path)
-    except (ValueError, OSError):
-        return ""
-    data = "-".join(str(settings[key]) for key in ("dataset", "size") if settings.get(key))
-    if settings.get("dataset") != "synthetic":
-        data = str(settings.get("dataset") or "")
-    rows = [("Data", data)] + [(key, settings.get(key)) for key in ("method", "translator", "epochs", "seed")]
-    lines = [f"- {key}: {value}" for key, value in rows if value not in (None, "")]
-    return "## Training\n\n" + "\n".join(lines) if lines else ""
-
-
-def _records(folder: Path | None) -> tuple[dict[str, Any], ...]:
-    """The records of a run folder's training; a huge file is not read."""
-    return tuple(read_records(folder / METRICS, MAX_RECORD_BYTES)) if folder else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,21 @@ from torch import Tensor
 
 from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.models.config import Modality
+
+
+class Query(NamedTuple):
+    """An image to search with.
+
+    size      its own (width, height); `image` is no larger than any model needs
+    known     the gallery image that it is, if it is one
+    detected  the modality that it looks like;  modality  the one that it is searched as
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    known: GalleryImage | None
+    detected: Modality
+    modality: Modality
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,17 +44,19 @@ class Retrieval:
     """The answer to one query.
 
     query        the image that was searched with, upright RGB
+    others       further images of the person whose embeddings were averaged with it
     target       the spectrum of the images that were searched
     transition   the query as a transition image; for an infrared query that of the best match; None: not asked for
     scores       cosine of every searched gallery image, descending
-    first_right  rank of the first image of the same person in the whole gallery, None if unknown or absent
-    relevant     images of the same person that were searched
-    precision    average precision in [0, 1] over the whole gallery, None if unknown
+    first_right, last_right, relevant, precision   as in `Grade`, over the whole gallery
     skipped      gallery images left out because they were taken in the query's own room
+    drawn        whether the gallery's people are drawn
     hints        sentences for the user about what was assumed
+    seconds      of reading, encoding and ranking
     """
 
     query: Image.Image
+    others: list[Image.Image]
     known: GalleryImage | None
     detected: Modality
     modality: Modality
@@ -47,9 +65,11 @@ class Retrieval:
     transition: Image.Image | None
     scores: NDArray[np.float32]
     first_right: int | None
+    last_right: int | None
     relevant: int
     precision: float | None
     skipped: int
+    drawn: bool
     hints: list[str]
     seconds: float
 
@@ -70,6 +90,7 @@ class Comparison:
     """A query beside one gallery image.
 
     evidence  float32 [H,W] in [0,1] of each image: where the similarity comes from
+    places    float32 [h,w,h,w]: cosine of each place of the query to each place of the match
     """
 
     query: Image.Image
@@ -79,3 +100,4 @@ class Comparison:
     score: float
     correct: bool | None
     evidence: tuple[Tensor, Tensor]
+    places: Tensor

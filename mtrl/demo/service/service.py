@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
 from mtrl.demo.service.gallery_folder import GalleryImage, images_of_index, is_index, scan_gallery
 from mtrl.demo.service.images import digest, fit, hints_for, read_query
-from mtrl.demo.service.results import Comparison, Hit, Retrieval, Translation
+from mtrl.demo.service.results import Comparison, Hit, Query, Retrieval, Translation
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE, measure
+from mtrl.demo.service.truth import grade, same_person, same_room
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.images import read_image, to_batch
 from mtrl.files.levels import ValueRange
 from mtrl.files.scan import PassedOver, report, why_unreadable
 from mtrl.models.config import Modality
-from mtrl.models.evidence import evidence_maps
+from mtrl.models.evidence import evidence_maps, resemblance
 from mtrl.models.reid import MTRL
 from mtrl.retrieval.filters import Filter
-from mtrl.retrieval.labels import room_of
-from mtrl.retrieval.ranking import rank_metrics
 from mtrl.video.spectrum import detect_modality
 
 AUTO = "auto"
@@ -33,8 +33,8 @@ DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Mo
 MAX_RESULTS = 50
 ENCODED_TOGETHER = 32
 STRANGE = (
-    "It is unlike every picture in this gallery. Is one person in it, alone, upright and from head to feet? The "
-    "page does not look for people in a picture: crop it to one."
+    "This picture is unlike every picture in the gallery. Does it show one person alone, upright, from head to feet? "
+    "The page does not look for people in a picture: cut one out."
 )
 
 
@@ -76,6 +76,11 @@ class DemoService:
         for name in self.translators:
             self.transition(Image.new("RGB", (64, 128)), name)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the people of the gallery are drawn: only of a drawing is the true infrared view known."""
+        return any(image.truth is not None for image in self.images)
+
     def names(self, modality: Modality | None = None) -> list[str]:
         """Names of the gallery's images, in its order."""
         return [p.name for p in self.images if modality is None or p.modality is modality]
@@ -104,61 +109,73 @@ class DemoService:
         direction: str = AUTO,
         k: int = 10,
         transition: bool = True,
+        others: Sequence[Image.Image | str | Path] = (),
     ) -> Retrieval:
         """Ranks the gallery's other modality by cosine to `image`. ValueError or OSError for unusable input.
 
         A gallery of one modality is ranked whatever the query's is. `transition`: whether to make that image.
+        With `others`, further images of the person, the mean of all embeddings is searched with.
         """
         started = time.perf_counter()
         if not 1 <= k <= MAX_RESULTS:
             raise ValueError(f"k must lie between 1 and {MAX_RESULTS}, not {k}")
-        query, size, known, detected, modality = self._read(image, direction)
+        query, size, known, detected, modality = first = self._read(image, direction)
+        together = [first, *(self._read(one, direction) for one in others)]
         other = Modality(1 - modality)
         target = other if self.rows[other] else modality
-        feature = self.model.encode([query], modality=modality.name.lower())[0]
-        scores = (self.features[target] @ feature).numpy()
+        scores = (self.features[target] @ self._mean(together)).numpy()
         gallery = [self.images[i] for i in self.rows[target]]
-        searched = np.array([not same_room(known, entry) and entry is not known for entry in gallery])
+        shown = [one.known for one in together]
+        searched = np.array(
+            [not any(same_room(one, entry) or one is entry for one in shown) for entry in gallery]
+        )
         order = [int(i) for i in np.argsort(-scores, kind="stable") if searched[i]]
         if not order:
             raise ValueError("no picture of this gallery was taken in another room than the query")
-        right = np.array([_correct(known, gallery[i]) is True for i in order], dtype=bool)
-        usual = self.pairs.usual.get(modality) if known is None else None
+        seconds = time.perf_counter() - started
+        strange = self.pairs.strange(modality) if known is None else None
         hints = hints_for(query, size, known, detected, modality)
         missed = [item.path for item in self.scan.passed_over if item.image]
         if missed and not self.public:
             hints.append(f"Pictures of this gallery that are not searched: {some_of(missed, 3)}.")
         if target is modality:
             hints.append(f"This gallery holds {target.name.lower()} pictures only, so those were searched.")
-        elif usual is not None and scores[order[0]] < usual:
+        elif strange is not None and scores[order[0]] < strange:
             hints.append(STRANGE)
         return Retrieval(
             query=fit(query),
+            others=[fit(one.image) for one in together[1:]],
             known=known,
             detected=detected,
             modality=modality,
             target=target,
             hits=[
-                Hit(rank, float(scores[i]), gallery[i], _correct(known, gallery[i]))
+                Hit(rank, float(scores[i]), gallery[i], same_person(known, gallery[i]))
                 for rank, i in enumerate(order[:k], start=1)
             ],
             transition=self._transition_beside(query, modality, gallery[order[0]]) if transition else None,
             scores=scores[order],
-            first_right=int(np.flatnonzero(right)[0]) + 1 if right.any() else None,
-            relevant=int(right.sum()),
-            precision=_average_precision(right) if right.any() else None,
+            **dataclasses.asdict(grade(known, [gallery[i] for i in order])),
             skipped=int((~searched).sum()),
+            drawn=self.drawn,
             hints=hints,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
         )
 
-    def compare(self, image: Image.Image | str | Path, name: str, direction: str = AUTO) -> Comparison:
-        """The query beside the gallery image `name`, and where their similarity comes from."""
-        query, _, known, _, modality = self._read(image, direction)
+    def compare(
+        self,
+        image: Image.Image | str | Path,
+        name: str,
+        direction: str = AUTO,
+        others: Sequence[Image.Image | str | Path] = (),
+    ) -> Comparison:
+        """The query beside the gallery image `name`, and where their similarity comes from. `others` as in
+        `retrieve`: they count for the score, and the maps are those of `image`."""
+        query, _, known, _, modality = first = self._read(image, direction)
+        feature = self._mean([first, *(self._read(one, direction) for one in others)])
         entry = self.image(name)
         match = self.open(entry)
         kinds = [kind.name.lower() for kind in (modality, entry.modality)]
-        feature = self.model.encode([query], kinds[0])[0]
         row = self.rows[entry.modality].index(self.images.index(entry))
         return Comparison(
             query,
@@ -166,8 +183,9 @@ class DemoService:
             entry,
             modality,
             float(self.features[entry.modality][row] @ feature),
-            _correct(known, entry),
+            same_person(known, entry),
             evidence_maps(self.model, query, match, kinds[0], kinds[1]),
+            resemblance(self.model, query, match, kinds[0], kinds[1]),
         )
 
     def translate(self, image: Image.Image | str | Path, translator: str = "") -> Translation:
@@ -192,16 +210,21 @@ class DemoService:
         parsed = detect_modality(query) if modality == AUTO else Modality.parse(modality)
         return self.model.encode([query], modality=parsed.name.lower())[0].tolist()
 
-    def _read(
-        self, image: Image.Image | str | Path, direction: str
-    ) -> tuple[Image.Image, tuple[int, int], GalleryImage | None, Modality, Modality]:
-        """The query, its own size, the gallery image that it is, the modality it looks like, and that it has."""
+    def _read(self, image: Image.Image | str | Path, direction: str) -> Query:
         if direction != AUTO and direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {[AUTO, *DIRECTIONS]}, not {direction!r}")
         query, size = self.read(image)
         known = self._known.get(digest(query))
         detected = known.modality if known else detect_modality(query)
-        return query, size, known, detected, detected if direction == AUTO else DIRECTIONS[direction]
+        modality = detected if direction == AUTO else DIRECTIONS[direction]
+        if modality is Modality.INFRARED and detected is Modality.VISIBLE:
+            query = query.convert("L").convert("RGB")  # an infrared camera sees no colour
+        return Query(query, size, known, detected, modality)
+
+    def _mean(self, queries: Sequence[Query]) -> Tensor:
+        """The mean embedding [D] of queries, of unit length."""
+        features = [self.model.encode([one.image], one.modality.name.lower())[0] for one in queries]
+        return F.normalize(torch.stack(features).mean(dim=0), dim=0)
 
     def passed_over(self) -> list[str]:
         """What of the gallery's folder is not searched, by name: a line for each reason."""
@@ -266,22 +289,3 @@ class DemoService:
         batch = to_batch([image], (image.height, image.width))
         pixels = self.translators[name](batch)[0].clamp(0, 1).mul(255).round().byte()
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-
-
-def _correct(query: GalleryImage | None, image: GalleryImage) -> bool | None:
-    if query is None or query.identity is None or image.identity is None:
-        return None
-    return query.person == image.person
-
-
-def same_room(query: GalleryImage | None, image: GalleryImage) -> bool:
-    """The benchmark's rule: gallery images from the query's own room are left out."""
-    if query is None or query.camera is None or image.camera is None:
-        return False
-    return room_of(query.camera) == room_of(image.camera)
-
-
-def _average_precision(right: NDArray[np.bool_]) -> float:
-    """AP of one ranked list, best first; one image at least is right."""
-    ranks = np.arange(len(right))[None]
-    return float(rank_metrics(ranks, [1], right.astype(np.int64), protocol="regdb").ap[0])

@@ -16,6 +16,8 @@ RATES = {"1 in 10": 0.1, "1 in 100": 0.01, "1 in 1,000": 0.001}
 USUAL_RATE = "1 in 100"
 MAX_ROWS = 2000  # of each spectrum; more pairs would not move the threshold
 STRANGE = 0.01
+ABSENT = 0.05  # of the searches for somebody who is not in the gallery: how many may find a match
+LEAST_SEARCHES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +39,13 @@ class PairScores:
 
     same       float32 [S], pairs of one person; empty where people are not known
     different  float32 [D], pairs of two people
-    usual      by the query's spectrum: the best score with other people that all but 1 % of the gallery's own
-               images reach
+    absent     by the query's spectrum, float32 [N]: the best score that each gallery image of it finds among the
+               pictures of other people. Such a search stands for one whose person is not in the gallery.
     """
 
     same: NDArray[np.float32]
     different: NDArray[np.float32]
-    usual: dict[Modality, float]
+    absent: dict[Modality, NDArray[np.float32]]
 
     def threshold(self, rate: float) -> Threshold | None:
         """The threshold that a share `rate` of the different-person pairs passes; None for too few pairs."""
@@ -51,6 +53,29 @@ class PairScores:
             return None
         value = float(np.quantile(self.different, 1 - rate))
         return Threshold(value, rate, float((self.same > value).mean()))
+
+    def needed(self, modality: Modality) -> float | None:
+        """The best score that all but a share `ABSENT` of the searches for absent people stay below.
+
+        A query of this spectrum that finds less is no match. None where people are not known, or for few searches.
+        """
+        scores = self.absent.get(modality, ())
+        if not len(self.same) or len(scores) < LEAST_SEARCHES:
+            return None
+        return float(np.quantile(scores, 1 - ABSENT))
+
+    def strange(self, modality: Modality) -> float | None:
+        """The best score that all but 1 % of the gallery's own images find among other people."""
+        scores = self.absent.get(modality, ())
+        return float(np.quantile(scores, STRANGE)) if len(scores) else None
+
+    def decision(self, rate: float, modality: Modality, known: bool) -> float | None:
+        """The score from which a result counts as a match: for a query whose person is `known` to be in the gallery
+        that of `threshold(rate)`, for a visitor's picture at least `needed`. None where there is no threshold."""
+        threshold = self.threshold(rate)
+        if threshold is None or known:
+            return threshold.value if threshold else None
+        return max(threshold.value, self.needed(modality) or threshold.value)
 
 
 def measure(
@@ -70,12 +95,7 @@ def measure(
         first, second = ([number[person] for person in side] for side in people)
         same = np.equal.outer(np.array(first), np.array(second))
     others = np.where(same, -1.0, scores)
-    usual = (
-        {
-            Modality.VISIBLE: float(np.quantile(others.max(axis=1), STRANGE)),
-            Modality.INFRARED: float(np.quantile(others.max(axis=0), STRANGE)),
-        }
-        if scores.size
-        else {}
+    absent = (
+        {Modality.VISIBLE: others.max(axis=1), Modality.INFRARED: others.max(axis=0)} if scores.size else {}
     )
-    return PairScores(scores[same], scores[~same], usual)
+    return PairScores(scores[same], scores[~same], absent)

@@ -45,7 +45,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     )
     translator = gr.Radio(
         list(home.translators),
-        value=home.translator,
+        value=next(iter(home.translators)),  # the quickest: it draws a transition of every visible picture
         label="Transition images by",
         elem_id="map-translator",
         visible=len(home.translators) > 1,
@@ -76,7 +76,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
 def _benchmark(models: Models, chosen: gr.State) -> None:
     html(
         '<div class="m-scope m-section"><h2>Benchmark on this gallery</h2><p class="m-mute">How often is the right '
-        "person among the first? Name a second model to lay its curves over those of the model in use.</p></div>"
+        "person among the first results? A second model can be measured beside the one in use.</p></div>"
     )
     with gr.Row(equal_height=True, elem_classes="m-form"):
         other = gr.Textbox(

@@ -8,13 +8,13 @@ from typing import Any
 import gradio as gr
 
 from mtrl.demo.html import cards
-from mtrl.demo.html.model_view import model_html
+from mtrl.demo.html.model_view import list_html, model_html
 from mtrl.demo.service.models import Loaded
 from mtrl.demo.tabs.parts import PRIVATE, WAIT, PageParts, ask, html, telling
 
 INTRO = """<div class="m-scope"><h2>The model in use</h2><p class="m-mute">Choose another one, and every tab works with
-it: for you alone, until you close or reload this page. Only safetensors files are read, nothing in them is executed,
-and files that are too large for this page are refused before they are loaded.</p></div>"""
+it, for you alone, until you close this page. Only safetensors files are read and nothing in them is executed. Files
+that are too large for this page are refused before they are loaded.</p></div>"""
 
 FAILED = "That model cannot be used"
 
@@ -44,6 +44,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
         )
         use = gr.Button("Use this model", variant="primary", elem_id="use-model", scale=1)
         back = gr.Button("Page's own model", elem_id="home-model", scale=1)
+    listed = html(list_html(models), "models", ["pick"])
     status = html("", elem_id="model-status")
     about = html(model_html(models.home), elem_id="model")
 
@@ -58,13 +59,17 @@ def build(page: PageParts, tab: gr.Tab) -> None:
             return current, cards.error(
                 f"{problem}. The page still works with the model from before.", FAILED
             )
-        people = "the gallery was encoded anew with it"
-        return loaded.source, f'<p class="m-scope m-done">{escape(loaded.name)} is in use; {people}.</p>'
+        done = f"{escape(loaded.name)} is in use, and every picture of the gallery was encoded with it."
+        return loaded.source, f'<p class="m-scope m-done">{done}</p>'
 
     def shown(current: str) -> tuple[str, Any]:
         loaded = ask(lambda: models.get(current))
         return model_html(loaded), gr.update(value=chip(loaded), visible=bool(loaded.source))
 
+    def take(current: str, event: gr.EventData, progress: gr.Progress = gr.Progress()) -> tuple[str, str]:  # noqa: B008
+        return switch(str(event.image), current, progress)
+
     gr.on([use.click, source.submit], switch, [source, chosen], [chosen, status], **WAIT)
+    listed.click(take, chosen, [chosen, status], **WAIT)
     back.click(lambda: ("", "", ""), None, [chosen, status, source], **PRIVATE)
     chosen.change(shown, chosen, [about, page.chip], **PRIVATE)

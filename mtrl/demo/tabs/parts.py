@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -66,18 +65,14 @@ def html(
     value: str,
     elem_id: str | None = None,
     scripts: Sequence[str] = (),
-    tab: str = "",
     **options: Any,
 ) -> gr.HTML:
     """HTML with the page's own look.
 
     scripts  names of files in html/static that run on it: "pick" raises `click` (or `select`) for its image buttons
-    tab      name of the tab on which an example that the page's address names is opened
     options  of `gr.HTML`
     """
     code = "".join(script(name) for name in scripts)
-    if tab:
-        code += script("restore").replace("TAB", json.dumps(tab))
     return gr.HTML(value, elem_id=elem_id, js_on_load=code or None, apply_default_css=False, **options)
 
 

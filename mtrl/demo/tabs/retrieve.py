@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from urllib.parse import urlencode
+from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
-from mtrl.demo.html.comparison import comparison_html
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.models import Models
-from mtrl.demo.service.service import AUTO, DIRECTIONS, DemoService
+from mtrl.demo.service.service import AUTO, DIRECTIONS, MAX_RESULTS, DemoService
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE
 from mtrl.demo.tabs import endpoints
-from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, image_input, publish, spread
+from mtrl.demo.tabs.address import SHOWN, Settings
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, html, image_input, spread
+from mtrl.demo.tabs.search import Search
 from mtrl.models.config import Modality
 
 EXAMPLES = 6
-SHOWN = 12
 
 
 def build(page: PageParts, tab: gr.Tab) -> None:
@@ -29,86 +28,51 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     models, galleries, chosen = page.models, page.galleries, page.chosen
     service = models.home.service
     examples = {m: _examples(service, m) for m in Modality}
-    first = service.open((examples[Modality.VISIBLE] or examples[Modality.INFRARED])[0])
+    first = (examples[Modality.VISIBLE] or examples[Modality.INFRARED])[0]
+    others = gr.State([])  # paths of the images that are one query together with the shown one
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
-            image = image_input("query", first, webcam=True)
+            image = image_input("query", service.open(first), webcam=True)
+            together = html(cards.together(0), "together", ["together"])
             html(BESIDE_UPLOAD)
             shown = [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
-            picks = html(cards.thumbnails(shown), "examples", ["pick"], tab="retrieve")
+            picks = html(cards.thumbnails(shown), "examples", ["pick"])
             direction = _direction_choice()
             with gr.Accordion("More options", open=False, elem_id="options"):
-                k = gr.Slider(1, 30, value=SHOWN, step=1, label="Results to show", elem_id="k")
+                k = gr.Slider(1, MAX_RESULTS, value=SHOWN, step=1, label="Results to show", elem_id="k")
                 rate = _rate_choice()
                 gallery = _gallery_choice(galleries)
-        with gr.Column(scale=8, min_width=290):
-            answer = html(_answer(service, first, AUTO, SHOWN), "answer", ["pick", "follow", "address"])
-            beside = html("", "beside", ["dialog", "pick"])
-    search = _Search(models, galleries, image)
-    inputs = [image, direction, k, rate, gallery, chosen]
+                second = _second_choice(models)
+        with gr.Column(scale=8, min_width=440):
+            search = Search(models, galleries, image, first, page.tabs)
+            start = search.respond(service.open(first), (), *_usual(galleries))
+            answer = html(start, "answer", ["pick", "crop", "follow", "address"])
+            beside = html("", "beside", ["dialog", "places", "pick"])
+    settings = [direction, k, rate, gallery, chosen, second]
+    inputs = [image, others, *settings]
     answer_uploads(image, search.respond, inputs, answer, search.searched)
-    changes = [direction.input, k.release, rate.input, gallery.input, chosen.change]
-    gr.on(changes, search.respond, inputs, answer, **PRIVATE)
+    changes = [
+        direction.input,
+        k.input,
+        rate.input,
+        gallery.input,
+        chosen.change,
+        second.input,
+        others.change,
+    ]
+    gr.on(changes, search.respond, inputs, answer, trigger_mode="always_last", **PRIVATE)
+    answer.edit(search.cut, inputs, [image, answer], **PRIVATE)
     for source in (picks, beside, page.map):
-        source.click(search.picked, [k, rate, gallery, chosen], [image, direction, answer], **PRIVATE)
-    answer.select(search.compared, [image, direction, rate, gallery, chosen], beside, **PRIVATE)
+        source.click(search.picked, inputs[1:], [image, direction, answer], **PRIVATE)
+    answer.select(search.compared, inputs, beside, **PRIVATE)
+    together.submit(search.keep, [image, others], [others, together], **PRIVATE)
+    together.delete(lambda: ([], cards.together(0)), None, [others, together], **PRIVATE)
+    answer.undo(search.restored, None, [page.tabs, image, others, together, answer, *settings], **PRIVATE)
     endpoints.add_retrieve(service, galleries, [image, direction, k, gallery])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Search:
-    """What the tab's events call. `source` names the visitor's model, `gallery` what is searched."""
-
-    models: Models
-    galleries: Galleries
-    image: gr.Image
-
-    def respond(
-        self, image: str | None, direction: str, k: float, rate: str, gallery: str | None, source: str
-    ) -> str:
-        try:
-            service = self._service(source, gallery)
-        except (ValueError, OSError) as problem:
-            return cards.error(str(problem), "That gallery cannot be searched")
-        return _answer(service, image, direction, int(k), rate)
-
-    def searched(self, direction: str, k: float, rate: str, gallery: str | None, source: str) -> DemoService:
-        return self._service(source, gallery)
-
-    def picked(
-        self,
-        k: float,
-        rate: str,
-        gallery: str | None,
-        source: str,
-        request: gr.Request,
-        event: gr.EventData,
-    ) -> tuple[str, str, str]:
-        # An example lies in the page's own gallery, a result in the one that was searched.
-        searched = ask(lambda: self._service(source, gallery))
-        image = ask(lambda: _image(str(event.image), searched, self.models.home.service))
-        # A click on a result continues in the other direction, whatever was chosen for the image before it.
-        answered = _answer(searched, image, AUTO, int(k), rate)
-        return publish(image, self.image, request.session_hash), AUTO, answered
-
-    def compared(
-        self,
-        image: str | None,
-        direction: str,
-        rate: str,
-        gallery: str | None,
-        source: str,
-        event: gr.EventData,
-    ) -> str:
-        if image is None:
-            return ""
-        searched = ask(lambda: self._service(source, gallery))
-        result = ask(lambda: searched.compare(image, str(event.image), direction))
-        threshold = searched.pairs.threshold(RATES[rate])
-        return comparison_html(result, result.score > threshold.value if threshold else None)
-
-    def _service(self, source: str, gallery: str | None) -> DemoService:
-        return self.galleries.service(self.models.service(source), gallery)
+def _usual(galleries: Galleries) -> tuple[Any, ...]:
+    return dataclasses.astuple(Settings(gallery=galleries.names[0]))
 
 
 def _direction_choice() -> gr.Radio:
@@ -126,7 +90,7 @@ def _rate_choice() -> gr.Radio:
         list(RATES),
         value=USUAL_RATE,
         label="Threshold",
-        info="how many pairs of different people may pass it",
+        info="of how many comparisons of two different people one may pass",
         elem_id="rate",
     )
 
@@ -137,35 +101,23 @@ def _gallery_choice(galleries: Galleries) -> gr.Dropdown:
         galleries.names,
         value=galleries.names[0],
         label="Gallery",
-        info="or type a folder of pictures, or an index of one" if local else None,
+        info="or type the path of a folder of pictures, or of an index" if local else None,
         allow_custom_value=local,
         visible=local or len(galleries.names) > 1,
         elem_id="gallery",
     )
 
 
-def _image(name: str, searched: DemoService, home: DemoService) -> Image.Image:
-    for service in (searched, home):
-        if name in service.names():
-            return service.open(service.image(name))
-    raise ValueError(f"the gallery has no picture {name!r}")
-
-
-def _answer(
-    service: DemoService,
-    image: Image.Image | str | None,
-    direction: str,
-    k: int,
-    rate: str = USUAL_RATE,
-) -> str:
-    if image is None:
-        return cards.empty("Choose an example or add a picture of a person.")
-    try:
-        result = service.retrieve(image, direction, k)
-    except (ValueError, OSError) as problem:
-        return cards.error(str(problem))
-    address = {"tab": "retrieve"} | ({"example": result.known.name} if result.known else {})
-    return cards.answer(result, service.pairs, RATES[rate], urlencode(address))
+def _second_choice(models: Models) -> gr.Dropdown:
+    typed = "user/repo on the Hugging Face Hub" if models.public else "the path of a checkpoint, or user/repo"
+    return gr.Dropdown(
+        [("none", ""), *models.listed, models.home.name],
+        value="",
+        label="Second model",
+        info=f"answers the same search below; choose one, or type {typed}",
+        allow_custom_value=True,
+        elem_id="beside-model",
+    )
 
 
 def _examples(service: DemoService, modality: Modality) -> list[GalleryImage]:

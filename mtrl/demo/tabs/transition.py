@@ -8,7 +8,7 @@ from PIL import Image
 from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
 from mtrl.demo.html.transition_view import comparison
-from mtrl.demo.service.distances import measure
+from mtrl.demo.service.distances import infrared_side, measure, untrained_side
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.tabs import endpoints
 from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, image_input, publish, spread
@@ -34,7 +34,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
                 "transition-examples",
                 ["pick"],
             )
-        with gr.Column(scale=8, min_width=290):
+        with gr.Column(scale=8, min_width=440):
             answer = html(compare(service, first), "trio", ["translators", "follow"])
 
     def respond(image: str | None, source: str) -> str:
@@ -63,7 +63,10 @@ def compare(service: DemoService, image: Image.Image | str | None) -> str:
         loaded, _ = service.read(image)
         results = {name: service.translate(loaded, name) for name in service.translators}
         transitions = {name: result.transition for name, result in results.items()}
-        distance = measure(service, loaded, transitions, results[service.translator].known)
-        return comparison(results, distance, service.translator)
+        known = results[service.translator].known
+        distance = measure(infrared_side(service), loaded, transitions, known)
+        before = untrained_side(service)
+        untrained = measure(before, loaded, transitions, known) if before else None
+        return comparison(results, distance, service.translator, untrained)
     except (ValueError, OSError) as problem:
         return cards.error(str(problem))

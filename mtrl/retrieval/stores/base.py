@@ -19,11 +19,11 @@ COLLECTION = "mtrl"
 
 
 class Store(Protocol):
-    """A changeable gallery on disk or in a database. Entries are given as a `Gallery`; their names are the keys."""
+    """Interface of a gallery on disk or in a database, which can be changed. Entries are identified by their names."""
 
     @property
     def value_range(self) -> ValueRange | None:
-        """(low, high) from which the entries' deep images were scaled; see `Gallery`."""
+        """(low, high) that scaled images of more than 8 bits, or None; see `Gallery`."""
         ...
 
     def __len__(self) -> int:
@@ -35,14 +35,14 @@ class Store(Protocol):
         ...
 
     def upsert(self, entries: Gallery) -> None:
-        """Adds entries, and replaces those of the same name; kept when this returns.
+        """Adds entries, in place of those of the same name. They are safely stored when this returns.
 
-        Raises ValueError for features of another model, length, modality or value range, and for names that repeat.
+        Raises ValueError for features of another model, length, modality or value range, and for repeated names.
         """
         ...
 
     def delete(self, where: Filter) -> int:
-        """Deletes what the filter matches and returns the number of entries. Raises ValueError for an empty filter."""
+        """Deletes the entries that the filter matches. Returns their number. Raises ValueError for an empty filter."""
         ...
 
     def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
@@ -55,7 +55,7 @@ class Store(Protocol):
 
 
 def check_names(entries: Gallery) -> None:
-    """Raises ValueError where two entries share a name, which is their key. Names are compared as `canonical`."""
+    """Raises ValueError if two entries have the same name, compared by `canonical`."""
     seen: set[str] = set()
     for name in entries.names:
         if canonical(name) in seen:

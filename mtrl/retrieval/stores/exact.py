@@ -1,4 +1,4 @@
-"""A gallery in a folder, searched exactly and changed in place by one process at a time."""
+"""A gallery in a folder, searched exactly. Processes may change it in turn."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     from mtrl.models.reid import MTRL
 
-IVF_FILE = "faiss.safetensors"  # the IVF lists of an approximate store; exact ones have none
+IVF_FILE = "faiss.safetensors"  # the IVF lists of an approximate store; an exact store has no such file
 WAITING = "another process is changing this gallery; waiting for it"
 
 
 class ExactStore:
-    """A folder with a gallery, searched exactly. Every change writes the folder anew, atomically.
+    """A folder with a gallery, searched exactly. Implements `Store`. Each change rewrites the folder atomically.
 
-    Changes of several processes take turns and add up. What is searched is the state at opening, or at the last
-    change made here.
+    Several processes may change one folder: each waits for the others and keeps their changes. A search sees the state
+    of the folder when it was opened or last changed through this object.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -41,7 +41,7 @@ class ExactStore:
 
     @classmethod
     def create(cls, folder: str | Path, entries: Gallery) -> Self:
-        """A folder with these entries; a gallery that stood there is replaced."""
+        """Writes a folder with these entries, in place of a gallery that is there already, and opens it."""
         check_names(entries)
         Path(folder).mkdir(parents=True, exist_ok=True)
         with only_one(Path(folder), WAITING):
@@ -79,7 +79,7 @@ class ExactStore:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Holds the folder's lock; reads the folder first where another process has changed it."""
+        """Context manager: holds the folder's lock. Reads the folder again if another process has changed it."""
         with only_one(self.folder, WAITING):
             remove_partial(self.folder, [TABLE, "features-*", IVF_FILE])
             if table_state(self.folder) != self._seen:

@@ -10,12 +10,13 @@ from mtrl.retrieval.stores.milvus import MilvusStore, is_milvus
 
 
 def create_store(kind: str, target: str, entries: Gallery, collection: str = COLLECTION) -> Store:
-    """A new store with these entries.
+    """Creates a store with these entries.
 
-    kind    "exact" | "faiss": `target` is a folder, and a gallery that stood there is replaced;
-            "milvus": `target` is a folder for the embedded database, or the http(s) address of a server
-    collection  name inside a Milvus database
-    Raises ValueError for an unknown kind or a collection that exists, ImportError for a missing package.
+    kind        "exact" | "faiss" | "milvus"
+    target      "exact", "faiss": a folder; a gallery in it is replaced
+                "milvus": a folder for the embedded database, or the http(s) address of a server
+    collection  name in a Milvus database
+    Raises ValueError for an unknown kind or a collection that exists, and ImportError for a missing package.
     """
     if kind == "exact":
         return ExactStore.create(target, entries)
@@ -27,9 +28,9 @@ def create_store(kind: str, target: str, entries: Gallery, collection: str = COL
 
 
 def open_store(target: str, collection: str = COLLECTION) -> Store:
-    """The store of a folder or at a server's address, of whatever kind it is.
+    """Opens the store of any kind in a folder or at a server's address.
 
-    Raises FileNotFoundError where there is none, ValueError for a damaged one, ImportError for a missing package.
+    Raises FileNotFoundError if there is none, ValueError for a damaged one, and ImportError for a missing package.
     """
     if is_milvus(target):
         return MilvusStore(target, collection)

@@ -1,12 +1,11 @@
 """Approximate search with faiss (optional): an inverted file (IVF) beside a gallery.
 
 k-means groups the images into lists (Jegou et al., "Product quantization for nearest neighbor search", 2011). A query
-searches the lists whose centres are nearest.
+searches only the lists whose centres are nearest. A search with a filter is exact.
 
-faiss's own file format is not used, since its reader believes what a file says: the centres and each image's list are
-stored as safetensors, and the index (features in float16) is filled from them and the gallery when it is opened. Where
-they are missing, damaged or of another state of the gallery, they are made anew. Filtered searches are exact, over the
-rows that fit.
+faiss's own file format is not used, since its reader does not check files. The centres and the list of each image are
+stored as safetensors. Opening a store fills the faiss index (features in float16) from them and the gallery. If they
+are missing, damaged, or do not fit the gallery, they are computed again.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ from mtrl.retrieval.stores.exact import IVF_FILE, ExactStore
 
 FORMAT = "mtrl-faiss-2"
 MAX_LISTS = 4096
-PER_LIST = 64  # images of an average list at least, and those that its centre is trained on
-SEARCHED = 16  # a query searches one list of so many, and 8 at least: more is slower and misses less
+PER_LIST = 64  # least average number of images in a list; k-means trains on this many per list
+SEARCHED = 16  # a query searches 1 of 16 lists, and at least 8; more is slower and misses fewer images
 _BLOCK_ROWS = 1 << 14
 
 
 def is_approximate(folder: str | Path) -> bool:
-    """Does the folder hold the lists of an approximate store?"""
+    """Whether the folder holds an approximate store."""
     return (Path(folder) / IVF_FILE).is_file()
 
 
 class ApproximateStore(ExactStore):
-    """A folder with a gallery and its IVF lists. Raises ImportError without faiss, otherwise as `Gallery.load`."""
+    """A folder with a gallery and its IVF lists. Raises ImportError without faiss, other errors as `Gallery.load`."""
 
     def __init__(self, folder: str | Path) -> None:
         _faiss()
-        self._guard = threading.Lock()  # faiss must not search and add at once
+        self._guard = threading.Lock()  # faiss must not search while it adds
         self._lists: IVFLists | None = None
         self._index: Any = None
         super().__init__(folder)
         if self._index is None:
             with self._changing():
-                self._load()  # another process may just have made them
+                self._load()  # another process may have written the lists while this one waited
                 if self._index is None:
                     self._rebuild()
 
@@ -60,7 +59,7 @@ class ApproximateStore(ExactStore):
             return self.gallery.describe(*self._search(features, k, where))
 
     def search(self, features: Tensor, k: int = 10, where: Filter | None = None) -> tuple[Tensor, Tensor]:
-        """As `Gallery.search`; without a filter a few of the nearest may be missed. Scores are exact cosines."""
+        """As `Gallery.search`, but without a filter a few of the nearest may be missed. Scores are exact cosines."""
         with self._guard:
             return self._search(features, k, where)
 
@@ -71,7 +70,7 @@ class ApproximateStore(ExactStore):
         k = min(k, len(self.gallery))
         width = _faiss().SearchParametersIVF(nprobe=max(8, self._index.nlist // SEARCHED))
         found = torch.from_numpy(self._index.search(queries.numpy(), k, params=width)[1])
-        if bool((found < 0).any()):  # fewer than k in the lists searched
+        if bool((found < 0).any()):  # the lists searched hold fewer than k images
             return self.gallery.search(features, k)
         scores = torch.stack([self.gallery.features[rows].float() @ q for rows, q in zip(found, queries, strict=True)]
                              ) if len(queries) else torch.zeros(0, k)  # fmt: skip
@@ -106,14 +105,18 @@ class ApproximateStore(ExactStore):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class IVFLists:
-    """centres float32 [C,D]; assignments int32 [N], the list of each row of the gallery."""
+    """The IVF lists of a gallery.
+
+    centres      float32 [C,D], one per list
+    assignments  int32 [N], the list of each gallery row
+    """
 
     centres: Tensor
     assignments: Tensor
 
 
 def _train(features: Tensor) -> IVFLists:
-    """Lists of these features by k-means, which is seeded: the same features give the same lists."""
+    """Groups features [N,D] into lists by k-means. The same features give the same lists."""
     count, dim = features.shape
     lists = max(1, min(MAX_LISTS, count // PER_LIST, round(4 * count**0.5)))
     if not count:
@@ -128,7 +131,7 @@ def _train(features: Tensor) -> IVFLists:
 
 
 def _assign(features: Tensor, centres: Tensor) -> Tensor:
-    """int32 [N]: the centre with the greatest product, for each row."""
+    """int32 [N]: for each row, the centre with the largest inner product."""
     index = _faiss().IndexFlatIP(centres.shape[1])
     index.add(centres.numpy())
     found = [
@@ -140,7 +143,7 @@ def _assign(features: Tensor, centres: Tensor) -> Tensor:
 def _fill(features: Tensor, lists: IVFLists) -> Any:
     index = _empty_index(features.shape[1], len(lists.centres))
     index.quantizer.add(lists.centres.numpy())
-    index.is_trained = True  # by its centres; float16 has nothing to learn
+    index.is_trained = True  # the centres are given, and storing in float16 needs no training
     _append(index, features, lists.assignments)
     return index
 
@@ -169,8 +172,11 @@ def _faiss() -> Any:
 
 
 def _write_lists(folder: Path, gallery: Gallery, lists: IVFLists) -> None:
-    """Writes the lists with their checksum and that of the features; what is cut off is made anew at opening."""
-    # The file keeps the names "places" and "cells" of its first version, so that older stores open as they are.
+    """Writes the lists with their checksum and that of the features.
+
+    If a crash prevents that, opening the store computes the lists again.
+    """
+    # The names "places" and "cells" are those of the first version of the file, so that older stores still open.
     tensors = {"centres": lists.centres, "places": lists.assignments}
     record = {
         "format": FORMAT,
@@ -181,7 +187,7 @@ def _write_lists(folder: Path, gallery: Gallery, lists: IVFLists) -> None:
 
 
 def _read_lists(folder: Path, gallery: Gallery) -> IVFLists | None:
-    """The stored lists, or None when they are not there, damaged, or of another state of the gallery."""
+    """The stored lists; None if they are missing, damaged, or do not fit the gallery."""
     count, dim = gallery.features.shape
     try:
         with open_tensors(folder / IVF_FILE) as file:
@@ -192,7 +198,7 @@ def _read_lists(folder: Path, gallery: Gallery) -> IVFLists | None:
                 return None
             tensors = {name: file.get_tensor(name) for name in right}
             record = file.metadata()
-    except (OSError, ValueError, RuntimeError):  # the last is torch's, for a file that vanishes meanwhile
+    except (OSError, ValueError, RuntimeError):  # torch raises RuntimeError if the file vanishes meanwhile
         return None
     expected = {
         "format": FORMAT,

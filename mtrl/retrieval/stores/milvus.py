@@ -1,7 +1,8 @@
-"""A gallery in a Milvus database (optional): embedded in this process, its files in a folder, or on a server.
+"""A gallery in a Milvus database (optional). The database is on a server, or embedded in this process with its files
+in a folder.
 
-One collection holds one gallery. It remembers the model, modality and length of its features; names are its keys.
-The embedded engine logs every change before it answers, so that what `upsert` or `delete` finished survives a crash.
+One collection holds one gallery. Entry names are its keys. It also records the model, modality and length of its
+features. The embedded database logs each change before `upsert` or `delete` returns, so that it survives a crash.
 """
 
 from __future__ import annotations
@@ -36,21 +37,25 @@ if TYPE_CHECKING:
     from mtrl.models.reid import MTRL
 
 FILES = "milvus.db"
-UNFINISHED = "_unfinished"  # ends the name of a collection that is being filled
+UNFINISHED = "_unfinished"  # suffix of a collection's name while it is being filled
 _BATCH = 1000
 
 
 def is_milvus(target: str | Path) -> bool:
-    """Is this the address of a server, or a folder with an embedded database?"""
+    """Whether this is the address of a server, or a folder with an embedded database."""
     return is_uri(target) or (Path(target) / FILES).exists()
 
 
 class MilvusStore:
-    """An existing collection. `target`: folder of the embedded database, or a server's http(s) address, whose token
-    is read from the environment variable MILVUS_TOKEN.
+    """Opens an existing collection as a gallery. Implements `Store`.
 
-    Raises FileNotFoundError where there is none, ValueError for a collection of something else, ImportError without
-    pymilvus, OSError for a server that cannot be reached or a database that another process has open.
+    target      folder of an embedded database, or http(s) address of a server. The environment variable MILVUS_TOKEN
+                holds the server's token
+    collection  name of the collection
+
+    Raises FileNotFoundError if there is no such database or collection, ValueError for a collection of another
+    program, ImportError without pymilvus, and OSError for a server that cannot be reached or a database that another
+    process has open.
     """
 
     def __init__(self, target: str | Path, collection: str = COLLECTION) -> None:
@@ -82,8 +87,10 @@ class MilvusStore:
 
     @classmethod
     def create(cls, target: str | Path, entries: Gallery, collection: str = COLLECTION) -> MilvusStore:
-        """A new collection with these entries. It is filled under another name and renamed when it is whole, so that a
-        try that fails is in nobody's way. Raises ValueError where one of that name exists.
+        """Makes a collection of these entries and opens it. Raises ValueError if a collection of that name exists.
+
+        It is filled under another name and renamed when it is complete, so that a failed attempt leaves no collection
+        of the wanted name.
         """
         check_names(entries)
         check_texts(entries)
@@ -106,7 +113,7 @@ class MilvusStore:
         try:
             store.upsert(entries)
         except BaseException:
-            with contextlib.suppress(Exception):  # a database that is gone: the next try removes it
+            with contextlib.suppress(Exception):  # if the database is gone, the next attempt removes the rest
                 store._client.drop_collection(unfinished)
             raise
         finally:
@@ -172,7 +179,7 @@ class MilvusStore:
                 filter=self._expression(where or Filter()),
                 output_fields=self._fields,
             )
-        if not any(found) and not len(self):  # asked last: to count costs as much as to search
+        if not any(found) and not len(self):  # counted only if nothing is found: it takes as long as a search
             raise ValueError("the gallery is empty; add images to it first")
         return [to_matches(hits) for hits in found]
 
@@ -206,7 +213,7 @@ def _connect(target: str | Path) -> Any:
             return MilvusClient(str(target), token=os.environ.get(TOKEN, ""))
         try:
             return MilvusClient(str(Path(target) / FILES))
-        except ConnectionConfigException as error:  # says nothing more
+        except ConnectionConfigException as error:  # its message gives no reason
             raise OSError(
                 f"the Milvus database at {target} cannot be opened: another process has it open, or it is damaged"
             ) from error
@@ -214,12 +221,11 @@ def _connect(target: str | Path) -> Any:
 
 @contextmanager
 def _answering(target: str | Path) -> Iterator[None]:
-    """Errors of the database become OSError with its address, less any password in it."""
+    """Context manager: turns errors of the database into OSError that names its address, without a password in it."""
     try:
         yield
-    except (
-        Exception
-    ) as error:  # MilvusException, and whatever else the embedded engine meets in damaged files
+    # MilvusException, and whatever else the embedded database raises for damaged files.
+    except Exception as error:
         said = redacted(str(error), target)
         if isinstance(error, (ValueError, OSError)) and said == str(error):
             raise
@@ -230,10 +236,12 @@ def _answering(target: str | Path) -> Iterator[None]:
 
 
 def _opened(client: Any, folder: Path, collection: str) -> Path:
-    """Loads an embedded collection, which the caller has open and nobody else; returns the mark to remove at its end.
+    """Loads an embedded collection that only the caller has open. Returns a file that marks it as open.
 
-    After a process that did not close it, indexes are derived anew and every row is written again: the engine writes
-    indexes in place and trusts what it finds, and rows that it recovers from its log are counted, but not found.
+    The caller removes that file when it closes the collection. If the file is there already, the last process did not
+    close it. Then the indexes are deleted, so that the database builds them again, and every row is written again.
+    The reason: the database writes indexes in place and does not check them, and it counts the rows that it recovers
+    from its log, but a search does not find them.
     """
     mark = folder / f"{collection}.open"
     cut = mark.exists()

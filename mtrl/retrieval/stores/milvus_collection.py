@@ -1,4 +1,4 @@
-"""The Milvus collection that holds one gallery: its fields, and the record of what its features are."""
+"""The Milvus collection that holds one gallery: its fields, and the record of its features' model and modality."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_collection(client: Any, collection: str, entries: Gallery, embedded: bo
         "dim": entries.features.shape[1],
         "value_range": entries.value_range,
     }
-    # Servers keep a description; the embedded engine keeps properties only.
+    # Written as description and as properties, since the embedded database keeps only the latter.
     schema = client.create_schema(
         auto_id=False, enable_dynamic_field=False, description=json.dumps({RECORD: record})
     )
@@ -58,7 +58,7 @@ def described(client: Any, collection: str, target: str | Path) -> dict[str, Any
 
 
 def labels_may_be_missing(about: dict[str, Any]) -> bool:
-    """May an entry have no identity, camera or time? Servers before Milvus 2.5 know no missing values."""
+    """Whether entries may lack identity, camera or time. Servers before Milvus 2.5 allow no missing values."""
     return all(field.get("nullable") for field in about["fields"] if field["name"] in LABELS)
 
 

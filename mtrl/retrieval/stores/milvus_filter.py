@@ -5,16 +5,16 @@ from __future__ import annotations
 from mtrl.labels.names import canonical
 from mtrl.retrieval.filters import Filter
 
-# What would end or change a literal. All other characters, spaces and controls too, stand for themselves.
+# Characters that would end or change a literal. All others, also spaces and control characters, need no escape.
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"})
 
 
 def expression(where: Filter) -> str:
-    """A Milvus filter. Its literals are numbers, and texts escaped by `_quoted`; nothing else of a value gets in."""
+    """The Milvus expression of a filter. Values enter it only as numbers, or as text escaped by `_quoted`."""
     parts = []
     for field, texts in (("name", where.names), ("identity", where.identities)):
         if texts:
-            # Rows hold the compared form; those of collections of older versions the form that was given.
+            # Rows hold the NFC form of names and identities; in collections of older versions, the form given.
             forms = dict.fromkeys(form for text in texts for form in (canonical(text), text))
             parts.append(f"{field} in [{', '.join(map(_quoted, forms))}]")
     if where.cameras:
@@ -31,7 +31,7 @@ def expression(where: Filter) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{float(value):.6f}"  # microseconds; exponents are left out, which not every parser knows
+    return f"{float(value):.6f}"  # to microseconds, without an exponent, which some parsers do not know
 
 
 def _quoted(text: str) -> str:

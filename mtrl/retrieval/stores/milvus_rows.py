@@ -1,7 +1,7 @@
-"""Entries of a gallery as rows of a Milvus collection, and rows as search results.
+"""Converts gallery entries to rows of a Milvus collection, and rows to search results.
 
-`name` (the key) and `identity` stand in a row in the form that is compared, so that filters and replacements agree with
-the other stores. Where that is not how they were given, `given` holds [name, identity] as JSON.
+A row holds `name` (the key) and `identity` in the form of `canonical`, so that filters and replacements work as in the
+other stores. If they were given in another form, the field `given` holds [name, identity] as JSON.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from mtrl.labels.names import canonical, short
 from mtrl.retrieval.gallery import Gallery, Match
 
 MAX_TEXT = 1024
-MAX_GIVEN = 1 << 14  # JSON may spell a character with six
+MAX_GIVEN = 1 << 14  # JSON may take six characters for one
 LABELS = ("identity", "camera", "time")
 FIELDS = ("name", *LABELS, "given", "modality", "track", "pooled")
 
 
 def check_texts(entries: Gallery) -> None:
-    """Raises ValueError for a name or identity that Milvus cannot hold: too long, or not valid Unicode."""
+    """Raises ValueError for a name, identity or track that is too long for Milvus, or not valid Unicode."""
     for text in (*entries.names, *map(str, entries.identities or ()), *(entries.tracks or ())):
         try:
             size = len(canonical(text).encode())
@@ -35,7 +35,10 @@ def check_texts(entries: Gallery) -> None:
 
 
 def to_row(entries: Gallery, row: int, fields: Sequence[str]) -> dict[str, Any]:
-    """Row `row` of a gallery for a collection that has these of `FIELDS`; collections of older versions lack one."""
+    """One row of a gallery as a row of a collection.
+
+    fields  those of `FIELDS` that the collection has; collections of older versions lack `given`
+    """
     name = entries.names[row]
     identity = None if entries.identities is None else entries.identities[row]
     values = {
@@ -57,7 +60,7 @@ def to_row(entries: Gallery, row: int, fields: Sequence[str]) -> dict[str, Any]:
 
 
 def to_matches(hits: Sequence[Any]) -> list[Match]:
-    """The hits of one query, best first, with names and identities as they were given."""
+    """The matches of one query, best first, with names and identities as they were given."""
     ranked = sorted(hits, key=lambda hit: (-hit["distance"], hit["entity"]["name"]))
     return [_match(rank, hit["distance"], hit["entity"]) for rank, hit in enumerate(ranked, start=1)]
 

@@ -1,4 +1,4 @@
-"""URIs of database servers: told from folders, and printed without passwords and tokens."""
+"""URIs of database servers: tells them from folders, and removes passwords and tokens before they are printed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TOKEN = "MILVUS_TOKEN"
 
 
 def is_uri(target: str | Path) -> bool:
-    """Is this the http(s) URI of a server, not a folder?"""
+    """Whether this is the http(s) URI of a server, not a folder."""
     return str(target).startswith(("http://", "https://"))
 
 
 def shown(target: str | Path) -> str:
-    """The target as it may be printed: a URI without user, password and parameters."""
+    """The target as text that is safe to print: a URI without user, password and parameters, or the folder."""
     if not is_uri(target):
         return as_text(target)
     hidden = re.sub(r"//.*@", "//***@", str(target), flags=re.DOTALL)
@@ -25,7 +25,7 @@ def shown(target: str | Path) -> str:
 
 
 def redacted(text: str, target: str | Path) -> str:
-    """A message about the target without the password in its URI, and without the token."""
+    """A message about the target, without the password in the target's URI and without the token."""
     text = text.replace(str(target), shown(target))
     login = re.search(r"//(.*)@", str(target), flags=re.DOTALL) if is_uri(target) else None
     password = login[1].partition(":")[2] if login else ""

@@ -1,4 +1,4 @@
-"""The terms of a translator's training, one file each."""
+"""The loss terms of a translator's training, one file each."""
 
 from .adversarial import discriminator_loss, generator_loss
 from .identity import identity_loss

@@ -33,7 +33,7 @@ LAYOUT_HELP = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One image as the user named it. `camera` may be empty; `where` is its line in a table, for errors."""
+    """One image with the names that the user gave. `camera` may be empty; `where` is its table row, for errors."""
 
     path: str
     identity: str
@@ -44,14 +44,14 @@ class Row:
 
 
 def load(request: Request) -> dict[str, ImageSet]:
-    """The user's own data below the root, or listed in the table that the root is (CSV or Parquet).
+    """Reads the user's own data. The root is a folder of images, or a CSV or Parquet table that lists them.
 
-    Query and gallery images together are the test set, evaluated as RegDB is: every query is compared with every
-    gallery image of the other modality, and none is skipped, whatever its camera. In a table, images of the split
-    "test" are both. The image of a person is found among images of the same identity name.
+    Query and gallery images together are the test set, evaluated by RegDB's rules: every query is compared with every
+    gallery image of the other modality, whatever its camera. Images of the split "test" (only in tables) are query and
+    gallery at once. Images show the same person if their identity names are equal.
 
-    Raises FileNotFoundError or ValueError that says what is missing or wrong; ImportError for a Parquet table
-    without a reader.
+    Raises FileNotFoundError or ValueError that says what is missing or wrong, and ImportError for a Parquet table if
+    no Parquet reader is installed.
     """
     root = request.root
     if root is None:
@@ -76,13 +76,17 @@ def load(request: Request) -> dict[str, ImageSet]:
 
 
 def shared_identities(samples: Mapping[str, Sequence[Sample]]) -> list[str]:
-    """Names of the identities that are trained on and tested on, as `to_samples` gives them, sorted."""
+    """Names of identities that are both in the training and in the test samples, sorted. See `to_samples`."""
     names = {sample.identity: sample.shown_identity for sample in samples["train"]}
     return sorted(names[i] for i in names.keys() & {sample.identity for sample in samples["test"]})
 
 
 def list_rows(root: Path) -> tuple[Path, list[Row]]:
-    """(folder that paths start from, rows): from a table, from a table in the folder, or from the folders."""
+    """Lists a root's images: (folder that relative paths start from, rows).
+
+    The root is a table, a folder with a table in it, or a folder tree of images. Raises FileNotFoundError, OSError or
+    ValueError for a root that is missing, unreadable, empty or ambiguous.
+    """
     if root.is_file():
         return root.parent, read_table(root)
     if not root.is_dir():
@@ -103,9 +107,9 @@ def list_rows(root: Path) -> tuple[Path, list[Row]]:
 
 
 def scan_tree(root: Path) -> tuple[list[Row], Scan]:
-    """The images of the folders, and whatever else stands there.
+    """Lists the images of a folder tree, and a record of the other files found.
 
-    Identities are the names of the folders directly below visible and infrared; folders in these are read too.
+    An identity is a folder directly below `visible` or `infrared`. Its own subfolders are read too.
     """
     rows: list[Row] = []
     whole = Scan()
@@ -125,22 +129,22 @@ def scan_tree(root: Path) -> tuple[list[Row], Scan]:
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a CSV or Parquet table with the columns path, identity, modality, split and perhaps camera.
+    """Reads a CSV or Parquet table with the columns path, identity, modality, split and, optionally, camera.
 
-    Paths are absolute or start from the table's folder. Raises ValueError naming the row, and as
+    Paths are absolute or relative to the table's folder. Raises ValueError that names the row, and the errors of
     `mtrl.files.table.read_table`.
     """
     return [_row(line) for line in read_lines(path, COLUMNS, ("camera",))]
 
 
 def to_samples(rows: Iterable[Row]) -> dict[str, list[Sample]]:
-    """{"train", "test": samples in order}.
+    """Turns rows into samples in order: {"train": [...], "test": [...]}.
 
-    Identity names that are all numbers keep them; otherwise each name's place in the sorted list is its number.
-    The samples keep the names beside the numbers. Names are equal if their composed forms are; 7 and 007 are two.
-    Cameras likewise, from 1 on; without any, visible images have camera 1 and infrared ones camera 2, or the
-    next odd or even number that no named camera has.
-    An image listed as query and as gallery is both. Raises ValueError for an image listed twice otherwise.
+    Identities  If all names are different numbers, these are the labels. Otherwise the names are sorted and numbered
+                from 0. Names are equal if their Unicode NFC forms are; 7 and 007 are two names. Samples keep the names.
+    Cameras     As identities, but numbered from 1. A visible image without a camera gets camera 1, an infrared one
+                camera 2, or the next odd or even number that no named camera has.
+    An image listed as query and as gallery is both. Raises ValueError for an image listed twice in any other way.
     """
     rows = list(rows)
     identities = _numbers({row.identity for row in rows})
@@ -185,7 +189,7 @@ def _row(line: Line) -> Row:
 
 
 def _numbers(names: Collection[str], start: int = 0) -> dict[str, int]:
-    """{composed form of a name: its number}: the number that it is, where all are different numbers."""
+    """{NFC form of a name: its label}. See `to_samples` for the rule; sorted names are numbered from `start`."""
     forms = {canonical(name) for name in names}
     numbers = {form: number for form in forms if (number := whole_number(form)) is not None}
     if len(numbers) == len(forms) == len(set(numbers.values())):
@@ -194,7 +198,7 @@ def _numbers(names: Collection[str], start: int = 0) -> dict[str, int]:
 
 
 def _warn_alike(names: Collection[str]) -> None:
-    """Warns of names that are different people here, and probably one in fact: 7 and 007, Anna and anna."""
+    """Warns of names that count as different people but look like one: 7 and 007, Anna and anna."""
     groups: dict[int | str, list[str]] = defaultdict(list)
     for name in sorted(names):
         number = whole_number(name)

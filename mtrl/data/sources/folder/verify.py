@@ -1,4 +1,4 @@
-"""Are these folders, or is this table, something that can be trained on and evaluated?"""
+"""Checks whether a user's own folders, or table, can be used for training and evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mtrl.labels.names import canonical
 
 
 def verify(root: Path, report: Report) -> list[Sample]:
-    """Fills the report and returns all images."""
+    """Checks the user's folders or table, adds what it finds to the report, and returns all images."""
     try:
         if root.is_file() or any((root / name).is_file() for name in TABLES):
             _, rows = list_rows(root)
@@ -62,7 +62,7 @@ def _count(rows: list[Row], report: Report) -> None:
 
 
 def _check_pairs(test: list[Sample], report: Report) -> None:
-    """Is there a query with a right answer in the gallery, in one direction at least?"""
+    """Notes queries without a gallery image of their identity, and reports a problem if that is so for all queries."""
     if not test:
         return
     usable = 0

@@ -1,4 +1,4 @@
-"""Checks a data set on disk: is it whole, is it what was published, what has to be done."""
+"""Checks a data set on disk: whether it is complete, equals what was published, and what to do if not."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def verify(
     duplicates: bool = False,
     value_range: ValueRange | None = None,
 ) -> Report:
-    """Looks at everything and returns what was found; nothing is changed.
+    """Checks a data set and returns a report. Changes nothing.
 
-    full        decode every image, not only read heads and ends
-    counts      compare with the published counts
-    duplicates  look for files with the same content
-    value_range  (low, high) for images of more than 8 bits: decodes every image and notes those that lie outside
-
-    Raises ValueError for an unknown data set, FileNotFoundError for a root that does not exist.
+    full         decode every image completely, instead of only its header and its end
+    counts       compare the numbers of images with the published ones
+    duplicates   look for files of equal content
+    value_range  (low, high) for images of more than 8 bits: decodes every image, and notes those with all values
+                 outside it
+    Raises ValueError for an unknown data set, and FileNotFoundError for a root that does not exist.
     """
     source = find_source(dataset)
     if source.verify is None:
@@ -54,7 +54,7 @@ def verify(
     for message in dict.fromkeys(str(warning.message) for warning in raised):
         report.note(message)
     paths = [sample.path for sample in samples]
-    folder = base.parent if base.is_file() else base  # a table's paths start from its folder
+    folder = base.parent if base.is_file() else base  # paths in a table are relative to its folder
     check_images(folder, paths, report, full, checked_range(value_range))
     if duplicates:
         check_duplicates(folder, paths, report)

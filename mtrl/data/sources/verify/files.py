@@ -1,4 +1,4 @@
-"""Checks of single files: can they be read, how large are the pictures, is one there twice."""
+"""Checks of image files: whether they can be read, what size they have, and whether two are equal."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ _TAIL = 64
 def check_images(
     root: Path, paths: Iterable[str], report: Report, full: bool, value_range: ValueRange | None = None
 ) -> None:
-    """Opens every image as the loaders do. Without `full` files are not decoded, except doubtful ones and formats
-    other than JPEG, PNG and BMP. With a `value_range` every one is decoded.
+    """Opens every image as the loaders do, and reports what is wrong.
 
-    Pictures that the loaders refuse are problems; tiny ones, ones wider than high, and ones outside the range are
-    notes.
+    Images that the loaders refuse are problems. Tiny images, images that are wider than high, and images outside the
+    value range are notes.
+    full         True decodes every image. False decodes only doubtful ones, and formats other than JPEG, PNG and BMP
+    value_range  (low, high) for images of more than 8 bits; if it is given, every image is decoded
     """
     full = full or value_range is not None
     wanted = sorted(set(paths))
@@ -75,7 +76,7 @@ def check_images(
 
 
 def check_duplicates(root: Path, paths: Iterable[str], report: Report) -> None:
-    """Notes files with the same content."""
+    """Notes files of equal content."""
     by_size: dict[int, list[str]] = defaultdict(list)
     for path in sorted(set(paths)):
         try:
@@ -93,7 +94,7 @@ def check_duplicates(root: Path, paths: Iterable[str], report: Report) -> None:
 
 
 def note_stray(stray: Sequence[PassedOver], report: Report) -> None:
-    """Notes what the loaders pass over, what seems to be an image first."""
+    """Notes the files that the loaders skip, first those that look like images."""
     if stray:
         items = sorted(stray, key=lambda item: not item.image)
         names = some([f"{item.path} ({item.reason})" for item in items])
@@ -104,7 +105,7 @@ def note_stray(stray: Sequence[PassedOver], report: Report) -> None:
 
 
 def note_one_modality(samples: Sequence[Sample], what: str, report: Report) -> None:
-    """Notes identities that only one kind of camera saw. A problem where no identity was seen by both."""
+    """Notes identities with images of one modality only. Reports a problem if no identity has both."""
     seen: dict[int, set[int]] = defaultdict(set)
     names = {sample.identity: sample.shown_identity for sample in samples}
     for sample in samples:
@@ -124,7 +125,7 @@ def note_one_modality(samples: Sequence[Sample], what: str, report: Report) -> N
 
 
 def _measure(path: Path, full: bool, value_range: ValueRange | None = None) -> tuple[int, int] | str:
-    """(width, height) of the upright picture as the loaders read it, or why they cannot."""
+    """(width, height) of the upright image as the loaders read it, or the reason why they cannot."""
     try:
         size = None if full else _size_from_head(path)
         return read_image(path, value_range=value_range).size if size is None else size
@@ -133,9 +134,10 @@ def _measure(path: Path, full: bool, value_range: ValueRange | None = None) -> t
 
 
 def _size_from_head(path: Path) -> tuple[int, int] | None:
-    """(width, height) if the reader accepts the head, and the file ends as its format says.
+    """(width, height) from a file's header, if the reader accepts it and the file ends as its format requires.
 
-    None where only decoding can tell: for a head that the reader refuses, too, since it says why.
+    None if the image must be decoded to know. That includes a header that the reader refuses: decoding gives the
+    reason.
     """
     try:
         with opened(path, str(path)) as image:
@@ -145,7 +147,7 @@ def _size_from_head(path: Path) -> tuple[int, int] | None:
             content = path.read_bytes()
             if image.format in ("JPEG", "MPO") and _JPEG_END in content[-_TAIL:]:
                 return upright_size(image)
-            # What turns a PNG may stand behind its pixels, where only decoding finds it.
+            # A PNG's orientation may be stored after its pixels, so only decoding finds it.
             turned = any(name in content for name in _PNG_ORIENTATIONS)
             if image.format == "PNG" and _PNG_END in content[-_TAIL:] and not turned:
                 return image.size

@@ -1,4 +1,4 @@
-"""What a check of a data set found, and how it is told."""
+"""The report of a data set's check: counts, problems and notes, as objects and as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mtrl.files.filenames import SHOWN, as_text, some_of
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something wrong, or worth knowing. `advice` says what to do; it may be empty."""
+    """A problem or a note. `advice` says what to do; it may be empty."""
 
     what: str
     advice: str = ""
@@ -18,7 +18,12 @@ class Finding:
 
 @dataclasses.dataclass
 class Report:
-    """Counts, problems (the data set cannot be used as it is, or gives other figures) and notes (it can)."""
+    """What a check found.
+
+    counts    numbers of images and identities
+    problems  faults with which the data set cannot be used, or gives other metrics than the published ones
+    notes     things worth knowing that do no harm
+    """
 
     dataset: str
     root: str
@@ -34,11 +39,11 @@ class Report:
         self.notes.append(Finding(what, advice))
 
     def gap(self, what: str, advice: str = "") -> None:
-        """Something that the published data set has: a problem, unless this is only a part of it."""
+        """Records something that the published set has and this one lacks: a problem, unless this is only a part."""
         (self.problem if self.compare_counts else self.note)(what, advice)
 
     def count(self, what: str, found: int, published: int | None = None, advice: str = "") -> bool:
-        """Records a count; one that differs from the published one is a problem. True when it fits."""
+        """Records a count, and a problem if it differs from the published one. Returns whether they are equal."""
         expected = published if self.compare_counts else None
         self.counts.append((what, found, expected))
         if expected is None or found == expected:
@@ -50,12 +55,12 @@ class Report:
         return False
 
     def summary(self) -> str:
-        """One line."""
+        """The result in one line."""
         count = len(self.problems)
         return "no problem found" if not count else f"{count} problem{'s' * (count > 1)} found"
 
     def text(self) -> str:
-        """The whole report, for people."""
+        """The whole report as text."""
         lines = [f"{self.dataset} in {self.root}"] + [""] * bool(self.counts)
         width = max((len(what) for what, _, _ in self.counts), default=0)
         for what, found, expected in self.counts:
@@ -68,7 +73,7 @@ class Report:
 
 
 def _listed(findings: Sequence[Finding]) -> list[str]:
-    """Findings as lines; advice that holds for several in a row is given once, after the last of them."""
+    """Findings as lines of text. Advice that is the same for several in a row is given once, after the last."""
     lines = []
     for finding, following in zip(findings, (*findings[1:], Finding("")), strict=True):
         lines.append(f"  - {finding.what}")
@@ -78,5 +83,5 @@ def _listed(findings: Sequence[Finding]) -> list[str]:
 
 
 def some(items: Sequence[str], shown: int = SHOWN) -> str:
-    """The first few of a list."""
+    """The first `shown` items of a list in one line, with the number of all."""
     return some_of(items, shown)

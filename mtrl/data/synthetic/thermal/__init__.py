@@ -1,0 +1,1 @@
+"""Thermal images: how warm bodies, clothes, things and places are, and what a thermal camera makes of it."""
