@@ -25,11 +25,11 @@ from mtrl.retrieval.checks import check_same_range
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.image_folders import remember_source
-from mtrl.retrieval.spectra import encode_each
 from mtrl.retrieval.stores.base import COLLECTION, KINDS
 from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.retrieval.stores.uri import is_uri, shown
 from mtrl.retrieval.tracks import with_tracks
+from mtrl.video.spectrum import encode_each
 from mtrl.video.thermal import check_scaling
 
 

@@ -28,8 +28,8 @@ from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery_file import TABLE, read_gallery, write_gallery
 from mtrl.retrieval.match import Match
 from mtrl.retrieval.nearest import nearest
-from mtrl.retrieval.spectra import encode_each
 from mtrl.retrieval.tracks import with_tracks
+from mtrl.video.spectrum import encode_each
 from mtrl.video.thermal import check_scaling
 
 if TYPE_CHECKING:
