@@ -46,9 +46,15 @@ def detect_modality(image: Image.Image | NDArray[np.uint8]) -> Modality:
 
 
 def _unexplained(colour: NDArray[np.float32], light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colour less its median and what is proportional to the brightness. [N], [N] -> [N]."""
-    colour, light = colour - np.median(colour), light - light.mean()
-    slope = float(colour @ light) / max(float(light @ light), 1e-3)
+    """Colour less its median and what is proportional to the brightness, by all pixels but the most coloured ones.
+
+    [N], [N] -> [N].
+    """
+    colour = colour - np.median(colour)
+    strength = np.abs(colour)
+    usual = strength <= np.quantile(strength, 1 - _STAMPED)
+    light = light - light[usual].mean()
+    slope = float(colour[usual] @ light[usual]) / max(float(light[usual] @ light[usual]), 1e-3)
     return colour - np.float32(slope) * light
 
 

@@ -55,7 +55,7 @@ def test_spectra_are_told_by_their_colours(quality: int) -> None:
     tinted = np.asarray(thermal().convert("RGB")).astype(int) + tint
     assert detect_modality(tinted.clip(0, 255).astype(np.uint8)) is Modality.INFRARED
     stamped = thermal().convert("RGB")
-    stamped.paste((255, 200, 0), (2, 2, 40, 8))
+    stamped.paste((255, 200, 0), (2, 2, 30, 6))
     assert detect_modality(saved(stamped, quality)) is Modality.INFRARED
 
 
