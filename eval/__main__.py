@@ -12,92 +12,32 @@ from functools import partial
 from pathlib import Path
 
 from eval.baselines import beside
+from eval.corruptions import corrupted
 from eval.evaluate import Evaluation, evaluate_settings
-from eval.features import FEATURES, Extraction
-from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting, make_trials
-from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
-from eval.score import DISTANCES
-from mtrl.console.cli import option, parse, run
+from eval.protocols import SYSU_COUNTS, Permutations, make_trials
+from eval.queries.per_query import PerQuery
+from eval.report import Report, rerank_name, table, write_json, write_list
+from eval.score import Scores
+from eval.settings import EvalSettings
+from mtrl.console.cli import parse, run
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
-from mtrl.data.sources import SOURCES, find_source
-from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
-from mtrl.files.levels import RANGE_HELP
+from mtrl.data.sources import find_source
 from mtrl.models.device import pick_device
 from mtrl.models.pretrained import read_origin
-from mtrl.retrieval.metrics.ranking import CMC_LEVELS
-from mtrl.retrieval.metrics.rerank import VARIANTS
+from mtrl.models.reid import MTRL
 
-BOTH = ("ir2vis", "vis2ir")
 # The other commands: (module, what it does). Imported when it is called.
 COMMANDS = {
+    "compare": ("eval.queries.compare", "tests two models against each other"),
     "features": ("eval.official", "scores features saved for the official SYSU-MM01 code"),
     "benchmark": ("eval.benchmark", "times the metrics"),
     "translators": ("eval.translation.command", "measures translators"),
     "cost": ("eval.cost.command", "proves what inference costs"),
     "insight": ("eval.insight", "draws what was learned"),
-    "tracks": ("eval.tracks", "asks whether pooling the images of a track pays"),
+    "tracks": ("eval.queries.tracks", "asks whether pooling the images of a track pays"),
     "drawings": ("eval.drawings", "compares drawn infrared images with real ones"),
 }
-_DIRECTION_HELP = (
-    "ir2vis: infrared queries in a visible gallery; vis2ir: the reverse; vis2ir_released: what released LLCM "
-    "scripts call VIS to IR, sampled infrared queries among all visible images; both: the first two"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalSettings:
-    """Every option of `python -m eval`. Field names are the flags."""
-
-    checkpoint: str | None = option(
-        None, "a run folder or a Hub id; without it the checkpoint shipped with mtrl"
-    )
-    dataset: str = option("synthetic", "data set whose test split is evaluated", SOURCES)
-    data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
-    size: str = option("small", "size of the synthetic data set", tuple(SIZES))
-    test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
-    spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
-    direction: str = option("ir2vis", _DIRECTION_HELP, (*DIRECTIONS, "both"))
-    mode: str = option("all", "all-search or indoor-search (SYSU-MM01 rules)", MODES)
-    shots: int = option(1, "gallery images per identity and camera, 1 or 10")
-    gallery: str = option("seeded", "draw of the gallery: seeded, or by SYSU-MM01's official file", GALLERIES)
-    splits: str | None = option(None, "folder with rand_perm_cam.mat (default: DATA_ROOT/exp)")
-    trials: int = option(10, "number of gallery draws that are averaged")
-    trial: str = option(
-        "1", 'RegDB split 1 to 10, or "all" with {trial} in --checkpoint: one model per split'
-    )
-    cmc_level: str | None = option(
-        None, "rank of the identity or of the image (default: as usual)", CMC_LEVELS
-    )
-    feature: str = option("after", "features after or before the neck", FEATURES)
-    flip: bool = option(False, "average the features of an image and its mirror image")
-    distance: str = option("cosine", "how features are compared", DISTANCES)
-    rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
-    imagenet: str | None = option(
-        None, "file of `python -m train imagenet`: ImageNet features of the grey images beside the model's"
-    )
-    batch_size: int = option(64, "images per forward pass")
-    bf16: bool = option(False, "compute in bfloat16: faster, a little coarser")
-    device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
-    cache: str | None = option(None, "folder where features are kept by checkpoint and data")
-    cache_dir: str | None = option(None, "folder where rendered and resized images are kept")
-    on_bad: str = option(
-        "error", "image files that cannot be read: stop, or leave them out", ("error", "skip")
-    )
-    value_range: tuple[float, float] | None = option(None, RANGE_HELP)
-    json: str | None = option(None, "write the metrics here; with --direction both, one file per direction")
-    output: str | None = option(None, "folder for figures: CMC curve, ranking strips, modality gap")
-
-    def protocol_settings(self, protocol: str) -> list[Setting]:
-        """One `Setting` per direction. Raises ValueError for combinations that do not exist."""
-        directions = BOTH if self.direction == "both" else (self.direction,)
-        rest = (self.mode, self.shots, self.gallery, self.trials, self.cmc_level)
-        return [Setting(protocol, direction, *rest) for direction in directions]
-
-    def extraction(self) -> Extraction:
-        """How features are made. Raises ValueError for an impossible option."""
-        cache = Path(self.cache) if self.cache else None
-        return Extraction(self.feature, self.flip, self.batch_size, self.bf16, cache, progress=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,23 +63,32 @@ def _dispatch(arguments: list[str]) -> int:
 def evaluate_command(settings: EvalSettings) -> int:
     """Loads, evaluates, prints the table and writes what was asked for."""
     # What cannot be is refused before anything slow.
-    settings.protocol_settings(find_source(settings.dataset).protocol)
+    if protocol := find_source(settings.dataset).protocol:  # one of your own says it when it is loaded
+        settings.protocol_settings(protocol)
     settings.extraction()
     if settings.imagenet:
         read_origin(settings.imagenet)
     splits = chosen_splits(settings)
     permutations = _permutations(settings)
-    rounds = [_evaluate_split(settings, split, permutations) for split in splits]
-    evaluations, images = rounds[0]
-    merged = [
-        _named(evaluation, [others[number].report for others, _ in rounds], settings)
-        for number, evaluation in enumerate(evaluations)
-    ]
-    _show([evaluation.report for evaluation in merged], settings)
+    evaluations, queries = list[Evaluation](), PerQuery.empty()
+    for source in settings.sources:
+        rounds = [_evaluate_split(settings, source, split, permutations) for split in splits]
+        merged = [
+            _named(evaluation, [others[number].report for others, _ in rounds], source, settings)
+            for number, evaluation in enumerate(rounds[0][0])
+        ]
+        if settings.per_query:
+            queries = queries.joined(merged, rounds)
+        evaluations += merged
+        images = rounds[0][1]
+    _show([evaluation.report for evaluation in evaluations], settings)
+    if settings.per_query:
+        queries.save(Path(settings.per_query))
+        print(f"wrote {settings.per_query}")
     if settings.output:
         from eval.figures import write_figures
 
-        for path in write_figures(merged, images, Path(settings.output)):
+        for path in write_figures(evaluations, images, Path(settings.output)):
             print(f"wrote {path}")
     return 0
 
@@ -150,7 +99,7 @@ def chosen_splits(settings: EvalSettings) -> list[int]:
     if settings.trial == "all" and settings.imagenet:
         raise ValueError("--imagenet stands beside one split's figures: choose it with --trial 1 to 10")
     if settings.trial == "all" and splits:
-        if not settings.checkpoint or "{trial}" not in settings.checkpoint:
+        if not all(source and "{trial}" in source for source in settings.sources):
             raise ValueError(
                 "--trial all needs one model per split, since a model has seen the other splits' test identities: "
                 f"write their folders as --checkpoint 'runs/{settings.dataset}-{{trial}}'"
@@ -162,12 +111,11 @@ def chosen_splits(settings: EvalSettings) -> list[int]:
 
 
 def _evaluate_split(
-    settings: EvalSettings, split: int, permutations: Permutations | None
+    settings: EvalSettings, source: str | None, split: int, permutations: Permutations | None
 ) -> tuple[list[Evaluation], ImageSet]:
     from mtrl.data import load_data
     from mtrl.models.load import load_pretrained
 
-    source = settings.checkpoint
     if source and find_source(settings.dataset).splits:
         source = source.replace("{trial}", str(split))
     model = load_pretrained(source, device=pick_device(settings.device))
@@ -198,7 +146,33 @@ def _evaluate_split(
         rerank=settings.rerank,
         permutations=permutations,
     )
+    evaluations = _with_corrupted(model, data, evaluations, settings, permutations)
     return beside(evaluations, data.test, settings.imagenet, settings.extraction()), data.test
+
+
+def _with_corrupted(
+    model: MTRL,
+    data: ReIDData,
+    evaluations: list[Evaluation],
+    settings: EvalSettings,
+    permutations: Permutations | None,
+) -> list[Evaluation]:
+    """The evaluations with the metrics on corrupted images, as many draws of them as `settings.corruptions` says."""
+    found: list[tuple[Scores, ...]] = [() for _ in evaluations]
+    for seed in range(settings.corruptions or 0):
+        again = evaluate_settings(
+            model,
+            corrupted(data.test, seed),
+            settings.protocol_settings(data.protocol),
+            how=settings.extraction(),
+            metric=settings.distance,
+            permutations=permutations,
+        )
+        found = [before + one.report.trials for before, one in zip(found, again, strict=True)]
+    return [
+        dataclasses.replace(one, report=dataclasses.replace(one.report, corrupted=scores))
+        for one, scores in zip(evaluations, found, strict=True)
+    ]
 
 
 def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:
@@ -221,7 +195,9 @@ def _permutations(settings: EvalSettings) -> Permutations | None:
     return read_permutations(path)
 
 
-def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSettings) -> Evaluation:
+def _named(
+    evaluation: Evaluation, reports: Sequence[Report], source: str | None, settings: EvalSettings
+) -> Evaluation:
     """The first split's evaluation with every split's metrics, and the names of what was evaluated."""
     described = find_source(settings.dataset)
     chosen = described.chosen(settings.size, settings.spectrum)
@@ -229,9 +205,10 @@ def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSett
         evaluation.report,
         trials=tuple(scores for report in reports for scores in report.trials),
         reranked=tuple(scores for report in reports for scores in report.reranked),
+        corrupted=tuple(scores for report in reports for scores in report.corrupted),
         modality_gap=sum(report.modality_gap for report in reports) / len(reports),
         dataset=settings.dataset,
-        checkpoint=settings.checkpoint or "shipped",
+        checkpoint=source or "shipped",
         size=chosen["size"],
         spectrum=chosen["spectrum"],
         test_seed=settings.test_seed if described.sizes else None,
@@ -245,18 +222,29 @@ def _show(reports: Sequence[Report], settings: EvalSettings) -> None:
     title = [first.dataset + (f" {first.size}, test seed {first.test_seed}" if first.size else "")]
     title += [f"{first.spectrum} images"] * (first.spectrum not in (None, "nir"))
     title += [f"split {first.split}"] * bool(first.split)
-    title += [f"checkpoint {first.checkpoint}", f"features {first.feature} the neck"]
-    title += [f"{first.distance} distance"]
+    names = list(dict.fromkeys(report.checkpoint for report in reports))
+    title += [f"checkpoint {names[0]}"] if len(names) == 1 else [f"{len(names)} checkpoints"]
+    title += [f"features {first.feature} the neck", f"{first.distance} distance"]
     print("; ".join(title + ["flip averaging"] * first.flip + rerank_name(first)))
     print(table(reports))
     for report in reports:
-        print(f"modality gap {report.setting.direction}: {report.modality_gap:.3f}")
-        if settings.json:
-            target = Path(settings.json)
-            if len(reports) > 1:
-                target = target.with_stem(f"{target.stem}-{report.setting.direction}")
-            write_json(target, report)
-    _compare_counts(reports[0])
+        named = f"{report.checkpoint}, " * (len(names) > 1)
+        print(f"modality gap {named}{report.name(reports)}: {report.modality_gap:.3f}")
+    if settings.json:
+        _write_json(Path(settings.json), reports, settings)
+    for report in reports:
+        _compare_counts(report)
+
+
+def _write_json(target: Path, reports: Sequence[Report], settings: EvalSettings) -> None:
+    """One report as it is, several as a list; two that differ in their direction alone also as a file each."""
+    if len(reports) == 1:
+        write_json(target, reports[0])
+        return
+    write_list(target, reports)
+    if len(reports) == 2 and settings.direction == "both":
+        for report in reports:
+            write_json(target.with_stem(f"{target.stem}-{report.setting.direction}"), report)
 
 
 def _compare_counts(report: Report) -> None:

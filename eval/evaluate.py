@@ -105,7 +105,7 @@ def score_features(
         setting,
         score_trials(feature_set, trials, setting, metric),
         score_reranked(feature_set, trials, setting, metric, rerank) if rerank else (),
-        modality_gap(feature_set, trials, metric),
+        modality_gap=modality_gap(feature_set, trials, metric),
         distance=metric,
         rerank=rerank,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mtrl.models.config import Modality
 from mtrl.retrieval.metrics.ranking import query_blocks, skipped
 
 RIGHT, WRONG, INK, MUTED = "#1a7f37", "#c62828", "#1f2328", "#6e7781"
-LINES = ("#1f5fbf", "#b35900", "#5b3a9e")
+LINES = ("#1f5fbf", "#b35900", "#5b3a9e", "#1a7f37", "#c62828", "#6e7781", "#0a7d8c", "#8a6d00")
 STRIP_QUERIES = 8
 STRIP_RANKS = 10
 _HISTOGRAM_ROWS = 1500
@@ -29,16 +30,17 @@ NAMES = {
 
 
 def write_figures(evaluations: Sequence[Evaluation], images: ImageSet, folder: Path) -> list[Path]:
-    """Writes `cmc.png`, and per direction `ranking-*.png` and `modality-gap-*.png`; returns their paths.
+    """Writes `cmc.png`, and per setting `ranking-*.png` and `modality-gap-*.png`; returns their paths.
 
     images is the set whose rows the evaluations' banks name. Raises OSError when the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [save_figure(draw_cmc(evaluations), folder / "cmc.png")]
+    reports = [evaluation.report for evaluation in evaluations]
     for evaluation in evaluations:
-        direction = evaluation.report.setting.direction
-        paths.append(save_figure(draw_strips(evaluation, images), folder / f"ranking-{direction}.png"))
-        paths.append(save_figure(draw_gap(evaluation), folder / f"modality-gap-{direction}.png"))
+        name = evaluation.report.name(reports).replace(", ", "-").replace(" ", "")
+        paths.append(save_figure(draw_strips(evaluation, images), folder / f"ranking-{name}.png"))
+        paths.append(save_figure(draw_gap(evaluation), folder / f"modality-gap-{name}.png"))
     return paths
 
 
@@ -46,11 +48,13 @@ def draw_cmc(evaluations: Sequence[Evaluation]) -> Any:
     """A matplotlib figure: mean CMC up to rank 20, shaded by a standard deviation over the trials."""
     figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
-    for color, evaluation in zip(LINES, evaluations, strict=False):
+    reports = [evaluation.report for evaluation in evaluations]
+    for color, evaluation in zip(itertools.cycle(LINES), evaluations, strict=False):
         report = evaluation.report
         curves = 100 * np.array([scores.cmc[:20] for scores in report.trials])
         mean, deviation, ranks = curves.mean(axis=0), curves.std(axis=0), np.arange(1, curves.shape[1] + 1)
-        name = NAMES[report.setting.direction]
+        direction = report.setting.direction
+        name = report.name(reports).replace(direction, NAMES[direction])
         label = f"{name}: rank-1 {mean[0]:.1f}, mAP {100 * report.mean['map']:.1f}"
         axes.plot(ranks, mean, color=color, marker="o", markersize=3.5, label=label)
         axes.fill_between(ranks, mean - deviation, mean + deviation, color=color, alpha=0.18, linewidth=0)

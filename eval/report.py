@@ -31,6 +31,7 @@ class Report:
     setting       protocol, direction, mode, shots, gallery draw, CMC level
     trials        one `Scores` per trial
     reranked      the same after re-ranking; empty without it
+    corrupted     the same on corrupted images, draw by draw of the corruptions; empty without them
     modality_gap  see `eval.score.modality_gap`
     rerank        variant of the re-ranking, "paper" or "released"; None without it
     beside        {name: the same setting without the model}: what its figures are to be compared with
@@ -40,6 +41,7 @@ class Report:
     setting: Setting
     trials: tuple[Scores, ...]
     reranked: tuple[Scores, ...] = ()
+    corrupted: tuple[Scores, ...] = ()
     modality_gap: float = math.nan
     dataset: str = ""
     checkpoint: str = ""
@@ -52,6 +54,13 @@ class Report:
     split: str | None = None
     rerank: str | None = None
     beside: Mapping[str, Report] = dataclasses.field(default_factory=dict)
+
+    def name(self, among: Sequence[Report]) -> str:
+        """Direction, and where reports differ in them mode and shots: `ir2vis`, `ir2vis, indoor, 10 shots`."""
+        own, others = self.setting, [report.setting for report in among]
+        parts = [own.direction] + [own.mode] * (len({other.mode for other in others}) > 1)
+        several = len({other.shots for other in others}) > 1
+        return ", ".join(parts + [f"{own.shots} shot{'s' * (own.shots > 1)}"] * several)
 
     @property
     def mean(self) -> Figures:
@@ -104,6 +113,9 @@ class Report:
                 "weight": 0.3,
             }
             values["rerank"].update(_summary(self.reranked))
+        if self.corrupted:
+            draws = len(self.corrupted) // len(self.trials)
+            values["corrupted"] = {"draws": draws, **_summary(self.corrupted)}
         if self.beside:
             values["beside"] = {name: _summary(other.trials) for name, other in self.beside.items()}
         return values
@@ -121,10 +133,17 @@ def gallery_name(setting: Setting) -> str:
 
 def write_json(path: str | Path, report: Report) -> None:
     """Writes the report atomically. Raises OSError when the folder is missing or cannot be written."""
-    target = Path(path)
+    _write(Path(path), report.to_dict())
+
+
+def write_list(path: str | Path, reports: Sequence[Report]) -> None:
+    """Writes several reports as {"settings": [...]}, each as `write_json` writes one."""
+    _write(Path(path), {"settings": [report.to_dict() for report in reports]})
+
+
+def _write(target: Path, values: dict[str, Any]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"
-    write_atomically(target, text.encode())
+    write_atomically(target, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
 
 
 def table(reports: Sequence[Report]) -> str:
@@ -134,16 +153,21 @@ def table(reports: Sequence[Report]) -> str:
     head = ["direction", "mode", "shots", "gallery", "trials", "queries", "images"]
     metric_names = [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
     reranked = any(report.reranked for report in reports)
+    corrupted = any(report.corrupted for report in reports)
     head += metric_names + [f"{name} re-ranked" for name in metric_names if reranked]
+    head += [f"{name} corrupted" for name in metric_names if corrupted]
+    several = len({report.checkpoint for report in reports}) > 1
     named = any(report.beside for report in reports)
-    rows = [["features"] * named + head]
+    rows = [["checkpoint"] * several + ["features"] * named + head]
     for name, report in [row for one in reports for row in (("model", one), *one.beside.items())]:
         setting, first = report.setting, report.trials[0]
         valid = str(first.valid) if first.valid == first.num_query else f"{first.valid} of {first.num_query}"
-        labels = [setting.direction, setting.mode, "-" if setting.whole else str(setting.shots)]
+        labels = [report.checkpoint] * several + [name] * named
+        labels += [setting.direction, setting.mode, "-" if setting.whole else str(setting.shots)]
         labels += [gallery_name(setting), str(len(report.trials)), valid, str(first.num_gallery)]
-        again = _cells(report.reranked) if report.reranked else [""] * (len(metric_names) * reranked)
-        rows.append([name] * named + labels + _cells(report.trials) + again)
+        again = [_cells(found) if found else [""] * len(metric_names) for found, wanted in
+                 ((report.reranked, reranked), (report.corrupted, corrupted)) if wanted]  # fmt: skip
+        rows.append(labels + _cells(report.trials) + [cell for cells in again for cell in cells])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))

@@ -48,7 +48,12 @@ class FeatureSet:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
-    """Metrics of one trial as fractions; `cmc` is the whole curve, `valid` the queries with a right image."""
+    """Metrics of one trial as fractions.
+
+    cmc               float64 [R], the whole curve
+    valid             number of queries with a right gallery image
+    ap, first         [num_query], of each query: see `mtrl.retrieval.metrics.ranking.RankMetrics`
+    """
 
     map: float
     minp: float
@@ -56,6 +61,8 @@ class Scores:
     num_query: int
     num_gallery: int
     valid: int
+    ap: NDArray[np.float64]
+    first: NDArray[np.int64]
 
 
 def distance_matrix(query: NDArray[Any], gallery: NDArray[Any], metric: str = "cosine") -> NDArray[Any]:
@@ -156,7 +163,8 @@ def _score(feature_set: FeatureSet, trial: Trial, setting: Setting, distances: D
     size = len(query), len(gallery)
     labels = identities[query], identities[gallery], cameras[query], cameras[gallery]
     metrics = rank_blocks(distances, size, labels, setting.protocol, cmc_level=setting.level)
-    return Scores(metrics.mean_ap, metrics.mean_inp, metrics.cmc, size[0], size[1], metrics.valid)
+    means = metrics.mean_ap, metrics.mean_inp
+    return Scores(*means, metrics.cmc, *size, metrics.valid, metrics.ap, metrics.first)
 
 
 def _unit(features: NDArray[Any]) -> NDArray[Any]:

@@ -56,7 +56,7 @@ def train(argv: Sequence[str]) -> int:
         for run in runs:
             if context.main:
                 reserve_repository(run)
-            trainer = Trainer(run, load(run, ("train",)))
+            trainer = Trainer(run, load(run, run.parts))
             trainer.run()
             if context.main and run.push:
                 print(push_run(run))

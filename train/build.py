@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timm
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mtrl.console.own_part import find_own
 from mtrl.data.augment import AugmentConfig
+from mtrl.losses.own import OwnLoss, own_loss
 from mtrl.losses.total import LossWeights
+from mtrl.models.load import load_pretrained
 from mtrl.models.pretrained import read_origin
-from mtrl.models.reid import MTRL
-from train.settings import TrainSettings
+from mtrl.models.reid import CLASSIFIER, MTRL
+from train.optimizer import layers_of
+from train.settings import TrainSettings, own_weight
 
 
 def loss_weights(settings: TrainSettings) -> LossWeights:
@@ -23,14 +30,16 @@ def loss_weights(settings: TrainSettings) -> LossWeights:
     return LossWeights(**{n: v for n, v in dataclasses.asdict(settings).items() if n in names - {"identity"}})
 
 
-def augment_config(settings: TrainSettings, erase: bool) -> AugmentConfig:
+def augment_config(settings: TrainSettings, erase: bool, grey: bool = False) -> AugmentConfig:
+    """The augmentation of a batch; `erase` switches erasing on, `grey` shows every visible image in grey."""
     low, high = settings.erase_area
     return AugmentConfig(
         pad=settings.pad,
         flip=settings.flip,
         erase=settings.erase if erase else 0.0,
         erase_area=(low, high),
-        channel=settings.channel,
+        channel="grey" if grey else settings.channel,
+        channel_prob=1.0 if grey else 0.5,
         brightness=settings.jitter,
         contrast=settings.jitter,
         noise=settings.noise,
@@ -43,13 +52,95 @@ def step_seed(*numbers: int) -> int:
 
 def seeded_model(settings: TrainSettings, num_identities: int) -> MTRL:
     """A model whose initial weights follow from the seed alone; the process's random state is left as it was."""
+    config, source = settings.model_config(num_identities), None
+    if settings.init:
+        source = load_pretrained(settings.init)
+        pooling = source.config.pooling if config.pooling == "auto" else config.pooling
+        config = dataclasses.replace(config, mean=source.config.mean, std=source.config.std, pooling=pooling)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return MTRL(settings.model_config(num_identities), pretrained=settings.pretrained)
+        model = MTRL(config, pretrained=settings.pretrained and source is None)
+    if source is not None:
+        take_weights(model, source, str(settings.init))
+    freeze_blocks(model, settings.freeze_blocks)
+    if settings.grad_checkpointing:
+        keep_no_activations(model)
+    return model
+
+
+def freeze_blocks(model: MTRL, count: int) -> None:
+    """Stops the training of the first `count` blocks and of all that stands before them. Raises ValueError for more
+    blocks than there are.
+    """
+    layers = layers_of(model) if count else {}
+    if layers and count >= (most := max(layers.values())):
+        raise ValueError(
+            f"--freeze-blocks {count}: {model.config.backbone} has {most} blocks, and one at least is trained"
+        )
+    for name, parameter in model.named_parameters():
+        if name in layers and layers[name] <= count:
+            parameter.requires_grad_(False)
+
+
+def keep_frozen_statistics(model: nn.Module) -> None:
+    """Puts the batch normalisations whose weights are frozen into evaluation mode: their statistics stay."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.weight is not None and not module.weight.requires_grad:
+            module.eval()
+
+
+def keep_no_activations(model: MTRL) -> None:
+    """Switches timm's gradient checkpointing on. Raises ValueError where the backbone has none, or where computing it
+    twice would count batch statistics twice.
+    """
+    body: Any = model.backbone.body
+    if any(isinstance(module, _BatchNorm) for module in body.modules()):
+        raise ValueError(
+            f"--grad-checkpointing counts batch statistics twice: it is for backbones without batch normalisation, not "
+            f"{model.config.backbone}"
+        )
+    try:
+        body.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        raise ValueError(f"--grad-checkpointing: timm's {model.config.backbone} has none") from error
+
+
+def take_weights(model: MTRL, source: MTRL, name: str) -> None:
+    """Copies every weight of `source` but its classifier. Raises ValueError where one does not fit; `name` is said."""
+    theirs = {n: value for n, value in source.state_dict().items() if n != CLASSIFIER}
+    ours = {n: value for n, value in model.state_dict().items() if n != CLASSIFIER}
+    sides = [{n: list(value.shape) for n, value in side.items()} for side in (theirs, ours)]
+    wrong = sorted(n for n in theirs.keys() | ours.keys() if sides[0].get(n) != sides[1].get(n))
+    if wrong:
+        there, here = (side.get(wrong[0], "absent") for side in sides)
+        config = source.config
+        raise ValueError(
+            f"{name} does not fit: {len(wrong)} tensors differ, first {wrong[0]}, {there} there and {here} here. That "
+            f"checkpoint needs --backbone {config.backbone} --backbone-args '{json.dumps(config.backbone_args)}' "
+            f"--stem {config.stem} --image-size {config.image_size[0]} {config.image_size[1]}"
+        )
+    model.load_state_dict(theirs, strict=False)
+
+
+def own_losses(settings: TrainSettings, dim: int, num_identities: int) -> list[OwnLoss]:
+    """The losses of --loss; weights that they begin with follow from the seed. Raises ValueError."""
+    entries = [own_weight(entry) for entry in settings.loss]
+    parts = [
+        find_own(name, "loss") for name, _ in entries
+    ]  # before the seed: a first import may draw numbers
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return [
+            own_loss(part, name.partition(":")[2], weight, dim, num_identities)
+            for part, (name, weight) in zip(parts, entries, strict=True)
+        ]
 
 
 def starting_weights(settings: TrainSettings) -> dict[str, str]:
     """Where the weights that a run starts from come from, and their licence; empty for a start at random."""
+    if settings.init:
+        digest = load_pretrained(settings.init).fingerprint()
+        return {"source": f"the checkpoint {settings.init} (fingerprint {digest[:16]})", "license": ""}
     if not settings.pretrained:
         return {}
     if isinstance(settings.pretrained, str):

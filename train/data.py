@@ -9,7 +9,8 @@ from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.sources import find_source
 from mtrl.models.config import Modality
-from train.settings import RunSettings, TrainSettings
+from train.run.settings import RunSettings
+from train.settings import TrainSettings
 
 
 def data_name(settings: RunSettings) -> str:

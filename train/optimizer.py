@@ -10,45 +10,71 @@ import re
 from typing import Any
 
 import torch
+from timm.models import group_parameters
 from torch import nn
 
 from train.settings import TrainSettings
 
 
-def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW or SGD over four groups: {backbone, head} x {decayed, not decayed}.
+def build_optimizer(
+    model: nn.Module, settings: TrainSettings, losses: nn.Module | None = None
+) -> torch.optim.Optimizer:
+    """AdamW or SGD over groups: {layers of the backbone, head} x {decayed, not decayed}.
 
+    losses  modules whose parameters are trained as those of the head are
+    The learning rate of the backbone is lr x backbone_lr, and falls by `layer_decay` from each layer to the one before.
     Not decayed: biases, norms, and what the backbone itself exempts, such as position and class tokens.
     """
+    of_losses = [] if losses is None else list(losses.named_parameters())
     exempt = exempt_from_decay(model)
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    layers = layers_of(model) if settings.layer_decay < 1 else {}
+    last = max(layers.values(), default=0)
+    groups: dict[tuple[str, int, bool], list[nn.Parameter]] = {}
+    for name, parameter in [*model.named_parameters(), *of_losses]:
         if not parameter.requires_grad:
             continue
         part = "backbone" if name.startswith("backbone.") else "head"
-        groups.setdefault((part, parameter.ndim > 1 and name not in exempt), []).append(parameter)
+        place = (part, last - layers.get(name, last), parameter.ndim > 1 and name not in exempt)
+        groups.setdefault(place, []).append(parameter)
     described = [
         {
             "params": parameters,
             "weight_decay": settings.weight_decay if decayed else 0.0,
-            "factor": settings.backbone_lr if part == "backbone" else 1.0,
+            "factor": settings.backbone_lr * settings.layer_decay**depth if part == "backbone" else 1.0,
         }
-        for (part, decayed), parameters in groups.items()
+        for (part, depth, decayed), parameters in groups.items()
     ]
     device = next(model.parameters()).device.type
     if settings.optimizer == "sgd":
         # On a GPU `StepGuard` needs a fused one.
         fused = device == "cuda"
         sgd = torch.optim.SGD(described, lr=settings.lr, momentum=0.9, nesterov=True, fused=fused)
-        for parameter in model.parameters():
-            if (
-                parameter.requires_grad
-            ):  # as after a first step on zeros, which a guarded first step can leave out
+        for (
+            group
+        ) in sgd.param_groups:  # as after a first step on zeros, which a guarded first step can leave out
+            for parameter in group["params"]:
                 sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
     # One pass over each parameter instead of a dozen, where torch has it.
     fused = device in ("cpu", "cuda")
     return torch.optim.AdamW(described, lr=settings.lr, fused=fused)
+
+
+def layers_of(model: nn.Module) -> dict[str, int]:
+    """{name of a backbone parameter: its layer}, as timm counts them: 0 for what stands before the first block.
+
+    Raises ValueError for a backbone whose layers timm does not name.
+    """
+    backbone: Any = model.backbone
+    body = backbone.body
+    if not hasattr(body, "group_matcher"):
+        raise ValueError(
+            f"timm names no layers of a {type(body).__name__}: leave --layer-decay and --freeze-blocks out"
+        )
+    found: Any = group_parameters(body, body.group_matcher(coarse=False), reverse=True)
+    layers = {f"backbone.body.{name}": int(layer) for name, layer in found.items()}
+    stems = (name for name, _ in model.named_parameters() if name.startswith("backbone.stems."))
+    return layers | dict.fromkeys(stems, 0)
 
 
 def exempt_from_decay(model: nn.Module) -> set[str]:

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from eval.protocols import Setting, make_trials
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sampler import IdentitySampler
+from mtrl.data.transitions import transition_files
+from mtrl.losses.total import TriLayout
 from mtrl.models.config import Modality
+from mtrl.models.reid import Features
 from mtrl.translate import load_translator
-from train.build import augment_config, loss_weights, seeded_model
+from train.build import augment_config, loss_weights, own_losses, seeded_model
 from train.data import load, split_rows
 from train.optimizer import build_optimizer
 from train.run.distributed import DistributedContext
@@ -23,7 +26,22 @@ from train.run.resume import check_folder
 from train.settings import TrainSettings
 from train.validate import DIRECTIONS
 
-_OF_MODEL = ("backbone", "backbone_args", "image_size", "stem", "pooling", "last_stride", "pretrained")
+_CHECKED_IDENTITIES = 2  # of the batch that losses of one's own are tried on
+_OF_MODEL = (
+    "backbone",
+    "backbone_args",
+    "image_size",
+    "stem",
+    "pooling",
+    "last_stride",
+    "pretrained",
+    "init",
+    "loss",
+    "patch_stride",
+    "freeze_blocks",
+    "layer_decay",
+    "grad_checkpointing",
+)
 
 
 def check_runs(
@@ -44,9 +62,9 @@ def check_runs(
         context.check_sync_bn(run.sync_bn, device)
         loss_weights(run)
         augment_config(run, erase=True)
-        if _first(seen, "data", *run.fixed().values(), run.data_root, *parts):
-            _check_data(run, parts, test_seed)
-        if run.transition and _first(seen, "translator", run.translator):
+        if _first(seen, "data", *run.fixed().values(), run.data_root, run.transitions, *parts, *run.parts):
+            _check_data(run, tuple(sorted({*parts, *run.parts}, reverse=True)), test_seed)
+        if run.transition and not run.transitions and _first(seen, "translator", run.translator):
             load_translator(run.translator)
         if _first(seen, "model", *(getattr(run, name) for name in _OF_MODEL), run.optimizer, str(device)):
             _check_model(run)
@@ -67,6 +85,24 @@ def _check_model(run: TrainSettings) -> None:
     with torch.inference_mode():
         model(torch.zeros(2, 3, height, width), torch.tensor([int(kind) for kind in Modality]))
     build_optimizer(model, run)
+    _check_losses(run, model.dim)
+
+
+def _check_losses(run: TrainSettings, dim: int) -> None:
+    """Each loss of --loss can be had, takes a batch, and gives a scalar."""
+    layout = TriLayout.balanced(torch.arange(_CHECKED_IDENTITIES).repeat_interleave(2), run.transition)
+    rows = torch.randn(len(layout.identities), dim, generator=torch.Generator().manual_seed(0))
+    features = Features(rows, rows, rows[:, :1].repeat(1, _CHECKED_IDENTITIES))
+    for loss in own_losses(run, dim, _CHECKED_IDENTITIES):
+        try:
+            loss(features, layout, rows)
+        except ValueError:
+            raise
+        except Exception as error:  # whatever the loss does
+            raise ValueError(
+                f"the loss {loss.name} ends with {type(error).__name__} on {len(rows)} features of length {dim}: "
+                f"{error}"
+            ) from error
 
 
 def _check_data(run: TrainSettings, parts: tuple[str, ...], test_seed: int) -> None:
@@ -74,6 +110,8 @@ def _check_data(run: TrainSettings, parts: tuple[str, ...], test_seed: int) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reading the data in earnest says the same
         data = load(run, parts, test_seed, labels_only=True)
+        if run.transitions:
+            transition_files(data.train, run.transitions, run.data_root or "")
         rows, held_out = split_rows(data.train, run)
         IdentitySampler(
             data.train.identities[rows], data.train.modalities[rows], run.identities, run.instances, run.seed

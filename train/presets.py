@@ -29,6 +29,17 @@ METHODS: dict[str, dict[str, Any]] = {
     "augmented-direct": _row(True, direct=3.0),
     "augmented-direct-4.5": _row(True, direct=4.5),
     **{name: _row(True, **{name: weight}) for name, weight in _MTRL.items()},
+    # The field's losses, at the weights of their papers. CPM takes transition images for its generated features; CAJ
+    # shows each visible image twice.
+    "hctri": _row(False, hctri=1.0),
+    "pmt": _row(False, msel=0.5, dcl=0.5),
+    "cpm": _row(True, cpm=0.8),
+    "caj": {
+        **_row(True),
+        "translator": "mtrl.translate.exchange:ChannelExchange",
+        "triplet_form": "squared",
+    },
+    "mtrl+hctri": _row(True, **_MTRL, hctri=1.0),
 }
 
 

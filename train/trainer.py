@@ -8,24 +8,28 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from mtrl.console.progress import Progress, say
 from mtrl.data.augment import PairedAugment, Scale
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sampler import IdentitySampler
-from mtrl.data.transitions import transition_images
+from mtrl.data.transitions import read_transitions, transition_images
 from mtrl.losses.total import total_loss
 from mtrl.models.reid import MTRL, Features
-from mtrl.translate import Learned, load_translator
+from mtrl.translate import Luminance, Translator, load_translator
 from train.batches.memory import keep_freed_memory
 from train.batches.pipeline import BatchPipeline, TrainBatch
 from train.build import (
     augment_config,
     averaged,
+    keep_frozen_statistics,
     loss_weights,
+    own_losses,
     pick_precision,
     seeded_model,
     starting_weights,
@@ -77,26 +81,46 @@ class Trainer(TrainingRun):
         if self.device.type == "cpu" and self.precision == "bf16":
             depthwise_in_float32(model)
         self.networks = self.model = with_sync_bn(model) if settings.sync_bn else model
+        self.losses = own_losses(settings, model.dim, len(self.sampler.classes))
+        modules = nn.ModuleDict({loss.name: loss.module for loss in self.losses if loss.module is not None})
+        modules.to(self.device)
+        if any(True for _ in modules.parameters()) and self.context.size > 1:
+            raise ValueError(
+                "a loss with parameters of its own is trained in one process: start it without torchrun"
+            )
+        if modules:
+            self.networks = nn.ModuleDict({"model": self.model, "losses": modules})
         self.forward = self._forward()
         self.average = averaged(self.model, settings.ema)
-        self.optimizer = build_optimizer(self.model, settings)
+        self.optimizer = build_optimizer(self.model, settings, modules)
         advice = f"The last saved state stands in {self.folder / 'last'}; try a lower --lr, --clip 5, --precision fp32"
         skip = settings.on_nonfinite == "skip"
         self.guard = StepGuard(
-            self.model, self.optimizer, skip, advice=advice + " or --on-nonfinite skip" * (not skip)
+            self.networks, self.optimizer, skip, advice=advice + " or --on-nonfinite skip" * (not skip)
         )
-        translator = load_translator(settings.translator).to(self.device) if settings.transition else None
-        if translator is not None:
-            # One that draws at random gives every step fresh transition images; nothing of it is trained.
-            translator.train(not translator.deterministic).requires_grad_(False)
-        kept = None
-        if isinstance(translator, Learned):  # run once over the set; the others cost less than reading
-            kept = transition_images(data.train, translator, self.device, settings.cache_dir, self.main)
+        translator, kept = self._transitions(settings, data)
         how = (self.sampler, translator, self.device, settings.seed, settings.pad, self.context)
         scale = Scale(self.model.config.mean, self.model.config.std)
         self.pipeline = BatchPipeline(data.train, rows, *how, kept=kept, scale=scale)
         self.weights = loss_weights(settings)
         self.progress |= {"best": -1.0, "best_step": 0}
+
+    def _transitions(
+        self, settings: TrainSettings, data: ReIDData
+    ) -> tuple[Translator | None, NDArray[np.uint8] | None]:
+        """What makes transition images, and those of all visible images, where they are made or read once."""
+        if not settings.transition:
+            return None, None
+        if settings.transitions:
+            return Luminance(), read_transitions(data.train, settings.transitions, settings.cache_dir)
+        translator = load_translator(settings.translator).to(self.device)
+        # One that draws at random gives every step fresh transition images; nothing of it is trained.
+        translator.train(not translator.deterministic).requires_grad_(False)
+        if not translator.deterministic or not any(True for _ in translator.parameters()):
+            return translator, None  # costs less than reading what it made
+        return translator, transition_images(
+            data.train, translator, self.device, settings.cache_dir, self.main
+        )
 
     def _forward(self) -> Callable[[Tensor, Tensor], Features]:
         """What a step calls: the model, where asked for compiled, and among several processes synchronised."""
@@ -119,8 +143,11 @@ class Trainer(TrainingRun):
         for epoch in range(self.progress["epoch"], self.settings.epochs):
             self._train_epoch(epoch, log, stop)
             self._evaluate(epoch, log)
+            self._keep_and_look(epoch, log)
             self.progress |= {"epoch": epoch + 1, "batch": 0}
             self._save(log)
+        if log is not None:
+            log.hyperparameters(dataclasses.asdict(self.settings))
 
     def origin(self) -> dict[str, Any]:
         return {"starting_weights": starting_weights(self.settings)}
@@ -142,8 +169,10 @@ class Trainer(TrainingRun):
     def _train_epoch(self, epoch: int, log: RunLog | None, stop: StopRequest) -> None:
         settings = self.settings
         warm = epoch + 1e-9 < settings.warmup_epochs
-        augment = PairedAugment(augment_config(settings, erase=not warm))
-        self.model.train()
+        grey = epoch < settings.grey_epochs
+        augment = PairedAugment(augment_config(settings, erase=not warm, grey=grey))
+        self.networks.train()
+        keep_frozen_statistics(self.model)
         start = self.progress["batch"]
         title = f"epoch {epoch + 1}/{settings.epochs}"
         last = settings.epochs * self.steps_per_epoch
@@ -200,7 +229,7 @@ class Trainer(TrainingRun):
             features = self.forward(batch.images, batch.modality)
         features, layout = self.context.gather(features, batch.layout)
         loss, parts = total_loss(
-            features, layout, self.weights, ramp=ramp, triplet_scale=0.0 if position < 0 else 1.0
+            features, layout, self.weights, ramp, triplet_scale=0.0 if position < 0 else 1.0, own=self.losses
         )
         self.optimizer.zero_grad(set_to_none=True)
         # The gradients are averaged over the processes, and each process has those of its own rows alone.
@@ -242,6 +271,17 @@ class Trainer(TrainingRun):
         if score > self.progress["best"]:
             self.best_network().save_pretrained(self.folder)
             self.progress |= {"best": score, "best_step": self.progress["step"]}
+
+    def _keep_and_look(self, epoch: int, log: RunLog | None) -> None:
+        """What is asked for beside the training: models of some epochs, and figures on the test set."""
+        settings, done = self.settings, epoch + 1
+        if log is None:
+            return
+        if settings.save_every and done % settings.save_every == 0:
+            self.best_network().save_pretrained(self.folder / "epochs" / f"{done:04d}")
+        if settings.test_every and (done % settings.test_every == 0 or done == settings.epochs):
+            _, values = held_out_metrics(self.best_network(), self.data.test, self.data.protocol)
+            log.write("test", self.progress["step"], values)
 
     def _save(self, log: RunLog | None = None) -> None:
         if not self.main:

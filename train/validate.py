@@ -1,4 +1,4 @@
-"""Metrics on held-out training identities, by which a run chooses its best model."""
+"""Metrics of both directions: on held-out training identities, by which a run chooses its best model, or on others."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from mtrl.files.images import to_batch
-from mtrl.models.backbone import keep_last_stage_resolution
+from mtrl.models.backbone import keep_last_stage_resolution, overlap_patches, unfolded_size
 from mtrl.models.config import ModelConfig
 from mtrl.models.head import pool
 
@@ -26,7 +26,11 @@ class PlainModel(nn.Module):
         cfg = timm.get_pretrained_cfg(config.backbone)
         if cfg is not None and cfg.fixed_input_size:
             values["img_size"] = config.image_size
+        if config.patch_stride:
+            values["img_size"] = unfolded_size(config)
         self.body: Any = timm.create_model(config.backbone, num_classes=0, **values)
+        if config.patch_stride:
+            overlap_patches(self.body, config)  # sets a stride, adds nothing
         if config.last_stride == 1 and isinstance(self.body, ResNet):
             keep_last_stage_resolution(self.body)  # changes strides, adds no module
         self.norm = nn.BatchNorm1d(self.body.num_features)

@@ -16,7 +16,7 @@ from eval.insight.plane import draw_planes
 from eval.insight.similarity import draw_similarity
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
-from mtrl.data.sources import SOURCES
+from mtrl.data.sources import Names
 from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
@@ -36,7 +36,7 @@ class InsightSettings:
     run: str | None = option(
         None, "run folder for the modality gap over the epochs (default: --checkpoint, if it is one)"
     )
-    dataset: str = option("synthetic", "data set whose test people are shown", SOURCES)
+    dataset: str = option("synthetic", "data set whose test people are shown", Names())
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")

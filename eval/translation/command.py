@@ -24,7 +24,7 @@ from eval.translation.similarity import psnr, ssim
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet
-from mtrl.data.sources import SOURCES, find_source, trainable
+from mtrl.data.sources import Names, find_source, trainable
 from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP, truth
 from mtrl.data.synthetic.dataset import load_part
 from mtrl.files.atomic import write_atomically
@@ -44,7 +44,7 @@ class TranslatorEvalSettings:
     """Every option of `python -m eval translators`. Field names are the flags."""
 
     translators: tuple[str, ...] = option(tuple(TRANSLATORS), "names, folders or Hub ids")
-    dataset: str = option("synthetic", "data set", SOURCES)
+    dataset: str = option("synthetic", "data set", Names())
     data_root: str | None = option(None, "folder of the data set; the synthetic one needs none")
     size: str = option("small", "size of the synthetic data set", tuple(SIZES))
     data_seed: int = option(0, "synthetic training identities, on which the classifier is trained")

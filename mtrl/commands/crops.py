@@ -17,13 +17,13 @@ from mtrl.data.video.boxes import MotBoxes
 from mtrl.data.video.crops import CropRules, cut, frames_with_boxes
 from mtrl.data.video.frames import frame_count
 from mtrl.data.video.listing import LISTING, CropFolder
-from mtrl.data.video.spectrum import detect_modality
 from mtrl.files.atomic import make_folder
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import checked_range
 from mtrl.files.lock import only_one
 from mtrl.files.scan import scan
 from mtrl.models.config import Modality
+from mtrl.models.spectrum import detect_modality
 from mtrl.retrieval.filters import parse_time
 
 _DIGESTED = 1 << 20  # bytes of a video that tell it from others, besides its size

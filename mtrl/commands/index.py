@@ -16,13 +16,13 @@ from mtrl.commands.options import (
     encode_files,
 )
 from mtrl.commands.photos import Photos, read_photos
-from mtrl.data.video.spectrum import encode_each
 from mtrl.data.video.thermal import check_scaling
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
+from mtrl.models.spectrum import encode_each
 from mtrl.retrieval.checks import check_same_range
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mtrl.commands.options import add_value_range
-from mtrl.data.sources import on_disk
+from mtrl.data.sources import Names, on_disk
 from mtrl.data.sources.verify import verify
 
 
@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cannot be read, identities without one modality, stray files. Nothing is changed. Ends with 0 if the data "
         "set can be used and is as published, else with 2."
     )
-    parser.add_argument("--dataset", required=True, choices=on_disk(), help="which data set")
+    parser.add_argument(
+        "--dataset", required=True, choices=Names(on_disk), help="which data set; your own: module:function"
+    )
     parser.add_argument(
         "--data-root",
         required=True,

@@ -72,14 +72,16 @@ def option(
     help: str,
     choices: Collection[str] | None = None,
     kind: Callable[[str], Any] | None = None,
-    bare: str | None = None,
+    bare: str | int | None = None,
+    repeat: bool = False,
 ) -> Any:
     """A dataclass field that `add_flags` turns into a flag with this help and these choices.
 
     kind  function from the flag's text to its value; None: the field's own type
     bare  value of a flag that is given without a value, and of `true` in YAML; `false` in YAML leaves the flag out
+    repeat  a list whose flag may be given again: the values add up
     """
-    metadata = {"help": help, "choices": choices, "kind": kind, "bare": bare}
+    metadata = {"help": help, "choices": choices, "kind": kind, "bare": bare, "repeat": repeat}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -112,6 +114,8 @@ def add_flags(parser: argparse.ArgumentParser, settings: type, without: Iterable
         keywords["choices"] = field.metadata.get("choices")
         if (count := _count(hints[field.name])) is not None:
             keywords["nargs"] = count
+            if field.metadata.get("repeat"):
+                keywords["action"] = "extend"
         elif field.metadata.get("bare"):
             keywords |= {"nargs": "?", "const": field.metadata["bare"]}
         parser.add_argument(flag, **keywords)

@@ -82,7 +82,7 @@ def command_words(action: argparse.Action, flag: str, node: yaml.Node) -> Iterat
         repeated = isinstance(action, argparse._AppendAction)
         if not repeated and action.nargs in (None, argparse.OPTIONAL):
             raise ValueError(f"argument {flag}: takes one value, not a list")
-        if not words and not action.default:
+        if not words and (repeated or not action.default):
             return
         if isinstance(action.nargs, int) or not words:
             yield [flag, *words]

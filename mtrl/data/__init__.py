@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtrl.console.own_part import is_own
 from mtrl.data.decode import empty_set
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.sources import SOURCES, Request, find_source
+from mtrl.data.sources.own import own_data
 from mtrl.files.levels import checked_range
 
 __all__ = ["SOURCES", "ImageSet", "ReIDData", "load_data"]
@@ -30,7 +32,9 @@ def load_data(
     value_range: Sequence[float] | None = None,
     spectrum: str = "nir",
 ) -> ReIDData:
-    """Reads a data set by its name. An argument marked with data sets concerns only those.
+    """Reads a data set by its name, or one of your own by `module:function` (see `mtrl.data.sources.own`).
+
+    An argument marked with data sets concerns only those.
 
     root         folder of the data, for every set that is read from files; "folder" also takes a table of images
     size, seed, test_seed, spectrum  "synthetic": see `mtrl.data.synthetic.load`
@@ -73,6 +77,8 @@ def load_data(
         limits,
         spectrum,
     )
+    if is_own(name):
+        return own_data(name, request)
     sets = source.load(request)
     for part in {"train", "test"} - sets.keys():
         sets[part] = empty_set(request.height_width)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from mtrl.data.array_cache import Pixels, Store, cache_root, open_or_make
 from mtrl.data.code_digest import code_digest
+from mtrl.data.decode import decode_images
 from mtrl.data.imageset import ImageSet
+from mtrl.files.filenames import expanded
+from mtrl.files.image_limits import opened
+from mtrl.files.images import upright_size
+from mtrl.files.scan import scan
 from mtrl.models.config import Modality
 from mtrl.translate import Luminance, Translator
 from mtrl.translate.files import fingerprint
@@ -60,6 +65,58 @@ def transition_images(
     folder = cache_root(cache_dir) / "transitions"
     store = Store(folder, key, len(rows), (height, width), "transition images", progress)
     return open_or_make(store, translated)[0]
+
+
+def read_transitions(
+    images: ImageSet, folder: str | Path, cache_dir: str | Path | None = None
+) -> NDArray[np.uint8]:
+    """uint8 [V,H,W,3]: transition images that stand in a folder, in the order of the set's visible images.
+
+    Errors as in `transition_files`, and ValueError for a file that cannot be decoded.
+    """
+    files = transition_files(images, folder)
+    height, width = images.images.shape[1:3]
+    pixels = decode_images(expanded(folder), files, (height, width), cache_dir, "transition images")
+    if pixels.bad:
+        raise ValueError(
+            f"{len(pixels.bad)} transition images cannot be read: {next(iter(pixels.bad.values()))}"
+        )
+    return pixels.images
+
+
+def transition_files(images: ImageSet, folder: str | Path, root: str | Path | None = None) -> list[str]:
+    """The path below `folder` of each visible image's transition: that of the image, with any ending of an image.
+
+    root  of the visible images: each transition must then be as large as its image, or as large as images are kept.
+    Raises FileNotFoundError for a folder or an image that is missing, ValueError for sizes that differ.
+    """
+    base, names = expanded(folder), [images.names[row] for row in images.rows(Modality.VISIBLE)]
+    if not base.is_dir():
+        raise FileNotFoundError(f"{base} is no folder of transition images")
+    there = {str(PurePosixPath(name).with_suffix("")): name for name in scan(base).images}
+    found = {name: there.get(str(PurePosixPath(name).with_suffix(""))) for name in names}
+    if missing := [name for name, file in found.items() if file is None]:
+        raise FileNotFoundError(
+            f"{base} lacks the transitions of {len(missing)} of {len(names)} visible training images, first "
+            f"{missing[0]}: each stands at the path of its visible image below the data root"
+        )
+    files = [str(found[name]) for name in names]
+    kept = images.images.shape[2], images.images.shape[1]
+    for name, file in zip(names, files, strict=True) if root is not None else ():
+        size, original = _size(base / file), expanded(root or ".") / name
+        whole = _size(original) if original.is_file() else kept
+        if size not in (whole, kept):
+            raise ValueError(
+                f"{base / file} is {size[0]} x {size[1]} pixels and its visible image {whole[0]} x {whole[1]}: a "
+                "transition must show the same pixels at the same place, so make it of the whole image"
+            )
+    return files
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(width, height) as the image is shown. Raises ValueError or OSError, with its name, for a file that is none."""
+    with opened(path, str(path)) as image:
+        return upright_size(image)
 
 
 def cache_key(images: ImageSet, translator: Translator) -> str | None:

@@ -51,6 +51,12 @@ def mean_where(values: Tensor, valid: Tensor) -> Tensor:
     return (values * valid).sum() / valid.sum().clamp(min=1)
 
 
+def group_means(membership: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Membership 0/1 [R,N], features [N,D] -> means [R,D] (0 for an empty row), 1 [R] where there is any."""
+    count = membership.sum(dim=1)
+    return membership @ features / count.clamp(min=1)[:, None], (count > 0).to(features.dtype)
+
+
 def contrast(similarity: Tensor, positive: Tensor, candidates: Tensor) -> Tensor:
     """Contrastive loss of a similarity matrix, by rows and by columns -> scalar, the mean of both directions.
 

@@ -15,7 +15,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .distances import Labels, as_labels, check_features, no_autocast, pairwise_distances, unit_rows
+from .distances import (
+    Labels,
+    as_labels,
+    check_features,
+    group_means,
+    no_autocast,
+    pairwise_distances,
+    unit_rows,
+)
 
 
 def modality_center(
@@ -51,9 +59,9 @@ def modality_center(
         labels = torch.cat([identities, infrared_identities])
         same = labels[:, None] == labels[None, :]
         in_visible, in_infrared = same[:, : len(v)].to(v.dtype), same[:, len(v) :].to(v.dtype)
-        center_v, has_v = _means(in_visible, v)
-        center_t, _ = _means(in_visible, t)
-        center_r, has_r = _means(in_infrared, r)
+        center_v, has_v = group_means(in_visible, v)
+        center_t, _ = group_means(in_visible, t)
+        center_r, has_r = group_means(in_infrared, r)
         chain = has_v * _norms(center_v - center_t) + has_v * has_r * _norms(center_t - center_r)
         # The centre of a missing modality is a row of zeros, which adds nothing to the sum.
         center = (center_v + center_t + center_r) / (2 * has_v + has_r)[:, None]
@@ -61,15 +69,6 @@ def modality_center(
         value = chain + torch.relu(margin + chain - nearest)
         weight = 1 / same.sum(dim=1).to(v.dtype)
         return (weight * value).sum() / weight.sum()
-
-
-def _means(membership: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of the features in each group: membership 0/1 [R,N], features [N,D] -> (means [R,D], has any 0/1 [R]).
-
-    The mean of an empty group is 0.
-    """
-    count = membership.sum(dim=1)
-    return membership @ features / count.clamp(min=1)[:, None], (count > 0).to(features.dtype)
 
 
 def _norms(x: Tensor) -> Tensor:

@@ -8,10 +8,14 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from .cpm import center_pair_mining
+from .dcl import discriminative_center
 from .direct import direct_contrastive
+from .hetero_center_triplet import hetero_center_triplet
 from .modality_center import modality_center
 from .modality_query import modality_query_regularization
 from .modality_transition import modality_transition_contrastive
+from .msel import modality_shared_enhancement
 
 Settings = TypeVar("Settings")
 
@@ -68,6 +72,34 @@ TERMS: dict[str, Term] = {
         label="direct contrast",
         transition=False,
         options={"temperature": "temperature"},
+    ),
+    "hctri": Term(
+        hetero_center_triplet,
+        weight=0.0,
+        help="weight of the hetero-centre triplet",
+        label="hetero-centre triplet",
+        transition=False,
+        options={"margin": "margin"},
+    ),
+    "msel": Term(
+        modality_shared_enhancement,
+        weight=0.0,
+        help="weight of PMT's modality-shared enhancement loss",
+        label="shared enhancement",
+        transition=False,
+    ),
+    "dcl": Term(
+        discriminative_center,
+        weight=0.0,
+        help="weight of PMT's discriminative centre loss",
+        label="discriminative centre",
+        transition=False,
+    ),
+    "cpm": Term(
+        center_pair_mining,
+        weight=0.0,
+        help="weight of DEEN's centre-guided pair mining, over transition images",
+        label="centre pairs",
     ),
 }
 

@@ -1,6 +1,6 @@
 """The training objective: a weighted sum of the losses.
 
-    L = L_id + L_wrt + ramp (l_mtc L_mtc + l_center L_center + l_mqr L_mqr + l_direct L_direct)
+    L = L_id + L_wrt + ramp (l_mtc L_mtc + l_center L_center + l_mqr L_mqr + l_direct L_direct + ...)
 
 The terms in the brackets are the entries of `terms.TERMS`. The methods differ in their weights l:
 baseline A   no transition images, all l = 0
@@ -12,6 +12,7 @@ MTRL         transition images and the default weights
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,7 @@ from .distances import Labels, label_tensor, unit_rows
 from .identity import identity_loss
 from .modality_query import QUERY_TEACHERS
 from .modality_transition import HOP1_FORMS, MTC_FORMS
+from .own import OwnLoss
 from .terms import TERMS, weight_fields
 from .triplet import weighted_triplet
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mtrl.models.reid import Features
 
 FEATURES = ("embedding", "pooled")
+TRIPLET_FORMS = ("weighted", "squared")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,7 @@ class LossWeights:
     query_teacher      "better" | "all": see L_mqr
     feature            input of the added terms: "embedding" (after the neck) or "pooled" (before it)
     triplet_feature    input of the triplet: "embedding", scaled to unit length, or "pooled", unscaled, as in AGW
+    triplet_form       "weighted", as in AGW, or "squared", as in CAJ
     """
 
     identity: float = 1.0
@@ -59,6 +63,7 @@ class LossWeights:
     query_teacher: str = "better"
     feature: str = "embedding"
     triplet_feature: str = "embedding"
+    triplet_form: str = "weighted"
 
     def __post_init__(self) -> None:
         for name in ("identity", "triplet", *TERMS, "margin"):
@@ -74,6 +79,8 @@ class LossWeights:
         _require(self.mtc_form in MTC_FORMS, f"mtc_form must be one of {MTC_FORMS}", self, "mtc_form")
         chosen = f"query_teacher must be one of {QUERY_TEACHERS}"
         _require(self.query_teacher in QUERY_TEACHERS, chosen, self, "query_teacher")
+        chosen = f"triplet_form must be one of {TRIPLET_FORMS}"
+        _require(self.triplet_form in TRIPLET_FORMS, chosen, self, "triplet_form")
         for name in ("feature", "triplet_feature"):
             _require(getattr(self, name) in FEATURES, f"{name} must be one of {FEATURES}", self, name)
 
@@ -122,12 +129,18 @@ class TriLayout:
 
 
 def total_loss(
-    features: Features, layout: TriLayout, weights: LossWeights, ramp: float = 1.0, triplet_scale: float = 1.0
+    features: Features,
+    layout: TriLayout,
+    weights: LossWeights,
+    ramp: float = 1.0,
+    triplet_scale: float = 1.0,
+    own: Sequence[OwnLoss] = (),
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The objective: (weighted sum, {name: term before weighting, "total": the sum}). The latter have no gradient.
 
-    ramp           in [0, 1], scales the added terms (those of `TERMS`) during the warm-up
+    ramp           in [0, 1], scales the added terms (those of `TERMS` and `own`) during the warm-up
     triplet_scale  scales the triplet
+    own            losses of one's own, added terms too
     Raises ValueError if a term needs transition images or logits and there are none.
     """
     if weights.needs_transition and layout.transition == 0 and layout.visible > 0:
@@ -145,16 +158,19 @@ def total_loss(
         parts["identity"] = identity_loss(features.logits, layout.identities, weights.smoothing)
     if weights.triplet > 0:
         rows = features.pooled if weights.triplet_feature == "pooled" else unit_rows(features.embedding)
-        parts["triplet"] = weighted_triplet(rows, layout.identities)
+        parts["triplet"] = weighted_triplet(rows, layout.identities, weights.triplet_form == "squared")
     for name, term in TERMS.items():
         if getattr(weights, name) > 0:
             images = (visible, transition, infrared) if term.transition else (visible, infrared)
             options = {keyword: getattr(weights, field) for keyword, field in term.options.items()}
             parts[name] = term.loss(*images, y_visible, y_infrared, **options)
     scale = {"identity": 1.0, "triplet": triplet_scale}
+    weight = {name: getattr(weights, name) * scale.get(name, ramp) for name in parts}
+    for loss in own:
+        parts[loss.name], weight[loss.name] = loss(features, layout, embedding), loss.weight * ramp
     total = torch.zeros((), device=embedding.device)
     for name, value in parts.items():
-        total = total + getattr(weights, name) * scale.get(name, ramp) * value
+        total = total + weight[name] * value
     return total, {name: value.detach() for name, value in {**parts, "total": total}.items()}
 
 

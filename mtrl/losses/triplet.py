@@ -1,6 +1,6 @@
 """L_wrt: the weighted regularised triplet of AGW, which ignores the modality and has no margin.
 
-    L_wrt = mean_i log(1 + exp(D+_i - D-_i))
+    L_wrt = mean_i log(1 + exp(g_i)) ,   g_i = D+_i - D-_i, or in CAJ's squared form its square with its sign, g_i |g_i|
     D+_i = sum_{j in P(i)} w+_ij d_ij ,   w+_i = softmax over P(i) of  d_ij     (far positives weigh most)
     D-_i = sum_{j in N(i)} w-_ij d_ij ,   w-_i = softmax over N(i) of -d_ij     (near negatives weigh most)
 
@@ -21,8 +21,8 @@ from torch import Tensor
 from .distances import Labels, as_labels, check_features, full, mean_where, no_autocast, pairwise_distances
 
 
-def weighted_triplet(features: Tensor, identities: Labels) -> Tensor:
-    """Features [N,D] and integer labels [N] -> scalar. Features are not normalised.
+def weighted_triplet(features: Tensor, identities: Labels, squared: bool = False) -> Tensor:
+    """Features [N,D] and integer labels [N] -> scalar. Features are not normalised. `squared`: CAJ's form.
 
     Anchors without a negative are left out, so the loss is 0 for a single identity or an empty batch. With one image
     per identity, D+ is 0 and the loss is mean_i log(1 + exp(-D-_i)). With identical features it is log 2.
@@ -38,7 +38,8 @@ def weighted_triplet(features: Tensor, identities: Labels) -> Tensor:
         positive = identities[:, None] == identities[None, :]
         farness = _softmax_average(distance, distance, positive)
         nearness = _softmax_average(distance, -distance, ~positive)
-        return mean_where(F.softplus(farness - nearness), (~positive).any(dim=1))
+        gap = farness - nearness
+        return mean_where(F.softplus(gap * gap.abs() if squared else gap), (~positive).any(dim=1))
 
 
 def _softmax_average(distance: Tensor, score: Tensor, mask: Tensor) -> Tensor:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from timm.layers.patch_embed import PatchEmbed
 from timm.models.resnet import ResNet
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mtrl.models.config import Modality, ModelConfig
@@ -22,26 +25,15 @@ _STEMS = (("conv1", "bn1", "act1", "maxpool"), ("conv_stem", "bn1"), ("patch_emb
 _HEADS = ("head", "head_dist", "fc", "fc_norm", "classifier", "attn_pool")
 # Arguments of timm that this module sets itself, or that could read files or the network.
 _RESERVED = {
-    "checkpoint_path",
-    "cache_dir",
-    "device",
-    "dtype",
-    "feature_cfg",
-    "features_only",
-    "global_pool",
-    "img_size",
-    "in_chans",
-    "model_name",
-    "num_classes",
-    "out_indices",
-}
+    "checkpoint_path", "cache_dir", "device", "dtype", "feature_cfg", "features_only", "global_pool", "img_size",
+    "in_chans", "model_name", "num_classes", "out_indices",
+}  # fmt: skip
 
 
 class Backbone(nn.Module):
     """A timm model with pooling: images [B,3,H,W] -> pooled features [B,D], float32.
 
-    With `stem="dual"`, infrared images have their own copy of the stem (the first layers), which starts with equal
-    weights. The other layers are shared.
+    With `stem="dual"` infrared images have a stem (first layers) of their own, which starts equal; the rest is shared.
     """
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
@@ -161,6 +153,8 @@ def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
     values: dict[str, Any] = dict(config.backbone_args)
     if cfg.fixed_input_size:
         values["img_size"] = config.image_size
+    if config.patch_stride:
+        values["img_size"] = unfolded_size(config)
     if pretrained and not isinstance(pretrained, bool):
         values["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained)}
     try:
@@ -176,13 +170,58 @@ def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
         ) from error
     for kept in (body.pretrained_cfg, body.default_cfg):
         kept.pop("state_dict", None)  # drops a second copy of the weights
+    if config.patch_stride:
+        overlap_patches(body, config)
     return body
+
+
+def unfolded_size(config: ModelConfig) -> tuple[int, int]:
+    """The image that has as many patches side by side as the real one has overlapping ones.
+
+    A transformer built for it, and its position embeddings resized by timm, fit `overlap_patches`.
+    """
+    patch, stride = _patch(config), config.patch_stride
+    if stride > patch or min(config.image_size) < patch:
+        raise ValueError(
+            f"patch_stride must be at most the patch's {patch} pixels, and the image as large, not {stride} for "
+            f"{config.image_size[0]} x {config.image_size[1]}"
+        )
+    height, width = (((size - patch) // stride + 1) * patch for size in config.image_size)
+    return height, width
+
+
+def overlap_patches(body: nn.Module, config: ModelConfig) -> None:
+    """Makes a vision transformer built for `unfolded_size` cut patches `patch_stride` apart. No weight changes.
+
+    Raises ValueError for other backbones.
+    """
+    embed: Any = getattr(body, "patch_embed", None)
+    plain = (
+        isinstance(body, VisionTransformer) and body.pos_embed is not None and isinstance(embed, PatchEmbed)
+    )
+    if not plain or embed.patch_size != (_patch(config),) * 2:
+        raise ValueError(
+            f"patch_stride is for timm's vision transformers with square patches, not {config.backbone}"
+        )
+    embed.proj.stride = (config.patch_stride,) * 2
+    embed.img_size = config.image_size
+
+
+def _patch(config: ModelConfig) -> int:
+    """The patch size of a vision transformer, from its arguments or its name; timm's default is 16."""
+    given = config.backbone_args.get("patch_size")
+    named = re.search(r"patch(\d+)", config.backbone)
+    return given if type(given) is int else int(named[1]) if named else 16
 
 
 def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
     """The error to raise if pretrained weights do not exist, do not fit, or cannot be downloaded, with advice."""
-    advice = "build the model with pretrained=False, or give pretrained the path of a local .safetensors or .pth file"
-    detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+    advice = (
+        "build the model with pretrained=False, or give pretrained the path of a local .safetensors or .pth file of "
+        "this backbone (a checkpoint of this library is given to --init)"
+    )
+    # torch names the first tensor that does not fit in the second line
+    detail = " ".join(str(error).split("\n", 2)[:2]).replace("\t", "") or type(error).__name__
     if isinstance(error, (RuntimeError, TypeError, KeyError, AssertionError)):
         return ValueError(
             f"the pretrained weights of {config.backbone} do not fit or do not exist; {advice} ({detail})"

@@ -42,6 +42,7 @@ class ModelConfig:
     pooling        "gem" | "avg" for feature maps; token models also take "token" (class token, else mean of tokens).
                    "auto" is replaced by the one that suits the backbone when the model is built
     last_stride    stride of a ResNet's last stage; 1 keeps a finer map and is usual in re-identification
+    patch_stride   pixels from one patch of a vision transformer to the next: below its size they overlap; 0: its size
     backbone_args  further keyword arguments for timm (JSON values), e.g. {"channels": [32, 64, 128, 256]}
     num_identities number of training identities in the classifier; 0 for a model without classifier
     """
@@ -53,6 +54,7 @@ class ModelConfig:
     stem: str = "shared"
     pooling: str = "auto"
     last_stride: int = 1
+    patch_stride: int = 0
     backbone_args: dict[str, Any] = dataclasses.field(default_factory=dict)
     num_identities: int = 0
 
@@ -77,6 +79,10 @@ class ModelConfig:
             type(self.last_stride) is int and self.last_stride in (1, 2),
             f"last_stride must be 1 or 2, not {self.last_stride!r}",
         )
+        _require(
+            type(self.patch_stride) is int and 0 <= self.patch_stride <= 64,
+            f"patch_stride must be 0 to 64 pixels, not {self.patch_stride!r}",
+        )
         _require(isinstance(self.backbone_args, dict), "backbone_args must be a mapping")
         _require(
             type(self.num_identities) is int and 0 <= self.num_identities <= 10_000_000,
@@ -84,8 +90,12 @@ class ModelConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping; `from_dict` is its inverse."""
-        return dataclasses.asdict(self)
+        """JSON-ready mapping; `from_dict` is its inverse.
+
+        What is switched off and older versions do not know is left out: they read the file, and fingerprints stay.
+        """
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name != "patch_stride" or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:

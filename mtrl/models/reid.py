@@ -29,7 +29,7 @@ from mtrl.models.head import BNNeck
 from mtrl.models.weights import parse_dtype, stored, write_files
 from mtrl.models.wrappers import plain_state
 
-_CLASSIFIER = "neck.classifier.weight"
+CLASSIFIER = "neck.classifier.weight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +136,7 @@ class MTRL(nn.Module):
 
         Galleries store it, and refuse queries of another model.
         """
-        weights = {name: value.cpu() for name, value in plain_state(self).items() if name != _CLASSIFIER}
+        weights = {name: value.cpu() for name, value in plain_state(self).items() if name != CLASSIFIER}
         settings = {**self.config.to_dict(), "num_identities": 0}
         text = json.dumps(settings, sort_keys=True) + tensor_digest(weights)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -163,7 +163,7 @@ class MTRL(nn.Module):
         tensors = {
             name: stored(name, value, kind)
             for name, value in plain_state(self).items()
-            if keep or name != _CLASSIFIER
+            if keep or name != CLASSIFIER
         }
         config = self.config if keep else dataclasses.replace(self.config, num_identities=0)
         check_loads(tensors, config, MTRL)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mtrl.data.video.spectrum import encode_each
 from mtrl.data.video.thermal import check_scaling
 from mtrl.files.images import ImageSource, check_list
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.sequences import by_position
 from mtrl.models.config import Modality
+from mtrl.models.spectrum import encode_each
 from mtrl.retrieval.checks import (
     LABEL_PARSERS,
     Identity,

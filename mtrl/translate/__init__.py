@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from mtrl.console.own_part import find_own, is_own
 from mtrl.files.filenames import expanded
 
 from .interface import Translator, check_images
@@ -52,7 +53,8 @@ def load_translator(
 
     source    a name of `TRANSLATORS` ("learned" is the one shipped in the package); or a folder written by
               `python -m train translator`; or a Hugging Face Hub id "user/repo", of which only configuration and
-              weights are downloaded
+              weights are downloaded; or "module:Class", a `Translator` of your own, built without arguments: its
+              module is imported, which runs it
     revision  branch, tag or commit on the Hub
     token     access token for private repositories
     Raises FileNotFoundError for a translator that does not exist, ValueError for a damaged one or an unknown name, and
@@ -68,11 +70,27 @@ def load_translator(
         raise ValueError(f"{name} is a name; a revision belongs to a Hub id")
     if name in TRANSLATORS:
         return TRANSLATORS[name]().eval().requires_grad_(False)
+    if is_own(name):
+        return _own(name).eval().requires_grad_(False)
     if isinstance(source, str) and not expanded(name).is_dir() and not REPO_ID.fullmatch(name):
         raise ValueError(
-            f"unknown translator {name!r}: use {quoted(TRANSLATORS)}, a folder, or a Hub id user/repo"
+            f"unknown translator {name!r}: use {quoted(TRANSLATORS)}, a folder, a Hub id user/repo, "
+            "or module:Class"
         )
     return read_translator(find_checkpoint(source, revision=revision, token=token))
+
+
+def _own(name: str) -> Translator:
+    """A translator of one's own. Raises ValueError for anything that is none, or that cannot be built."""
+    kind = find_own(name, "translator")
+    if not (isinstance(kind, type) and issubclass(kind, Translator)):
+        raise ValueError(f"translator {name} must be a class derived from mtrl.translate.Translator")
+    try:
+        return kind()
+    except Exception as error:  # whatever its constructor does
+        raise ValueError(
+            f"translator {name}: building it ends with {type(error).__name__}: {error}"
+        ) from error
 
 
 def quoted(names: Iterable[str]) -> str:

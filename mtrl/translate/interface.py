@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mtrl.models.config import Modality
+
 
 class Translator(nn.Module):
     """Base class: turns visible images into infrared-like ones of the same size, pixel by pixel aligned.
@@ -14,11 +16,14 @@ class Translator(nn.Module):
                    False: in train() mode every call draws new parameters for each image; in eval() mode the output
                    depends on the image alone.
 
+    modality       the stem that its images go through, where a model has one per modality
+
     A class of your own may define `fingerprint(self) -> str`, a text that changes whenever the class would give other
     images (its parameters, weights, version). Then its images are kept on disk and used again by the next run.
     """
 
     deterministic: bool = True
+    modality: Modality = Modality.INFRARED
 
     def reseed(self, seed: int) -> None:
         """Sets the seed of the random parameters. Does nothing for a deterministic translator."""

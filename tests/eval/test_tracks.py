@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from eval.tracks import main, score
+from eval.queries.tracks import main, score
 from mtrl import Gallery
 from mtrl.retrieval.tracks import with_tracks
 

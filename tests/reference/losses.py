@@ -41,13 +41,14 @@ def softmax_average(values: Sequence[float], sign: float) -> float:
     return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
 
 
-def triplet(x: Rows, y: Sequence[int]) -> float:
+def triplet(x: Rows, y: Sequence[int], squared: bool = False) -> float:
     losses = []
     for i in range(len(x)):
         near = [distance(x[i], x[j]) for j in range(len(x)) if y[j] != y[i]]
         far = [distance(x[i], x[j]) for j in range(len(x)) if y[j] == y[i]]
         if near:
             gap = softmax_average(far, 1) - softmax_average(near, -1)
+            gap = math.copysign(gap**2, gap) if squared else gap
             losses.append(gap + math.log1p(math.exp(-gap)) if gap > 0 else math.log1p(math.exp(gap)))
     return mean(losses)
 
@@ -152,3 +153,66 @@ def query(v, t, r, temperature, y=None, yr=None) -> float:
     asked = mean([lesson(answer(t[i], r), answer(v[i], r), right(known[i], sensed)) for i in range(len(v))])
     found = mean([lesson(answer(r[j], t), answer(r[j], v), right(sensed[j], known)) for j in range(len(r))])
     return (asked + found) / 2
+
+
+def members(rows: Rows, labels: Sequence[int], p: int) -> list[Row]:
+    return [row for row, label in zip(rows, labels, strict=True) if label == p]
+
+
+def hetero_triplet(v, r, y, yr, margin) -> float:
+    v, r = unit(v), unit(r)
+    centers = {("v", p): average(members(v, y, p)) for p in set(y)}
+    centers |= {("r", p): average(members(r, yr, p)) for p in set(yr)}
+    sides = []
+    for own, other in (("v", "r"), ("r", "v")):
+        losses = []
+        for p in set(y) & set(yr):
+            wrong = [distance(centers[own, p], c) for (_, q), c in centers.items() if q != p]
+            if wrong:
+                gap = distance(centers[own, p], centers[other, p])
+                losses.append(max(0.0, margin + gap - min(wrong)))
+        sides.append(mean(losses))
+    return mean(sides)
+
+
+def shared_enhancement(v, r, y, yr) -> float:
+    v, r = unit(v), unit(r)
+    sides = []
+    for own, labels, other, other_labels in ((v, y, r, yr), (r, yr, v, y)):
+        losses = []
+        for i in range(len(own)):
+            intra = [distance(own[i], own[j]) for j in range(len(own)) if j != i and labels[j] == labels[i]]
+            cross = [distance(own[i], row) for row in members(other, other_labels, labels[i])]
+            if intra and cross:
+                losses.append((mean(cross) - mean(intra)) ** 2)
+        sides.append(mean(losses))
+    return mean(sides)
+
+
+def discriminative(v, r, y, yr) -> float:
+    rows, labels = [*unit(v), *unit(r)], [*y, *yr]
+    centers = {p: average(members(rows, labels, p)) for p in set(labels)}
+    own = mean([distance(row, centers[label]) for row, label in zip(rows, labels, strict=True)])
+    apart = []
+    for p, center_ in centers.items():
+        foreign = [distance(row, center_) for row, label in zip(rows, labels, strict=True) if label != p]
+        if foreign:
+            near = [d for d in foreign if d < mean(foreign)]
+            apart.append(mean(near or foreign))
+    return own / max(mean(apart), 1e-6) if apart else 0.0
+
+
+def center_pairs(v, t, r, y, yr, margin) -> float:
+    v, t, r = unit(v), unit(t), unit(r)
+    kinds = {"v": (v, y), "t": (t, y), "r": (r, yr)}
+    losses = []
+    for p in set(y) & set(yr):
+        own = {kind: average(members(*rows, p)) for kind, rows in kinds.items()}
+        pulled = distance(own["r"], own["t"])
+        value = max(0.0, pulled - distance(own["v"], own["t"]) + margin)
+        for kind in ("t", "v"):
+            others = [distance(own[kind], average(members(*kinds[kind], q))) for q in set(y) - {p}]
+            if others:
+                value += max(0.0, pulled - min(others) + margin) / 2
+        losses.append(value)
+    return mean(losses)

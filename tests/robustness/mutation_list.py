@@ -44,12 +44,21 @@ OBJECTIVE = tuple(
 MEASURES = ("tests/eval/test_translator_measures.py",)
 
 SCAN = ("tests/files/test_scan.py",)
-VIDEO = ("tests/video/test_boxes.py", "tests/video/test_crops.py", "tests/video/test_spectrum.py")
+VIDEO = (
+    "tests/data/video/test_boxes.py",
+    "tests/data/video/test_crops.py",
+    "tests/models/test_spectrum.py",
+)
 TRACKS = tuple(
     f"tests/retrieval/test_tracks.py::test_{name}"
     for name in ("pool_equals_a_loop", "every_track_gets_an_entry_behind_the_images")
 )
-SERVICE = ("tests/server/test_service.py",)
+SERVICE = ("tests/commands/service/test_service.py",)
+
+FIELD = ("tests/losses/test_losses.py", "tests/losses/test_field_losses.py")
+COMPARED = ("tests/eval/test_compare.py",)
+OWN_LOSS = ("tests/train/test_own_loss.py",)
+TRANSFORMERS = ("tests/train/test_transformers.py",)
 
 MUTATIONS: tuple[Mutation, ...] = (
     *changes(
@@ -65,7 +74,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("os.truncate(part, size)", "os.truncate(part, part.stat().st_size)"),
     ),
     *changes(
-        "mtrl/data/video/spectrum.py",
+        "mtrl/models/spectrum.py",
         VIDEO,
         ("spread.mean() > _FALSE_SPREAD", "spread.mean() < _FALSE_SPREAD"),
     ),
@@ -76,12 +85,69 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("key=lambda row: gallery.times[row] if gallery.times else row", "key=lambda row: row"),
     ),
     *changes(
-        "mtrl/server/batching.py",
+        "mtrl/commands/service/batching.py",
         SERVICE,
         ("job.modality is batch[0].modality and size", "size"),
         ("if self._count + len(images) > self.waiting", "if len(images) > self.waiting"),
     ),
-    *changes("mtrl/server/access.py", SERVICE, ("if images > left:", "if left < 0:")),
+    *changes("mtrl/commands/service/access.py", SERVICE, ("if images > left:", "if left < 0:")),
+    *changes(
+        "mtrl/losses/hetero_center_triplet.py",
+        FIELD,
+        ("torch.relu(margin + gap - nearest)", "torch.relu(gap - nearest)"),
+        (
+            "centers, there = torch.cat([center_v, center_r])",
+            "centers, there = torch.cat([center_v, center_v])",
+        ),
+        ("& there", "| there"),
+    ),
+    *changes(
+        "mtrl/losses/msel.py",
+        FIELD,
+        ("(across - within).square()", "(across + within).square()"),
+        ("& ~torch.eye(", "& torch.eye("),
+    ),
+    *changes(
+        "mtrl/losses/dcl.py",
+        FIELD,
+        ("distance < foreign[:, None]", "distance > foreign[:, None]"),
+        ("own / apart.clamp", "apart / own.clamp"),
+    ),
+    *changes(
+        "mtrl/losses/cpm.py",
+        FIELD,
+        ("dim=1).detach()", "dim=1)"),
+        ("for center in (center_t, center_v)", "for center in (center_t, center_r)"),
+        ("pulled - near + margin", "pulled + near + margin"),
+    ),
+    *changes(
+        "mtrl/losses/own.py",
+        OWN_LOSS,
+        ('"infrared_identities": labels[2]', '"infrared_identities": labels[0]'),
+        ("part = copy.deepcopy(part)", "pass"),
+    ),
+    *changes(
+        "mtrl/translate/exchange.py",
+        ("tests/losses/test_field_losses.py",),
+        ("torch.randint(4,", "torch.randint(3,"),
+    ),
+    *changes(
+        "eval/queries/compare.py",
+        COMPARED,
+        ("pair.a[metric] - pair.b[metric]", "pair.b[metric] - pair.a[metric]"),
+        ("((signs @ difference) / whole)", "((signs @ np.abs(difference)) / whole)"),
+        ("pair.seeds, -1).mean(axis=1)", "-1, pair.seeds).mean(axis=0)"),
+    ),
+    *changes(
+        "train/optimizer.py",
+        TRANSFORMERS,
+        ("last - layers.get(name, last)", "layers.get(name, last)"),
+    ),
+    *changes(
+        "mtrl/models/backbone.py",
+        TRANSFORMERS,
+        ("((size - patch) // stride + 1) * patch", "(size // stride) * patch"),
+    ),
     *changes(
         "mtrl/files/scan.py",
         SCAN,
@@ -167,7 +233,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "mtrl/losses/triplet.py",
         LOSSES,
-        ("F.softplus(farness - nearness)", "F.relu(farness - nearness)"),
+        ("F.softplus(gap * gap.abs()", "F.softplus(gap * gap"),
         (
             "_softmax_average(distance, -distance, ~positive)",
             "_softmax_average(distance, distance, ~positive)",

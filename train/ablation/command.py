@@ -24,7 +24,7 @@ from mtrl.translate import load_translator
 from train.ablation.jobs import run_children
 from train.ablation.kept_result import kept_path, read_kept, write_kept
 from train.ablation.report import write_report
-from train.ablation.results import LABELS, Run, collect, seeds_found
+from train.ablation.results import FIELD, LABELS, Run, collect, seeds_found
 from train.data import load
 from train.preflight import check_runs
 from train.presets import METHODS, listed
@@ -42,12 +42,16 @@ _OWN = ("method", "translator", "seed", "output", "resume", "push", "private")
 class AblateSettings:
     """The ablation's own options; those of the trainings follow on the same command line."""
 
-    methods: tuple[str, ...] = option(tuple(LABELS), "methods to compare", tuple(METHODS))
+    methods: tuple[str, ...] = option(
+        tuple(name for name in LABELS if name not in FIELD), "methods to compare", tuple(METHODS)
+    )
     translators: tuple[str, ...] = option(("luminance",), "of the methods that see transition images")
+    backbones: tuple[str, ...] = option(("",), "timm names; without it the --backbone of all runs")
+    datasets: tuple[str, ...] = option(("",), "NAME or NAME=FOLDER; without it the --dataset of all runs")
     seeds: tuple[int, ...] = option((0, 1, 2), "of the runs; with --report-only all there are, if not given")
     folder: str = option("runs/ablation", "folder of the runs and of the report")
     test_seed: int = option(0, "which synthetic test identities")
-    jobs: int = option(1, "runs at a time, processor threads divided")
+    jobs: int = option(1, "runs at a time: processor threads divided, GPUs taken in turn")
     report_only: bool = option(False, "train nothing, report what is there")
 
     def __post_init__(self) -> None:
@@ -62,8 +66,8 @@ def main(argv: Sequence[str]) -> int:
         PROGRAM,
         allow_abbrev=False,  # --seed belongs to the runs
         description="Trains methods with several seeds and reports mean, deviation, paired gains with their "
-        "t-tests, and a plot: ablation.md, .json and .png in --folder. Every other option of python -m train "
-        "holds for all runs; a method decides its own terms, whatever a YAML file says of them.",
+        "t-tests, and a plot: ablation.md, .csv, .tex, .json and .png in --folder. Every other option of "
+        "python -m train holds for all runs; a method decides its own terms, whatever a YAML file says of them.",
     )
     cli.add_flags(parser, AblateSettings)
     cli.add_flags(parser, TrainSettings, without=_OWN)
@@ -75,7 +79,10 @@ def main(argv: Sequence[str]) -> int:
     chosen, shared = _split(found)
     folder, one = Path(chosen.folder), bool(found.flags.get("one"))
     seeds = seeds_found(folder) if chosen.report_only and "seeds" not in found.values else chosen.seeds
-    runs = plan(chosen.methods, chosen.translators, seeds)
+    runs = plan(chosen.methods, chosen.translators, seeds, chosen.backbones, chosen.datasets)
+    if twice := sorted({name for name in ("backbone", "dataset") if len(getattr(chosen, f"{name}s")) > 1}
+                       & shared.flags.keys()):  # fmt: skip
+        raise ValueError(f"--{twice[0]} names one, --{twice[0]}s several: give one of the two")
     if chosen.report_only and shared.flags:
         unknown = ", ".join(f"--{name.replace('_', '-')}" for name in shared.flags)
         raise ValueError(f"{unknown}: --report-only takes none of the training's options")
@@ -122,28 +129,47 @@ def _split(found: Given) -> tuple[AblateSettings, Given]:
     return chosen, Given(shared[0], shared[1], found.source, {})
 
 
-def plan(methods: Sequence[str], translators: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+def plan(
+    methods: Sequence[str],
+    translators: Sequence[str],
+    seeds: Sequence[int],
+    backbones: Sequence[str] = ("",),
+    datasets: Sequence[str] = ("",),
+) -> list[Run]:
     """All runs, seed by seed, so that early results can be paired. Methods without transition images come once.
 
-    Raises ValueError for translators that would share a folder.
+    Raises ValueError for translators, backbones or data sets that would share a folder.
     """
-    labels = [Run("", translator, 0).name for translator in translators]
-    if len(set(labels)) < len(labels):
-        raise ValueError(f"translators must end in different names, not {', '.join(translators)}")
+    for what, labels, given in (
+        ("translators", [Run("", name, 0).name for name in translators], translators),
+        ("backbones", [Run("", "", 0, name).name for name in backbones], backbones),
+        ("datasets", [Run("", "", 0, "", name).name for name in datasets], datasets),
+    ):
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"{what} must end in different names, not {', '.join(given)}")
     return [
-        Run(method, translator, seed)
+        Run(method, translator, seed, backbone, dataset)
         for seed in dict.fromkeys(seeds)
+        for dataset in datasets
+        for backbone in backbones
         for method in dict.fromkeys(methods)
-        for translator in (translators if METHODS[method]["transition"] else ["luminance"])
+        for translator in _translators(method, translators)
     ]
+
+
+def _translators(method: str, chosen: Sequence[str]) -> Sequence[str]:
+    """Those that a method is trained with: its own where it names one, else the chosen ones where it shows any."""
+    row = METHODS[method]
+    own = row.get("translator", "luminance")
+    return chosen if row["transition"] and "translator" not in row else [own]
 
 
 def _settings_of_all(runs: Sequence[Run], folder: Path, shared: Given) -> dict[Run, TrainSettings]:
     """The settings of each run. What could not be trained is refused here, before anything slow."""
     settings, notes = dict[Run, TrainSettings](), dict[str, None]()
     for run in runs:
-        own = {"method": run.method, "translator": run.translator, "seed": run.seed}
-        found = dataclasses.replace(shared, flags={**shared.flags, **own, "output": str(folder / run.name)})
+        own = {**run.settings(), "output": str(folder / run.name)}
+        found = dataclasses.replace(shared, flags={**shared.flags, **own})
         settings[run], remarks = settle(found)
         notes.update(dict.fromkeys(remarks))
     for note in notes:
@@ -218,7 +244,8 @@ def _all_different(settings: Mapping[Run, TrainSettings]) -> None:
     """Raises ValueError, with both names, for two runs that would train the same model."""
     seen: dict[TrainSettings, Run] = {}
     for run, its in settings.items():
-        translator = _translator_identity(its.translator) if its.transition else ""
+        made = its.transition and not its.transitions
+        translator = _translator_identity(its.translator) if made else ""
         same = seen.setdefault(
             dataclasses.replace(its, method="mtrl", translator=translator, output=None), run
         )

@@ -38,6 +38,8 @@ def gain(row: Row, control: Row) -> dict[str, Any]:
         "method": row.method,
         "control": control.method,
         "translator": row.translator,
+        "backbone": row.backbone,
+        "dataset": row.dataset,
         "seeds": seeds,
     }
     for direction in DIRECTIONS if seeds else ():
@@ -58,15 +60,18 @@ def _paired(values: list[float], controls: list[float]) -> dict[str, Any]:
 
 
 def gains(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """All pairs of which both are there, each within its translator; rows without transitions serve all."""
-    by_key = {(row.method, row.translator): row for row in rows}
+    """All pairs of which both are there, each within its data set, backbone and translator.
+
+    Rows without transitions serve all translators.
+    """
+    by_key = {(row.place, row.method, row.translator): row for row in rows}
     pairs = [target[:2] for target in TARGETS] + list(PAIRS)
     found = []
-    for translator in dict.fromkeys(row.translator for row in rows):
+    for place, translator in dict.fromkeys((row.place, row.translator) for row in rows):
         for method, control in pairs:
-            row = by_key.get((method, translator))
-            other = by_key.get((control, translator)) or (
-                by_key.get((control, PLAIN)) if control == "baseline" else None
+            row = by_key.get((place, method, translator))
+            other = by_key.get((place, control, translator)) or (
+                by_key.get((place, control, PLAIN)) if control == "baseline" else None
             )
             if row and other and (compared := gain(row, other))["seeds"]:
                 found.append(compared)

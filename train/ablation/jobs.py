@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from train.run.stop import StopRequest
 
 _POLL = 0.2  # seconds
@@ -25,16 +27,19 @@ def run_children(
     """
     folder.mkdir(parents=True, exist_ok=True)
     waiting, running, failed = list(commands), dict[str, subprocess.Popen[bytes]](), list[str]()
+    slots = dict[str, int]()  # of the running ones, each its own
     with StopRequest() as stop:
         try:
             while waiting or running:
                 stop.check()
                 while waiting and len(running) < jobs:
                     name = waiting.pop(0)
-                    running[name] = _start(commands[name], folder / f"{name}.log", jobs)
+                    slots[name] = min(set(range(jobs)) - set(slots.values()))
+                    running[name] = _start(commands[name], folder / f"{name}.log", jobs, slots[name])
                     print(f"{name}: started", flush=True)
                 for name in [name for name, child in running.items() if child.poll() is not None]:
                     code = running.pop(name).returncode
+                    del slots[name]
                     log = folder / f"{name}.log"
                     if code:
                         failed.append(f"{name}: {_last_line(log)} (exit {code}, {log})")
@@ -50,12 +55,13 @@ def run_children(
     return failed
 
 
-def _start(arguments: Sequence[str], log: Path, jobs: int) -> subprocess.Popen[bytes]:
+def _start(arguments: Sequence[str], log: Path, jobs: int, slot: int) -> subprocess.Popen[bytes]:
     """A child out of reach of the terminal's Ctrl-C: this process passes on one signal, not two."""
     total = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     threads = str(max(1, total // jobs))
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": path}
+    environment |= gpu(slot, os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count())
     with log.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "train", *arguments],
@@ -65,6 +71,17 @@ def _start(arguments: Sequence[str], log: Path, jobs: int) -> subprocess.Popen[b
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def gpu(slot: int, visible: str | None, count: int) -> dict[str, str]:
+    """The environment that shows a child one of several GPUs, in turn; nothing to set where there are fewer than two.
+
+    visible  what CUDA_VISIBLE_DEVICES says here;  count: how many GPUs torch sees
+    """
+    if count < 2:
+        return {}
+    names = visible.split(",") if visible else [str(number) for number in range(count)]
+    return {"CUDA_VISIBLE_DEVICES": names[slot % count]}
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -8,7 +8,7 @@ from statistics import mean
 
 from mtrl.losses.terms import TERMS
 from train.ablation.results import DIRECTIONS, LABELS, Row
-from train.presets import METHODS
+from train.ablation.tables import place_of
 
 COLOURS = {"control": "#6e7781", "term": "#1f5fbf", "full": "#5b3a9e"}
 _INK, _GRID = "#1f2328", "#d8dee4"
@@ -21,7 +21,6 @@ def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
 
     figure = Figure(figsize=(9.2, 0.36 * len(rows) + 1.1), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    several = len({row.translator for row in rows}) > 1
     for axes, direction in zip(figure.subplots(1, 2, sharey=True), DIRECTIONS, strict=True):
         for place, row in enumerate(rows):
             values, colour = row.values(direction, "map"), COLOURS[_kind(row.method)]
@@ -47,10 +46,7 @@ def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
         axes.set_axisbelow(True)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-    names = [
-        LABELS[row.method] + (f", {row.translator}" if several and METHODS[row.method]["transition"] else "")
-        for row in rows
-    ]
+    names = [", ".join([*place_of(row, rows), LABELS[row.method]]) for row in rows]
     figure.axes[0].set_yticks(range(len(rows)), names, fontsize=11.5)
     figure.savefig(path, facecolor="white")
     return path

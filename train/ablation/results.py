@@ -27,7 +27,13 @@ LABELS = {
     **{name: f"A' + L_{name}" for name, term in TERMS.items() if term.weight},
     "mtrl": "full",
     "mtrl-triangle": "full + direct edge",
+    "hctri": "A + hetero-centre triplet",
+    "pmt": "A + MSEL + DCL",
+    "cpm": "A' + CPM",
+    "caj": "A + CAJ's second view and squared triplet",
+    "mtrl+hctri": "full + hetero-centre triplet",
 }
+FIELD = ("hctri", "pmt", "cpm", "caj", "mtrl+hctri")  # compared when they are named
 # The data set for which this project has targets.
 BENCHMARK = {"dataset": "synthetic", "size": "small", "spectrum": "nir"}
 DIRECTIONS = {"ir2vis": "IR->VIS", "vis2ir": "VIS->IR"}
@@ -37,34 +43,66 @@ PLAIN = "luminance"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training: a method of `METHODS`, a translator, a seed."""
+    """One training: a method of `METHODS`, a translator, a seed.
+
+    backbone  timm name; "": the one that all runs share
+    dataset   NAME or NAME=FOLDER; "": the one that all runs share
+    """
 
     method: str
     translator: str
     seed: int
+    backbone: str = ""
+    dataset: str = ""
+
+    @property
+    def dataset_name(self) -> str:
+        """The data set's name without its folder."""
+        return self.dataset.partition("=")[0]
 
     @property
     def translator_label(self) -> str:
         """The translator's name, or the last part of its folder or Hub id."""
-        return re.sub(r"[^A-Za-z0-9.]+", "_", self.translator.rstrip("/").rsplit("/", 1)[-1])
+        return _safe(self.translator.rstrip("/").rsplit("/", 1)[-1])
 
     @property
     def name(self) -> str:
         """The folder's name; the translator is left out where it is luminance."""
-        between = "" if self.translator == PLAIN else f"-{self.translator_label}"
-        return f"{self.method}{between}-seed{self.seed}"
+        before = [_safe(part) for part in (self.dataset_name, self.backbone) if part]
+        between = [] if self.translator == PLAIN else [self.translator_label]
+        return "-".join([*before, self.method, *between, f"seed{self.seed}"])
+
+    def settings(self) -> dict[str, Any]:
+        """The options of `python -m train` that the ablation sets for this run."""
+        values: dict[str, Any] = {"method": self.method, "translator": self.translator, "seed": self.seed}
+        name, _, folder = self.dataset.partition("=")
+        optional = {"dataset": name, "data_root": folder, "backbone": self.backbone}
+        return values | {key: value for key, value in optional.items() if value}
 
     def flags(self) -> list[str]:
-        return ["--methods", self.method, "--translators", self.translator, "--seeds", str(self.seed)]
+        """The options of `python -m train ablate` that ask for this run alone."""
+        words = ["--methods", self.method, "--translators", self.translator, "--seeds", str(self.seed)]
+        words += ["--backbones", self.backbone] * bool(self.backbone)
+        return words + ["--datasets", self.dataset] * bool(self.dataset)
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Results by seed of one method with one translator: {seed: {"ir2vis": {"map", "rank1", ...}, "vis2ir": ...}}."""
+    """Results by seed of one method with one translator: {seed: {"ir2vis": {"map", "rank1", ...}, "vis2ir": ...}}.
+
+    backbone, dataset  as in `Run`, the data set without its folder
+    """
 
     method: str
     translator: str
     results: dict[int, dict[str, Any]]
+    backbone: str = ""
+    dataset: str = ""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What a comparison of methods keeps the same: data set and backbone."""
+        return self.dataset, self.backbone
 
     @property
     def terms(self) -> str:
@@ -84,7 +122,7 @@ class Row:
 
 def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:
     """The finished runs among these, as rows in the order of the report. Raises ValueError for a damaged file."""
-    found: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    found: dict[tuple[str, str, str, str], dict[int, dict[str, Any]]] = {}
     for run in runs:
         path = folder / run.name / f"test-{test_seed}.json"
         if not path.is_file():
@@ -108,10 +146,20 @@ def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:
         settings = path.with_name("settings.yaml")
         if "terms" not in result and settings.is_file():  # written by an older version
             result = {**read_settings(TrainSettings, settings).record(), **result}
-        found.setdefault((run.method, run.translator_label), {})[run.seed] = result
+        key = (run.method, run.translator_label, run.backbone, run.dataset_name)
+        found.setdefault(key, {})[run.seed] = result
     order = {method: place for place, method in enumerate(LABELS)}
-    rows = [Row(*key, dict(sorted(results.items()))) for key, results in found.items()]
-    return sorted(rows, key=lambda row: order[row.method])
+    places = list(dict.fromkeys((run.dataset_name, run.backbone) for run in runs))
+    rows = [
+        Row(method, translator, dict(sorted(results.items())), backbone, dataset)
+        for (method, translator, backbone, dataset), results in found.items()
+    ]
+    return sorted(rows, key=lambda row: (places.index(row.place), order[row.method]))
+
+
+def _safe(name: str) -> str:
+    """A name as part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "_", name)
 
 
 def seeds_found(folder: Path) -> list[int]:

@@ -167,9 +167,8 @@ class BatchPipeline:
             self.translator.reseed(seed)
         transition = self.translator if self.kept is None else self._kept(batch)
         render(plan, visible, infrared, transition, images.split(counts), self.scale, self.batched)
-        modalities = np.repeat(
-            [int(Modality.VISIBLE), int(Modality.INFRARED)], [counts[0], counts[1] + counts[2]]
-        )
+        made = Modality.INFRARED if self.translator is None else self.translator.modality
+        modalities = np.repeat([int(Modality.VISIBLE), int(made), int(Modality.INFRARED)], counts)
         labels = torch.from_numpy(batch.identities).to(self.device)
         layout = TriLayout(counts[0], counts[1], counts[2], labels.repeat(3 if counts[1] else 2))
         rows = self.rows[np.concatenate([batch.visible, batch.infrared])]

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,32 @@ class RunLog:
                 self.board.add_scalar(f"{kind}/{name}", value, step)
 
     def note(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Appends a record of any JSON values to `metrics.jsonl` only. Raises OSError if it cannot be written."""
+        """Appends a record of any JSON values, with the time of day in UTC, to `metrics.jsonl` only.
+
+        Raises OSError if it cannot be written.
+        """
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+                file.write(json.dumps({"kind": kind, "step": step, "time": now, **values}) + "\n")
         except OSError as error:
             raise explained(error, self.path) from error
+
+    def hyperparameters(self, values: Mapping[str, Any]) -> None:
+        """Gives TensorBoard the settings of a finished run with its last figures; nothing without TensorBoard."""
+        if self.board is None:
+            return
+        last = {record["kind"]: record for record in read_records(self.path)}
+        figures = {
+            f"final/{kind}/{name}": float(value)
+            for kind, record in last.items()
+            for name, value in record.items()
+            if name not in ("step", "epoch") and isinstance(value, (int, float))
+        }
+        plain = {
+            n: v if isinstance(v, (int, float, str)) else str(v) for n, v in values.items() if v is not None
+        }
+        self.board.add_hparams(plain, figures, run_name="hyperparameters")
 
     def flush(self) -> None:
         """Flushes the records to the disk. Call it before saving a state that continues after them."""
@@ -130,7 +151,8 @@ def processor() -> str:
 
 
 def draw_curves(folder: Path) -> Path:
-    """Writes `curves.png`: loss terms, learning rate, and mAP and modality gap of held-out identities, all by step.
+    """Writes `curves.png`: loss terms, learning rate, mAP and modality gap of held-out identities, and of the test set
+    where it was looked at, all by step.
 
     Raises FileNotFoundError if the folder has no records.
     """
@@ -151,6 +173,10 @@ def draw_curves(folder: Path) -> Path:
         ("Loss terms", {n: v for n, v in series["train"].items() if n.startswith("loss_")}),
         ("Learning rate", {n: v for n, v in series["train"].items() if n == "learning_rate"}),
         ("Held-out identities", {n: v for n, v in series["eval"].items() if n != "modality_gap"}),
+        (
+            "Test identities, which choose nothing",
+            {n: v for n, v in series["test"].items() if n != "modality_gap"},
+        ),
         (
             "Modality gap of held-out identities",
             {n: v for n, v in series["eval"].items() if n == "modality_gap"},

@@ -10,7 +10,7 @@ from typing import Any
 from mtrl.console.cli import read_settings
 from mtrl.console.settings_file import read_entries
 from train.presets import listed
-from train.settings import RunSettings
+from train.run.settings import RunSettings
 
 
 def check_folder(settings: RunSettings) -> list[tuple[str, Any, Any]]:

@@ -18,10 +18,10 @@ from train.run.distributed import WorkerLostError, worker_failures
 from train.run.log import RunLog, draw_curves, environment
 from train.run.resume import check_folder, say_changes
 from train.run.run_lock import run_lock
+from train.run.settings import RunSettings
 from train.run.skipped_steps import SkippedStep, StepGuard
 from train.run.state import load_state, save_state
 from train.run.stop import StopRequest, say_stopped
-from train.settings import RunSettings
 
 
 class TrainingRun(abc.ABC):

@@ -13,7 +13,7 @@ from mtrl.console.cli import option
 from mtrl.data.sources import find_source
 from mtrl.translate.learned import LearnedConfig
 from train.presets import resolve
-from train.settings import RunSettings
+from train.run.settings import RunSettings
 
 _WEIGHTS = ("adversarial", "contrast", "structure", "identity", "truth")
 

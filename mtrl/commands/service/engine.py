@@ -15,11 +15,11 @@ from torch import Tensor
 
 from mtrl.commands.service.batching import Batcher
 from mtrl.commands.service.telemetry import Telemetry
-from mtrl.data.video.spectrum import detect_modality
 from mtrl.data.video.thermal import check_scaling
 from mtrl.files.images import read_image, to_batch
 from mtrl.models.config import Modality
 from mtrl.models.reid import MTRL
+from mtrl.models.spectrum import detect_modality
 from mtrl.retrieval.filters import Filter, parse_time
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.stores.base import Store

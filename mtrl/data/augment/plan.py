@@ -15,7 +15,7 @@ from torch import Tensor
 from mtrl.models.config import IMAGENET_MEAN
 from mtrl.translate.photometric import LUMA, draw_seed
 
-CHANNEL_MODES = ("none", "exchange", "adapt", "adapt_gray", "mix", "blend")
+CHANNEL_MODES = ("none", "exchange", "adapt", "adapt_gray", "mix", "blend", "grey")
 ERASE_FILLS = ("mean", "random")
 ERASE_TRIES = 10
 
@@ -36,6 +36,7 @@ class AugmentConfig:
                           "adapt_gray" one of R, G, B, 1/4 each, else grey or unchanged, 1/8 each
                           "mix"        all channels become one random convex mixture of R, G, B
                           "blend"      the image is mixed in random proportion with one of its channels
+                          "grey"       all channels become the grey of the image
     brightness, contrast  factors uniform in 1 - x .. 1 + x, for every image of either modality
     blur                  probability of a light blur (sigma up to 0.7 pixels)
     noise                 largest standard deviation of grey noise; each image draws its own below it
@@ -236,6 +237,7 @@ def _channel_matrices(mode: str, count: int, generator: torch.Generator) -> Tens
     grey = torch.tensor(LUMA).expand(1, 3, 3)
     table = {
         "exchange": copies,
+        "grey": grey,
         "adapt": torch.cat([copies, eye[None]]),
         "adapt_gray": torch.cat([copies, copies, grey, eye[None]]),
     }[mode]

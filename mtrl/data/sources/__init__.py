@@ -1,12 +1,17 @@
-"""The data sets by name. To add one: write a module that defines `SOURCE`, and one line of `SOURCES`."""
+"""The data sets by name. To add one: write a module that defines `SOURCE`, and one line of `SOURCES`.
+
+`module:function` names one of your own (see `own`).
+"""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Collection, Iterator
 
+from mtrl.console.own_part import is_own
 from mtrl.data.sources.source import Request, Source
 
-__all__ = ["SOURCES", "Request", "Source", "find_source", "on_disk", "trainable"]
+__all__ = ["SOURCES", "Names", "Request", "Source", "find_source", "on_disk", "trainable"]
 
 # {name: module}. A module is imported when its data set is used.
 SOURCES: dict[str, str] = {
@@ -19,10 +24,33 @@ SOURCES: dict[str, str] = {
 }
 
 
+class Names(Collection[str]):
+    """The choices of a command line: the data sets that `known` gives, and any `module:function` besides."""
+
+    def __init__(self, known: Callable[[], Collection[str]] = lambda: SOURCES) -> None:
+        self.known = known
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.known() or (isinstance(name, str) and is_own(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.known())
+
+    def __len__(self) -> int:
+        return len(self.known())
+
+
 def find_source(name: str) -> Source:
-    """The description of a data set by its name. Raises ValueError for an unknown name."""
+    """The description of a data set by its name, or by `module:function`. Raises ValueError for an unknown name."""
+    if is_own(name):
+        from mtrl.data.sources.own import own_source
+
+        return own_source(name)
     if name not in SOURCES:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(SOURCES))}")
+        raise ValueError(
+            f"unknown data set {name!r}; known are {', '.join(sorted(SOURCES))}; one of your "
+            "own is written module:function"
+        )
     source: Source = importlib.import_module(SOURCES[name]).SOURCE
     return source
 

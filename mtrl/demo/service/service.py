@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from mtrl.data.video.spectrum import detect_modality
 from mtrl.demo.service.gallery_folder import GalleryImage, images_of_index, is_index, scan_gallery
 from mtrl.demo.service.images import digest, fit, hints_for, read_query
 from mtrl.demo.service.results import Comparison, Hit, Query, Retrieval, Translation
@@ -26,6 +25,7 @@ from mtrl.files.scan import PassedOver, report, why_unreadable
 from mtrl.models.config import Modality
 from mtrl.models.evidence import evidence_maps, resemblance
 from mtrl.models.reid import MTRL
+from mtrl.models.spectrum import detect_modality
 from mtrl.retrieval.filters import Filter
 
 AUTO = "auto"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from mtrl.data.video.spectrum import detect_modality
 from mtrl.models.config import Modality
+from mtrl.models.spectrum import detect_modality
 from mtrl.video import iter_crops
 from tests.helpers.false_colours import PALETTES, false_coloured
 from tests.helpers.real_clips import REAL, needs_real_clips, write_boxes

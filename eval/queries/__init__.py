@@ -1,0 +1,1 @@
+"""What every query came to: a table on disk, and paired comparisons of two models."""

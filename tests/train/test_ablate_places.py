@@ -1,0 +1,111 @@
+"""Ablations over backbones and data sets, their CSV and LaTeX tables, and which GPU a child sees."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import trees
+from train.ablation import command as ablate
+from train.ablation.jobs import gpu
+from train.ablation.results import Run, collect
+from train.ablation.tables import csv_table, latex_table, result_table
+
+SHARED = ["--epochs", "1", "--batches", "1", "--hold-out", "0", "--device", "cpu", "--backbone-args", "{}"]
+SHARED += [
+    "--image-size",
+    "32",
+    "16",
+    "--pad",
+    "1",
+    "--identities",
+    "2",
+    "--instances",
+    "2",
+    "--no-pretrained",
+]
+
+
+def test_backbones_and_data_sets_are_crossed_and_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trees.sysu(tmp_path / "s")
+    trees.regdb(tmp_path / "r")
+    sets = [f"sysu={tmp_path / 's'}", f"regdb={tmp_path / 'r'}"]
+    words = [*SHARED, "--cache-dir", str(tmp_path / "cache"), "--folder", str(tmp_path / "a"), "--seeds", "0"]
+    words += ["--methods", "baseline", "mtrl", "--backbones", "test_resnet", "test_vit", "--datasets", *sets]
+    assert ablate.main(words) == 0
+    names = {path.parent.name for path in (tmp_path / "a").glob("*/test-0.json")}
+    assert names == {f"{d}-{b}-{m}-seed0" for d in ("sysu", "regdb") for b in ("test_resnet", "test_vit")
+                     for m in ("baseline", "mtrl")}  # fmt: skip
+    with (tmp_path / "a" / "ablation.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    found = [(line["dataset"], line["backbone"], line["method"]) for line in lines]
+    assert found == [(d, b, m) for d in ("sysu", "regdb") for b in ("test_resnet", "test_vit")
+                     for m in ("baseline", "mtrl")]  # fmt: skip
+    printed = (tmp_path / "a" / "ablation.md").read_text()
+    assert "| method | row | data set | backbone | seeds |" in printed
+    gains = [line for line in printed.splitlines() if line.startswith("| mtrl | baseline |")]
+    assert len(gains) == 4, "each within its data set and backbone"
+    assert r"data set & backbone & method" in (tmp_path / "a" / "ablation.tex").read_text()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*/test-0.json")}
+    capsys.readouterr()
+    assert ablate.main(words) == 0
+    assert times == {path: path.stat().st_mtime_ns for path in times}, "finished runs are kept"
+    report = ["--report-only", "--folder", str(tmp_path / "a"), "--backbones", "test_resnet", "test_vit"]
+    assert ablate.main([*report, "--datasets", "sysu", "regdb", "--methods", "baseline", "mtrl"]) == 0
+    assert "test_vit" in capsys.readouterr().out
+
+
+def test_a_run_names_its_folder_and_its_flags() -> None:
+    run = Run("mtrl", "spectral", 3, "vit_tiny_patch16_224", "regdb=/data/Reg DB")
+    assert run.name == "regdb-vit_tiny_patch16_224-mtrl-spectral-seed3"
+    assert run.settings() == {"method": "mtrl", "translator": "spectral", "seed": 3, "dataset": "regdb",
+                              "data_root": "/data/Reg DB", "backbone": "vit_tiny_patch16_224"}  # fmt: skip
+    assert run.flags()[-4:] == ["--backbones", "vit_tiny_patch16_224", "--datasets", "regdb=/data/Reg DB"]
+    assert Run("mtrl", "luminance", 3).settings() == {"method": "mtrl", "translator": "luminance", "seed": 3}
+    assert ablate.plan(["mtrl"], ["luminance"], [0], ["a", "b"], ["x", "y"])[1:3] == [
+        Run("mtrl", "luminance", 0, "b", "x"), Run("mtrl", "luminance", 0, "a", "y"),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="datasets must end in different names"):
+        ablate.plan(["mtrl"], ["luminance"], [0], [""], ["sysu=a", "sysu=b"])
+
+
+@pytest.mark.parametrize(("flag", "value"), [("backbone", "resnet18"), ("dataset", "sysu")])
+def test_one_and_several_exclude_each_other(tmp_path: Path, flag: str, value: str) -> None:
+    words = [f"--{flag}", value, f"--{flag}s", value, "other", "--folder", str(tmp_path)]
+    with pytest.raises(ValueError, match=f"--{flag} names one, --{flag}s several"):
+        ablate.main(words)
+
+
+def test_tables_by_hand(tmp_path: Path) -> None:
+    folders = {"baseline-seed0": 0.1, "baseline-seed1": 0.2, "mtrl-spectral_x-seed0": 0.5}
+    for name, value in folders.items():
+        figures = {"map": value, "rank1": value / 2, "minp": 0.0}
+        (tmp_path / name).mkdir()
+        record = f'{{"dataset": "own", "terms": {{}}, "ir2vis": {figures}, "vis2ir": {figures}}}'
+        (tmp_path / name / "test-0.json").write_text(record.replace("'", '"'))
+    runs = [Run("baseline", "luminance", 0), Run("baseline", "luminance", 1), Run("mtrl", "spectral_x", 0)]
+    rows = collect(tmp_path, runs, 0)
+    assert csv_table(rows).splitlines() == [
+        "dataset,backbone,method,translator,seed,ir2vis_map,ir2vis_rank1,vis2ir_map,vis2ir_rank1",
+        "own,,baseline,luminance,0,10.000,5.000,10.000,5.000",
+        "own,,baseline,luminance,1,20.000,10.000,20.000,10.000",
+        "own,,mtrl,spectral_x,0,50.000,25.000,50.000,25.000",
+    ]
+    latex = latex_table(rows)
+    assert (
+        r"none & A & 2 & 15.0 $\pm$ 7.1 & 7.5 $\pm$ 3.5" in latex
+        and r"spectral\_x & full & 1 & 50.0" in latex
+    )
+    assert latex.startswith(r"\begin{tabular}{llrrrrr}") and r"IR$\to$VIS mAP" in latex
+    assert "| method | row | translator | seeds |" in result_table(rows)
+    assert latex_table([]) == "% no finished run\n" and csv_table([]).count("\n") == 1
+
+
+def test_children_take_gpus_in_turn() -> None:
+    assert gpu(0, None, 0) == gpu(1, None, 1) == gpu(1, "3", 1) == {}
+    assert [gpu(slot, None, 2)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
+    assert [gpu(slot, "4,7", 2)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["4", "7"]

@@ -1,0 +1,137 @@
+"""The tables of an ablation: results, gains and targets in Markdown, results as CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from train.ablation.results import DIRECTIONS, LABELS, METRICS, Row
+from train.presets import METHODS
+
+# What a row may differ in besides its method, and the title of that column.
+_PLACES = {"dataset": "data set", "backbone": "backbone", "translator": "translator"}
+
+
+def varying(rows: Sequence[Row]) -> list[str]:
+    """Which of data set, backbone and translator the rows differ in."""
+    return [name for name in _PLACES if len({getattr(row, name) for row in rows}) > 1]
+
+
+def place_of(row: Row, rows: Sequence[Row]) -> list[str]:
+    """Data set, backbone and translator of a row, as far as the rows differ in them."""
+    transition = METHODS[row.method]["transition"]
+    return [getattr(row, name) if name != "translator" or transition else "none" for name in varying(rows)]
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """A line for each run, metrics in percent."""
+    figures = [f"{direction}_{metric}" for direction in DIRECTIONS for metric in METRICS]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["dataset", "backbone", "method", "translator", "seed", *figures])
+    for row in rows:
+        for seed, result in row.results.items():
+            values = [f"{100 * result[d][m]:.3f}" for d in DIRECTIONS for m in METRICS]
+            dataset = row.dataset or result.get("dataset", "")
+            writer.writerow([dataset, row.backbone, row.method, row.translator, seed, *values])
+    return buffer.getvalue()
+
+
+def latex_table(rows: Sequence[Row]) -> str:
+    """A tabular of the package booktabs: mean and sample deviation over the seeds, in percent."""
+    if not rows:
+        return "% no finished run\n"
+    names = [_PLACES[name] for name in varying(rows)]
+    titles = [f"{direction} {metric}" for direction in DIRECTIONS.values() for metric in METRICS.values()]
+    lines = [[*names, "method", "seeds", *titles]]
+    for row in rows:
+        cells = [_spread(row.values(direction, metric)) for direction in DIRECTIONS for metric in METRICS]
+        lines.append([*place_of(row, rows), LABELS[row.method], str(len(row.results)), *cells])
+    body = [" & ".join(map(_latex, cells)) + r" \\" for cells in lines]
+    columns = "l" * (len(names) + 1) + "r" * (len(titles) + 1)
+    start, end = f"\\begin{{tabular}}{{{columns}}}", r"\end{tabular}"
+    return "\n".join([start, r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule", end, ""])
+
+
+def _latex(text: str) -> str:
+    for mark in "&%$#_{}":
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace("->", r"$\to$").replace("±", r"$\pm$")
+
+
+def result_table(rows: Sequence[Row]) -> str:
+    """Mean and deviation over the seeds, and what was trained."""
+    if not rows:
+        return "No finished run."
+    titles = ["method", "row", *(_PLACES[name] for name in varying(rows)), "seeds"]
+    lines = [
+        titles
+        + [f"{direction} {metric}" for direction in DIRECTIONS.values() for metric in METRICS.values()]
+        + ["trained with"]
+    ]
+    for row in rows:
+        cells = [_spread(row.values(direction, metric)) for direction in DIRECTIONS for metric in METRICS]
+        count = str(len(row.results))
+        lines.append([row.method, LABELS[row.method], *place_of(row, rows), count, *cells, row.terms])
+    return _markdown(lines)
+
+
+def gain_table(compared: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> str:
+    """Gains of methods over others, paired by seed."""
+    if not compared:
+        return ""
+    titles = ["gain of", "over", *(_PLACES[name] for name in varying(rows)), "seeds"]
+    lines = [titles + [f"{name} {what}" for name in DIRECTIONS.values() for what in ("mAP", "p")]]
+    for pair in compared:
+        cells = []
+        for direction in DIRECTIONS:
+            paired = pair[direction]["map"]
+            cells += [_spread(paired["differences"], "+"), _p(paired["p"])]
+        names = [
+            pair["method"],
+            pair["control"],
+            *(pair[name] for name in varying(rows)),
+            str(len(pair["seeds"])),
+        ]
+        lines.append(names + cells)
+    text = (
+        "Gains in mAP, points, paired by seed: mean ± sample deviation of the differences, and the two-sided p of the "
+        "paired t-test over as many seeds as the table says, not corrected for the number of comparisons."
+    )
+    return f"{text}\n\n{_markdown(lines)}"
+
+
+def target_table(reached: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> str:
+    """Which of the project's targets hold."""
+    if not reached:
+        return ""
+    several = "translator" in varying(rows)
+    titles = ["target (mean gain in mAP)", *["translator"] * several]
+    lines = [titles + [f"{name}{what}" for name in DIRECTIONS.values() for what in ("", " holds")]]
+    for pair in zip(reached[:: len(DIRECTIONS)], reached[1 :: len(DIRECTIONS)], strict=True):
+        least = " / ".join(dict.fromkeys(f"{one['least']:g}" for one in pair))
+        wanted = f"at least {least} points" if pair[0]["least"] else "not negative"
+        cells = [cell for one in pair for cell in (f"{one['gain']:+.1f}", "yes" if one["holds"] else "no")]
+        name = f"{pair[0]['method']} over {pair[0]['control']}: {wanted}"
+        lines.append([name, *[pair[0]["translator"]] * several, *cells])
+    return _markdown(lines)
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    rows = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])
+
+
+def _spread(values: list[float], sign: str = "") -> str:
+    """Mean and sample deviation."""
+    deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):{sign}.1f}{deviation}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
