@@ -34,6 +34,7 @@ COMMANDS = {
     "features": ("eval.official", "scores features saved for the official SYSU-MM01 code"),
     "benchmark": ("eval.benchmark", "times the metrics"),
     "translators": ("eval.translation.command", "measures translators"),
+    "tracks": ("eval.tracks", "asks whether pooling pays"),
     "cost": ("eval.cost.command", "proves what inference costs"),
     "insight": ("eval.insight", "draws what was learned"),
     "drawings": ("eval.drawings", "compares drawn infrared images with real ones"),
@@ -254,11 +255,8 @@ def _show(reports: Sequence[Report], settings: EvalSettings) -> None:
     title = [first.dataset + (f" {first.size}, test seed {first.test_seed}" if first.size else "")]
     title += [f"{first.spectrum} images"] * (first.spectrum not in (None, "nir"))
     title += [f"split {first.split}"] * bool(first.split)
-    title += [
-        f"checkpoint {first.checkpoint}",
-        f"features {first.feature} the neck",
-        f"{first.distance} distance",
-    ]
+    title += [f"checkpoint {first.checkpoint}", f"features {first.feature} the neck"]
+    title += [f"{first.distance} distance"]
     print("; ".join(title + ["flip averaging"] * first.flip + rerank_name(first)))
     print(table(reports))
     for report in reports:

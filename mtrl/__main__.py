@@ -12,8 +12,10 @@ from mtrl.console.cli import arguments, run
 COMMANDS = {
     "synth": "draw the synthetic data set; contact sheets, exports, the demo gallery",
     "translate": "turn visible images into transition images",
+    "crops": "cut the people out of a video, as a tracker found them",
     "index": "encode images into a gallery: files, faiss or Milvus",
     "search": "search a gallery with query images",
+    "serve": "a service over HTTP: encode, search, add, delete",
     "export": "write a model as ONNX",
     "verify": "check a downloaded data set",
     "push": "publish a checkpoint on the Hugging Face Hub",

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from mtrl.commands.options import add_model_options, add_skip_option, add_value_range, encode_files
+from torch import Tensor
+
+from mtrl.commands.options import (
+    add_model_options,
+    add_skip_option,
+    add_value_range,
+    detect_modalities,
+    encode_files,
+)
 from mtrl.commands.photos import Photos, read_photos
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
@@ -16,9 +25,12 @@ from mtrl.retrieval.checks import check_same_range
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.image_folders import remember_source
+from mtrl.retrieval.spectra import encode_each
 from mtrl.retrieval.stores.base import COLLECTION, KINDS
 from mtrl.retrieval.stores.factory import create_store, open_store
-from mtrl.retrieval.stores.uri import shown
+from mtrl.retrieval.stores.uri import is_uri, shown
+from mtrl.retrieval.tracks import with_tracks
+from mtrl.video.thermal import check_scaling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PHOTOS",
         type=Path,
         nargs="?",
-        help="folder of images, searched to its depths, or a .csv or .parquet with the columns path, identity, camera, "
-        "time",
+        help="folder of images, searched to its depths; one that `crops` wrote, or a folder of several such; or a .csv "
+        "or .parquet with the columns path, identity, camera, time, modality, track, quality",
     )
     parser.add_argument(
         "--output",
@@ -59,7 +71,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delete-identity", metavar="ID", nargs="+", default=[], help="take these people out of X"
     )
-    add_model_options(parser, modality="infrared")
+    add_model_options(
+        parser,
+        modality=None,
+        choices=("auto", "column"),
+        default="the listing's column where it has one, else infrared; auto and column make a gallery of both",
+    )
+    parser.add_argument(
+        "--tracks",
+        metavar="COLUMN",
+        nargs="?",
+        const="track",
+        help="add an entry for each track, its images' mean weighted by their quality; the listing's column that "
+        "names it (default: track)",
+    )
     add_value_range(parser, default="each image's own values; with --add, what X has")
     parser.add_argument(
         "--identities",
@@ -72,6 +97,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("none", "file"),
         default="none",
         help="\"file\": an image's time is its file's modification time (default: none)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where images are encoded: in this process, or by Ray on this machine or the cluster of RAY_ADDRESS, "
+        "whose machines see the images under the same paths",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=int, default=1, help="actors that encode with Ray (default: 1)"
+    )
+    parser.add_argument(
+        "--parts",
+        metavar="DIR",
+        type=Path,
+        help="folder, seen by all machines, of what Ray has encoded so far (default: X.parts)",
     )
     parser.add_argument(
         "--half", action="store_true", help="store features in float16: half the space (not in Milvus)"
@@ -108,16 +149,25 @@ def _delete(args: argparse.Namespace) -> None:
 
 
 def _index(args: argparse.Namespace) -> None:
-    photos, skipped = read_photos(args.photos, args.identities, args.times, args.skip_unreadable)
+    photos, skipped = read_photos(
+        args.photos, args.identities, args.times, args.skip_unreadable, args.tracks or "track"
+    )
+    if args.tracks and photos.tracks is None:
+        raise ValueError(
+            f"{args.photos} has no column {args.tracks}, which --tracks needs: index what `crops` wrote"
+        )
     model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
     store = open_store(args.output, args.collection) if args.add else None
     try:
         limits = checked_range(args.value_range)
+        if photos.value_range is not None:
+            check_same_range(limits or photos.value_range, photos.value_range)
+            limits = photos.value_range
         if store is not None:
             store.check_model(model)
             check_same_range(store.value_range, limits or store.value_range)
             limits = store.value_range
-        entries = _encode(model, photos, args.modality, args.batch_size, limits)
+        entries = _encode(model, photos, args, limits)
         entries = entries.half() if args.half else entries
         if store is None:
             store = create_store(args.store, args.output, entries, args.collection)
@@ -126,8 +176,10 @@ def _index(args: argparse.Namespace) -> None:
         total = f"; {len(store)} in all" if args.add else ""
         if Path(args.output).is_dir():
             remember_source(Path(args.output), args.photos if args.photos.is_dir() else args.photos.parent)
+        tracks = len(entries) - len(photos.paths)
+        also = f" and {tracks} tracks" if tracks else ""
         print(
-            f"{len(entries)} images, {model.dim} dimensions, written to {shown(args.output)}"
+            f"{len(photos.paths)} images{also}, {model.dim} dimensions, written to {shown(args.output)}"
             + total
             + skipped
         )
@@ -136,17 +188,59 @@ def _index(args: argparse.Namespace) -> None:
             store.close()
 
 
-def _encode(
-    model: MTRL, photos: Photos, modality: str, batch_size: int, limits: ValueRange | None
-) -> Gallery:
-    """`Gallery.build` with a progress bar."""
-    return Gallery(
-        encode_files(model, photos.paths, modality, batch_size, limits),
+def _encode(model: MTRL, photos: Photos, args: argparse.Namespace, limits: ValueRange | None) -> Gallery:
+    """`Gallery.build` with progress bars."""
+    modalities = _modalities(photos, args.modality, limits)
+    one = None if isinstance(modalities, list) else modalities
+    each = modalities if isinstance(modalities, list) else [modalities] * len(photos.paths)
+    check_scaling(photos.paths, each, limits)
+    if args.engine == "ray":
+        features = _encode_with_ray(model, photos, each, args, limits)
+    else:
+        features = encode_each(
+            model, photos.paths, each, args.batch_size, limits, partial(encode_files, model)
+        )
+    gallery = Gallery(
+        features,
         tuple(photos.names),
-        Modality.parse(modality),
+        one,
         None if photos.identities is None else tuple(photos.identities),
         None if photos.cameras is None else tuple(photos.cameras),
         model.fingerprint(),
         None if photos.times is None else tuple(photos.times),
         limits,
+        tuple(modalities) if isinstance(modalities, list) else None,
+        tuple(photos.tracks) if args.tracks and photos.tracks is not None else None,
+    )
+    return with_tracks(gallery, photos.qualities) if args.tracks else gallery
+
+
+def _encode_with_ray(
+    model: MTRL,
+    photos: Photos,
+    modalities: list[Modality],
+    args: argparse.Namespace,
+    limits: ValueRange | None,
+) -> Tensor:
+    """Features through the parts folder, which stays: a second run with it has nothing to encode."""
+    from mtrl.retrieval.ray_engine import Work, encode_with_ray
+
+    parts = args.parts or Path("." if is_uri(args.output) else args.output).with_suffix(".parts")
+    size = model.config.image_size
+    local = args.checkpoint is not None and Path(args.checkpoint).is_dir()
+    checkpoint = str(Path(args.checkpoint).absolute()) if local else args.checkpoint
+    work = Work(checkpoint, args.revision, args.device, size, str(parts.absolute()), args.batch_size, limits)
+    return encode_with_ray(model, photos.paths, modalities, work, args.workers)
+
+
+def _modalities(photos: Photos, wanted: str | None, limits: ValueRange | None) -> Modality | list[Modality]:
+    """The spectrum of all images, or that of each."""
+    if wanted == "column" or (wanted in (None, "auto") and photos.modalities is not None):
+        if photos.modalities is None:
+            raise ValueError("--modality column needs a listing with the column modality")
+        if wanted is None and len(set(photos.modalities)) == 1:
+            return photos.modalities[0]
+        return photos.modalities
+    return (
+        detect_modalities(photos.paths, limits) if wanted == "auto" else Modality.parse(wanted or "infrared")
     )

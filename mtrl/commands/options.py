@@ -16,13 +16,18 @@ from mtrl.files.image_limits import image_suffixes
 from mtrl.files.images import read_image
 from mtrl.files.levels import RANGE_HELP, ValueRange
 from mtrl.files.scan import PassedOver, report, scan, why_unreadable
+from mtrl.models.config import Modality
 from mtrl.models.reid import MTRL
+from mtrl.video.spectrum import detect_modality
 
 _BATCHES_AT_ONCE = 4  # between two steps of a progress bar; the next batch is decoded ahead only within them
 
 
-def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
-    """--checkpoint, --revision, --device, --modality (with this default) and --batch-size."""
+def add_model_options(
+    parser: argparse.ArgumentParser, modality: str | None, choices: Sequence[str] = (), default: str = ""
+) -> None:
+    """--checkpoint, --revision, --device, --modality (with this default, which `default` puts in words, and these
+    choices besides the two spectra) and --batch-size."""
     parser.add_argument(
         "--checkpoint",
         metavar="SOURCE",
@@ -33,9 +38,9 @@ def add_model_options(parser: argparse.ArgumentParser, modality: str) -> None:
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
     parser.add_argument(
         "--modality",
-        choices=("visible", "infrared"),
+        choices=("visible", "infrared", *choices),
         default=modality,
-        help=f"spectrum of the images (default: {modality})",
+        help=f"spectrum of the images (default: {default or modality})",
     )
     parser.add_argument("--batch-size", type=int, default=64, help="images per forward pass (default: 64)")
 
@@ -99,10 +104,16 @@ def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Pa
     return kept, "\n".join([left_out, *lines])
 
 
+def detect_modalities(paths: Sequence[Path], value_range: ValueRange | None = None) -> list[Modality]:
+    """The spectrum of each image, by its colours (see `mtrl.video.spectrum`)."""
+    progress = Progress(paths, title="detect spectra", unit="image")
+    return [detect_modality(read_image(path, value_range=value_range)) for path in progress]
+
+
 def encode_files(
     model: MTRL,
     paths: Sequence[Path],
-    modality: str,
+    modality: str | Modality,
     batch_size: int,
     value_range: ValueRange | None = None,
 ) -> Tensor:

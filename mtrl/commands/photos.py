@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from mtrl.commands.options import find_images
 from mtrl.files.filenames import as_text
+from mtrl.files.levels import ValueRange, checked_range
 from mtrl.files.table import Row, is_table, read_table, whole_decimal
 from mtrl.labels.names import short, whole_number
+from mtrl.models.config import Modality
 from mtrl.retrieval.filters import parse_time
+from mtrl.video.listing import STATE
 
-LABELS = ("identity", "camera", "time")
+LABELS = ("identity", "camera", "time", "modality", "track", "quality", "value_range")
+CROPS = ("frame", "seconds", "x", "y", "width", "height")  # what `crops` writes besides, for other programs
+LISTING = "listing.csv"
 Label = TypeVar("Label")
 
 
@@ -26,45 +33,106 @@ class Photos:
     identities: list[str] | None = None
     cameras: list[int] | None = None
     times: list[float] | None = None
+    modalities: list[Modality] | None = None
+    tracks: list[str] | None = None
+    qualities: list[float] | None = None
+    value_range: ValueRange | None = None
 
 
 def read_photos(
-    source: Path, identities: str = "none", times: str = "none", skip_unreadable: bool = False
+    source: Path,
+    identities: str = "none",
+    times: str = "none",
+    skip_unreadable: bool = False,
+    tracks: str = "track",
 ) -> tuple[Photos, str]:
     """(photos, a remark on skipped ones or "").
 
     source      a folder, searched to its depths, or a table (.csv or .parquet): a column `path` (from the table's
                 folder on) and, as far as known, `identity`, `camera` (integer), `time` (ISO 8601; UTC without an
-                offset)
+                offset), `modality`, `track`, `quality` (above 0), `value_range` ("LOW HIGH"). A folder that `crops`
+                wrote, or one of several such folders, is read by its listings
+    tracks      the column in place of `track`
     identities  "folder": that of an image is the name of the folder it lies in; "none"
     times       "file": the file's modification time; "none"
     A table's own columns go before these. Raises FileNotFoundError, or ValueError with the table's line.
     """
-    listed = is_table(source)
-    rows = read_table(source, ("path",), LABELS) if listed else []
-    paths = _listed_paths(source, rows) if listed else [source]
+    tables = [source] if is_table(source) else _listings(source)
+    listed = bool(tables)
+    labels = tuple(dict.fromkeys((*LABELS, tracks)))
+    rows = [(table, row) for table in tables for row in read_table(table, ("path",), labels, CROPS)]
+    paths = _listed_paths(rows) if listed else [source]
     kept, remark = find_images(paths, skip_unreadable)
-    root = source.parent if listed else source
+    root = source.parent if is_table(source) else source
     if listed:
         left = set(kept)
         rows = [row for row, path in zip(rows, paths, strict=True) if path in left]
+    cells = [row for _, row in rows]
     folders = [as_text(path.parent.name) for path in kept] if identities == "folder" else None
     moments = [path.stat().st_mtime for path in kept] if times == "file" else None
     photos = Photos(
         kept,
         [as_text(path.relative_to(root).as_posix() if path.is_relative_to(root) else path) for path in kept],
-        _column(rows, "identity", str) or folders,
-        _column(rows, "camera", _camera),
-        _column(rows, "time", parse_time) or moments,
+        _column(cells, "identity", str) or folders,
+        _column(cells, "camera", _camera),
+        _column(cells, "time", parse_time) or moments,
+        _column(cells, "modality", Modality.parse),
+        _tracks(rows, tracks, root),
+        _column(cells, "quality", _quality),
+        _one_range(cells),
     )
     return photos, remark
 
 
-def _listed_paths(source: Path, rows: Sequence[Row]) -> list[Path]:
+def _listings(folder: Path) -> list[Path]:
+    """The listings that `crops` wrote: in the folder, or in the folders in it; none where there are no such."""
+    found = [folder / LISTING] if (folder / LISTING).is_file() else sorted(folder.glob(f"*/{LISTING}"))
+    return [path for path in found if (path.parent / STATE).is_file()]
+
+
+def _tracks(rows: Sequence[tuple[Path, Row]], column: str, root: Path) -> list[str] | None:
+    """The tracks, with the folder of their listing in front: every recording counts its people from 1 on."""
+    names = _column([row for _, row in rows], column, str)
+    if names is None:
+        return None
+    folders = [table.parent.relative_to(root).as_posix() for table, _ in rows]
+    return [
+        name if folder == "." else f"{folder}/{name}" for folder, name in zip(folders, names, strict=True)
+    ]
+
+
+def _one_range(rows: Sequence[Row]) -> ValueRange | None:
+    """The value range that all crops were scaled from. Raises ValueError where they differ: then they cannot mix."""
+    found = {row["value_range"]: row.where for row in rows}
+    if len(found) > 1:
+        (one, where), (other, there) = list(found.items())[:2]
+        raise ValueError(
+            f"{where} was scaled from the value range {one or '(none)'}, {there} from {other or '(none)'}; crops of "
+            "one gallery share a range: make them again with the same --value-range"
+        )
+    text = next(iter(found), "")
+    return checked_range(_numbers(text, next(iter(found.values()), ""))) if text else None
+
+
+def _numbers(text: str, where: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split()]
+    except ValueError:
+        raise ValueError(f"{where}: a value range is two numbers, not {short(text)!r}") from None
+
+
+def _quality(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise ValueError(f"a quality is a number above 0, not {short(text)!r}")
+
+
+def _listed_paths(rows: Sequence[tuple[Path, Row]]) -> list[Path]:
     """The files of a table. Raises ValueError for a folder, and for a file that is listed twice."""
     first: dict[Path, str] = {}
-    for row in rows:
-        path = source.parent / row["path"]
+    for table, row in rows:
+        path = table.parent / row["path"]
         if path.is_dir():
             raise ValueError(f"{row.where}: {path} is a folder; every row must be one image")
         if path in first:

@@ -7,14 +7,22 @@ import dataclasses
 import json
 from pathlib import Path
 
-from mtrl.commands.options import add_model_options, add_value_range
+import torch
+from torch import Tensor
+
+from mtrl.commands.options import add_model_options, add_value_range, detect_modalities, find_images
 from mtrl.files.filenames import as_text
+from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.names import printable
+from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
+from mtrl.models.reid import MTRL
 from mtrl.retrieval.filters import Filter, format_time, parse_time
-from mtrl.retrieval.gallery import Match
+from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.base import COLLECTION
 from mtrl.retrieval.stores.factory import open_store
+from mtrl.retrieval.tracks import pool
+from mtrl.video.thermal import check_scaling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "index", metavar="INDEX", help="folder that `index` wrote, or a Milvus server's http(s) address"
     )
-    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="query images")
-    add_model_options(parser, modality="visible")
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        type=Path,
+        nargs="+",
+        help="query images; a folder is a track: its images, of one person, are one query",
+    )
+    add_model_options(parser, modality="visible", choices=("auto",))
     add_value_range(parser, default="the index's, for queries from cameras of the same units")
     parser.add_argument("--k", type=int, default=10, help="results per query (default: 10)")
     parser.add_argument(
@@ -41,18 +55,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     only.add_argument(
         "--before", metavar="TIME", type=parse_time, help="before this time, as 2026-11-20T19:30+01:00"
     )
+    only.add_argument(
+        "--spectrum", choices=("visible", "infrared"), nargs="+", default=[], help="this spectrum"
+    )
+    only.add_argument(
+        "--only", choices=("images", "tracks"), default="", help="not the tracks' own entries, or these alone"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def main(args: argparse.Namespace) -> int:
     """Searches and prints. Raises ValueError or OSError for wrong input."""
-    where = Filter(identities=args.identity, cameras=args.camera, after=args.after, before=args.before)
+    where = Filter(
+        identities=args.identity,
+        cameras=args.camera,
+        after=args.after,
+        before=args.before,
+        modalities=args.spectrum,
+        only=args.only,
+    )
     store = open_store(args.index, args.collection)
     try:
         model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
         store.check_model(model)
-        limits = args.value_range or store.value_range
-        features = model.encode(args.images, args.modality, args.batch_size, value_range=limits)
+        limits = checked_range(args.value_range) or store.value_range
+        features = torch.cat([_query(model, image, args, limits) for image in args.images])
         answers = list(zip(args.images, store.find(features, args.k, where), strict=True))
     finally:
         store.close()
@@ -69,8 +96,19 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _query(model: MTRL, source: Path, args: argparse.Namespace, limits: ValueRange | None) -> Tensor:
+    """The feature [1,D] of an image, or of a folder of one person's images."""
+    paths = find_images([source], skip_unreadable=False)[0] if source.is_dir() else [source]
+    spectra = detect_modalities(paths, limits) if args.modality == "auto" else [Modality.parse(args.modality)]
+    one = max(set(spectra), key=spectra.count)
+    check_scaling(paths, one, limits)
+    return pool(model.encode(paths, one, args.batch_size, value_range=limits))
+
+
 def _row(match: Match) -> str:
     identity = "" if match.identity is None else f"  identity {printable(str(match.identity))}"
     camera = "" if match.camera is None else f"  camera {match.camera}"
     time = "" if match.time is None else f"  {format_time(match.time)}"
-    return f"{match.rank:4d}  {match.score:6.3f}  {printable(match.name)}{identity}{camera}{time}"
+    spectrum = "" if match.modality is None else f"  {match.modality}"
+    track = "  track" if match.track == match.name else ""
+    return f"{match.rank:4d}  {match.score:6.3f}  {printable(match.name)}{track}{spectrum}{identity}{camera}{time}"

@@ -13,11 +13,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, flush: bool = True) -> None:
     """Writes a file so that `path` is always the whole old file or the whole new one.
 
     The content goes to a temporary file in the same folder, which is flushed to the disk and then renamed. The rename
-    is flushed too. Raises OSError that says what to do; the old file then stays.
+    is flushed too. With `flush` False nothing is flushed: whoever writes many small files calls `flush_all` before
+    relying on them. Raises OSError that says what to do; the old file then stays.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -25,8 +26,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                if flush:
+                    file.flush()
+                    os.fsync(file.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:
@@ -34,7 +36,17 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise explained(error, path) from error
-    flush_folder(path.parent)
+    if flush:
+        flush_folder(path.parent)
+
+
+def flush_all(paths: Iterable[Path]) -> None:
+    """Flushes files to the disk that `write_atomically` did not, all at once where the system can."""
+    if hasattr(os, "sync"):
+        os.sync()
+        return
+    for path in paths:
+        flush_file(path)
 
 
 def make_folder(folder: Path) -> None:

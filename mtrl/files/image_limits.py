@@ -6,9 +6,10 @@ import functools
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -58,9 +59,25 @@ def opened(path: Path, name: str) -> Iterator[Image.Image]:
         raise OSError(f"{name} is no ordinary file; save the image to one")
     if path.exists() and not path.stat().st_size:
         raise ValueError(f"{name} is empty (0 bytes); get it again or leave it out")
-    with _Bounded(io.FileIO(path)) as file, _open(file, name) as image:
+    with _Bounded(io.FileIO(path)) as file, _within_limits(file, name, path.read_bytes) as image:
+        yield image
+
+
+@contextmanager
+def opened_content(content: bytes, name: str) -> Iterator[Image.Image]:
+    """`opened` for the content of a file."""
+    if not content:
+        raise ValueError(f"{name} is empty (0 bytes); send it again or leave it out")
+    raw: Any = io.BytesIO(content)
+    with _Bounded(raw) as file, _within_limits(file, name, lambda: content) as image:
+        yield image
+
+
+@contextmanager
+def _within_limits(file: _Bounded, name: str, content: Callable[[], bytes]) -> Iterator[Image.Image]:
+    with _open(file, name) as image:
         check_size(image.size, name)
-        if image.format in ("JPEG", "MPO") and _scans(path.read_bytes()) > MAX_SCANS:
+        if image.format in ("JPEG", "MPO") and _scans(content()) > MAX_SCANS:
             raise ValueError(
                 f"{name} is drawn in more than {MAX_SCANS} passes; save it again as a plain JPEG"
             )

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from mtrl.files.deep import deep_of_array, deep_of_image, exif_orientation, on_white
 from mtrl.files.filenames import as_text
-from mtrl.files.image_limits import check_size, opened, pixels_of
+from mtrl.files.image_limits import check_size, opened, opened_content, pixels_of
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.sequences import by_position
 
-ImageSource: TypeAlias = "Image.Image | str | Path | NDArray[np.generic]"
+ImageSource: TypeAlias = "Image.Image | str | Path | bytes | NDArray[np.generic]"
 
 _LARGE = 8_000_000
 _DECODERS = 4
@@ -41,8 +41,8 @@ _ORIENTATIONS = {
 def read_image(source: ImageSource, what: str = "", value_range: ValueRange | None = None) -> Image.Image:
     """Reads an image as RGB with 8 bits a channel.
 
-    source       a file, a PIL image of any mode, or an array [H,W], [H,W,1], [H,W,3] or [H,W,4] of bytes, booleans or
-                 deep numbers (integers of 16 bits and more, or floating point)
+    source       a file or its content (`bytes`), a PIL image of any mode, or an array [H,W], [H,W,1], [H,W,3] or
+                 [H,W,4] of bytes, booleans or deep numbers (integers of 16 bits and more, or floating point)
     what         the image's name in errors (default: its path)
     value_range  (low, high) that scales deep images to 256 levels; None: each image's own range without hot and dead
                  pixels (see `mtrl.files.levels`, also for pixels without data). All channels are scaled alike. Images
@@ -58,6 +58,9 @@ def read_image(source: ImageSource, what: str = "", value_range: ValueRange | No
     try:
         if isinstance(source, (str, Path)):
             with opened(Path(source), name) as image:
+                return _to_rgb(image, name, limits)
+        if isinstance(source, bytes):
+            with opened_content(source, name) as image:
                 return _to_rgb(image, name, limits)
         if isinstance(source, np.ndarray):
             return _from_array(source, name, limits)

@@ -58,11 +58,14 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+def read_table(
+    path: Path, required: Sequence[str], optional: Sequence[str] = (), known: Sequence[str] = ()
+) -> list[Row]:
     """Reads the rows of a table, at least one.
 
     required  names of columns, in lower case, that must exist and have no empty cell
     optional  names of further columns that are read if they exist
+    known     names of further columns that are ignored without a word
     Other columns are ignored, with a warning that names them. A column `path` gets forward slashes.
 
     Raises ValueError for a missing or repeated column, another delimiter than a comma, a row of another length, an
@@ -75,7 +78,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     wanted = (*required, *optional)
     is_parquet = path.suffix.lower() == ".parquet"
     content = _read_parquet(path, wanted) if is_parquet else _read_csv(path, required, wanted)
-    places = _columns(path, content.names, required, optional)
+    places = _columns(path, content.names, required, optional, known)
     rows = [
         Row(where, {name: _cell(cells[places[name]]) if name in places else "" for name in wanted})
         for where, cells in content.rows
@@ -185,7 +188,11 @@ def _text(value: Any) -> str:
 
 
 def _columns(
-    path: Path, names: Sequence[str], required: Sequence[str], optional: Sequence[str]
+    path: Path,
+    names: Sequence[str],
+    required: Sequence[str],
+    optional: Sequence[str],
+    known: Sequence[str] = (),
 ) -> dict[str, int]:
     """{wanted column: its index}. Raises ValueError for a column that is missing or exists twice."""
     wanted = (*required, *optional)
@@ -200,7 +207,8 @@ def _columns(
         raise ValueError(
             f"{path}: no column {', '.join(missing)}; needed are {', '.join(required)}{also}; it has {has}"
         )
-    unused = [name for name in plain if name and name not in wanted and not name.startswith(_PANDAS_INDEX)]
+    named = (*wanted, *known)
+    unused = [name for name in plain if name and name not in named and not name.startswith(_PANDAS_INDEX)]
     if unused:
         warnings.warn(
             f"{path}: the columns {', '.join(unused)} are not used; used are {', '.join(wanted)}",

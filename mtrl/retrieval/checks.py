@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from pathlib import PurePath
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtrl.files.filenames import as_text
+from mtrl.files.images import ImageSource
 from mtrl.files.levels import ValueRange
 from mtrl.labels.names import check_integer
+from mtrl.models.config import Modality
 
 Identity = str | int
 _CHECKED_ROWS = 1 << 14
@@ -113,4 +117,30 @@ def _time(value: Any) -> float:
     return float(value)
 
 
-LABEL_PARSERS: dict[str, Any] = {"names": _name, "identities": _identity, "cameras": _camera, "times": _time}
+LABEL_PARSERS: dict[str, Any] = {
+    "names": _name,
+    "identities": _identity,
+    "cameras": _camera,
+    "times": _time,
+    "tracks": _name,
+    "modalities": Modality.parse,
+}
+
+
+def row_number(row: Any, count: int) -> int:
+    """A row as a plain integer. Raises ValueError for what is no row's number."""
+    if isinstance(row, (bool, np.bool_)) or not hasattr(row, "__index__"):
+        raise ValueError(f"a row is an integer, not {row!r}; choose by a mask with numpy.flatnonzero(mask)")
+    number = operator.index(row)
+    if not -count <= number < count:
+        raise ValueError(f"row {number} is not among {count} gallery images")
+    return number
+
+
+def default_names(images: Sequence[ImageSource] | Tensor) -> tuple[str, ...]:
+    """The paths of files, and the numbers of other images."""
+    if isinstance(images, Tensor):
+        return tuple(str(row) for row in range(len(images)))
+    return tuple(
+        as_text(image) if isinstance(image, (str, Path)) else str(row) for row, image in enumerate(images)
+    )

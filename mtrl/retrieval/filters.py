@@ -1,4 +1,4 @@
-"""`Filter`: selects gallery entries by name, identity, camera and time, for searches and deletions."""
+"""`Filter`: selects gallery entries by name, identity, camera, time, modality and track, for searches and deletions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mtrl.labels.names import canonical
 from mtrl.labels.sequences import by_position
+from mtrl.models.config import Modality
 from mtrl.retrieval.checks import LABEL_PARSERS
 
 
@@ -27,6 +28,10 @@ class Labelled(Protocol):
     def cameras(self) -> Sequence[int] | None: ...
     @property
     def times(self) -> Sequence[float] | None: ...
+    @property
+    def tracks(self) -> Sequence[str] | None: ...
+    @property
+    def spectra(self) -> Sequence[Modality]: ...
     def __len__(self) -> int: ...
 
 
@@ -38,6 +43,8 @@ class Filter:
     identities     its identity is one of these, compared as text, so that 7 and "7" are the same person
     cameras        its camera is one of these integers
     after, before  after <= time < before, in seconds since 1970-01-01 UTC (see `parse_time`)
+    modalities     its modality is one of these: "visible", "infrared"
+    only           "images" leaves out the entries that stand for a track; "tracks" leaves out all others
     Names and identities are compared in Unicode's NFC form (`mtrl.labels.names.canonical`). Raises ValueError for
     values of another type.
     """
@@ -47,11 +54,17 @@ class Filter:
     cameras: tuple[int, ...] = ()
     after: float | None = None
     before: float | None = None
+    modalities: tuple[Modality, ...] = ()
+    only: str = ""
 
     def __post_init__(self) -> None:
         for field in ("names", "identities", "cameras"):
             values = map(LABEL_PARSERS[field], by_position(getattr(self, field), field))
             object.__setattr__(self, field, tuple(values if field == "cameras" else map(str, values)))
+        spectra = by_position(self.modalities, "modalities")
+        object.__setattr__(self, "modalities", tuple(map(Modality.parse, spectra)))
+        if self.only not in ("", "images", "tracks"):
+            raise ValueError(f'only is "images" or "tracks", not {self.only!r}')
         for name in ("after", "before"):
             value = getattr(self, name)
             if value is not None:
@@ -76,7 +89,19 @@ class Filter:
             fits &= np.array(_column(gallery, "times")) >= self.after
         if self.before is not None:
             fits &= np.array(_column(gallery, "times")) < self.before
+        if self.modalities:
+            fits &= np.array([value in self.modalities for value in gallery.spectra], dtype=bool)
+        if self.only:
+            fits &= track_entries(gallery) == (self.only == "tracks")
         return np.flatnonzero(fits)
+
+
+def track_entries(gallery: Labelled) -> NDArray[np.bool_]:
+    """bool [G]: the entries that stand for a track, not for an image: their name is their track's."""
+    if gallery.tracks is None:
+        return np.zeros(len(gallery), dtype=bool)
+    pairs = zip(gallery.names, gallery.tracks, strict=True)
+    return np.array([canonical(name) == canonical(track) for name, track in pairs], dtype=bool)
 
 
 def parse_time(text: str) -> float:

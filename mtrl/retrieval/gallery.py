@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mtrl.files.filenames import as_text
 from mtrl.files.images import ImageSource, check_list
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.sequences import by_position
@@ -23,35 +20,22 @@ from mtrl.retrieval.checks import (
     check_same_model,
     check_same_range,
     checked_queries,
+    default_names,
+    row_number,
     unit_rows,
 )
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery_file import TABLE, read_gallery, write_gallery
+from mtrl.retrieval.match import Match
 from mtrl.retrieval.nearest import nearest
+from mtrl.retrieval.spectra import encode_each
+from mtrl.retrieval.tracks import with_tracks
+from mtrl.video.thermal import check_scaling
 
 if TYPE_CHECKING:
     from mtrl.models.reid import MTRL
 
-LABELS = ("identities", "cameras", "times")
-
-
-@dataclasses.dataclass(frozen=True)
-class Match:
-    """One search result.
-
-    rank   from 1
-    score  cosine of query and entry
-    index  row in the gallery; -1 for a database, which has no rows
-    time   seconds since 1970-01-01 UTC, or None
-    """
-
-    rank: int
-    score: float
-    index: int
-    name: str
-    identity: Identity | None
-    camera: int | None
-    time: float | None = None
+LABELS = ("identities", "cameras", "times", "tracks", "modalities")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,28 +44,35 @@ class Gallery:
 
     features     float32 or float16 [G,D] on the CPU, rows of unit length; may be mapped from a file
     names        G names; of images from files, their paths
-    modality     modality of all images
+    modality     modality of all images; None: the gallery may hold both, and `modalities` has that of each
     identities   G labels, or None
     cameras      G integers, or None
     model        fingerprint of the model that made the features; "": unknown
     times        G times in seconds since 1970-01-01 UTC, or None
     value_range  (low, high) that scaled images of more than 8 bits; None: each image's own range
+    modalities   G modalities, or None: all have `modality`
+    tracks       G names of the tracks that the images belong to, or None; an entry named as its track stands for it
     Labels may be given as any sequence, such as a column of a table. Raises ValueError for features that are not finite
     rows of unit length, and for labels of another number.
     """
 
     features: Tensor
     names: tuple[str, ...]
-    modality: Modality = Modality.INFRARED
+    modality: Modality | None = Modality.INFRARED
     identities: tuple[Identity, ...] | None = None
     cameras: tuple[int, ...] | None = None
     model: str = ""
     times: tuple[float, ...] | None = None
     value_range: ValueRange | None = None
+    modalities: tuple[Modality, ...] | None = None
+    tracks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", unit_rows(self.features))
-        object.__setattr__(self, "modality", Modality.parse(self.modality))
+        if (self.modality is None) and self.modalities is None:
+            raise ValueError("give the modality of the images, or the modalities of each")
+        one = None if self.modalities is not None else Modality.parse(self.modality)  # type: ignore[arg-type]
+        object.__setattr__(self, "modality", one)
         object.__setattr__(self, "value_range", checked_range(self.value_range))
         for field, parse in LABEL_PARSERS.items():
             values = getattr(self, field)
@@ -94,6 +85,11 @@ class Gallery:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def spectra(self) -> tuple[Modality, ...]:
+        """The spectrum of each entry."""
+        return (self.modality,) * len(self) if self.modality is not None else self.modalities or ()
 
     @classmethod
     def build(
@@ -108,27 +104,43 @@ class Gallery:
         times: Sequence[float] | None = None,
         *,
         value_range: ValueRange | None = None,
+        modalities: Sequence[str | int | Modality] | None = None,
+        tracks: Sequence[str] | None = None,
+        qualities: Sequence[float] | None = None,
     ) -> Gallery:
         """Encodes images and makes a gallery of them. `images` and `value_range` are as in `MTRL.encode`.
 
         The first label belongs to the first image, and so on. Names default to the images' paths, or to row numbers for
         images without one.
+
+        modalities  the modality of each image, instead of `modality` for all
+        tracks      the track of each image; every track gets an entry too, the mean of its images weighted by
+                    `qualities`
         """
         images = check_list(images)
         labels: dict[str, list[Any]] = {}
-        for what, values in zip(("names", *LABELS), (names, identities, cameras, times), strict=True):
+        given = (names, identities, cameras, times, tracks, modalities)
+        for what, values in zip(("names", *LABELS), given, strict=True):
             if values is None:
                 continue
             labels[what] = by_position(values, what)
             if len(labels[what]) != len(images):
                 raise ValueError(f"{len(images)} gallery images, but {len(labels[what])} {what}")
-        return cls(
-            features=model.encode(images, modality, batch_size, value_range=value_range),
-            modality=Modality.parse(modality),
+        kinds = [Modality.parse(kind) for kind in labels.get("modalities") or [modality] * len(images)]
+        if not isinstance(images, Tensor):
+            check_scaling(images, kinds, checked_range(value_range))
+        if modalities is None:
+            features = model.encode(images, modality, batch_size, value_range=value_range)
+        else:
+            features = encode_each(model, images, kinds, batch_size, value_range)
+        gallery = cls(
+            features=features,
+            modality=Modality.parse(modality) if modalities is None else None,
             model=model.fingerprint(),
             value_range=value_range,
-            **{"names": _default_names(images), **labels},  # type: ignore[arg-type]
+            **{"names": default_names(images), **labels},  # type: ignore[arg-type]
         )
+        return gallery if tracks is None else with_tracks(gallery, qualities)
 
     def add(
         self,
@@ -147,6 +159,10 @@ class Gallery:
         Images are scaled by this gallery's value range. Raises ValueError for another model or range, and if only one
         side has identities, cameras or times.
         """
+        if self.modality is None:
+            raise ValueError(
+                "this gallery holds both spectra: join it with Gallery.build(..., modalities=...)"
+            )
         self.check_model(model)
         if value_range is not None:
             check_same_range(self.value_range, checked_range(value_range))
@@ -163,6 +179,8 @@ class Gallery:
         labels: dict[str, Any] = {}
         for field in LABELS:
             own, new = getattr(self, field), getattr(other, field)
+            if field == "modalities" and own is not None:
+                new = other.spectra
             if (own is None) != (new is None):
                 raise ValueError(f"either all images of a gallery have {field}, or none")
             labels[field] = None if own is None else own + new
@@ -171,14 +189,16 @@ class Gallery:
 
     def select(self, rows: Sequence[int]) -> Gallery:
         """A new gallery of some rows, in the order given. Raises ValueError for a number that is no row."""
-        rows = [_row_number(row, len(self)) for row in by_position(rows, "rows")]
+        rows = [row_number(row, len(self)) for row in by_position(rows, "rows")]
         labels: dict[str, Any] = {}
         for field in ("names", *LABELS):
             values = getattr(self, field)
             labels[field] = None if values is None else tuple(values[row] for row in rows)
-        return dataclasses.replace(
-            self, features=self.features[torch.tensor(rows, dtype=torch.long)], **labels
-        )
+        return self.replaced(features=self.features[torch.tensor(rows, dtype=torch.long)], **labels)
+
+    def replaced(self, **values: Any) -> Gallery:
+        """A new gallery with other values of these fields."""
+        return dataclasses.replace(self, **values)
 
     def half(self) -> Gallery:
         """The same gallery with features stored in float16: half the memory, cosines off by less than 0.0005."""
@@ -197,8 +217,11 @@ class Gallery:
                 f"the new features have {other.features.shape[1]} dimensions, the gallery's "
                 f"{self.features.shape[1]}; both must come from the same model"
             )
-        if self.modality != other.modality:
-            raise ValueError(f"the gallery is {self.modality.name.lower()}, the new images are not")
+        if self.modality is not None and self.modality != other.modality:
+            raise ValueError(
+                f"the gallery is {self.modality.name.lower()}, the new images are not; build one of both spectra "
+                "with modalities for each image (--modality auto)"
+            )
         check_same_range(self.value_range, other.value_range)
 
     def search(self, features: Tensor, k: int = 10, where: Filter | None = None) -> tuple[Tensor, Tensor]:
@@ -241,6 +264,8 @@ class Gallery:
             None if self.identities is None else self.identities[row],
             None if self.cameras is None else self.cameras[row],
             None if self.times is None else self.times[row],
+            None if self.modalities is None else self.modalities[row].name.lower(),
+            None if self.tracks is None else self.tracks[row],
         )
 
     def save(self, folder: str | Path) -> None:
@@ -249,7 +274,9 @@ class Gallery:
         Raises OSError if the folder cannot be written.
         """
         labels = {field: getattr(self, field) for field in ("model", "names", *LABELS, "value_range")}
-        write_gallery(Path(folder), self.features, labels | {"modality": self.modality.name.lower()})
+        spectra = None if self.modalities is None else [value.name.lower() for value in self.modalities]
+        one = "mixed" if self.modality is None else self.modality.name.lower()
+        write_gallery(Path(folder), self.features, labels | {"modality": one, "modalities": spectra})
 
     @classmethod
     def load(cls, folder: str | Path) -> Gallery:
@@ -262,29 +289,14 @@ class Gallery:
             return cls(
                 features,
                 table["names"],
-                Modality.parse(table["modality"]),
+                None if table["modality"] == "mixed" else Modality.parse(table["modality"]),
                 table.get("identities"),
                 table.get("cameras"),
                 table["model"],
                 table.get("times"),
                 table.get("value_range"),
+                table.get("modalities"),
+                table.get("tracks"),
             )
         except ValueError as error:
             raise ValueError(f"{Path(folder) / TABLE}: {error}") from error
-
-
-def _row_number(row: Any, count: int) -> int:
-    if isinstance(row, (bool, np.bool_)) or not hasattr(row, "__index__"):
-        raise ValueError(f"a row is an integer, not {row!r}; choose by a mask with numpy.flatnonzero(mask)")
-    number = operator.index(row)
-    if not -count <= number < count:
-        raise ValueError(f"row {number} is not among {count} gallery images")
-    return number
-
-
-def _default_names(images: Sequence[ImageSource] | Tensor) -> tuple[str, ...]:
-    if isinstance(images, Tensor):
-        return tuple(str(row) for row in range(len(images)))
-    return tuple(
-        as_text(image) if isinstance(image, (str, Path)) else str(row) for row, image in enumerate(images)
-    )

@@ -17,6 +17,7 @@ from mtrl.files.tensor_file import tensor_bytes, tensor_digest
 from mtrl.files.untrusted import FLOATS, open_tensors, outline, parse_json, read_limited
 
 FORMAT = "mtrl-gallery-1"
+FORMAT_2 = "mtrl-gallery-2"  # with modalities or tracks, which earlier versions do not know
 TABLE = "gallery.json"
 _SHA256 = re.compile("[0-9a-f]{64}")
 # Limits on the size of a table: its labels take at most so many bytes, plus ten times those of the features.
@@ -35,7 +36,8 @@ def write_gallery(folder: Path, features: Tensor, labels: Mapping[str, Any]) -> 
     path = _features_file(folder, digest)
     # Also written if the file exists, since it may be damaged.
     write_atomically(path, tensor_bytes(tensors, {"format": "pt"}))
-    table = {"format": FORMAT, "sha256": digest, **labels}
+    new = any(labels.get(name) is not None for name in ("modalities", "tracks"))
+    table = {"format": FORMAT_2 if new else FORMAT, "sha256": digest, **labels}
     # json.dumps writes ASCII, since file names need not be valid Unicode.
     write_atomically(folder / TABLE, json.dumps(table).encode())
     for stale in folder.glob("features-*.safetensors"):
@@ -103,11 +105,12 @@ def _read_table(path: Path) -> dict[str, Any]:
         table = parse_json(read_limited(path, _SPARE_BYTES + _PER_BYTE * features))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); build the gallery again") from error
-    if not isinstance(table, dict) or table.get("format") != FORMAT:
+    if not isinstance(table, dict) or table.get("format") not in (FORMAT, FORMAT_2):
         raise ValueError(f'{path} is no gallery of this library: it does not say "format": "{FORMAT}"')
     types: dict[str, tuple[type, ...]] = {"names": (list,)}
     types |= dict.fromkeys(("sha256", "model", "modality"), (str,))
-    types |= dict.fromkeys(("identities", "cameras", "times", "value_range"), (list, type(None)))
+    optional = ("identities", "cameras", "times", "value_range", "modalities", "tracks")
+    types |= dict.fromkeys(optional, (list, type(None)))
     for key, type_ in types.items():
         if not isinstance(table.get(key), type_):
             raise ValueError(f"{path} lacks {key}, or it is of the wrong kind; build the gallery again")

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,19 @@ class Frame:
 
 
 def iter_frames(
-    source: str | Path, *, start: int = 0, rate: float | None = None, value_range: ValueRange | None = None
+    source: str | Path,
+    *,
+    start: int = 0,
+    rate: float | None = None,
+    value_range: ValueRange | None = None,
+    wanted: Callable[[int], bool] = lambda index: True,
 ) -> Iterator[Frame]:
     """The frames of a video file or a folder of images, in order.
 
-    start        index of the first frame that is given; those before are decoded, and passed over
+    start        index of the first frame that is given
     rate         frames per second of a folder of images
     value_range  (low, high) that frames of more than 8 bits are scaled from; they are refused without it
+    wanted       whether the frame of an index is given; of a video the others are decoded too, but not made into RGB
     A video's frames are counted as they are decoded and shown: variable frame rates, rotation tags and B-frames are
     taken care of. Parts that cannot be decoded are passed over, with a warning that counts them. Images of a folder are
     frames by the numbers that end their names (000001.jpg is frame 1 of a MOTChallenge file; where there is a 0, the
@@ -68,8 +74,9 @@ def iter_frames(
         raise ValueError(f"a rate is a positive number of frames per second, not {rate}")
     if not path.exists():
         raise FileNotFoundError(f"{as_text(path)} does not exist")
-    frames = _of_folder(path, rate, limits, start) if path.is_dir() else _of_video(path, limits, start)
-    return (frame for frame in frames if frame.index >= start)
+    if path.is_dir():
+        return _of_folder(path, rate, limits, lambda index: index >= start and wanted(index))
+    return _of_video(path, limits, lambda index: index >= start and wanted(index))
 
 
 def frame_count(source: str | Path) -> int | None:
@@ -103,9 +110,11 @@ def folder_frames(folder: Path) -> list[tuple[int, Path]]:
     return numbered
 
 
-def _of_folder(folder: Path, rate: float | None, limits: ValueRange | None, start: int) -> Iterator[Frame]:
+def _of_folder(
+    folder: Path, rate: float | None, limits: ValueRange | None, wanted: Callable[[int], bool]
+) -> Iterator[Frame]:
     for index, path in folder_frames(folder):
-        if index < start:
+        if not wanted(index):
             continue
         if limits is None and is_deep(path):
             raise ValueError(_no_range(as_text(path)))
@@ -113,7 +122,7 @@ def _of_folder(folder: Path, rate: float | None, limits: ValueRange | None, star
         yield Frame(index, image, None if rate is None else index / rate)
 
 
-def _of_video(path: Path, limits: ValueRange | None, start: int) -> Iterator[Frame]:
+def _of_video(path: Path, limits: ValueRange | None, wanted: Callable[[int], bool]) -> Iterator[Frame]:
     name = as_text(path)
     with _opened(path) as container:
         stream = container.streams.video[0]
@@ -124,7 +133,7 @@ def _of_video(path: Path, limits: ValueRange | None, start: int) -> Iterator[Fra
             first = frame.time if first is None else first
             seconds = last + gap if frame.time is None and index else (frame.time or 0.0) - (first or 0.0)
             last = seconds
-            if index >= start:
+            if wanted(index):
                 yield Frame(index, _pixels(frame, limits, name), seconds)
             index += 1
         if not index:

@@ -58,7 +58,7 @@ class Block:
     def commands(self) -> Iterator[tuple[str, list[str]]]:
         """("train" | "eval" | "mtrl" | "app", words after it) of each of our commands in a bash block."""
         for line in self.text.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\|", line.split(" #")[0]):
+            for part in re.split(r"&&|\||&\s*$", line.split(" #")[0]):
                 if found := COMMAND.fullmatch(part.strip()):
                     yield found[1] or found[2], shlex.split(found[3])
 

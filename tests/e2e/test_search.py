@@ -126,10 +126,8 @@ def test_a_place_of_the_query_shows_what_it_resembles(visit: Any, shoot: Any) ->
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
     expect(page.locator(".m-said")).to_contain_text("is most like row")
-    lit = (
-        "e => e.getContext('2d').getImageData(0, 0, e.width, e.height).data"
-        ".filter((v, n) => n % 4 === 3 && v > 0).length"
-    )
+    pixels = "e.getContext('2d').getImageData(0, 0, e.width, e.height).data"
+    lit = f"e => {pixels}.filter((value, n) => n % 4 === 3 && value > 0).length"
     assert page.locator("dialog[open] canvas").first.evaluate(lit) == 1
     assert page.locator("dialog[open] canvas").last.evaluate(lit) > 1
     shoot(page, "place")

@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "mtrl.data": DATA,
     "mtrl.retrieval": RETRIEVAL,
     "mtrl": LIBRARY,  # the public names
-    "mtrl.commands": LIBRARY | {"mtrl"},
     "mtrl.demo": LIBRARY | {"mtrl"},
+    "mtrl.server": LIBRARY | {"mtrl", "mtrl.demo"},
+    "mtrl.commands": LIBRARY | {"mtrl", "mtrl.server"},
     "eval": LIBRARY | {"mtrl"},
     "train": LIBRARY | {"mtrl", "eval"},
     "app": frozenset({"mtrl.demo", "mtrl.console"}),

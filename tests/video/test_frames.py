@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mtrl import Gallery
 from mtrl.video.frames import DamagedVideo, frame_count, iter_frames
+from tests.helpers.commands import command
 from tests.helpers.paths import ROOT, SHARED
 from tests.helpers.videos import SIZE, picture, shade, turned, write_video
 
@@ -105,6 +107,56 @@ def test_deep_frames_need_a_range(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--value-range"):
         list(iter_frames(tmp_path))
     assert [f.image[5, 5, 0] for f in iter_frames(tmp_path, value_range=(29000, 29400))] == [0, 128, 255]
+
+
+def test_radiometric_crops_keep_their_scale_up_to_the_search(tmp_path: Path, capsys) -> None:
+    """A camera that writes hundredths of a kelvin: crops, an index, searches; other scales are refused."""
+    rng = np.random.default_rng(0)
+    for folder in ("frames", "single", "eight"):
+        (tmp_path / folder).mkdir()
+    warm = rng.integers(29000, 31000, (3, *SIZE), dtype=np.uint16)
+    for index, values in enumerate(warm):
+        Image.fromarray(values).save(tmp_path / "frames" / f"{index + 1}.png")
+    (tmp_path / "boxes.txt").write_text("".join(f"{n},5,10,5,30,55,1\n" for n in (1, 2, 3)))
+    words = ("crops", tmp_path / "frames", "--boxes", tmp_path / "boxes.txt", "--modality", "infrared")
+    for low, name in ((29000, "a"), (28000, "b")):
+        command(*words, "--output", tmp_path / name / "one", "--value-range", low, 31000)
+    with pytest.raises(ValueError, match="--value-range"):
+        command(*words, "--output", tmp_path / "c")
+    command("index", tmp_path / "a", "--output", tmp_path / "ia", "--tracks")
+    assert Gallery.load(tmp_path / "ia").value_range == (29000, 31000)
+    Image.fromarray(warm[1, 5:60, 10:40]).save(
+        tmp_path / "single" / "deep.png"
+    )  # converted to the index's range
+    search = ("search", tmp_path / "ia", "--modality", "infrared", "--only", "images", "--k", 1)
+    capsys.readouterr()
+    for query in (tmp_path / "single" / "deep.png", tmp_path / "a" / "one" / "5" / "000002.jpg"):
+        command(*search, query)
+        found = capsys.readouterr().out.split()
+        assert found[1:4:2] == ["1", "one/5/000002.jpg"] and float(found[2]) > 0.99
+    with pytest.raises(
+        ValueError, match="was scaled from 28000 to 31000, but asked for is from 29000 to 31000"
+    ):
+        command(*search, tmp_path / "b" / "one" / "5" / "000001.jpg")
+    Image.fromarray((warm[0] // 256).astype(np.uint8)).save(tmp_path / "eight" / "x.png")
+    with pytest.raises(ValueError, match="does not say how they were scaled"):
+        command(*search, tmp_path / "eight" / "x.png")
+    with pytest.raises(ValueError, match="scaled from 29000 to 31000, the new ones from 28000"):
+        command("index", tmp_path / "b", "--output", tmp_path / "ia", "--add", "--tracks")
+    command("index", tmp_path / "eight", "--output", tmp_path / "plain")
+    with pytest.raises(ValueError, match="asked for is each image by its own values"):
+        command(
+            "search",
+            tmp_path / "plain",
+            tmp_path / "a" / "one" / "5" / "000001.jpg",
+            "--modality",
+            "infrared",
+        )
+    (tmp_path / "both").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / name / "one").rename(tmp_path / "both" / name)
+    with pytest.raises(ValueError, match="crops of one gallery share a range"):
+        command("index", tmp_path / "both", "--output", tmp_path / "x")
 
 
 def test_frames_of_a_folder_are_numbered_by_their_names(tmp_path: Path) -> None:

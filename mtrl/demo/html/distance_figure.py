@@ -96,7 +96,7 @@ def _at(score: float, low: float, high: float) -> str:
 
 def _ticks(low: float, high: float) -> str:
     steps = np.linspace(low, high, round(10 * (high - low)) + 1)
-    every = 1 if len(steps) <= 6 else 2 if len(steps) <= 12 else 4
+    every = 1 if len(steps) <= 5 else 2 if len(steps) <= 9 else 4
     return "".join(
         f'<span style="left:{_at(v, low, high)}">{number(float(v), 1)}</span>' for v in steps[::-1][::every]
     )

@@ -16,6 +16,12 @@ def css() -> str:
 
 
 @functools.cache
+def head() -> str:
+    """What stands in the page's head: rules that Gradio's own style sheet cannot hold."""
+    return f"<style>{(FOLDER / 'narrow.css').read_text(encoding='utf-8')}</style>"
+
+
+@functools.cache
 def script(name: str) -> str:
     """The code of static/NAME.js, which Gradio runs with the names `element`, `trigger` and `watch`."""
     return (FOLDER / f"{name}.js").read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from mtrl.files.scan import PassedOver, Scan, report, scan
 from mtrl.files.text import read_text
 from mtrl.labels.names import canonical, check_integer
 from mtrl.models.config import Modality
+from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.image_folders import image_folders
 
@@ -77,16 +78,23 @@ def is_index(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
-def _from_index(folder: Path) -> list[GalleryImage]:
+def images_of_index(folder: Path) -> Gallery:
+    """The entries of an index that are images: those of tracks, which have no picture, are left out."""
     index = Gallery.load(folder)
+    return index if index.tracks is None else index.select(Filter(only="images").rows(index).tolist())
+
+
+def _from_index(folder: Path) -> list[GalleryImage]:
+    index = images_of_index(folder)
     if not len(index):
         raise ValueError(f"the index {folder} holds no pictures")
     roots = [Path(source) for source in image_folders(folder)]
     identities = index.identities or (None,) * len(index)
     cameras = index.cameras or (None,) * len(index)
+    labels = zip(index.names, index.spectra, identities, cameras, strict=True)
     return [
-        GalleryImage(as_text(name), _place(folder, roots, name), index.modality, _label(identity), camera)
-        for name, identity, camera in zip(index.names, identities, cameras, strict=True)
+        GalleryImage(as_text(name), _place(folder, roots, name), modality, _label(identity), camera)
+        for name, modality, identity, camera in labels
     ]
 
 

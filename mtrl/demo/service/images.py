@@ -65,17 +65,6 @@ def digest(image: Image.Image) -> bytes:
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
 
 
-def detect_modality(image: Image.Image) -> Modality:
-    """Infrared if the channels are nearly equal everywhere, else visible.
-
-    Compression leaves a little colour in a grey image, and a few coloured pixels (a time stamp) do not make
-    an image visible, so the mean spread between channels decides, at low resolution.
-    """
-    pixels = np.asarray(image.convert("RGB").resize((48, 96), Image.Resampling.BOX), dtype=np.float32) / 255
-    spread = pixels.max(axis=2) - pixels.min(axis=2)
-    return Modality.INFRARED if spread.mean() < 0.02 else Modality.VISIBLE
-
-
 def coloured_later(image: Image.Image) -> bool:
     """Whether an image with colour looks like an infrared one that was given false colours.
 

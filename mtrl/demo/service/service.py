@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from mtrl.demo.service.gallery_folder import GalleryImage, is_index, scan_gallery
-from mtrl.demo.service.images import detect_modality, digest, fit, hints_for, read_query
+from mtrl.demo.service.gallery_folder import GalleryImage, images_of_index, is_index, scan_gallery
+from mtrl.demo.service.images import digest, fit, hints_for, read_query
 from mtrl.demo.service.results import Comparison, Hit, Query, Retrieval, Translation
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE, measure
 from mtrl.demo.service.truth import grade, same_person, same_room
@@ -25,7 +25,8 @@ from mtrl.files.scan import PassedOver, report, why_unreadable
 from mtrl.models.config import Modality
 from mtrl.models.evidence import evidence_maps, resemblance
 from mtrl.models.reid import MTRL
-from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.filters import Filter
+from mtrl.video.spectrum import detect_modality
 
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
@@ -55,6 +56,7 @@ class DemoService:
         if not translators:
             raise ValueError("the page needs at least one translator")
         self.model = model
+        self.fingerprint = model.fingerprint()
         self.translators = {name: module.eval() for name, module in translators.items()}
         self.translator = translator or next(iter(self.translators))
         self.folder = Path(gallery)
@@ -262,11 +264,14 @@ class DemoService:
             return None
 
     def _read_index(self) -> dict[Modality, Tensor]:
-        index = Gallery.load(self.folder)
+        index = images_of_index(self.folder)
         index.check_model(self.model)
         self.value_range = index.value_range
-        empty = torch.empty(0, index.features.shape[1])
-        return {modality: index.features if modality is index.modality else empty for modality in Modality}
+        if index.modality is not None:  # not copied: the features may be mapped from a large file
+            empty = torch.empty(0, index.features.shape[1])
+            return {kind: index.features if kind is index.modality else empty for kind in Modality}
+        rows = {kind: Filter(modalities=(kind,)).rows(index) for kind in Modality}
+        return {kind: index.features[torch.from_numpy(rows[kind])] for kind in Modality}
 
     def _transition_beside(
         self, query: Image.Image, modality: Modality, best: GalleryImage

@@ -16,7 +16,8 @@ from mtrl.demo.service.service import AUTO, DIRECTIONS, MAX_RESULTS, DemoService
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE
 from mtrl.demo.tabs import endpoints
 from mtrl.demo.tabs.address import SHOWN, Settings
-from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, html, image_input, spread
+from mtrl.demo.tabs.image_input import image_input
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, html, spread
 from mtrl.demo.tabs.search import Search
 from mtrl.models.config import Modality
 
@@ -68,7 +69,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     together.submit(search.keep, [image, others], [others, together], **PRIVATE)
     together.delete(lambda: ([], cards.together(0)), None, [others, together], **PRIVATE)
     answer.undo(search.restored, None, [page.tabs, image, others, together, answer, *settings], **PRIVATE)
-    endpoints.add_retrieve(service, galleries, [image, direction, k, gallery])
+    endpoints.add_retrieve(service, galleries)
 
 
 def _usual(galleries: Galleries) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ features. The embedded database logs each change before `upsert` or `delete` ret
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from mtrl.files.levels import checked_range
 from mtrl.models.config import Modality
 from mtrl.retrieval.checks import check_same_model, check_same_range, checked_queries
 from mtrl.retrieval.filters import Filter
-from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.base import COLLECTION, check_names
 from mtrl.retrieval.stores.milvus_collection import (
     described,
@@ -72,7 +74,8 @@ class MilvusStore:
                 self._optional_labels = labels_may_be_missing(about)
                 self._fields = [f["name"] for f in about["fields"] if f["name"] in FIELDS]
                 self.model = str(record["model"])
-                self.modality = Modality.parse(str(record["modality"]))
+                one = str(record["modality"])
+                self.modality = None if one == "mixed" else Modality.parse(one)
                 self.dim = int(record["dim"])
                 self.value_range = checked_range(record.get("value_range"))
                 if is_uri(target):
@@ -140,8 +143,10 @@ class MilvusStore:
             raise ValueError(
                 f"the new features have {entries.features.shape[1]} dimensions, not {self.dim}: of another model"
             )
-        if entries.modality != self.modality:
+        if self.modality is not None and entries.modality != self.modality:
             raise ValueError(f"the database is {self.modality.name.lower()}, the new images are not")
+        if ("track" in self._fields) != (entries.tracks is not None):
+            raise ValueError("either all images of a database have tracks, or none")
         check_same_range(self.value_range, entries.value_range)
         if not self._optional_labels and None in (entries.identities, entries.cameras, entries.times):
             raise ValueError(
@@ -159,7 +164,7 @@ class MilvusStore:
             raise ValueError("say which entries to delete: by name, identity, camera or time")
         before = len(self)
         with _answering(self.target):
-            self._client.delete(self.collection, filter=expression(where))
+            self._client.delete(self.collection, filter=self._expression(where))
             self._client.flush(self.collection)
         return before - len(self)
 
@@ -172,12 +177,23 @@ class MilvusStore:
                 self.collection,
                 data=list(queries.numpy()),
                 limit=k,
-                filter=expression(where or Filter()),
+                filter=self._expression(where or Filter()),
                 output_fields=self._fields,
             )
         if not any(found) and not len(self):  # counted only if nothing is found: it takes as long as a search
             raise ValueError("the gallery is empty; add images to it first")
         return [to_matches(hits) for hits in found]
+
+    def _expression(self, where: Filter) -> str:
+        """The filter for this collection, which may have no fields for modality and track: then all have the same."""
+        nothing = False
+        if where.modalities and self.modality is not None:
+            nothing = self.modality not in where.modalities
+            where = dataclasses.replace(where, modalities=())
+        if where.only and "pooled" not in self._fields:
+            nothing = nothing or where.only == "tracks"
+            where = dataclasses.replace(where, only="")
+        return 'name == "" and name != ""' if nothing else expression(where)
 
     def close(self) -> None:
         self._client.close()

@@ -20,7 +20,7 @@ def make_collection(client: Any, collection: str, entries: Gallery, embedded: bo
     record = {
         "format": FORMAT,
         "model": entries.model,
-        "modality": entries.modality.name.lower(),
+        "modality": "mixed" if entries.modality is None else entries.modality.name.lower(),
         "dim": entries.features.shape[1],
         "value_range": entries.value_range,
     }
@@ -34,6 +34,11 @@ def make_collection(client: Any, collection: str, entries: Gallery, embedded: bo
     schema.add_field("camera", DataType.INT64, nullable=True)
     schema.add_field("time", DataType.DOUBLE, nullable=True)
     schema.add_field("given", DataType.VARCHAR, max_length=MAX_GIVEN)
+    if entries.modalities is not None:
+        schema.add_field("modality", DataType.VARCHAR, max_length=16)
+    if entries.tracks is not None:
+        schema.add_field("track", DataType.VARCHAR, max_length=MAX_TEXT)
+        schema.add_field("pooled", DataType.BOOL)
     index = client.prepare_index_params()
     index.add_index("feature", index_type="FLAT" if embedded else "AUTOINDEX", metric_type="COSINE")
     client.create_collection(

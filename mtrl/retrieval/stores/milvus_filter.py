@@ -23,6 +23,10 @@ def expression(where: Filter) -> str:
         parts.append(f"time >= {_number(where.after)}")
     if where.before is not None:
         parts.append(f"time < {_number(where.before)}")
+    if where.modalities:
+        parts.append(f"modality in [{', '.join(_quoted(value.name.lower()) for value in where.modalities)}]")
+    if where.only:
+        parts.append(f"pooled == {'true' if where.only == 'tracks' else 'false'}")
     return " and ".join(parts)
 
 

@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtrl.labels.names import canonical, short
-from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.match import Match
 
 MAX_TEXT = 1024
 MAX_GIVEN = 1 << 14  # JSON may take six characters for one
 LABELS = ("identity", "camera", "time")
-FIELDS = ("name", *LABELS, "given")
+FIELDS = ("name", *LABELS, "given", "modality", "track", "pooled")
 
 
 def check_texts(entries: Gallery) -> None:
     """Raises ValueError for a name or identity that is too long for Milvus, or not valid Unicode."""
-    for text in (*entries.names, *map(str, entries.identities or ())):
+    for text in (*entries.names, *map(str, entries.identities or ()), *(entries.tracks or ())):
         try:
             size = len(canonical(text).encode())
         except UnicodeEncodeError:
@@ -48,6 +49,11 @@ def to_row(entries: Gallery, row: int, fields: Sequence[str]) -> dict[str, Any]:
         "camera": None if entries.cameras is None else entries.cameras[row],
         "time": None if entries.times is None else entries.times[row],
     }
+    if "modality" in fields:
+        values["modality"] = entries.spectra[row].name.lower()
+    if "track" in fields and entries.tracks is not None:
+        values["track"] = entries.tracks[row]
+        values["pooled"] = canonical(entries.tracks[row]) == canonical(name)
     if "given" in fields:
         changed = (name, identity) != (values["name"], values["identity"])
         values["given"] = json.dumps([name, identity], ensure_ascii=False) if changed else ""
@@ -64,4 +70,5 @@ def _match(rank: int, score: float, entity: Any) -> Match:
     name, identity = entity["name"], entity.get("identity")
     if entity.get("given"):
         name, identity = json.loads(entity["given"])
-    return Match(rank, float(score), -1, name, identity, entity.get("camera"), entity.get("time"))
+    labels = (entity.get(field) for field in ("camera", "time", "modality", "track"))
+    return Match(rank, float(score), -1, name, identity, *labels)

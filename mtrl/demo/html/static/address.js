@@ -1,5 +1,7 @@
 // The address bar says what the page shows: a link restores it, and Back returns to it.
 const steps = ['example', 'direction', 'gallery', 'model', 'second'], details = ['k', 'threshold'];
+for (const name of ['pointerdown', 'keydown'])
+  window.addEventListener(name, () => { window.mtrlTouched = true; }, {capture: true, once: true});
 const now = () => new URLSearchParams(window.location.search);
 const shown = () => element.querySelector('[data-address]')?.dataset.address ?? '';
 const restore = () => trigger('undo', {address: window.location.search, shown: shown()});

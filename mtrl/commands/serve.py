@@ -1,0 +1,80 @@
+"""`python -m mtrl serve --index IDX`: a service over HTTP that encodes, searches, adds and deletes."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from mtrl.models.load import load_pretrained
+from mtrl.retrieval.stores.base import COLLECTION
+from mtrl.retrieval.stores.factory import open_store
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's flags."""
+    parser.description = (
+        "Serves a model and an index over HTTP: GET /healthz, /v1/model, /metrics, /openapi.json; POST /v1/encode, "
+        "/v1/search, /v1/add, /v1/delete, with files or with JSON. One JSON line per request on stderr."
+    )
+    parser.add_argument(
+        "--index", metavar="IDX", required=True, help="folder that `index` wrote, or a Milvus address"
+    )
+    parser.add_argument(
+        "--collection", default=COLLECTION, help=f"name within Milvus (default: {COLLECTION})"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="SOURCE",
+        default=None,
+        help="folder of a checkpoint, or a Hugging Face Hub id user/repo (default: the shipped one)",
+    )
+    parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: this machine only)")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000")
+    parser.add_argument(
+        "--token-file",
+        metavar="F",
+        type=Path,
+        help="tokens, one a line; needed where others can reach the service",
+    )
+    parser.add_argument(
+        "--images-per-minute", metavar="N", type=int, default=0, help="quota of a token (default: none)"
+    )
+    parser.add_argument("--batch-size", type=int, default=64, help="most images of a batch (default: 64)")
+    parser.add_argument("--quiet", action="store_true", help="no line per request")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Serves until interrupted or told to end. Raises ValueError or OSError for wrong input."""
+    try:
+        import uvicorn
+
+        from mtrl.server.access import Access, read_tokens
+        from mtrl.server.app import make_app
+        from mtrl.server.engine import Engine
+        from mtrl.server.run import server_settings
+        from mtrl.server.telemetry import Telemetry
+    except ImportError as error:
+        raise ImportError(f'the service needs more packages: pip install "mtrl[serve]" ({error})') from error
+    if args.batch_size < 1 or args.images_per_minute < 0 or not 0 <= args.port < 65536:
+        raise ValueError("--batch-size is at least 1, --images-per-minute at least 0, --port below 65536")
+    tokens = read_tokens(args.token_file) if args.token_file else ()
+    if not tokens and args.host not in LOOPBACK:
+        raise ValueError(f"others can reach {args.host}: give --token-file FILE, with a token on each line")
+    store = open_store(args.index, args.collection)
+    try:
+        model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
+        engine = Engine(model, store, Telemetry(None if args.quiet else sys.stderr), args.batch_size)
+    except BaseException:
+        store.close()
+        raise
+    app = make_app(engine, Access(tokens, args.images_per_minute))
+    # uvicorn sends itself the signal again when it has ended: SIGTERM then is a normal end.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    uvicorn.Server(server_settings(app, args.host, args.port)).run()
+    return 0

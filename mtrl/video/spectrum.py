@@ -1,0 +1,46 @@
+"""Tells infrared images from colour photographs: grey ones, and thermal ones in false colours."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mtrl.models.config import Modality
+
+_COLOUR = (
+    0.004  # mean colour, of 1, that the brightness does not explain; real colour crops have 0.008 and more
+)
+_FALSE_SPREAD, _FALSE_SATURATION = 0.27, 0.35  # false colours have more of both, all over the image
+_STAMPED = 0.05  # share of the pixels that may have any colour: a time stamp
+
+
+def detect_modality(image: Image.Image | NDArray[np.uint8]) -> Modality:
+    """Infrared if the image has no colour but an even tint, or the strong ones of a thermal palette; else visible.
+
+    image: PIL, or uint8 [H,W,3]. Decided at low resolution, where compression leaves little: a tint, and colours that
+    follow the brightness, are subtracted; a few coloured pixels (a time stamp) do not count. Palettes of one hue
+    (green, copper, "bone") are taken for colour, and a black-and-white photograph for infrared.
+    """
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    small = image.convert("RGB").resize((48, 96), Image.Resampling.BOX)
+    pixels = np.asarray(small, dtype=np.float32).reshape(-1, 3) / 255
+    light = np.asarray(pixels @ np.array([0.299, 0.587, 0.114], np.float32), dtype=np.float32)
+    tints = [
+        _unexplained(np.asarray(pixels[:, channel] - light, dtype=np.float32), light) for channel in (0, 2)
+    ]
+    left = np.hypot(*tints)
+    if np.sort(left)[: int(len(left) * (1 - _STAMPED))].mean() < _COLOUR:
+        return Modality.INFRARED
+    strongest = pixels.max(axis=1)
+    spread = strongest - pixels.min(axis=1)
+    saturation = spread / np.maximum(strongest, 0.1)
+    false_colours = spread.mean() > _FALSE_SPREAD and np.median(saturation) > _FALSE_SATURATION
+    return Modality.INFRARED if false_colours else Modality.VISIBLE
+
+
+def _unexplained(colour: NDArray[np.float32], light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colour less its median and what is proportional to the brightness. [N], [N] -> [N]."""
+    colour, light = colour - np.median(colour), light - light.mean()
+    slope = float(colour @ light) / max(float(light @ light), 1e-3)
+    return colour - np.float32(slope) * light
