@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from eval.baselines import chance, imagenet
+from eval.baselines import beside
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.features import FEATURES, Extraction
 from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting, make_trials
@@ -25,8 +25,8 @@ from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
 from mtrl.models.pretrained import read_origin
-from mtrl.retrieval.ranking import CMC_LEVELS
-from mtrl.retrieval.rerank import VARIANTS
+from mtrl.retrieval.metrics.ranking import CMC_LEVELS
+from mtrl.retrieval.metrics.rerank import VARIANTS
 
 BOTH = ("ir2vis", "vis2ir")
 # The other commands: (module, what it does). Imported when it is called.
@@ -37,6 +37,7 @@ COMMANDS = {
     "tracks": ("eval.tracks", "asks whether pooling pays"),
     "cost": ("eval.cost.command", "proves what inference costs"),
     "insight": ("eval.insight", "draws what was learned"),
+    "tracks": ("eval.tracks", "asks whether pooling the images of a track pays"),
     "drawings": ("eval.drawings", "compares drawn infrared images with real ones"),
 }
 _DIRECTION_HELP = (
@@ -189,26 +190,16 @@ def _evaluate_split(
         warnings.simplefilter("ignore")  # reading in earnest says the same
         _check_labels(read(labels_only=True), settings, permutations)
     data = read()
-    asked = settings.protocol_settings(data.protocol)
     evaluations = evaluate_settings(
         model,
         data.test,
-        asked,
+        settings.protocol_settings(data.protocol),
         how=settings.extraction(),
         metric=settings.distance,
         rerank=settings.rerank,
         permutations=permutations,
     )
-    besides: list[dict[str, Report]] = [{} for _ in asked]
-    if data.protocol == "clip":  # among the few people of a clip, chance is high
-        besides = [{"chance": chance(evaluation)} for evaluation in evaluations]
-    if settings.imagenet:
-        reports = imagenet(settings.imagenet, data.test, asked, settings.extraction())
-        besides = [{**one, "ImageNet, grey": report} for one, report in zip(besides, reports, strict=True)]
-    return [
-        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=beside))
-        for evaluation, beside in zip(evaluations, besides, strict=True)
-    ], data.test
+    return beside(evaluations, data.test, settings.imagenet, settings.extraction()), data.test
 
 
 def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:

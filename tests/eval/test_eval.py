@@ -191,7 +191,7 @@ def test_trials_are_scored_without_a_matrix_of_all_pairs(model, images, metric, 
 
     monkeypatch.setattr(eval_score, "_SHARED_ELEMENTS", 0)
     monkeypatch.setattr(eval_score, "distance_blocks", watched)
-    monkeypatch.setattr("mtrl.retrieval.ranking._MADE_ELEMENTS", 8 * len(whole.trials[0].gallery))
+    monkeypatch.setattr("mtrl.retrieval.metrics.ranking._MADE_ELEMENTS", 8 * len(whole.trials[0].gallery))
     parts = evaluate_settings(model, images, [Setting(trials=3)], metric=metric)[0]
     assert max(asked) < 16 and len(asked) > 6
     for a, b in zip(whole.report.trials, parts.report.trials, strict=True):

@@ -211,7 +211,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("and not turned:", "and True:"),
     ),
     *changes(
-        "mtrl/retrieval/ranking.py",
+        "mtrl/retrieval/metrics/ranking.py",
         RANKING,
         ("np.add.reduceat(order / ranks, begin)", "np.add.reduceat(1 / ranks, begin)"),
         ("count / ranks[begin + count - 1]", "1 / ranks[begin + count - 1]"),
@@ -224,12 +224,24 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("else (distances, dropped)", "else (distances,)"),
     ),
     *changes(
-        "mtrl/retrieval/averages.py",
+        "mtrl/retrieval/metrics/labels.py",
         RANKING,
         ("np.cumsum(hits) / np.count_nonzero(first)", "np.cumsum(hits) / len(first)"),
         ("float(np.nanmean(ap)),", "float(np.nansum(ap) / len(ap)),"),
-        ("np.unique(people[first > 0])", "np.unique(people)"),
+        ("people[first > 0].tolist()", "people.tolist()"),
         ("if people is None:", "if True:"),
+    ),
+    *changes(
+        "eval/baselines.py",
+        ("tests/eval/test_baselines.py",),
+        ("np.rint(image @ _LUMINANCE)", "image[..., 0]"),
+        ("np.random.default_rng(seed)", "np.random.default_rng(0)"),
+    ),
+    *changes(
+        "train/data.py",
+        ("tests/train/test_few_infrared.py",),
+        ("generator.permutation(own)[:most]", "generator.permutation(own)[: most + 1]"),
+        ("kept = [rows[~infrared]]", "kept = [rows]"),
     ),
     *changes(
         "mtrl/data/sources/m3svd.py",
@@ -241,7 +253,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("clips[box.sequence],", "1,"),
     ),
     *changes(
-        "mtrl/retrieval/labels.py",
+        "mtrl/retrieval/metrics/labels.py",
         RANKING,
         ("2 if camera == 3 else camera", "2 if camera == 6 else camera"),
         (
@@ -260,7 +272,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("if len(kinds) > 1:", "if len(kinds) > 2:"),
     ),
     *changes(
-        "mtrl/retrieval/rerank.py",
+        "mtrl/retrieval/metrics/rerank.py",
         RERANK,
         ("excess >= 0 if at_least", "excess > 0 if at_least"),
         ("else excess > 0)", "else excess >= 0)"),
