@@ -34,7 +34,6 @@ COMMANDS = {
     "features": ("eval.official", "scores features saved for the official SYSU-MM01 code"),
     "benchmark": ("eval.benchmark", "times the metrics"),
     "translators": ("eval.translation.command", "measures translators"),
-    "tracks": ("eval.tracks", "asks whether pooling pays"),
     "cost": ("eval.cost.command", "proves what inference costs"),
     "insight": ("eval.insight", "draws what was learned"),
     "tracks": ("eval.tracks", "asks whether pooling the images of a track pays"),
