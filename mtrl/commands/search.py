@@ -18,7 +18,7 @@ from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
 from mtrl.retrieval.filters import Filter, format_time, parse_time
-from mtrl.retrieval.gallery import Match
+from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.base import COLLECTION
 from mtrl.retrieval.stores.factory import open_store
 from mtrl.retrieval.tracks import pool

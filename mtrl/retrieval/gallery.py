@@ -117,22 +117,20 @@ class Gallery:
         """
         images = check_list(images)
         labels: dict[str, list[Any]] = {}
-        given = (names, identities, cameras, times, tracks, modalities)
-        for what, values in zip(("names", *LABELS), given, strict=True):
+        columns = (names, identities, cameras, times, tracks, modalities)
+        for what, values in zip(("names", *LABELS), columns, strict=True):
             if values is None:
                 continue
             labels[what] = by_position(values, what)
             if len(labels[what]) != len(images):
                 raise ValueError(f"{len(images)} gallery images, but {len(labels[what])} {what}")
-        kinds = (
-            Modality.parse(modality) if modalities is None else [*map(Modality.parse, labels["modalities"])]
-        )
+        given = [modality] * len(images) if modalities is None else labels["modalities"]
+        each = labels["modalities"] = [*map(Modality.parse, given)]
         if not isinstance(images, Tensor):
-            check_scaling(images, kinds, checked_range(value_range))
+            check_scaling(images, each, checked_range(value_range))
+        features = encode_each(model, images, each, batch_size, value_range)
         if modalities is None:
-            features = model.encode(images, modality, batch_size, value_range=value_range)
-        else:
-            features = encode_each(model, images, kinds, batch_size, value_range)
+            del labels["modalities"]
         gallery = cls(
             features=features,
             modality=Modality.parse(modality) if modalities is None else None,

@@ -110,7 +110,7 @@ def track_people(
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            followed = tracker.update(detections)
+            followed: Any = tracker.update(detections)
         for box, confidence, track in zip(
             followed.xyxy, followed.confidence, followed.tracker_id, strict=True
         ):

@@ -9,7 +9,8 @@ from torch import Tensor
 from mtrl.files.levels import ValueRange
 from mtrl.labels.names import canonical
 from mtrl.retrieval.filters import Filter
-from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.match import Match
 
 if TYPE_CHECKING:
     from mtrl.models.reid import MTRL

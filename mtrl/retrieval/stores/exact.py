@@ -15,8 +15,9 @@ from mtrl.files.levels import ValueRange
 from mtrl.files.lock import only_one
 from mtrl.labels.names import canonical
 from mtrl.retrieval.filters import Filter
-from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.gallery_file import TABLE, table_state
+from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.base import check_names
 
 if TYPE_CHECKING:

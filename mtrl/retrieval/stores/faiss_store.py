@@ -24,7 +24,8 @@ from mtrl.files.tensor_file import tensor_bytes, tensor_digest
 from mtrl.files.untrusted import open_tensors, outline
 from mtrl.retrieval.checks import checked_queries
 from mtrl.retrieval.filters import Filter
-from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.exact import IVF_FILE, ExactStore
 
 FORMAT = "mtrl-faiss-2"

@@ -21,7 +21,8 @@ from mtrl.files.levels import checked_range
 from mtrl.models.config import Modality
 from mtrl.retrieval.checks import check_same_model, check_same_range, checked_queries
 from mtrl.retrieval.filters import Filter
-from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.base import COLLECTION, check_names
 from mtrl.retrieval.stores.milvus_collection import (
     described,

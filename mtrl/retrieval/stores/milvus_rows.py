@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtrl.labels.names import canonical, short
-from mtrl.retrieval.gallery import Gallery, Match
+from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.match import Match
 
 MAX_TEXT = 1024
 MAX_GIVEN = 1 << 14  # JSON may take six characters for one
