@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from eval.baselines import chance, imagenet
+from eval.baselines import beside
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.features import FEATURES, Extraction
 from eval.protocols import DIRECTIONS, GALLERIES, MODES, SYSU_COUNTS, Permutations, Setting, make_trials
@@ -25,19 +25,20 @@ from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
 from mtrl.models.pretrained import read_origin
-from mtrl.retrieval.ranking import CMC_LEVELS
-from mtrl.retrieval.rerank import VARIANTS
+from mtrl.retrieval.metrics.ranking import CMC_LEVELS
+from mtrl.retrieval.metrics.rerank import VARIANTS
 
 BOTH = ("ir2vis", "vis2ir")
-OTHERS = {
-    "features": "eval.official",
-    "benchmark": "eval.benchmark",
-    "translators": "eval.translation.command",
-    "tracks": "eval.tracks",
-    "cost": "eval.cost.command",
-    "insight": "eval.insight",
-    "drawings": "eval.drawings",
-}  # other evaluation commands, imported when asked for
+# The other commands: (module, what it does). Imported when it is called.
+COMMANDS = {
+    "features": ("eval.official", "scores features saved for the official SYSU-MM01 code"),
+    "benchmark": ("eval.benchmark", "times the metrics"),
+    "translators": ("eval.translation.command", "measures translators"),
+    "cost": ("eval.cost.command", "proves what inference costs"),
+    "insight": ("eval.insight", "draws what was learned"),
+    "tracks": ("eval.tracks", "asks whether pooling the images of a track pays"),
+    "drawings": ("eval.drawings", "compares drawn infrared images with real ones"),
+}
 _DIRECTION_HELP = (
     "ir2vis: infrared queries in a visible gallery; vis2ir: the reverse; vis2ir_released: what released LLCM "
     "scripts call VIS to IR, sampled infrared queries among all visible images; both: the first two"
@@ -107,17 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if arguments and arguments[0] in OTHERS:
-        return int(importlib.import_module(OTHERS[arguments[0]]).main(arguments[1:]))
+    if arguments and arguments[0] in COMMANDS:
+        return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
+    others = "; ".join(f'"python -m eval {name} -h" {does}' for name, (_, does) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         "python -m eval",
         description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
         "deviation over the gallery draws.",
-        epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
-        '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
-        '"python -m eval tracks -h" asks whether pooling pays; '
-        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned; '
-        '"python -m eval drawings -h" compares drawn infrared images with real ones.',
+        epilog=f"{others}.",
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))
 
@@ -191,26 +189,16 @@ def _evaluate_split(
         warnings.simplefilter("ignore")  # reading in earnest says the same
         _check_labels(read(labels_only=True), settings, permutations)
     data = read()
-    asked = settings.protocol_settings(data.protocol)
     evaluations = evaluate_settings(
         model,
         data.test,
-        asked,
+        settings.protocol_settings(data.protocol),
         how=settings.extraction(),
         metric=settings.distance,
         rerank=settings.rerank,
         permutations=permutations,
     )
-    besides: list[dict[str, Report]] = [{} for _ in asked]
-    if data.protocol == "clip":  # among the few people of a clip, chance is high
-        besides = [{"chance": chance(evaluation)} for evaluation in evaluations]
-    if settings.imagenet:
-        reports = imagenet(settings.imagenet, data.test, asked, settings.extraction())
-        besides = [{**one, "ImageNet, grey": report} for one, report in zip(besides, reports, strict=True)]
-    return [
-        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=beside))
-        for evaluation, beside in zip(evaluations, besides, strict=True)
-    ], data.test
+    return beside(evaluations, data.test, settings.imagenet, settings.extraction()), data.test
 
 
 def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:
@@ -236,6 +224,7 @@ def _permutations(settings: EvalSettings) -> Permutations | None:
 def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSettings) -> Evaluation:
     """The first split's evaluation with every split's metrics, and the names of what was evaluated."""
     described = find_source(settings.dataset)
+    chosen = described.chosen(settings.size, settings.spectrum)
     report = dataclasses.replace(
         evaluation.report,
         trials=tuple(scores for report in reports for scores in report.trials),
@@ -243,8 +232,8 @@ def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSett
         modality_gap=sum(report.modality_gap for report in reports) / len(reports),
         dataset=settings.dataset,
         checkpoint=settings.checkpoint or "shipped",
-        size=settings.size if described.sizes else None,
-        spectrum=settings.spectrum if described.spectra else None,
+        size=chosen["size"],
+        spectrum=chosen["spectrum"],
         test_seed=settings.test_seed if described.sizes else None,
         split=settings.trial if described.splits else None,
     )

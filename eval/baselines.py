@@ -23,6 +23,26 @@ _CHANCE_DIM = 256
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
+def beside(
+    evaluations: Sequence[Evaluation], images: ImageSet, weights: str | None, how: Extraction
+) -> list[Evaluation]:
+    """The evaluations with what stands beside them: chance under protocol "clip", since it is high among the few people
+    of a clip, and with `weights` ImageNet features, as in `imagenet`.
+    """
+    settings = [evaluation.report.setting for evaluation in evaluations]
+    others: list[dict[str, Report]] = [
+        {"chance": chance(evaluation)} if evaluation.report.setting.protocol == "clip" else {}
+        for evaluation in evaluations
+    ]
+    if weights:
+        for other, report in zip(others, imagenet(weights, images, settings, how), strict=True):
+            other["ImageNet, grey"] = report
+    return [
+        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=other))
+        for evaluation, other in zip(evaluations, others, strict=True)
+    ]
+
+
 def chance(evaluation: Evaluation) -> Report:
     """The same trials with features drawn at random, a trial for each of three seeds."""
     feature_set, setting = evaluation.feature_set, evaluation.report.setting

@@ -16,7 +16,7 @@ from mtrl.data.sampler import IdentitySampler
 from mtrl.models.config import Modality
 from mtrl.translate import load_translator
 from train.build import augment_config, loss_weights, seeded_model
-from train.data import load
+from train.data import load, split_rows
 from train.optimizer import build_optimizer
 from train.run.distributed import DistributedContext
 from train.run.resume import check_folder
@@ -74,7 +74,7 @@ def _check_data(run: TrainSettings, parts: tuple[str, ...], test_seed: int) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reading the data in earnest says the same
         data = load(run, parts, test_seed, labels_only=True)
-        rows, held_out = data.train.split_identities(run.hold_out, seed=run.data_seed)
+        rows, held_out = split_rows(data.train, run)
         IdentitySampler(
             data.train.identities[rows], data.train.modalities[rows], run.identities, run.instances, run.seed
         )

@@ -144,7 +144,9 @@ class TrainSettings(RunSettings):
         {"epochs", "lr", "backbone_lr", "weight_decay", "schedule", "lr_warmup", "lr_steps", "clip", "warmup_epochs",
          "ramp_epochs", "on_nonfinite", "eval_every", "on_bad", "sync_bn"}
     )  # fmt: skip
-    unchanging: ClassVar[tuple[str, ...]] = (*RunSettings.unchanging, "identities", "instances")
+    unchanging: ClassVar[tuple[str, ...]] = (
+        *RunSettings.unchanging, "identities", "instances", "infrared_images",
+    )  # fmt: skip
     positive: ClassVar[tuple[str, ...]] = (*RunSettings.positive, "identities", "instances")
     not_negative: ClassVar[tuple[str, ...]] = (
         *RunSettings.not_negative, "eval_every", "backbone_lr", "weight_decay", "clip", "lr_warmup", "warmup_epochs",
@@ -162,7 +164,7 @@ class TrainSettings(RunSettings):
     temperature: float = option(0.1, "temperature of the contrastive terms")
     query_temperature: float = option(0.1, "temperature of the modality-query regularisation")
     query_teacher: str = option(
-        "better", "transitions that teach there: those that know better, or all", ("better", "all")
+        "better", "transitions that teach there: the better ones, or all", ("better", "all")
     )
     margin: float = option(0.3, "margin of the centre loss and of the margin form")
     hop1: str = option("instance", "positives of the visible-transition hop", ("instance", "identity"))
@@ -184,6 +186,7 @@ class TrainSettings(RunSettings):
 
     identities: int = option(8, "P: identities in a batch")
     instances: int = option(4, "K: images per identity and modality in a batch")
+    infrared_images: int | None = option(None, "most infrared images of each identity that are trained on")
     optimizer: str = option("adamw", "optimiser", ("adamw", "sgd"))
     backbone_lr: float = option(1.0, "factor of the backbone's learning rate")
     weight_decay: float = option(5e-4, "weight decay (not on biases, norms and tokens of position and class)")
@@ -200,9 +203,7 @@ class TrainSettings(RunSettings):
     jitter: float = option(0.0, "strength of brightness and contrast jitter, all images")
     noise: float = option(0.0, "largest standard deviation of grey noise, all images")
 
-    on_nonfinite: str = option(
-        "stop", "a loss or gradient that is not finite: stop, or leave its batch out", ("stop", "skip")
-    )
+    on_nonfinite: str = option("stop", "stop at a loss that is not finite, or skip it", ("stop", "skip"))
     eval_every: int = option(1, "epochs between evaluations on the held-out identities; 0 for none")
 
     def __post_init__(self) -> None:

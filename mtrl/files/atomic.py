@@ -17,8 +17,8 @@ def write_atomically(path: Path, content: bytes, *, flush: bool = True) -> None:
     """Writes a file so that `path` is always the whole old file or the whole new one.
 
     The content goes to a temporary file in the same folder, which is flushed to the disk and then renamed. The rename
-    is flushed too. With `flush` False neither is: call `flush_all` before relying on such files. Raises OSError that
-    says what to do; the old file then stays.
+    is flushed too. With `flush` False nothing is flushed: whoever writes many small files calls `flush_all` before
+    relying on them. Raises OSError that says what to do; the old file then stays.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

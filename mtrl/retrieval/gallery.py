@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mtrl.data.video.spectrum import encode_each
+from mtrl.data.video.thermal import check_scaling
 from mtrl.files.images import ImageSource, check_list
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.sequences import by_position
@@ -29,8 +31,6 @@ from mtrl.retrieval.gallery_file import TABLE, read_gallery, write_gallery
 from mtrl.retrieval.match import Match
 from mtrl.retrieval.nearest import nearest
 from mtrl.retrieval.tracks import with_tracks
-from mtrl.video.spectrum import encode_each
-from mtrl.video.thermal import check_scaling
 
 if TYPE_CHECKING:
     from mtrl.models.reid import MTRL
@@ -117,20 +117,20 @@ class Gallery:
         """
         images = check_list(images)
         labels: dict[str, list[Any]] = {}
-        columns = (names, identities, cameras, times, tracks, modalities)
-        for what, values in zip(("names", *LABELS), columns, strict=True):
+        given = (names, identities, cameras, times, tracks, modalities)
+        for what, values in zip(("names", *LABELS), given, strict=True):
             if values is None:
                 continue
             labels[what] = by_position(values, what)
             if len(labels[what]) != len(images):
                 raise ValueError(f"{len(images)} gallery images, but {len(labels[what])} {what}")
-        given = [modality] * len(images) if modalities is None else labels["modalities"]
-        each = labels["modalities"] = [*map(Modality.parse, given)]
+        kinds = [Modality.parse(kind) for kind in labels.get("modalities") or [modality] * len(images)]
         if not isinstance(images, Tensor):
-            check_scaling(images, each, checked_range(value_range))
-        features = encode_each(model, images, each, batch_size, value_range)
+            check_scaling(images, kinds, checked_range(value_range))
         if modalities is None:
-            del labels["modalities"]
+            features = model.encode(images, modality, batch_size, value_range=value_range)
+        else:
+            features = encode_each(model, images, kinds, batch_size, value_range)
         gallery = cls(
             features=features,
             modality=Modality.parse(modality) if modalities is None else None,
@@ -252,17 +252,13 @@ class Gallery:
         ]
 
     def _match(self, rank: int, score: float, row: int) -> Match:
-        return Match(
-            rank,
-            score,
-            row,
-            self.names[row],
-            None if self.identities is None else self.identities[row],
-            None if self.cameras is None else self.cameras[row],
-            None if self.times is None else self.times[row],
-            None if self.modalities is None else self.modalities[row].name.lower(),
-            None if self.tracks is None else self.tracks[row],
-        )
+        def label(values: Sequence[Any] | None) -> Any:
+            return None if values is None else values[row]
+
+        kind = label(self.modalities)
+        spectrum = None if kind is None else kind.name.lower()
+        identity, camera, time = label(self.identities), label(self.cameras), label(self.times)
+        return Match(rank, score, row, self.names[row], identity, camera, time, spectrum, label(self.tracks))
 
     def save(self, folder: str | Path) -> None:
         """Writes `gallery.json` and a features file into `folder`. If it is interrupted, the old gallery stays intact.

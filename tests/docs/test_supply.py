@@ -106,7 +106,7 @@ def test_what_is_installed_is_allowed_and_its_licence_goes_with_mit(name: str) -
 
 
 def test_every_import_is_declared() -> None:
-    """And what the library imports, but for the page and the service, is a dependency of the library itself."""
+    """What the library imports without being asked for page or service is a dependency of the library itself."""
     core = {Requirement(line).name for line in GROUPS["library"]}
     for path in [
         ROOT / "app.py",
