@@ -48,7 +48,7 @@ def detect_modality(image: Image.Image | NDArray[np.uint8]) -> Modality:
     return Modality.INFRARED if false_colours else Modality.VISIBLE
 
 
-def _unexplained(colour: NDArray[np.float32], light: NDArray[np.float32]) -> NDArray[np.float32]:
+def _unexplained(colour: NDArray[Any], light: NDArray[Any]) -> NDArray[Any]:
     """Colour less its median and what is proportional to the brightness, by all pixels but the most coloured ones.
 
     [N], [N] -> [N].
@@ -58,7 +58,7 @@ def _unexplained(colour: NDArray[np.float32], light: NDArray[np.float32]) -> NDA
     usual = strength <= np.quantile(strength, 1 - _STAMPED)
     light = light - light[usual].mean()
     slope = float(colour[usual] @ light[usual]) / max(float(light[usual] @ light[usual]), 1e-3)
-    return colour - np.float32(slope) * light
+    return colour - slope * light
 
 
 def encode_each(
@@ -73,6 +73,11 @@ def encode_each(
 
     encode  called as (images, modality, batch_size, value_range) in place of `model.encode`
     """
+    if len(set(modalities)) == 1:
+        one = modalities[0]
+        if encode is None:
+            return model.encode(images, one, batch_size, value_range=value_range)
+        return encode(images, one, batch_size, value_range)
     result = torch.empty(len(images), model.dim)
     for modality in Modality:
         rows = [row for row, value in enumerate(modalities) if value is modality]
