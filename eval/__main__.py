@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,10 +25,20 @@ from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
 from mtrl.models.pretrained import read_origin
-from mtrl.retrieval.ranking import CMC_LEVELS
-from mtrl.retrieval.rerank import VARIANTS
+from mtrl.retrieval.metrics.ranking import CMC_LEVELS
+from mtrl.retrieval.metrics.rerank import VARIANTS
 
 BOTH = ("ir2vis", "vis2ir")
+# The other commands: (module, what it does). Imported when it is called.
+COMMANDS = {
+    "features": ("eval.official", "scores features saved for the official SYSU-MM01 code"),
+    "benchmark": ("eval.benchmark", "times the metrics"),
+    "translators": ("eval.translation.command", "measures translators"),
+    "cost": ("eval.cost.command", "proves what inference costs"),
+    "insight": ("eval.insight", "draws what was learned"),
+    "tracks": ("eval.tracks", "asks whether pooling the images of a track pays"),
+    "drawings": ("eval.drawings", "compares drawn infrared images with real ones"),
+}
 _DIRECTION_HELP = (
     "ir2vis: infrared queries in a visible gallery; vis2ir: the reverse; vis2ir_released: what released LLCM "
     "scripts call VIS to IR, sampled infrared queries among all visible images; both: the first two"
@@ -97,43 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if arguments[:1] == ["features"]:
-        from eval.official import main as features_main
-
-        return features_main(arguments[1:])
-    if arguments[:1] == ["benchmark"]:
-        from eval.benchmark import main as benchmark_main
-
-        return benchmark_main(arguments[1:])
-    if arguments[:1] == ["translators"]:
-        from eval.translation.command import main as translators_main
-
-        return translators_main(arguments[1:])
-    if arguments[:1] == ["tracks"]:
-        from eval.tracks import main as tracks_main
-
-        return tracks_main(arguments[1:])
-    if arguments[:1] == ["cost"]:
-        from eval.cost.command import main as cost_main
-
-        return cost_main(arguments[1:])
-    if arguments[:1] == ["insight"]:
-        from eval.insight import main as insight_main
-
-        return insight_main(arguments[1:])
-    if arguments[:1] == ["drawings"]:
-        from eval.drawings import main as drawings_main
-
-        return drawings_main(arguments[1:])
+    if arguments and arguments[0] in COMMANDS:
+        return importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:])
+    others = "; ".join(f'"python -m eval {name} -h" {does}' for name, (_, does) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         "python -m eval",
         description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
         "deviation over the gallery draws.",
-        epilog='"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
-        '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
-        '"python -m eval tracks -h" asks whether pooling pays; '
-        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned; '
-        '"python -m eval drawings -h" compares drawn infrared images with real ones.',
+        epilog=f"{others}.",
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))
 
@@ -242,6 +224,7 @@ def _permutations(settings: EvalSettings) -> Permutations | None:
 def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSettings) -> Evaluation:
     """The first split's evaluation with every split's metrics, and the names of what was evaluated."""
     described = find_source(settings.dataset)
+    chosen = described.chosen(settings.size, settings.spectrum)
     report = dataclasses.replace(
         evaluation.report,
         trials=tuple(scores for report in reports for scores in report.trials),
@@ -249,8 +232,8 @@ def _named(evaluation: Evaluation, reports: Sequence[Report], settings: EvalSett
         modality_gap=sum(report.modality_gap for report in reports) / len(reports),
         dataset=settings.dataset,
         checkpoint=settings.checkpoint or "shipped",
-        size=settings.size if described.sizes else None,
-        spectrum=settings.spectrum if described.spectra else None,
+        size=chosen["size"],
+        spectrum=chosen["spectrum"],
         test_seed=settings.test_seed if described.sizes else None,
         split=settings.trial if described.splits else None,
     )

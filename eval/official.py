@@ -20,7 +20,7 @@ from eval.score import DISTANCES, FeatureSet
 from mtrl.console.cli import option, parse
 from mtrl.data.matfiles import read_permutations, read_test_ids
 from mtrl.models.config import Modality
-from mtrl.retrieval.rerank import VARIANTS
+from mtrl.retrieval.metrics.rerank import VARIANTS
 
 FORMS = (
     "A camera's file: .mat (up to version 7), a cell array `feature` whose cell i holds the features of identity i; "

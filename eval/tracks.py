@@ -21,7 +21,7 @@ from mtrl.console.cli import arguments
 from mtrl.files.atomic import write_atomically
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
-from mtrl.retrieval.ranking import rank_features
+from mtrl.retrieval.metrics.ranking import rank_features
 
 KINDS = ("images", "tracks")
 DRAWS = 3  # of random features

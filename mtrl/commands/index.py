@@ -16,6 +16,7 @@ from mtrl.commands.options import (
     encode_files,
 )
 from mtrl.commands.photos import Photos, read_photos
+from mtrl.data.video.thermal import check_scaling
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.models.config import Modality
@@ -30,7 +31,6 @@ from mtrl.retrieval.stores.base import COLLECTION, KINDS
 from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.retrieval.stores.uri import is_uri, shown
 from mtrl.retrieval.tracks import with_tracks
-from mtrl.video.thermal import check_scaling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

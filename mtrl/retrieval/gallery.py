@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mtrl.data.video.thermal import check_scaling
 from mtrl.files.images import ImageSource, check_list
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.sequences import by_position
@@ -30,7 +31,6 @@ from mtrl.retrieval.match import Match
 from mtrl.retrieval.nearest import nearest
 from mtrl.retrieval.spectra import encode_each
 from mtrl.retrieval.tracks import with_tracks
-from mtrl.video.thermal import check_scaling
 
 if TYPE_CHECKING:
     from mtrl.models.reid import MTRL
@@ -256,17 +256,13 @@ class Gallery:
         ]
 
     def _match(self, rank: int, score: float, row: int) -> Match:
-        return Match(
-            rank,
-            score,
-            row,
-            self.names[row],
-            None if self.identities is None else self.identities[row],
-            None if self.cameras is None else self.cameras[row],
-            None if self.times is None else self.times[row],
-            None if self.modalities is None else self.modalities[row].name.lower(),
-            None if self.tracks is None else self.tracks[row],
-        )
+        def label(values: Sequence[Any] | None) -> Any:
+            return None if values is None else values[row]
+
+        kind = label(self.modalities)
+        spectrum = None if kind is None else kind.name.lower()
+        identity, camera, time = label(self.identities), label(self.cameras), label(self.times)
+        return Match(rank, score, row, self.names[row], identity, camera, time, spectrum, label(self.tracks))
 
     def save(self, folder: str | Path) -> None:
         """Writes `gallery.json` and a features file into `folder`. If it is interrupted, the old gallery stays intact.

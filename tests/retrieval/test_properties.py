@@ -12,10 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mtrl.retrieval import nearest as searching
-from mtrl.retrieval import ranking
+from mtrl.retrieval.metrics import ranking
+from mtrl.retrieval.metrics.ranking import RankMetrics, rank_metrics, skipped
+from mtrl.retrieval.metrics.rerank import k_reciprocal
 from mtrl.retrieval.nearest import nearest
-from mtrl.retrieval.ranking import RankMetrics, rank_metrics, skipped
-from mtrl.retrieval.rerank import k_reciprocal
 from tests.reference.ranking import loop_reference
 
 seeds = st.integers(0, 10**6)

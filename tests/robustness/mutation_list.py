@@ -211,7 +211,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("and not turned:", "and True:"),
     ),
     *changes(
-        "mtrl/retrieval/ranking.py",
+        "mtrl/retrieval/metrics/ranking.py",
         RANKING,
         ("np.add.reduceat(order / ranks, begin)", "np.add.reduceat(1 / ranks, begin)"),
         ("count / ranks[begin + count - 1]", "1 / ranks[begin + count - 1]"),
@@ -224,7 +224,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("else (distances, dropped)", "else (distances,)"),
     ),
     *changes(
-        "mtrl/retrieval/labels.py",
+        "mtrl/retrieval/metrics/averages.py",
         RANKING,
         ("np.cumsum(hits) / np.count_nonzero(first)", "np.cumsum(hits) / len(first)"),
         ("float(np.nanmean(ap)),", "float(np.nansum(ap) / len(ap)),"),
@@ -253,7 +253,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("clips[box.sequence],", "1,"),
     ),
     *changes(
-        "mtrl/retrieval/labels.py",
+        "mtrl/retrieval/metrics/labels.py",
         RANKING,
         ("2 if camera == 3 else camera", "2 if camera == 6 else camera"),
         (
@@ -272,7 +272,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("if len(kinds) > 1:", "if len(kinds) > 2:"),
     ),
     *changes(
-        "mtrl/retrieval/rerank.py",
+        "mtrl/retrieval/metrics/rerank.py",
         RERANK,
         ("excess >= 0 if at_least", "excess > 0 if at_least"),
         ("else excess > 0)", "else excess >= 0)"),
@@ -405,6 +405,23 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("tests/data/test_synthetic_dataset.py", "tests/data/test_synthetic_export.py"),
         ("drawn = [(person, camera, shot) for person, _, camera, shot in labels]", "drawn = len(labels)"),
         ('versions, code_digest("mtrl.data.synthetic.draw")]', "versions]"),
+    ),
+    *changes(
+        "mtrl/data/synthetic/spectra.py",
+        ("tests/data/test_thermal.py",),
+        ("(camera + shot) % 2 == 0", "shot % 2 == 0"),
+    ),
+    *changes(
+        "mtrl/data/synthetic/thermal/temperature.py",
+        ("tests/data/test_thermal.py",),
+        ("* still / (still + insulation)", "* still / (1 + insulation)"),
+        ("or not part.surface.heat.bare", ""),
+        ("return np.where(quilt > 0, np.exp(", "return np.where(quilt > 9, np.exp("),
+    ),
+    *changes(
+        "mtrl/data/synthetic/thermal/sensor.py",
+        ("tests/data/test_thermal.py",),
+        ("np.percentile(frame, (low, high))", "(frame.min(), frame.max())"),
     ),
     *changes(
         "mtrl/data/synthetic/export.py",

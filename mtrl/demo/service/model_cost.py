@@ -63,7 +63,7 @@ class _Results(TorchDispatchMode):
 def cost_of(model: MTRL) -> Cost:
     """The cost of encoding one image. Raises ValueError for a network whose shapes depend on the image's content."""
     shapes = FakeTensorMode(allow_non_fake_inputs=True)
-    weights = {name: shapes.from_tensor(value) for name, value in model.named_parameters()}
+    weights: dict[str, Tensor] = {name: shapes.from_tensor(value) for name, value in model.named_parameters()}
     weights |= {name: shapes.from_tensor(value) for name, value in model.named_buffers()}
     results, operations = _Results(), FlopCounterMode(display=False)
     try:

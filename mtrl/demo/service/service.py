@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from mtrl.data.video.spectrum import detect_modality
 from mtrl.demo.service.gallery_folder import GalleryImage, images_of_index, is_index, scan_gallery
 from mtrl.demo.service.images import digest, fit, hints_for, read_query
 from mtrl.demo.service.results import Comparison, Hit, Query, Retrieval, Translation
@@ -26,7 +27,6 @@ from mtrl.models.config import Modality
 from mtrl.models.evidence import evidence_maps, resemblance
 from mtrl.models.reid import MTRL
 from mtrl.retrieval.filters import Filter
-from mtrl.video.spectrum import detect_modality
 
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}

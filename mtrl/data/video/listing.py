@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mtrl.data.video.crops import Crop
+from mtrl.data.video.thermal import comment
 from mtrl.files.atomic import (
     explained,
     flush_all,
@@ -23,8 +25,6 @@ from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange
 from mtrl.files.untrusted import parse_json, read_limited
 from mtrl.models.config import Modality
-from mtrl.video.crops import Crop
-from mtrl.video.thermal import comment
 
 LISTING = "listing.csv"
 # fmt: off

@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from mtrl.data.video.boxes import Box, MotBoxes
+from mtrl.data.video.frames import Frame, iter_frames
 from mtrl.files.levels import ValueRange
-from mtrl.video.boxes import Box, MotBoxes
-from mtrl.video.frames import Frame, iter_frames
 
 FULL_HEIGHT = 128  # pixels: a taller person is not seen better by models of that height
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mtrl.data.video.frames import iter_frames
 from mtrl.files.atomic import write_atomically
 from mtrl.files.levels import ValueRange
 from mtrl.models.device import pick_device
-from mtrl.video.frames import iter_frames
 
 PERSON = ("person", "people", "pedestrian", "human")
 LEAST = 0.1  # ByteTrack follows people through frames in which they are found with less confidence

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mtrl import Gallery
-from mtrl.video.frames import DamagedVideo, frame_count, iter_frames
+from mtrl.data.video.frames import DamagedVideo, frame_count, iter_frames
 from tests.helpers.commands import command
 from tests.helpers.paths import ROOT, SHARED
 from tests.helpers.videos import SIZE, picture, shade, turned, write_video
@@ -180,7 +180,7 @@ def test_frames_of_a_folder_are_numbered_by_their_names(tmp_path: Path) -> None:
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     code = (
-        "import resource, sys; from mtrl.video import iter_frames\n"
+        "import resource, sys; from mtrl.data.video import iter_frames\n"
         "list(f.index for f in iter_frames(sys.argv[1], start=10**9))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtrl.video.boxes import Box, MotBoxes
+from mtrl.data.video.boxes import Box, MotBoxes
 
 
 def mot(folder: Path, text: str, **options: float) -> MotBoxes:

@@ -20,14 +20,14 @@ pytest.importorskip("prometheus_client")
 from fastapi.testclient import TestClient
 
 from mtrl import MTRL
+from mtrl.commands.service import incoming
+from mtrl.commands.service.access import Access, Refused, read_tokens
+from mtrl.commands.service.app import make_app
+from mtrl.commands.service.batching import Batcher, Overloaded
+from mtrl.commands.service.engine import Engine
+from mtrl.commands.service.telemetry import Telemetry
 from mtrl.models.config import Modality
 from mtrl.retrieval.stores.factory import open_store
-from mtrl.server import incoming
-from mtrl.server.access import Access, Refused, read_tokens
-from mtrl.server.app import make_app
-from mtrl.server.batching import Batcher, Overloaded
-from mtrl.server.engine import Engine
-from mtrl.server.telemetry import Telemetry
 from tests.helpers.pictures import picture
 
 TOKEN = "a-token-of-enough-length"

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtrl.video.boxes import MotBoxes
-from mtrl.video.detector import Detector, track_people
+from mtrl.data.video.boxes import MotBoxes
+from mtrl.data.video.detector import Detector, track_people
 from tests.helpers.commands import command
 
 pytestmark = pytest.mark.slow

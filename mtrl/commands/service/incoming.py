@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
+from mtrl.commands.service.access import Refused
 from mtrl.files.untrusted import parse_json
-from mtrl.server.access import Refused
 
 MOST_IMAGES = 64
 MOST_BYTES = 64 << 20  # of a request

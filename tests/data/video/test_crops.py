@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from mtrl.video import Box, CropRules, iter_crops
-from mtrl.video.crops import cut, sharpness
-from mtrl.video.frames import Frame
-from mtrl.video.listing import CropFolder
+from mtrl.data.video import Box, CropRules, iter_crops
+from mtrl.data.video.crops import cut, sharpness
+from mtrl.data.video.frames import Frame
+from mtrl.data.video.listing import CropFolder
 from tests.helpers.commands import command
 from tests.helpers.paths import SHARED
 from tests.helpers.videos import picture, shade, write_video

@@ -13,6 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtrl.commands.service.batching import Batcher
+from mtrl.commands.service.telemetry import Telemetry
+from mtrl.data.video.spectrum import detect_modality
+from mtrl.data.video.thermal import check_scaling
 from mtrl.files.images import read_image, to_batch
 from mtrl.models.config import Modality
 from mtrl.models.reid import MTRL
@@ -20,10 +24,6 @@ from mtrl.retrieval.filters import Filter, parse_time
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.stores.base import Store
 from mtrl.retrieval.tracks import pool
-from mtrl.server.batching import Batcher
-from mtrl.server.telemetry import Telemetry
-from mtrl.video.spectrum import detect_modality
-from mtrl.video.thermal import check_scaling
 
 MOST_RESULTS = 1000
 

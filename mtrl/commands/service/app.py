@@ -12,12 +12,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from mtrl.commands.service.access import Access, Refused
+from mtrl.commands.service.batching import Overloaded
+from mtrl.commands.service.engine import Engine
+from mtrl.commands.service.incoming import Incoming, read_request
+from mtrl.commands.service.openapi import body
 from mtrl.console.os_errors import readable
-from mtrl.server.access import Access, Refused
-from mtrl.server.batching import Overloaded
-from mtrl.server.engine import Engine
-from mtrl.server.incoming import Incoming, read_request
-from mtrl.server.openapi import body
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "testserver")
 FILTERS = ("identities", "cameras", "after", "before", "spectrum", "only")
