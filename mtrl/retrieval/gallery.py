@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mtrl.data.video.spectrum import encode_each
 from mtrl.data.video.thermal import check_scaling
 from mtrl.files.images import ImageSource, check_list
 from mtrl.files.levels import ValueRange, checked_range
@@ -29,7 +30,6 @@ from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery_file import TABLE, read_gallery, write_gallery
 from mtrl.retrieval.match import Match
 from mtrl.retrieval.nearest import nearest
-from mtrl.retrieval.spectra import encode_each
 from mtrl.retrieval.tracks import with_tracks
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ class Gallery:
 
     features     float32 or float16 [G,D] on the CPU, rows of unit length; may be mapped from a file
     names        G names; of images from files, their paths
-    modality     modality of all images; None: the gallery may hold both, and `modalities` has that of each
+    modality     modality of all images; None if `modalities` has that of each
     identities   G labels, or None
     cameras      G integers, or None
     model        fingerprint of the model that made the features; "": unknown
     times        G times in seconds since 1970-01-01 UTC, or None
     value_range  (low, high) that scaled images of more than 8 bits; None: each image's own range
-    modalities   G modalities, or None: all have `modality`
-    tracks       G names of the tracks that the images belong to, or None; an entry named as its track stands for it
+    modalities   G modalities, or None if all have `modality`
+    tracks       G names of tracks, or None; an entry whose name is its track's stands for the track
     Labels may be given as any sequence, such as a column of a table. Raises ValueError for features that are not finite
     rows of unit length, and for labels of another number.
     """
@@ -110,12 +110,10 @@ class Gallery:
     ) -> Gallery:
         """Encodes images and makes a gallery of them. `images` and `value_range` are as in `MTRL.encode`.
 
+        modalities  the modality of each image, instead of `modality` for all
+        tracks      the track of each image; each track gets an entry too, its images weighted by `qualities`
         The first label belongs to the first image, and so on. Names default to the images' paths, or to row numbers for
         images without one.
-
-        modalities  the modality of each image, instead of `modality` for all
-        tracks      the track of each image; every track gets an entry too, the mean of its images weighted by
-                    `qualities`
         """
         images = check_list(images)
         labels: dict[str, list[Any]] = {}
@@ -160,9 +158,7 @@ class Gallery:
         side has identities, cameras or times.
         """
         if self.modality is None:
-            raise ValueError(
-                "this gallery holds both spectra: join it with Gallery.build(..., modalities=...)"
-            )
+            raise ValueError("this gallery holds both spectra: join it with Gallery.build(...)")
         self.check_model(model)
         if value_range is not None:
             check_same_range(self.value_range, checked_range(value_range))

@@ -44,8 +44,44 @@ OBJECTIVE = tuple(
 MEASURES = ("tests/eval/test_translator_measures.py",)
 
 SCAN = ("tests/files/test_scan.py",)
+VIDEO = ("tests/video/test_boxes.py", "tests/video/test_crops.py", "tests/video/test_spectrum.py")
+TRACKS = tuple(
+    f"tests/retrieval/test_tracks.py::test_{name}"
+    for name in ("pool_equals_a_loop", "every_track_gets_an_entry_behind_the_images")
+)
+SERVICE = ("tests/server/test_service.py",)
 
 MUTATIONS: tuple[Mutation, ...] = (
+    *changes(
+        "mtrl/data/video/crops.py",
+        VIDEO,
+        ("seen < rules.min_inside", "seen < 0"),
+        ("x0, y0 = max(0, round(box.x - more_x))", "x0, y0 = max(0, round(box.x + more_x))"),
+    ),
+    *changes("mtrl/data/video/boxes.py", VIDEO, ("self._next[0] == index + 1", "self._next[0] >= index + 1")),
+    *changes(
+        "mtrl/data/video/listing.py",
+        VIDEO,
+        ("os.truncate(part, size)", "os.truncate(part, part.stat().st_size)"),
+    ),
+    *changes(
+        "mtrl/data/video/spectrum.py",
+        VIDEO,
+        ("spread.mean() > _FALSE_SPREAD", "spread.mean() < _FALSE_SPREAD"),
+    ),
+    *changes(
+        "mtrl/retrieval/tracks.py",
+        TRACKS,
+        ("(share / share.max()) @ rows", "rows.mean(0)"),
+        ("key=lambda row: gallery.times[row] if gallery.times else row", "key=lambda row: row"),
+    ),
+    *changes(
+        "mtrl/server/batching.py",
+        SERVICE,
+        ("job.modality is batch[0].modality and size", "size"),
+        ("if self._count + len(images) > self.waiting", "if len(images) > self.waiting"),
+    ),
+    *changes("mtrl/server/access.py", SERVICE, ("if images > left:", "if left < 0:")),
     *changes(
         "mtrl/files/scan.py",
         SCAN,
@@ -224,7 +260,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("else (distances, dropped)", "else (distances,)"),
     ),
     *changes(
-        "mtrl/retrieval/metrics/averages.py",
+        "mtrl/retrieval/metrics/labels.py",
         RANKING,
         ("np.cumsum(hits) / np.count_nonzero(first)", "np.cumsum(hits) / len(first)"),
         ("float(np.nanmean(ap)),", "float(np.nansum(ap) / len(ap)),"),

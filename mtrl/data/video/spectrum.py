@@ -1,12 +1,21 @@
-"""Tells infrared images from colour photographs: grey ones, and thermal ones in false colours."""
+"""The spectra of images: infrared ones told from colour photographs, and each encoded in its own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from mtrl.files.levels import ValueRange
 from mtrl.models.config import Modality
+
+if TYPE_CHECKING:
+    from mtrl.models.reid import MTRL
 
 _COLOUR = (
     0.004  # mean colour, of 1, that the brightness does not explain; real colour crops have 0.008 and more
@@ -40,7 +49,37 @@ def detect_modality(image: Image.Image | NDArray[np.uint8]) -> Modality:
 
 
 def _unexplained(colour: NDArray[np.float32], light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colour less its median and what is proportional to the brightness. [N], [N] -> [N]."""
-    colour, light = colour - np.median(colour), light - light.mean()
-    slope = float(colour @ light) / max(float(light @ light), 1e-3)
+    """Colour less its median and what is proportional to the brightness, by all pixels but the most coloured ones.
+
+    [N], [N] -> [N].
+    """
+    colour = colour - np.median(colour)
+    strength = np.abs(colour)
+    usual = strength <= np.quantile(strength, 1 - _STAMPED)
+    light = light - light[usual].mean()
+    slope = float(colour[usual] @ light[usual]) / max(float(light[usual] @ light[usual]), 1e-3)
     return colour - np.float32(slope) * light
+
+
+def encode_each(
+    model: MTRL,
+    images: Sequence[Any] | Tensor,
+    modalities: Sequence[Modality],
+    batch_size: int = 64,
+    value_range: ValueRange | None = None,
+    encode: Callable[..., Tensor] | None = None,
+) -> Tensor:
+    """`MTRL.encode` of images with a spectrum each -> float32 [N,D], in input order.
+
+    encode  called as (images, modality, batch_size, value_range) in place of `model.encode`
+    """
+    result = torch.empty(len(images), model.dim)
+    for modality in Modality:
+        rows = [row for row, value in enumerate(modalities) if value is modality]
+        if rows:
+            some = images[rows] if isinstance(images, Tensor) else [images[row] for row in rows]
+            if encode is None:
+                result[rows] = model.encode(some, modality, batch_size, value_range=value_range)
+            else:
+                result[rows] = encode(some, modality, batch_size, value_range)
+    return result

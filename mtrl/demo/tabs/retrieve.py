@@ -34,8 +34,8 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
             image = image_input("query", service.open(first), webcam=True)
-            together = html(cards.together(0), "together", ["together"])
             html(BESIDE_UPLOAD)
+            together = html(cards.together(0), "together", ["together"])
             shown = [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
             picks = html(cards.thumbnails(shown), "examples", ["pick"])
             direction = _direction_choice()

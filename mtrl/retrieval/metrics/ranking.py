@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.labels.reading import as_array
-from mtrl.retrieval.metrics.averages import averages
-from mtrl.retrieval.metrics.labels import PROTOCOLS, Labels, one_of
+from mtrl.retrieval.metrics.labels import PROTOCOLS, Labels, averages, one_of
 
 CMC_LEVELS = ("identity", "image")
 # The level that publications report for each data set.
