@@ -76,12 +76,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("key=lambda row: gallery.times[row] if gallery.times else row", "key=lambda row: row"),
     ),
     *changes(
-        "mtrl/server/batching.py",
+        "mtrl/commands/service/batching.py",
         SERVICE,
         ("job.modality is batch[0].modality and size", "size"),
         ("if self._count + len(images) > self.waiting", "if len(images) > self.waiting"),
     ),
-    *changes("mtrl/server/access.py", SERVICE, ("if images > left:", "if left < 0:")),
+    *changes("mtrl/commands/service/access.py", SERVICE, ("if images > left:", "if left < 0:")),
     *changes(
         "mtrl/files/scan.py",
         SCAN,
