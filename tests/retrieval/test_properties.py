@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mtrl.retrieval import nearest as searching
-from mtrl.retrieval import ranking
+from mtrl.retrieval.metrics import ranking
 from mtrl.retrieval.metrics.ranking import RankMetrics, rank_metrics, skipped
 from mtrl.retrieval.metrics.rerank import k_reciprocal
 from mtrl.retrieval.nearest import nearest
