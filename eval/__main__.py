@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from eval.baselines import with_baselines
+from eval.baselines import beside
 from eval.corruptions import corrupted
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.protocols import SYSU_COUNTS, Permutations, make_trials
@@ -27,16 +27,16 @@ from mtrl.models.device import pick_device
 from mtrl.models.pretrained import read_origin
 from mtrl.models.reid import MTRL
 
-# {name: module}, each with a `main`. A module is imported when its command is used.
+# The other commands: (module, what it does). Imported when it is called.
 COMMANDS = {
-    "benchmark": "eval.benchmark",
-    "compare": "eval.queries.compare",
-    "cost": "eval.cost.command",
-    "drawings": "eval.translation.drawings",
-    "features": "eval.official.command",
-    "insight": "eval.insight",
-    "tracks": "eval.tracks",
-    "translators": "eval.translation.command",
+    "compare": ("eval.queries.compare", "tests two models against each other"),
+    "features": ("eval.official", "scores features saved for the official SYSU-MM01 code"),
+    "benchmark": ("eval.benchmark", "times the metrics"),
+    "translators": ("eval.translation.command", "measures translators"),
+    "cost": ("eval.cost.command", "proves what inference costs"),
+    "insight": ("eval.insight", "draws what was learned"),
+    "tracks": ("eval.queries.tracks", "asks whether pooling the images of a track pays"),
+    "drawings": ("eval.drawings", "compares drawn infrared images with real ones"),
 }
 
 
@@ -49,18 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
-        code: int = importlib.import_module(COMMANDS[arguments[0]]).main(arguments[1:])
-        return code
+        return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
+    others = "; ".join(f'"python -m eval {name} -h" {does}' for name, (_, does) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         "python -m eval",
         description="Evaluates a model on a test set and prints rank-1/5/10/20, mAP and mINP in percent, mean and "
         "deviation over the gallery draws.",
-        epilog='"python -m eval compare -h" tests two models against each other; '
-        '"python -m eval features -h" scores features saved for the official SYSU-MM01 code; '
-        '"python -m eval benchmark -h" times the metrics; "python -m eval translators -h" measures translators; '
-        '"python -m eval tracks -h" asks whether pooling pays; '
-        '"python -m eval cost -h" proves what inference costs; "python -m eval insight -h" draws what was learned; '
-        '"python -m eval drawings -h" compares drawn infrared images with real ones.',
+        epilog=f"{others}.",
     )
     return evaluate_command(parse(EvalSettings, parser, arguments))
 
@@ -151,10 +146,8 @@ def _evaluate_split(
         rerank=settings.rerank,
         permutations=permutations,
     )
-    evaluations = with_baselines(
-        evaluations, data.test, data.protocol, settings.imagenet, settings.extraction()
-    )
-    return _with_corrupted(model, data, evaluations, settings, permutations), data.test
+    evaluations = _with_corrupted(model, data, evaluations, settings, permutations)
+    return beside(evaluations, data.test, settings.imagenet, settings.extraction()), data.test
 
 
 def _with_corrupted(
@@ -207,6 +200,7 @@ def _named(
 ) -> Evaluation:
     """The first split's evaluation with every split's metrics, and the names of what was evaluated."""
     described = find_source(settings.dataset)
+    chosen = described.chosen(settings.size, settings.spectrum)
     report = dataclasses.replace(
         evaluation.report,
         trials=tuple(scores for report in reports for scores in report.trials),
@@ -215,8 +209,8 @@ def _named(
         modality_gap=sum(report.modality_gap for report in reports) / len(reports),
         dataset=settings.dataset,
         checkpoint=source or "shipped",
-        size=settings.size if described.sizes else None,
-        spectrum=settings.spectrum if described.spectra else None,
+        size=chosen["size"],
+        spectrum=chosen["spectrum"],
         test_seed=settings.test_seed if described.sizes else None,
         split=settings.trial if described.splits else None,
     )

@@ -23,26 +23,23 @@ _CHANCE_DIM = 256
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def with_baselines(
-    evaluations: Sequence[Evaluation],
-    images: ImageSet,
-    protocol: str,
-    weights: str | Path | None,
-    how: Extraction,
+def beside(
+    evaluations: Sequence[Evaluation], images: ImageSet, weights: str | None, how: Extraction
 ) -> list[Evaluation]:
-    """The evaluations with baselines in `Report.beside`: chance in protocol "clip", and `imagenet` if it has weights.
-
-    In a clip there are few people, so chance is high.
+    """The evaluations with what stands beside them: chance under protocol "clip", since it is high among the few people
+    of a clip, and with `weights` ImageNet features, as in `imagenet`.
     """
-    besides: list[dict[str, Report]] = [{} for _ in evaluations]
-    if protocol == "clip":
-        besides = [{"chance": chance(evaluation)} for evaluation in evaluations]
+    settings = [evaluation.report.setting for evaluation in evaluations]
+    others: list[dict[str, Report]] = [
+        {"chance": chance(evaluation)} if evaluation.report.setting.protocol == "clip" else {}
+        for evaluation in evaluations
+    ]
     if weights:
-        reports = imagenet(weights, images, [one.report.setting for one in evaluations], how)
-        besides = [{**one, "ImageNet, grey": report} for one, report in zip(besides, reports, strict=True)]
+        for other, report in zip(others, imagenet(weights, images, settings, how), strict=True):
+            other["ImageNet, grey"] = report
     return [
-        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=beside))
-        for evaluation, beside in zip(evaluations, besides, strict=True)
+        dataclasses.replace(evaluation, report=dataclasses.replace(evaluation.report, beside=other))
+        for evaluation, other in zip(evaluations, others, strict=True)
     ]
 
 
@@ -57,7 +54,7 @@ def chance(evaluation: Evaluation) -> Report:
     reports = [score_features(features, evaluation.trials, setting) for features in drawn]
     trials = tuple(scores for report in reports for scores in report.trials)
     gap = float(np.mean([report.modality_gap for report in reports]))
-    return dataclasses.replace(evaluation.report, trials=trials, reranked=(), corrupted=(), modality_gap=gap)
+    return dataclasses.replace(evaluation.report, trials=trials, reranked=(), modality_gap=gap)
 
 
 def imagenet(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.console import cli
-from mtrl.retrieval.ranking import rank_metrics
+from mtrl.retrieval.metrics.ranking import rank_metrics
 
 # name, queries, gallery images, identities, protocol, query cameras, gallery cameras
 CASES = (

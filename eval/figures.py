@@ -15,7 +15,7 @@ from eval.score import distance_matrix
 from mtrl.data.imageset import ImageSet
 from mtrl.labels.names import short
 from mtrl.models.config import Modality
-from mtrl.retrieval.ranking import query_blocks, skipped
+from mtrl.retrieval.metrics.ranking import query_blocks, skipped
 
 RIGHT, WRONG, INK, MUTED = "#1a7f37", "#c62828", "#1f2328", "#6e7781"
 LINES = ("#1f5fbf", "#b35900", "#5b3a9e", "#1a7f37", "#c62828", "#6e7781", "#0a7d8c", "#8a6d00")

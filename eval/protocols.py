@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from mtrl.labels.reading import as_array, integer_labels
 from mtrl.models.config import Modality
-from mtrl.retrieval.labels import PROTOCOLS
-from mtrl.retrieval.ranking import CMC_LEVELS, DEFAULT_CMC_LEVEL
+from mtrl.retrieval.metrics.labels import PROTOCOLS
+from mtrl.retrieval.metrics.ranking import CMC_LEVELS, DEFAULT_CMC_LEVEL
 
 Rows = NDArray[np.int64]
 Permutations = Mapping[

@@ -21,7 +21,6 @@ RERANK_HELP = (
     "add metrics after k-reciprocal re-ranking (k1=20, k2=6, weight 0.3): paper, as its text says (also the flag "
     "alone), or released, as its authors' Python code computes"
 )
-_FURTHER = {"reranked": "re-ranked", "corrupted": "corrupted"}  # fields of a report with columns of their own
 Figures = dict[str, Any]  # {"map", "minp", "cmc": {"1", "5", "10", "20"}}, fractions
 
 
@@ -114,11 +113,11 @@ class Report:
                 "weight": 0.3,
             }
             values["rerank"].update(_summary(self.reranked))
-        if self.beside:
-            values["beside"] = {name: _summary(other.trials) for name, other in self.beside.items()}
         if self.corrupted:
             draws = len(self.corrupted) // len(self.trials)
             values["corrupted"] = {"draws": draws, **_summary(self.corrupted)}
+        if self.beside:
+            values["beside"] = {name: _summary(other.trials) for name, other in self.beside.items()}
         return values
 
 
@@ -148,26 +147,27 @@ def _write(target: Path, values: dict[str, Any]) -> None:
 
 
 def table(reports: Sequence[Report]) -> str:
-    """Reports as text: a row for each, and one for each baseline beside it; percentages, mean ± deviation.
-
-    Re-ranked metrics, and those on corrupted images, have columns of their own.
+    """Reports as text, a row each, and one for what stands beside each; re-ranked metrics in columns of their own;
+    percentages, mean ± deviation.
     """
     head = ["direction", "mode", "shots", "gallery", "trials", "queries", "images"]
     metric_names = [f"rank-{rank}" for rank in RANKS] + ["mAP", "mINP"]
+    reranked = any(report.reranked for report in reports)
+    corrupted = any(report.corrupted for report in reports)
+    head += metric_names + [f"{name} re-ranked" for name in metric_names if reranked]
+    head += [f"{name} corrupted" for name in metric_names if corrupted]
     several = len({report.checkpoint for report in reports}) > 1
     named = any(report.beside for report in reports)
-    more = [kind for kind in _FURTHER if any(getattr(report, kind) for report in reports)]
-    head += metric_names + [f"{name} {_FURTHER[kind]}" for kind in more for name in metric_names]
     rows = [["checkpoint"] * several + ["features"] * named + head]
     for name, report in [row for one in reports for row in (("model", one), *one.beside.items())]:
         setting, first = report.setting, report.trials[0]
         valid = str(first.valid) if first.valid == first.num_query else f"{first.valid} of {first.num_query}"
-        labels = [report.checkpoint] * several + [name] * named + [setting.direction, setting.mode]
-        labels += ["-" if setting.whole else str(setting.shots)]
+        labels = [report.checkpoint] * several + [name] * named
+        labels += [setting.direction, setting.mode, "-" if setting.whole else str(setting.shots)]
         labels += [gallery_name(setting), str(len(report.trials)), valid, str(first.num_gallery)]
-        rows.append(labels + _cells(report.trials))
-        for scores in (getattr(report, kind) for kind in more):
-            rows[-1] += _cells(scores) if scores else [""] * len(metric_names)
+        again = [_cells(found) if found else [""] * len(metric_names) for found, wanted in
+                 ((report.reranked, reranked), (report.corrupted, corrupted)) if wanted]  # fmt: skip
+        rows.append(labels + _cells(report.trials) + [cell for cells in again for cell in cells])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))

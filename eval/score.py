@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from eval.protocols import Setting, Trial
 from mtrl.labels.reading import as_array, integer_labels
 from mtrl.models.config import Modality
-from mtrl.retrieval.ranking import one_less, query_blocks, rank_blocks
-from mtrl.retrieval.rerank import k_reciprocal
+from mtrl.retrieval.metrics.ranking import one_less, query_blocks, rank_blocks
+from mtrl.retrieval.metrics.rerank import k_reciprocal
 
 DISTANCES = ("cosine", "euclidean")
 _SHARED_ELEMENTS = 1 << 25  # the largest matrix kept for all trials together: 256 MiB in float64
@@ -52,7 +52,7 @@ class Scores:
 
     cmc               float64 [R], the whole curve
     valid             number of queries with a right gallery image
-    ap, first         [num_query], of each query: see `mtrl.retrieval.ranking.RankMetrics`
+    ap, first         [num_query], of each query: see `mtrl.retrieval.metrics.ranking.RankMetrics`
     """
 
     map: float

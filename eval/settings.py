@@ -13,8 +13,8 @@ from mtrl.console.cli import option
 from mtrl.data.sources import Names
 from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
-from mtrl.retrieval.ranking import CMC_LEVELS
-from mtrl.retrieval.rerank import VARIANTS
+from mtrl.retrieval.metrics.ranking import CMC_LEVELS
+from mtrl.retrieval.metrics.rerank import VARIANTS
 
 BOTH = ("ir2vis", "vis2ir")
 _DIRECTION_HELP = (

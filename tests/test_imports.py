@@ -15,7 +15,7 @@ MODULES = rooms.files()
 GRAPH = rooms.graph()
 ARROWS = rooms.arrows(GRAPH, MODULES)
 HEAVY = ("gradio", "matplotlib", "scipy", "numba", "train", "eval", "tensorboard", "av")
-MOST_ARROWS, MOST_FILES, MOST_LINES = 70, 15, 300
+MOST_ARROWS, MOST_FILES, MOST_LINES = 60, 15, 300
 LARGE_FOLDERS = {"mtrl/data/synthetic"}  # one file for each thing that is drawn
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mtrl.data import load_data
-from mtrl.data.imageset import ReIDData
+from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.sources import find_source
+from mtrl.models.config import Modality
 from train.run.settings import RunSettings
+from train.settings import TrainSettings
 
 
 def data_name(settings: RunSettings) -> str:
@@ -41,3 +46,24 @@ def load(
         value_range=settings.value_range,
         spectrum=settings.spectrum,
     )
+
+
+def split_rows(images: ImageSet, settings: TrainSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the training images to train on, and rows of the held-out identities, both int64, ascending.
+
+    With `settings.infrared_images` N, at most N infrared images of each identity are trained on, drawn by the seed of
+    the data; visible and held-out images all stay. Raises ValueError for N below 1.
+    """
+    rows, held_out = images.split_identities(settings.hold_out, seed=settings.data_seed)
+    most = settings.infrared_images
+    if most is None:
+        return rows, held_out
+    if most < 1:
+        raise ValueError(f"infrared_images must be at least 1, not {most}")
+    generator = np.random.default_rng(settings.data_seed)
+    infrared = images.modalities[rows] == int(Modality.INFRARED)
+    kept = [rows[~infrared]]
+    for identity in np.unique(images.identities[rows]):
+        own = rows[infrared & (images.identities[rows] == identity)]
+        kept.append(generator.permutation(own)[:most])
+    return np.sort(np.concatenate(kept)), held_out

@@ -19,7 +19,7 @@ from mtrl.models.config import Modality
 from mtrl.models.reid import Features
 from mtrl.translate import load_translator
 from train.build import augment_config, loss_weights, own_losses, seeded_model
-from train.data import load
+from train.data import load, split_rows
 from train.optimizer import build_optimizer
 from train.run.distributed import DistributedContext
 from train.run.resume import check_folder
@@ -112,7 +112,7 @@ def _check_data(run: TrainSettings, parts: tuple[str, ...], test_seed: int) -> N
         data = load(run, parts, test_seed, labels_only=True)
         if run.transitions:
             transition_files(data.train, run.transitions, run.data_root or "")
-        rows, held_out = data.train.split_identities(run.hold_out, seed=run.data_seed)
+        rows, held_out = split_rows(data.train, run)
         IdentitySampler(
             data.train.identities[rows], data.train.modalities[rows], run.identities, run.instances, run.seed
         )

@@ -37,7 +37,9 @@ class TrainSettings(RunSettings):
         {"epochs", "lr", "backbone_lr", "layer_decay", "weight_decay", "schedule", "lr_warmup", "lr_steps", "clip",
          "warmup_epochs", "ramp_epochs", "on_nonfinite", "eval_every", "on_bad", "sync_bn"}
     )  # fmt: skip
-    unchanging: ClassVar[tuple[str, ...]] = (*RunSettings.unchanging, "identities", "instances")
+    unchanging: ClassVar[tuple[str, ...]] = (
+        *RunSettings.unchanging, "identities", "instances", "infrared_images",
+    )  # fmt: skip
     positive: ClassVar[tuple[str, ...]] = (*RunSettings.positive, "identities", "instances")
     not_negative: ClassVar[tuple[str, ...]] = (
         *RunSettings.not_negative, "eval_every", "backbone_lr", "weight_decay", "clip", "lr_warmup", "warmup_epochs",
@@ -61,7 +63,7 @@ class TrainSettings(RunSettings):
     temperature: float = option(0.1, "temperature of the contrastive terms")
     query_temperature: float = option(0.1, "temperature of the modality-query regularisation")
     query_teacher: str = option(
-        "better", "transitions that teach there: those that know better, or all", ("better", "all")
+        "better", "transitions that teach there: the better ones, or all", ("better", "all")
     )
     margin: float = option(0.3, "margin of the centre loss and of the margin form")
     hop1: str = option("instance", "positives of the visible-transition hop", ("instance", "identity"))
@@ -97,6 +99,7 @@ class TrainSettings(RunSettings):
 
     identities: int = option(8, "P: identities in a batch")
     instances: int = option(4, "K: images per identity and modality in a batch")
+    infrared_images: int | None = option(None, "most infrared images of each identity that are trained on")
     optimizer: str = option("adamw", "optimiser", ("adamw", "sgd"))
     backbone_lr: float = option(1.0, "factor of the backbone's learning rate")
     layer_decay: float = option(
@@ -117,9 +120,7 @@ class TrainSettings(RunSettings):
     jitter: float = option(0.0, "strength of brightness and contrast jitter, all images")
     noise: float = option(0.0, "largest standard deviation of grey noise, all images")
 
-    on_nonfinite: str = option(
-        "stop", "a loss or gradient that is not finite: stop, or leave its batch out", ("stop", "skip")
-    )
+    on_nonfinite: str = option("stop", "stop at a loss that is not finite, or skip it", ("stop", "skip"))
     save_every: int = option(0, "epochs between models kept in RUN/epochs, besides the best one; 0 for none")
     test_every: int = option(
         0, "epochs between looks at the test set, recorded as such; they never choose the model; 0 for none"
@@ -164,7 +165,9 @@ class TrainSettings(RunSettings):
     def run_folder(self) -> str:
         """The folder of this run; for RegDB {trial} stands for the split."""
         split = bool(find_source(self.dataset).splits)
-        usual = f"runs/{self.data_folder}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
+        dataset = self.dataset.replace(":", "-")
+        drawn = "" if self.spectrum == "nir" else f"-{self.spectrum}"
+        usual = f"runs/{dataset}{drawn}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
         name = self.output or usual
         return name.replace("{trial}", self.trial) if split else name
 

@@ -36,6 +36,7 @@ from train.build import (
     step_seed,
 )
 from train.compile import CompiledForward, worth_compiling
+from train.data import split_rows
 from train.depthwise import depthwise_in_float32
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.presets import listed
@@ -64,7 +65,7 @@ class Trainer(TrainingRun):
         self.context.check_batch(settings.identities)
         self.device = self.context.device(settings.device)
         self.precision = pick_precision(settings.precision, self.device)
-        rows, held_out = data.train.split_identities(settings.hold_out, seed=settings.data_seed)
+        rows, held_out = split_rows(data.train, settings)
         self.held_out = data.train.take(held_out) if settings.hold_out else data.validation
         self.sampler = IdentitySampler(
             data.train.identities[rows],

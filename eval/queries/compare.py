@@ -32,18 +32,7 @@ from mtrl.console.cli import arguments
 from mtrl.files.atomic import write_atomically
 
 METRICS = {"map": "mAP", "rank1": "rank-1"}
-_SAME = (
-    "dataset",
-    "size",
-    "test_seed",
-    "spectrum",
-    "split",
-    "direction",
-    "mode",
-    "shots",
-    "gallery",
-    "protocol",
-)
+_SAME = ("dataset", "size", "test_seed", "split", "direction", "mode", "shots", "gallery", "protocol")
 _BLOCK = 500  # samples of the identities that are drawn at once
 
 
@@ -151,8 +140,9 @@ def _pair(name: str, a: tuple[PerQuery, list[int]], b: tuple[PerQuery, list[int]
             chosen = valid & (trial == number)
 
             def total(values: NDArray[Any], chosen: NDArray[np.bool_] = chosen) -> NDArray[np.float64]:
-                sums_of: NDArray[Any] = np.bincount(place[chosen], values[chosen], len(people))  # noqa: B023
-                return sums_of
+                weights = values[chosen].astype(np.float64)
+                summed: NDArray[Any] = np.bincount(place[chosen], weights, len(people))  # noqa: B023
+                return summed
 
             for (table, _), r, into in zip((a, b), rows, sums, strict=True):
                 into["map"].append(total(table.ap[r]))

@@ -1,1 +1,1 @@
-"""Measures of translated and drawn infrared images, one file each."""
+"""Measures of a visible-to-infrared translator, one file each."""

@@ -13,18 +13,18 @@ from typing import Any
 
 from mtrl.commands.options import add_value_range
 from mtrl.console.progress import Progress
+from mtrl.data.video.boxes import MotBoxes
+from mtrl.data.video.crops import CropRules, cut, frames_with_boxes
+from mtrl.data.video.frames import frame_count
+from mtrl.data.video.listing import LISTING, CropFolder
 from mtrl.files.atomic import make_folder
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import checked_range
 from mtrl.files.lock import only_one
 from mtrl.files.scan import scan
 from mtrl.models.config import Modality
+from mtrl.models.spectrum import detect_modality
 from mtrl.retrieval.filters import parse_time
-from mtrl.video.boxes import MotBoxes
-from mtrl.video.crops import CropRules, cut, frames_with_boxes
-from mtrl.video.frames import frame_count
-from mtrl.video.listing import LISTING, CropFolder
-from mtrl.video.spectrum import detect_modality
 
 _DIGESTED = 1 << 20  # bytes of a video that tell it from others, besides its size
 
@@ -131,7 +131,7 @@ def _find_people(args: argparse.Namespace, total: int | None) -> Path:
     name = f"{args.output.name}.{hashlib.sha256(told.encode()).hexdigest()[:12]}.boxes.txt"
     path: Path = args.output.with_name(name)
     if not path.is_file():
-        from mtrl.video.detector import Detector, track_people
+        from mtrl.data.video.detector import Detector, track_people
 
         detector = Detector(args.detector, device=args.device)
         make_folder(path.parent)

@@ -16,21 +16,21 @@ from mtrl.commands.options import (
     encode_files,
 )
 from mtrl.commands.photos import Photos, read_photos
+from mtrl.data.video.thermal import check_scaling
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
+from mtrl.models.spectrum import encode_each
 from mtrl.retrieval.checks import check_same_range
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.image_folders import remember_source
-from mtrl.retrieval.spectra import encode_each
 from mtrl.retrieval.stores.base import COLLECTION, KINDS
 from mtrl.retrieval.stores.factory import create_store, open_store
 from mtrl.retrieval.stores.uri import is_uri, shown
 from mtrl.retrieval.tracks import with_tracks
-from mtrl.video.thermal import check_scaling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

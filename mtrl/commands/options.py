@@ -18,7 +18,7 @@ from mtrl.files.levels import RANGE_HELP, ValueRange
 from mtrl.files.scan import PassedOver, report, scan, why_unreadable
 from mtrl.models.config import Modality
 from mtrl.models.reid import MTRL
-from mtrl.video.spectrum import detect_modality
+from mtrl.models.spectrum import detect_modality
 
 _BATCHES_AT_ONCE = 4  # between two steps of a progress bar; the next batch is decoded ahead only within them
 
@@ -105,7 +105,7 @@ def find_images(sources: Sequence[Path], skip_unreadable: bool) -> tuple[list[Pa
 
 
 def detect_modalities(paths: Sequence[Path], value_range: ValueRange | None = None) -> list[Modality]:
-    """The spectrum of each image, by its colours (see `mtrl.video.spectrum`)."""
+    """The spectrum of each image, by its colours (see `mtrl.models.spectrum`)."""
     progress = Progress(paths, title="detect spectra", unit="image")
     return [detect_modality(read_image(path, value_range=value_range)) for path in progress]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from mtrl.commands.options import find_images
+from mtrl.data.video.listing import STATE
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.files.table import Row, is_table, read_table, whole_decimal
 from mtrl.labels.names import short, whole_number
 from mtrl.models.config import Modality
 from mtrl.retrieval.filters import parse_time
-from mtrl.video.listing import STATE
 
 LABELS = ("identity", "camera", "time", "modality", "track", "quality", "value_range")
 CROPS = ("frame", "seconds", "x", "y", "width", "height")  # what `crops` writes besides, for other programs

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mtrl.commands.options import add_model_options, add_value_range, detect_modalities, find_images
+from mtrl.data.video.thermal import check_scaling
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.names import printable
@@ -22,7 +23,6 @@ from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.base import COLLECTION
 from mtrl.retrieval.stores.factory import open_store
 from mtrl.retrieval.tracks import pool
-from mtrl.video.thermal import check_scaling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -54,11 +54,11 @@ def main(args: argparse.Namespace) -> int:
     try:
         import uvicorn
 
-        from mtrl.server.access import Access, read_tokens
-        from mtrl.server.app import make_app
-        from mtrl.server.engine import Engine
-        from mtrl.server.run import server_settings
-        from mtrl.server.telemetry import Telemetry
+        from mtrl.commands.service.access import Access, read_tokens
+        from mtrl.commands.service.app import make_app
+        from mtrl.commands.service.engine import Engine
+        from mtrl.commands.service.run import server_settings
+        from mtrl.commands.service.telemetry import Telemetry
     except ImportError as error:
         raise ImportError(f'the service needs more packages: pip install "mtrl[serve]" ({error})') from error
     if args.batch_size < 1 or args.images_per_minute < 0 or not 0 <= args.port < 65536:

@@ -77,9 +77,9 @@ def option(
 ) -> Any:
     """A dataclass field that `add_flags` turns into a flag with this help and these choices.
 
-    kind    function from the flag's text to its value; None: the field's own type
-    bare    value of a flag that is given without a value, and of `true` in YAML; `false` in YAML leaves the flag out
-    repeat  for a list: the flag may be given several times, and the values add up
+    kind  function from the flag's text to its value; None: the field's own type
+    bare  value of a flag that is given without a value, and of `true` in YAML; `false` in YAML leaves the flag out
+    repeat  a list whose flag may be given again: the values add up
     """
     metadata = {"help": help, "choices": choices, "kind": kind, "bare": bare, "repeat": repeat}
     if isinstance(default, (list, dict)):

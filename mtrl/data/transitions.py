@@ -102,10 +102,8 @@ def transition_files(images: ImageSet, folder: str | Path, root: str | Path | No
         )
     files = [str(found[name]) for name in names]
     kept = images.images.shape[2], images.images.shape[1]
-    if root is None:
-        return files
-    for name, file in zip(names, files, strict=True):
-        size, original = _size(base / file), expanded(root) / name
+    for name, file in zip(names, files, strict=True) if root is not None else ():
+        size, original = _size(base / file), expanded(root or ".") / name
         whole = _size(original) if original.is_file() else kept
         if size not in (whole, kept):
             raise ValueError(

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,6 +92,8 @@ def serve(
     """Serves the page until interrupted. The first of `galleries` with both spectra, or the shipped one, is the home
     of the examples; the others can be chosen. `runs` are folders whose sub-folders hold models to try."""
     _return_large_blocks()
+    # What ends a container ends the page as Ctrl-C does, so that the visitors' files go with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     public = is_public(host, share, public)
     folders = [gallery_folder(gallery) for gallery in galleries]
     listed = {"shipped": ASSETS / "model"} if checkpoint and (ASSETS / "model").is_dir() else {}

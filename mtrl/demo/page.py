@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mtrl.demo.server.uploads import UPLOADS, VARIABLE, private_folder
 
@@ -24,11 +25,16 @@ from starlette.routing import Route
 
 from mtrl.demo.html import cards
 from mtrl.demo.html.static_files import css, head
+from mtrl.demo.server.active_sessions import ActiveSessions
+from mtrl.demo.server.agents import answer_agents
 from mtrl.demo.server.cleanup import Housekeeping
 from mtrl.demo.server.connections import with_limits
+from mtrl.demo.server.fair_queue import FairQueue
+from mtrl.demo.server.guarded_blocks import GuardedBlocks
+from mtrl.demo.server.headers import CompressedText, SecurityPolicy
 from mtrl.demo.server.limits import Limits
 from mtrl.demo.server.receive import Receiver
-from mtrl.demo.server.request_filter import ActiveSessions, PageAccess, RequestFilter
+from mtrl.demo.server.request_filter import PageAccess, RequestFilter
 from mtrl.demo.service import thumbnails
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.models import Models
@@ -38,6 +44,7 @@ from mtrl.demo.tabs.parts import PageParts, html
 
 LIMITS = Limits()
 WAITING = 64  # requests in the queue; more are refused
+WAITING_EACH = 16  # of one visitor
 KEEP = (60, 1700)  # seconds: how often old files are deleted, and how old that is; within half an hour
 SESSIONS = 500  # visitors whose choices are remembered; of more, those who came first are forgotten
 HEADER = """<header class="m-scope m-head"><div><h1>Find the same person by day and by night</h1>
@@ -60,7 +67,7 @@ def build_page(
     models = Models(service, checkpoint, public, listed)
     shelf = Galleries(service, galleries, public)
     private_folder()
-    with gr.Blocks(
+    with GuardedBlocks(
         title="MTRL: visible-infrared person re-identification",
         analytics_enabled=False,
     ) as page:
@@ -77,7 +84,8 @@ def build_page(
         endpoints.add_encode(service)
         page.load(_asked_tab, None, tabs, api_visibility="private", show_progress="hidden")
         page.unload(_forget)
-    page.queue(default_concurrency_limit=os.cpu_count() or 2, max_size=WAITING)
+    # Two at least, so that nobody's long call is the only one that runs.
+    page.queue(default_concurrency_limit=max(2, os.cpu_count() or 2), max_size=WAITING)
     return page
 
 
@@ -144,14 +152,20 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
     speak MCP are answered too where its package is installed.
     """
     folder, sessions = Path(page.GRADIO_CACHE), ActiveSessions()
-    receiver = Receiver(folder, LIMITS.image, LIMITS.uploads, LIMITS.stored)
+    UPLOADS.most, UPLOADS.share = LIMITS.stored, LIMITS.share
+    receiver = Receiver(folder, LIMITS)
     endpoints = {
         name.strip("/"): {
             p["parameter_name"]: bool(p["parameter_has_default"]) for p in endpoint["parameters"]
         }
         for name, endpoint in page.get_api_info()["named_endpoints"].items()
     }
-    access = PageAccess(folder, endpoints, frozenset(page.fns), public, LIMITS, sessions)
+    below = urlsplit(options.get("root_path") or os.environ.get("GRADIO_ROOT_PATH", "")).path.rstrip("/")
+    access = PageAccess(folder, endpoints, frozenset(page.fns), public, LIMITS, sessions, below)
+    page._queue = FairQueue(page, sessions, WAITING_EACH if public else None)
+    agents = importlib.util.find_spec("mcp") is not None
+    if "SPACE_ID" in os.environ:  # which only its proxy reaches, and that names the visitors
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     wait = not options.pop("prevent_thread_lock", False)
     started: tuple[Any, str, str] = page.launch(
         theme=look(),
@@ -170,13 +184,19 @@ def launch(page: gr.Blocks, public: bool = False, **options: Any) -> tuple[Any, 
                 Route("/gradio_api/upload", receiver.upload, methods=["POST"]),
                 Route("/gradio_api/upload_progress", receiver.progress),
             ],
-            "middleware": [Middleware(RequestFilter, access=access)],
+            "middleware": [
+                Middleware(RequestFilter, access=access),
+                Middleware(CompressedText, compresslevel=5),
+                Middleware(SecurityPolicy),
+            ],
             "lifespan": Housekeeping(page, receiver, sessions, *KEEP).lifespan,
         },
-        mcp_server=importlib.util.find_spec("mcp") is not None,
+        mcp_server=agents,
         prevent_thread_lock=True,
         **options,
     )
+    if agents:
+        answer_agents(page, sessions)
     # Read for every connection, so this holds from the first visitor on.
     page.server.config.http_protocol_class = with_limits(page.server.config.http_protocol_class, LIMITS)
     if wait:

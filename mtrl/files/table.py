@@ -65,8 +65,8 @@ def read_table(
 
     required  names of columns, in lower case, that must exist and have no empty cell
     optional  names of further columns that are read if they exist
-    known     names of further columns that are ignored without a word
-    Other columns are ignored, with a warning that names them. A column `path` gets forward slashes.
+    Other columns are ignored, with a warning that names them unless they are `known`. A column `path` gets forward
+    slashes.
 
     Raises ValueError for a missing or repeated column, another delimiter than a comma, a row of another length, an
     empty required cell, a table without rows, and a damaged file. The message names the file, the row below the column

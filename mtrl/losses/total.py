@@ -49,7 +49,7 @@ class LossWeights:
     query_teacher      "better" | "all": see L_mqr
     feature            input of the added terms: "embedding" (after the neck) or "pooled" (before it)
     triplet_feature    input of the triplet: "embedding", scaled to unit length, or "pooled", unscaled, as in AGW
-    triplet_form       form of the triplet: "weighted", as in AGW, or "squared", as in CAJ
+    triplet_form       "weighted", as in AGW, or "squared", as in CAJ
     """
 
     identity: float = 1.0
@@ -140,7 +140,7 @@ def total_loss(
 
     ramp           in [0, 1], scales the added terms (those of `TERMS` and `own`) during the warm-up
     triplet_scale  scales the triplet
-    own            losses of your own, each with its weight
+    own            losses of one's own, added terms too
     Raises ValueError if a term needs transition images or logits and there are none.
     """
     if weights.needs_transition and layout.transition == 0 and layout.visible > 0:

@@ -22,7 +22,7 @@ from .distances import Labels, as_labels, check_features, full, mean_where, no_a
 
 
 def weighted_triplet(features: Tensor, identities: Labels, squared: bool = False) -> Tensor:
-    """Features [N,D] and integer labels [N] -> scalar. Features are not normalised. `squared` selects CAJ's form.
+    """Features [N,D] and integer labels [N] -> scalar. Features are not normalised. `squared`: CAJ's form.
 
     Anchors without a negative are left out, so the loss is 0 for a single identity or an empty batch. With one image
     per identity, D+ is 0 and the loss is mean_i log(1 + exp(-D-_i)). With identical features it is log 2.

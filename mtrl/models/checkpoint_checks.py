@@ -5,15 +5,16 @@ A configuration may come from an unknown source, so the memory for building its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mtrl.hub.client import WEIGHTS
-from mtrl.models.allocation_limit import AllocationLimit
 from mtrl.models.config import POOLINGS, ModelConfig
 from mtrl.models.weights import Shapes, check_outline, parse_config, shapes_of
 
@@ -21,6 +22,9 @@ FORMAT = "mtrl-1"
 _MAX_ARGUMENT = 8192
 _MAX_BLOCKS = 256
 _KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+_NAMES = ["empty", "empty_strided", "zeros", "ones", "full", "eye", "arange", "linspace", "logspace"]
+_MAKERS = frozenset(getattr(torch, name) for name in [*_NAMES, "rand", "randn", "randint", "normal"])
+_SPARE_TENSORS, _SPARE_BYTES = 300, 1 << 25  # small tables that a network computes while it is built
 
 Builder = Callable[[ModelConfig], nn.Module]
 
@@ -83,3 +87,30 @@ def _check_arguments(value: Any, depth: int, limit: int = _MAX_ARGUMENT) -> None
         raise ValueError(f"backbone_args hold {value!r}; numbers up to {limit} are accepted there")
     elif isinstance(value, str) and len(value) > 256:
         raise ValueError("backbone_args hold a text of more than 256 characters")
+
+
+class AllocationLimit(TorchFunctionMode):
+    """Context manager that counts every new tensor before it is allocated. Raises ValueError above the limit.
+
+    shapes       shapes of the tensors in the network's file, from the file's header
+    count_bytes  True limits the number of tensors and their bytes; False only the number, since each takes time
+    """
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]], count_bytes: bool) -> None:
+        super().__init__()
+        self.count_bytes = count_bytes
+        # 4 bytes for float32. Twice, since a stem may be copied, and some layers are built and then replaced.
+        self.bytes_left = 2 * 4 * sum(math.prod(shape) for shape in shapes.values()) + _SPARE_BYTES
+        self.tensors_left = 4 * len(shapes) + _SPARE_TENSORS
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _MAKERS:
+            self.tensors_left -= 1
+            if self.count_bytes:
+                self.bytes_left -= func(*args, **{**kwargs, "device": "meta"}).nbytes
+            if self.tensors_left < 0 or self.bytes_left < 0:
+                raise ValueError("its model is larger than the tensors beside it")
+        return func(*args, **kwargs)

@@ -42,8 +42,7 @@ class ModelConfig:
     pooling        "gem" | "avg" for feature maps; token models also take "token" (class token, else mean of tokens).
                    "auto" is replaced by the one that suits the backbone when the model is built
     last_stride    stride of a ResNet's last stage; 1 keeps a finer map and is usual in re-identification
-    patch_stride   pixels from one patch of a vision transformer to the next; less than the patch size makes patches
-                   overlap, 0 stands for the patch size
+    patch_stride   pixels from one patch of a vision transformer to the next: below its size they overlap; 0: its size
     backbone_args  further keyword arguments for timm (JSON values), e.g. {"channels": [32, 64, 128, 256]}
     num_identities number of training identities in the classifier; 0 for a model without classifier
     """

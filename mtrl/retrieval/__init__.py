@@ -3,7 +3,7 @@
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.match import Match
-from mtrl.retrieval.ranking import RankMetrics, rank_features, rank_metrics
+from mtrl.retrieval.metrics.ranking import RankMetrics, rank_features, rank_metrics
 
 Where = Filter  # its earlier name
 

@@ -1,4 +1,4 @@
-"""`Filter`: selects gallery entries by name, identity, camera, time, modality and track, for searches and deletions."""
+"""`Filter`: selects gallery entries by their labels and their spectrum, for searches and deletions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Filter:
     cameras        its camera is one of these integers
     after, before  after <= time < before, in seconds since 1970-01-01 UTC (see `parse_time`)
     modalities     its modality is one of these: "visible", "infrared"
-    only           "images" leaves out the entries that stand for a track; "tracks" leaves out all others
+    only           "images": no entries that stand for a track; "tracks": these alone
     Names and identities are compared in Unicode's NFC form (`mtrl.labels.names.canonical`). Raises ValueError for
     values of another type.
     """

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mtrl.data.video.thermal import check_scaling
 from mtrl.files.images import ImageSource, check_list
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.labels.sequences import by_position
 from mtrl.models.config import Modality
+from mtrl.models.spectrum import encode_each
 from mtrl.retrieval.checks import (
     LABEL_PARSERS,
     Identity,
@@ -28,9 +30,7 @@ from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery_file import TABLE, read_gallery, write_gallery
 from mtrl.retrieval.match import Match
 from mtrl.retrieval.nearest import nearest
-from mtrl.retrieval.spectra import encode_each
 from mtrl.retrieval.tracks import with_tracks
-from mtrl.video.thermal import check_scaling
 
 if TYPE_CHECKING:
     from mtrl.models.reid import MTRL
@@ -44,14 +44,14 @@ class Gallery:
 
     features     float32 or float16 [G,D] on the CPU, rows of unit length; may be mapped from a file
     names        G names; of images from files, their paths
-    modality     modality of all images; None: the gallery may hold both, and `modalities` has that of each
+    modality     modality of all images; None if `modalities` has that of each
     identities   G labels, or None
     cameras      G integers, or None
     model        fingerprint of the model that made the features; "": unknown
     times        G times in seconds since 1970-01-01 UTC, or None
     value_range  (low, high) that scaled images of more than 8 bits; None: each image's own range
-    modalities   G modalities, or None: all have `modality`
-    tracks       G names of the tracks that the images belong to, or None; an entry named as its track stands for it
+    modalities   G modalities, or None if all have `modality`
+    tracks       G names of tracks, or None; an entry whose name is its track's stands for the track
     Labels may be given as any sequence, such as a column of a table. Raises ValueError for features that are not finite
     rows of unit length, and for labels of another number.
     """
@@ -110,12 +110,10 @@ class Gallery:
     ) -> Gallery:
         """Encodes images and makes a gallery of them. `images` and `value_range` are as in `MTRL.encode`.
 
+        modalities  the modality of each image, instead of `modality` for all
+        tracks      the track of each image; each track gets an entry too, its images weighted by `qualities`
         The first label belongs to the first image, and so on. Names default to the images' paths, or to row numbers for
         images without one.
-
-        modalities  the modality of each image, instead of `modality` for all
-        tracks      the track of each image; every track gets an entry too, the mean of its images weighted by
-                    `qualities`
         """
         images = check_list(images)
         labels: dict[str, list[Any]] = {}
@@ -160,9 +158,7 @@ class Gallery:
         side has identities, cameras or times.
         """
         if self.modality is None:
-            raise ValueError(
-                "this gallery holds both spectra: join it with Gallery.build(..., modalities=...)"
-            )
+            raise ValueError("this gallery holds both spectra: join it with Gallery.build(...)")
         self.check_model(model)
         if value_range is not None:
             check_same_range(self.value_range, checked_range(value_range))
@@ -256,17 +252,13 @@ class Gallery:
         ]
 
     def _match(self, rank: int, score: float, row: int) -> Match:
-        return Match(
-            rank,
-            score,
-            row,
-            self.names[row],
-            None if self.identities is None else self.identities[row],
-            None if self.cameras is None else self.cameras[row],
-            None if self.times is None else self.times[row],
-            None if self.modalities is None else self.modalities[row].name.lower(),
-            None if self.tracks is None else self.tracks[row],
-        )
+        def label(values: Sequence[Any] | None) -> Any:
+            return None if values is None else values[row]
+
+        kind = label(self.modalities)
+        spectrum = None if kind is None else kind.name.lower()
+        identity, camera, time = label(self.identities), label(self.cameras), label(self.times)
+        return Match(rank, score, row, self.names[row], identity, camera, time, spectrum, label(self.tracks))
 
     def save(self, folder: str | Path) -> None:
         """Writes `gallery.json` and a features file into `folder`. If it is interrupted, the old gallery stays intact.

@@ -9,9 +9,14 @@ from mtrl.retrieval.checks import Identity
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """One search result. rank counts from 1; score is the cosine; index is the row in the gallery, -1 in a
-    database, which has no rows; time is in seconds since 1970-01-01 UTC; modality, "visible" or "infrared", is that of
-    the entry in a gallery of both; track is the track that the image belongs to, or that the entry stands for.
+    """One search result.
+
+    rank      from 1
+    score     cosine of query and entry
+    index     row in the gallery; -1 for a database, which has no rows
+    time      seconds since 1970-01-01 UTC, or None
+    modality  "visible" or "infrared" in a gallery of both, else None
+    track     name of the track that the image belongs to, or that the entry stands for; or None
     """
 
     rank: int

@@ -53,8 +53,8 @@ def load_translator(
 
     source    a name of `TRANSLATORS` ("learned" is the one shipped in the package); or a folder written by
               `python -m train translator`; or a Hugging Face Hub id "user/repo", of which only configuration and
-              weights are downloaded; or "module:Class", a `Translator` of your own, which is built without arguments:
-              importing its module runs it
+              weights are downloaded; or "module:Class", a `Translator` of your own, built without arguments: its
+              module is imported, which runs it
     revision  branch, tag or commit on the Hub
     token     access token for private repositories
     Raises FileNotFoundError for a translator that does not exist, ValueError for a damaged one or an unknown name, and

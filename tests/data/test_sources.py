@@ -14,7 +14,7 @@ from mtrl.data.sources import SOURCES, find_source, on_disk
 from mtrl.data.sources.verify import verify
 from mtrl.data.synthetic import SIZES
 from mtrl.data.synthetic.export import LAYOUTS
-from mtrl.retrieval.labels import PROTOCOLS
+from mtrl.retrieval.metrics.labels import PROTOCOLS
 from tests.helpers import trees
 from train.__main__ import main as train
 from train.presets import named_preset

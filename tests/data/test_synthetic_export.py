@@ -145,6 +145,29 @@ def test_sets_of_equal_size_are_kept_apart() -> None:
     assert (first[0] == second[0]).all() and (first[2] == second[1]).all() and (first[1] != second[1]).any()
 
 
+@pytest.mark.parametrize(
+    ("options", "spectrum"),
+    [
+        (("--layout", "regdb"), "thermal"),
+        (("--layout", "regdb", "--spectrum", "nir"), "nir"),
+        (("--layout", "sysu"), "nir"),
+        (("--layout", "llcm", "--spectrum", "both"), "both"),
+    ],
+)
+def test_the_spectrum_of_an_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], spectrum: str
+) -> None:
+    asked = set()
+
+    def noted(jobs: Sequence[Job], workers: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        asked.update(job.spectrum for job in jobs)
+        return noise(jobs, workers)
+
+    monkeypatch.setattr(dataset, "draw_all", noted)
+    assert synth(tmp_path / "tree", *options) == 0
+    assert asked == {spectrum}
+
+
 def test_regdb_has_ten_images_of_each_spectrum(tmp_path: Path) -> None:
     root = tmp_path / "tree"
     assert synth(root, "--layout", "regdb") == 0

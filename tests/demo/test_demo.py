@@ -27,9 +27,9 @@ from mtrl.demo.service.gallery_folder import GalleryImage, read_gallery
 from mtrl.demo.service.images import fit
 from mtrl.demo.service.service import DemoService, same_room
 from mtrl.models.config import Modality, ModelConfig
-from mtrl.retrieval.labels import Labels
+from mtrl.models.spectrum import detect_modality
+from mtrl.retrieval.metrics.labels import Labels
 from mtrl.translate import load_translator
-from mtrl.video.spectrum import detect_modality
 from tests.helpers.paths import ROOT
 
 PEOPLE = 6

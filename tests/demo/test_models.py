@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch._subclasses.fake_tensor import FakeTensor
 
-from mtrl.demo.service import models
+from mtrl import MTRL
+from mtrl.demo.service import model_cost, models
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
 from mtrl.hub.client import CONFIG, WEIGHTS
-from mtrl.models.config import Modality
+from mtrl.models.config import Modality, ModelConfig
 from tests.helpers.hub_stub import TOKEN, Hub, running_hub
 from tests.helpers.page import make_model
 
@@ -64,16 +68,83 @@ def test_models_that_cannot_be_used_say_why(
     with pytest.raises(FileNotFoundError, match="lacks"):
         shelf.get(str(tmp_path / "empty"))
     make_model(1, (512, 16, 16, 24)).save_pretrained(tmp_path / "wide")
-    monkeypatch.setattr(models, "MAX_ACTIVATIONS", 1 << 20)
+    monkeypatch.setattr(model_cost, "MAX_ACTIVATIONS", 1 << 20)
     with pytest.raises(ValueError, match="too much for this page"):
         shelf.get(str(tmp_path / "wide"))
-    monkeypatch.setattr(models, "MAX_PIXELS", 100)
+    monkeypatch.setattr(model_cost, "MAX_PIXELS", 100)
     with pytest.raises(ValueError, match="64 × 32"):
         shelf.get(str(tmp_path / "wide"))
     monkeypatch.setitem(models.MAX_BYTES, WEIGHTS, 1000)
     with pytest.raises(ValueError, match="loads up to"):
         shelf.get(str(tmp_path / "wide"))
     assert not shelf._kept
+
+
+def patches(folder: Path, size: tuple[int, int], patch: int) -> Path:
+    """A checkpoint of a small vision transformer that cuts its images into patches of that many pixels."""
+    arguments = {"patch_size": patch, "embed_dim": 96, "depth": 2, "num_heads": 3}
+    config = ModelConfig("vit_tiny_patch16_224", size, pooling="token", backbone_args=arguments)
+    MTRL(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_models_cost_is_known_before_anything_of_it_runs(
+    service: DemoService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Models(service)
+    ran: list[int] = []
+    forward = VisionTransformer.forward_features
+
+    def noted(self: Any, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if not isinstance(x, FakeTensor):
+            ran.append(x.shape[0])
+        return forward(self, x, *rest)
+
+    monkeypatch.setattr(VisionTransformer, "forward_features", noted)
+    strange = patches(
+        tmp_path / "strange", (256, 128), 1
+    )  # 32,768 patches, whose pairs take 4 GB in each head
+    assert (strange / WEIGHTS).stat().st_size < 20_000_000
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="MB per picture and layer"):
+        shelf.get(str(strange))
+    assert ran == [] and time.monotonic() - began < 20
+    assert shelf.get(str(patches(tmp_path / "usual", (64, 32), 16))).service.images and sum(ran) >= 30
+
+
+def test_the_cost_is_that_of_the_formulas() -> None:
+    model = make_model()
+    cost = model_cost.cost_of(model)
+    expected, largest = 0, 0
+
+    def note(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal expected, largest
+        if isinstance(module, torch.nn.Conv2d):
+            expected += 2 * output.numel() * module.weight[0].numel()
+        largest = max(largest, 4 * output.numel())
+
+    for module in model.modules():
+        if not list(module.children()):
+            module.register_forward_hook(note)
+    model.encode(torch.zeros(1, 3, 64, 32))
+    assert cost.operations == expected and cost.largest == largest
+    assert model_cost.cost_of(make_model(channels=(16, 16, 16, 24))).operations > cost.operations
+
+
+def test_a_page_with_few_images_takes_no_slower_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    seconds = model_cost.cost_of(model).seconds
+    model_cost.check_cost(model, 1)
+    monkeypatch.setattr(model_cost, "MAX_SECONDS", 20 * seconds)
+    model_cost.check_cost(model, 19)
+    with pytest.raises(ValueError, match="minutes for the 21 pictures"):
+        model_cost.check_cost(model, 21)
+    monkeypatch.setattr(model_cost, "MAX_IMAGE_SECONDS", 0.9 * seconds)
+    with pytest.raises(ValueError, match="for one picture"):
+        model_cost.check_cost(model, 1)
+    monkeypatch.setattr(model_cost, "MAX_TRACING", -1.0)
+    with pytest.raises(ValueError, match="too many layers"):
+        model_cost.cost_of(model)
 
 
 @pytest.mark.parametrize("public", [False, True])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import http.server
-import io
 import json
 import os
 import re
@@ -15,87 +14,23 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
-from PIL import Image
 
 from mtrl.demo.server.limits import Limits
 from mtrl.demo.server.uploads import Uploads, place, private_folder, sweep
 from mtrl.demo.service.service import DemoService
 from tests.helpers.page import noise_page
+from tests.helpers.page_server import Server, arrived, running, sample_image, upload_head, wait_for
 from tests.helpers.paths import ROOT
 from tests.load.stress_clients import file_data, form
 
 SECRET = "the secret of this machine"
 SMALL = Limits(head=0.7, stalled=0.5, whole=1.2, connections=12, uploads=2, image=1 << 20)
-
-
-class Server:
-    """A page that runs, its folder, and the plainest of clients."""
-
-    def __init__(self, blocks: Any, url: str) -> None:
-        self.blocks, self.url, self.folder = blocks, url, Path(blocks.GRADIO_CACHE)
-        self.host = urlsplit(url).netloc
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        kind: str = "application/json",
-        **headers: str,
-    ) -> tuple[int, bytes, Any]:
-        """Status, content and headers; the path is sent as it is."""
-        connection = HTTPConnection(self.host, timeout=30)
-        try:
-            connection.request(
-                method, path, body, {"Content-Type": kind, **headers} if body is not None else headers
-            )
-            answer = connection.getresponse()
-            return answer.status, answer.read(), answer.headers
-        finally:
-            connection.close()
-
-    def send(self, name: str, content: bytes) -> str:
-        status, answer, _ = self.ask("POST", "/gradio_api/upload", *form(name, content))
-        assert status == 200, answer
-        return str(json.loads(answer)[0])
-
-    def call(self, name: str, data: list[Any]) -> tuple[int, str]:
-        """Status of a call, and what its stream said, or why it was refused."""
-        status, answer, _ = self.ask("POST", f"/gradio_api/call/{name}", json.dumps({"data": data}).encode())
-        if status != 200:
-            return status, answer.decode()
-        _, stream, _ = self.ask("GET", f"/gradio_api/call/{name}/{json.loads(answer)['event_id']}")
-        return status, stream.decode()
-
-    def raw(self, content: bytes) -> socket.socket:
-        """A connection on which that was sent."""
-        host, port = self.host.split(":")
-        connection = socket.create_connection((host, int(port)), 20)
-        connection.sendall(content)
-        return connection
-
-    def files(self) -> set[Path]:
-        # Folders vanish while this looks, which os.walk takes as it comes.
-        return {Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names}
-
-
-@contextlib.contextmanager
-def running(service: DemoService, public: bool = False) -> Iterator[Server]:
-    from mtrl.demo.page import build_page, launch
-
-    blocks = build_page(service, public=public)
-    _, url, _ = launch(blocks, public, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    try:
-        yield Server(blocks, url)
-    finally:
-        blocks.close()
 
 
 @pytest.fixture(scope="module")
@@ -134,25 +69,6 @@ def canary() -> Iterator[tuple[str, list[str]]]:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{other.server_port}/", asked
         other.shutdown()
-
-
-def sample_image(size: tuple[int, int] = (40, 80), kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    Image.effect_noise(size, 70).convert("RGB").save(buffer, kind)
-    return buffer.getvalue()
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """The first true value of `what`; its last one after `seconds`."""
-    end = time.monotonic() + seconds
-    while not (value := what()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return value
-
-
-def upload_head(server: Server, kind: str, length: int) -> str:
-    head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: {kind}\r\n"
-    return f"{head}Content-Length: {length}\r\n\r\n"
 
 
 def traps(folder: Path, outside: Path) -> dict[str, str]:
@@ -443,15 +359,6 @@ def test_a_page_of_this_machine_answers_to_no_other_name_and_no_other_site(serve
     assert server.ask("POST", call, body, Origin=server.url.rstrip("/"))[0] == 200
 
 
-def arrived(server: Server) -> dict[str, Any]:
-    """The event of the page's browser side that takes an image which was dropped on it."""
-    config = json.loads(server.ask("GET", "/config")[1])
-    query = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "query")
-    event = next(d for d in config["dependencies"] if [query, "input"] in [list(t) for t in d["targets"]])
-    values = {c["id"]: c["props"].get("value") for c in config["components"]}
-    return {"fn_index": event["id"], "data": [values.get(i) for i in event["inputs"]]}
-
-
 @pytest.mark.parametrize("ending", ["closed", "reset", "while waiting"])
 def test_images_leave_the_disk_with_their_visit(server: Server, ending: str) -> None:
     before = server.files()
@@ -620,19 +527,6 @@ def test_a_full_queue_says_so_and_answers_who_was_in_it(
         assert b"event: complete" in strict.ask("GET", f"/gradio_api/call/encode/{answer['event_id']}")[1]
 
 
-def test_a_full_disk_quota_refuses_images(strict: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mtrl.demo.server.receive import Receiver
-
-    receiver = Receiver(strict.folder, 1000, 2, 1500)
-    receiver.stored = 501
-    import asyncio
-
-    from starlette.requests import Request
-
-    answer = asyncio.run(receiver.upload(Request({"type": "http", "query_string": b"", "headers": []})))
-    assert answer.status_code == 429
-
-
 def test_folders_of_pages_that_were_killed_are_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -660,6 +554,7 @@ def test_old_files_and_their_notes_go(tmp_path: Path) -> None:
     )
     for path in (old, new, kept):
         path.write_bytes(b"12345")
+        uploads.came(path, 5, "127.0.0.1")
         uploads.add("visit", str(path))
     for path in (old, kept):
         os.utime(path, (time.time() - 100,) * 2)

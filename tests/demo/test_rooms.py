@@ -90,9 +90,10 @@ def test_a_tab_is_a_file_and_an_entry(
 
 def test_every_static_file_is_used() -> None:
     files = {path.name for path in static_files.FOLDER.iterdir()}
-    styles = {f"{name}.css" for name in static_files.STYLESHEETS}
+    styles = {f"{name}.css" for name in (*static_files.STYLESHEETS, static_files.IN_HEAD)}
     sources = "".join(path.read_text(encoding="utf-8") for path in DEMO.rglob("*.py"))
     assert styles == {name for name in files if name.endswith(".css")}
     for name in files - styles:
         assert name.endswith(".js") and f'"{name.removesuffix(".js")}"' in sources, name
-    assert all(static_files.css().count((static_files.FOLDER / name).read_text()) == 1 for name in styles)
+    sent = static_files.css() + static_files.head()
+    assert all(sent.count((static_files.FOLDER / name).read_text()) == 1 for name in styles)

@@ -32,7 +32,7 @@ WITH = {"starlette": "gradio", "python_multipart": "gradio", "typing_extensions"
 # Permissive, or file by file (MPL): none asks a program that uses the package to be under its licence.
 ALLOWED = re.compile(
     r"(3-clause )?bsd( license|-2-clause|-3-clause)?|0bsd|mit( license)?|mit-cmu|cmu license \(mit-cmu\)|zlib|isc"
-    r"|bsl-1\.0|cc0-1\.0|apache([ -]2\.0( license)?| license v?2\.0| software license)|llvm-exception|psf"
+    r"|bsl-1\.0|cc0-1\.0|apache([ -]2\.0( license)?| license( v)? ?2\.0| software license)|llvm-exception|psf"
     r"|python software foundation license|mpl-2\.0|mozilla public license 2\.0 \(mpl 2\.0\)|hpnd",
     re.IGNORECASE,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.helpers.commands import command
 from tests.helpers.paths import ROOT
 from tests.helpers.real_clips import REAL, needs_real_clips, write_boxes
 
@@ -22,31 +24,39 @@ CLIP = "0113_1714"
 
 @needs_real_clips
 @pytest.mark.slow
-def test_the_page_runs_on_real_clips(tmp_path: Path) -> None:
+def test_the_page_runs_on_real_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for package in ("av", "fastapi", "prometheus_client"):
         pytest.importorskip(package)
     for name, kind in (("day", "visible"), ("night", "infrared")):
         (tmp_path / f"{name}.mp4").symlink_to(REAL / kind / f"{CLIP}.mp4")
         (tmp_path / f"{name}.txt").write_text(write_boxes(tmp_path)[CLIP].read_text())
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MTRL_CACHE": str(tmp_path / "cache")}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    assert [language for language, _ in blocks] == ["bash", "python", "bash"]
-    outputs = []
-    for language, text in blocks:
-        words = [sys.executable, "-c", text] if language == "python" else ["bash", "-ec", text]
-        done = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900
-        )
-        assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"
-        outputs.append(done.stdout)
-    listed = outputs[0].splitlines()[-4:]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MTRL_CACHE", str(tmp_path / "cache"))
+    (first, commands), (second, program), (third, service) = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    assert (first, second, third) == ("bash", "python", "bash")
+
+    for line in commands.splitlines():
+        words = shlex.split(line)
+        assert words[:3] == ["python", "-m", "mtrl"] and command(*words[3:]) == 0, line
+    listed = capsys.readouterr().out.splitlines()[-4:]
     assert listed[0] == "crops/night/7" and [line.split()[0] for line in listed[1:]] == ["1", "2", "3"]
     assert all(
         re.search(r" day/\d+  track  visible  camera 1  2026-11-20T12:00", line) for line in listed[1:]
     )
-    assert [line.split()[0] for line in outputs[1].splitlines()] == ["1", "2", "3"] and "day/" in outputs[1]
-    matches = json.loads(outputs[2].splitlines()[-1].removeprefix('{"status":"ok"}'))["results"][0]
+
+    exec(compile(program, "docs/video.md", "exec"), {})
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == ["1", "2", "3"] and all("day/" in line for line in listed)
+
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", service], env=environment, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    matches = json.loads(done.stdout.removeprefix('{"status":"ok"}'))["results"][0]
     assert len(matches) == 3 and all(m["modality"] == "visible" and m["track"] == m["name"] for m in matches)
 
 

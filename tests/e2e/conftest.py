@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
+    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
 PATIENCE = 30_000  # milliseconds
 
@@ -56,7 +56,12 @@ def visit(page: Page, base_url: str, tmp_path: Path) -> Iterator[Callable[..., P
         if url.scheme in ("http", "https", "ws", "wss") and url.hostname != "127.0.0.1":
             strangers.append(request.url)
 
+    def complain(message: Any) -> None:
+        if "Content Security Policy" in message.text:
+            failures.append(message.text)
+
     page.on("request", note)
+    page.on("console", complain)
     page.on("pageerror", lambda error: failures.append(str(error)))
 
     def open_page(width: int = 1440, height: int = 900, dark: bool = False) -> Page:

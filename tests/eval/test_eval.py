@@ -191,7 +191,7 @@ def test_trials_are_scored_without_a_matrix_of_all_pairs(model, images, metric, 
 
     monkeypatch.setattr(eval_score, "_SHARED_ELEMENTS", 0)
     monkeypatch.setattr(eval_score, "distance_blocks", watched)
-    monkeypatch.setattr("mtrl.retrieval.ranking._MADE_ELEMENTS", 8 * len(whole.trials[0].gallery))
+    monkeypatch.setattr("mtrl.retrieval.metrics.ranking._MADE_ELEMENTS", 8 * len(whole.trials[0].gallery))
     parts = evaluate_settings(model, images, [Setting(trials=3)], metric=metric)[0]
     assert max(asked) < 16 and len(asked) > 6
     for a, b in zip(whole.report.trials, parts.report.trials, strict=True):
@@ -232,6 +232,7 @@ def test_json_is_the_contracts(installed, tmp_path, capsys):
     assert result["std"]["map"] == pytest.approx(np.std(maps), abs=1e-15)
     assert all(0 <= value <= 1 for value in maps)
     assert (result["test_seed"], result["gallery"], result["num_query"]) == (4, "seeded", 36)
+    assert (result["size"], result["spectrum"]) == ("small", "nir")
     assert "rerank" not in result and 0 < result["modality_gap"] < 1.5
     name, _, options = installed[0]
     assert name == "synthetic" and options["parts"] == ("test",) and options["image_size"] == (64, 32)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from eval.official.command import evaluate_features, main
-from eval.official.matfiles import read_features
+from eval.matfiles import read_features
+from eval.official import evaluate_features, main
 from eval.protocols import Setting
 from mtrl.data.matfiles import read_mat, read_permutations
 from tests.helpers.paths import OFFICIAL, ROOT

@@ -76,7 +76,7 @@ def test_known_galleries(sysu, gallery, mode, shots):
 
 @needs_official
 def test_valid_queries_of_indoor_search(sysu):
-    from mtrl.retrieval.ranking import rank_metrics
+    from mtrl.retrieval.metrics.ranking import rank_metrics
 
     identities, cameras, modalities, _, _ = sysu
     trial = make_trials(identities, cameras, modalities, Setting(mode="indoor", trials=1))[0]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.official.matfiles import read_features
+from eval.matfiles import read_features
 from mtrl.commands.photos import read_photos
 from mtrl.data.listing import read_ids, read_labels
 from mtrl.data.sources.folder.load import read_table

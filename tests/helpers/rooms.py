@@ -15,7 +15,7 @@ CONSOLE = FILES | {"mtrl.files"}
 BASE = CONSOLE | {"mtrl.console"}
 MODELS = BASE | {"mtrl.hub"}
 PARTS = MODELS | {"mtrl.models"}
-DATA = PARTS | {"mtrl.losses", "mtrl.translate", "mtrl.video"}
+DATA = PARTS | {"mtrl.losses", "mtrl.translate"}
 RETRIEVAL = DATA | {"mtrl.data"}
 LIBRARY = RETRIEVAL | {"mtrl.retrieval"}
 MAY_IMPORT = {
@@ -24,15 +24,13 @@ MAY_IMPORT = {
     "mtrl.console": CONSOLE,
     "mtrl.hub": BASE,
     "mtrl.models": MODELS,
-    "mtrl.video": PARTS,
     "mtrl.losses": PARTS,
     "mtrl.translate": PARTS,
     "mtrl.data": DATA,
     "mtrl.retrieval": RETRIEVAL,
     "mtrl": LIBRARY,  # the public names
     "mtrl.demo": LIBRARY | {"mtrl"},
-    "mtrl.server": LIBRARY | {"mtrl", "mtrl.demo"},
-    "mtrl.commands": LIBRARY | {"mtrl", "mtrl.server"},
+    "mtrl.commands": LIBRARY | {"mtrl", "mtrl.demo"},
     "eval": LIBRARY | {"mtrl"},
     "train": LIBRARY | {"mtrl", "eval"},
     "app": frozenset({"mtrl.demo", "mtrl.console"}),

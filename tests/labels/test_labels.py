@@ -16,7 +16,7 @@ from eval.score import FeatureSet, score_trials
 from mtrl.data.imageset import ImageSet
 from mtrl.labels.reading import integer_labels, read_labels
 from mtrl.retrieval import rank_metrics
-from mtrl.retrieval.ranking import skipped
+from mtrl.retrieval.metrics.ranking import skipped
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
 # Query q asks for identity q; the gallery holds both, the right one second.

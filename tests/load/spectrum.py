@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
+from mtrl.data.video import iter_crops, iter_frames
 from mtrl.models.config import Modality
-from mtrl.video import iter_crops, iter_frames
-from mtrl.video.spectrum import detect_modality
+from mtrl.models.spectrum import detect_modality
 from tests.helpers.false_colours import PALETTES, false_coloured
 from tests.helpers.real_clips import REAL, write_boxes
 

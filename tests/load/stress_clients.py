@@ -7,6 +7,7 @@ import json
 import random
 import socket
 import struct
+import sys
 import threading
 import time
 import uuid
@@ -23,6 +24,11 @@ from PIL import Image
 TIMEOUT = 60.0
 UPLOAD = "/gradio_api/upload"
 CALL = "/gradio_api/call/retrieve"
+
+
+def own_address(number: int) -> str:
+    """An address of this machine for the visitor of that number, where there are several: the page counts by them."""
+    return f"127.0.0.{2 + number % 250}" if sys.platform == "linux" else "127.0.0.1"
 
 
 class Counts:
@@ -55,7 +61,8 @@ class StressClient:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
         self._images, self._counts, self._choice = images, counts, random.Random(seed)
-        self._connection = HTTPConnection(self._host, self._port, timeout=TIMEOUT)
+        self._from = (own_address(seed), 0)
+        self._connection = HTTPConnection(self._host, self._port, timeout=TIMEOUT, source_address=self._from)
         self._seen: set[str] = set()
         self._kinds: list[tuple[str, Callable[[], str]]] = [
             ("bad upload", self._bad_upload),
@@ -182,7 +189,7 @@ class StressClient:
 
     def _too_large(self) -> str:
         """More than the page takes: refused, before all of it has been sent or after."""
-        with socket.create_connection((self._host, self._port), TIMEOUT) as raw:
+        with socket.create_connection((self._host, self._port), TIMEOUT, self._from) as raw:
             head = f"POST {UPLOAD} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Type: multipart/form-data; "
             told = self._choice.random() < 0.5
             length = f"Content-Length: {30 << 20}" if told else "Transfer-Encoding: chunked"
@@ -218,7 +225,7 @@ class StressClient:
     def _drop_upload(self) -> str:
         body, kind = form("dropped.jpg", self._choice.choice(self._images).read_bytes())
         head = f"POST {UPLOAD} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Type: {kind}\r\n"
-        with socket.create_connection((self._host, self._port), TIMEOUT) as raw:
+        with socket.create_connection((self._host, self._port), TIMEOUT, self._from) as raw:
             raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
             raw.sendall(body[: self._choice.randrange(len(body))])
             time.sleep(self._choice.random() / 5)
@@ -230,7 +237,7 @@ class StressClient:
         status, content = self.ask("POST", CALL, call(path))
         if status == 200:
             event = json.loads(content)["event_id"]
-            with socket.create_connection((self._host, self._port), TIMEOUT) as raw:
+            with socket.create_connection((self._host, self._port), TIMEOUT, self._from) as raw:
                 raw.sendall(
                     f"GET {CALL}/{event} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode()
                 )
@@ -248,8 +255,8 @@ class StressClient:
         _, content = self.ask("GET", "/config")
         config = json.loads(content)
         query = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "query")
-        arrived = next(d for d in config["dependencies"] if [query, "input"] in map(list, d["targets"]))
-        with socket.create_connection((self._host, self._port), TIMEOUT) as raw:
+        arrived = next(d for d in config["dependencies"] if [query, "change"] in map(list, d["targets"]))
+        with socket.create_connection((self._host, self._port), TIMEOUT, self._from) as raw:
             raw.sendall(
                 f"GET /gradio_api/heartbeat/{session} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode()
             )

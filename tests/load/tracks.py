@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from eval.tracks import main as score
+from eval.queries.tracks import main as score
 from mtrl.__main__ import main as command
 from tests.helpers.real_clips import REAL, write_boxes
 

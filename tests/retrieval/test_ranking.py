@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.retrieval import ranking
-from mtrl.retrieval.ranking import query_blocks, rank_features, rank_metrics
+from mtrl.retrieval.metrics import ranking
+from mtrl.retrieval.metrics.ranking import query_blocks, rank_features, rank_metrics
 from tests.reference.ranking import loop_reference
 
 

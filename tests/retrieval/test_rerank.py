@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from eval.protocols import Setting, Trial
 from eval.score import FeatureSet, distance_matrix, score_reranked
-from mtrl.retrieval.ranking import rank_metrics
-from mtrl.retrieval.rerank import k_reciprocal
+from mtrl.retrieval.metrics.ranking import rank_metrics
+from mtrl.retrieval.metrics.rerank import k_reciprocal
 from train.bench.rerank_loop import rerank_loop
 
 

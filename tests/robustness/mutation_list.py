@@ -44,6 +44,16 @@ OBJECTIVE = tuple(
 MEASURES = ("tests/eval/test_translator_measures.py",)
 
 SCAN = ("tests/files/test_scan.py",)
+VIDEO = (
+    "tests/data/video/test_boxes.py",
+    "tests/data/video/test_crops.py",
+    "tests/models/test_spectrum.py",
+)
+TRACKS = tuple(
+    f"tests/retrieval/test_tracks.py::test_{name}"
+    for name in ("pool_equals_a_loop", "every_track_gets_an_entry_behind_the_images")
+)
+SERVICE = ("tests/commands/service/test_service.py",)
 
 FIELD = ("tests/losses/test_losses.py", "tests/losses/test_field_losses.py")
 COMPARED = ("tests/eval/test_compare.py",)
@@ -51,6 +61,36 @@ OWN_LOSS = ("tests/train/test_own_loss.py",)
 TRANSFORMERS = ("tests/train/test_transformers.py",)
 
 MUTATIONS: tuple[Mutation, ...] = (
+    *changes(
+        "mtrl/data/video/crops.py",
+        VIDEO,
+        ("seen < rules.min_inside", "seen < 0"),
+        ("x0, y0 = max(0, round(box.x - more_x))", "x0, y0 = max(0, round(box.x + more_x))"),
+    ),
+    *changes("mtrl/data/video/boxes.py", VIDEO, ("self._next[0] == index + 1", "self._next[0] >= index + 1")),
+    *changes(
+        "mtrl/data/video/listing.py",
+        VIDEO,
+        ("os.truncate(part, size)", "os.truncate(part, part.stat().st_size)"),
+    ),
+    *changes(
+        "mtrl/models/spectrum.py",
+        VIDEO,
+        ("spread.mean() > _FALSE_SPREAD", "spread.mean() < _FALSE_SPREAD"),
+    ),
+    *changes(
+        "mtrl/retrieval/tracks.py",
+        TRACKS,
+        ("(share / share.max()) @ rows", "rows.mean(0)"),
+        ("key=lambda row: gallery.times[row] if gallery.times else row", "key=lambda row: row"),
+    ),
+    *changes(
+        "mtrl/commands/service/batching.py",
+        SERVICE,
+        ("job.modality is batch[0].modality and size", "size"),
+        ("if self._count + len(images) > self.waiting", "if len(images) > self.waiting"),
+    ),
+    *changes("mtrl/commands/service/access.py", SERVICE, ("if images > left:", "if left < 0:")),
     *changes(
         "mtrl/losses/hetero_center_triplet.py",
         FIELD,
@@ -273,7 +313,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("and not turned:", "and True:"),
     ),
     *changes(
-        "mtrl/retrieval/ranking.py",
+        "mtrl/retrieval/metrics/ranking.py",
         RANKING,
         ("np.add.reduceat(order / ranks, begin)", "np.add.reduceat(1 / ranks, begin)"),
         ("count / ranks[begin + count - 1]", "1 / ranks[begin + count - 1]"),
@@ -286,12 +326,24 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("else (distances, dropped)", "else (distances,)"),
     ),
     *changes(
-        "mtrl/retrieval/averages.py",
+        "mtrl/retrieval/metrics/labels.py",
         RANKING,
         ("np.cumsum(hits) / np.count_nonzero(first)", "np.cumsum(hits) / len(first)"),
         ("float(np.nanmean(ap)),", "float(np.nansum(ap) / len(ap)),"),
-        ("np.unique(people[first > 0])", "np.unique(people)"),
+        ("people[first > 0].tolist()", "people.tolist()"),
         ("if people is None:", "if True:"),
+    ),
+    *changes(
+        "eval/baselines.py",
+        ("tests/eval/test_baselines.py",),
+        ("np.rint(image @ _LUMINANCE)", "image[..., 0]"),
+        ("np.random.default_rng(seed)", "np.random.default_rng(0)"),
+    ),
+    *changes(
+        "train/data.py",
+        ("tests/train/test_few_infrared.py",),
+        ("generator.permutation(own)[:most]", "generator.permutation(own)[: most + 1]"),
+        ("kept = [rows[~infrared]]", "kept = [rows]"),
     ),
     *changes(
         "mtrl/data/sources/m3svd.py",
@@ -303,7 +355,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("clips[box.sequence],", "1,"),
     ),
     *changes(
-        "mtrl/retrieval/labels.py",
+        "mtrl/retrieval/metrics/labels.py",
         RANKING,
         ("2 if camera == 3 else camera", "2 if camera == 6 else camera"),
         (
@@ -322,7 +374,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("if len(kinds) > 1:", "if len(kinds) > 2:"),
     ),
     *changes(
-        "mtrl/retrieval/rerank.py",
+        "mtrl/retrieval/metrics/rerank.py",
         RERANK,
         ("excess >= 0 if at_least", "excess > 0 if at_least"),
         ("else excess > 0)", "else excess >= 0)"),
@@ -455,6 +507,23 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("tests/data/test_synthetic_dataset.py", "tests/data/test_synthetic_export.py"),
         ("drawn = [(person, camera, shot) for person, _, camera, shot in labels]", "drawn = len(labels)"),
         ('versions, code_digest("mtrl.data.synthetic.draw")]', "versions]"),
+    ),
+    *changes(
+        "mtrl/data/synthetic/spectra.py",
+        ("tests/data/test_thermal.py",),
+        ("(camera + shot) % 2 == 0", "shot % 2 == 0"),
+    ),
+    *changes(
+        "mtrl/data/synthetic/thermal/temperature.py",
+        ("tests/data/test_thermal.py",),
+        ("* still / (still + insulation)", "* still / (1 + insulation)"),
+        ("or not part.surface.heat.bare", ""),
+        ("return np.where(quilt > 0, np.exp(", "return np.where(quilt > 9, np.exp("),
+    ),
+    *changes(
+        "mtrl/data/synthetic/thermal/sensor.py",
+        ("tests/data/test_thermal.py",),
+        ("np.percentile(frame, (low, high))", "(frame.min(), frame.max())"),
     ),
     *changes(
         "mtrl/data/synthetic/export.py",
@@ -622,6 +691,21 @@ MUTATIONS: tuple[Mutation, ...] = (
         "mtrl/models/evidence.py",
         ("tests/demo/test_search.py::test_places_are_cosines_of_the_feature_map",),
         ("cij,cmn->ijmn", "cij,cmn->mnij"),
+    ),
+    *changes(
+        "mtrl/demo/service/model_cost.py",
+        (
+            "tests/demo/test_models.py::test_the_cost_is_that_of_the_formulas",
+            "tests/demo/test_models.py::test_a_page_with_few_images_takes_no_slower_models",
+        ),
+        ("max(self.largest, size)", "size"),
+        ("cost.seconds * images > MAX_SECONDS", "cost.seconds > MAX_SECONDS"),
+    ),
+    *changes(
+        "mtrl/demo/server/uploads.py",
+        ("tests/demo/test_page_shares.py::test_the_oldest_of_whoever_has_most_make_room",),
+        ("while self._taken.total() > self.most:", "while False:"),
+        (" and path != spared", ""),
     ),
     *changes(
         "mtrl/demo/service/model_files.py",

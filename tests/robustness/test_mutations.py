@@ -32,7 +32,7 @@ def test_there_is_one_for_every_formula_and_rule() -> None:
     for folder, names in (("mtrl/losses", losses), ("train/translator/objective", objective)):
         assert {f"{folder}/{name}" for name in names} <= changed
     for path in (
-        "mtrl/retrieval/ranking.py", "mtrl/retrieval/labels.py", "mtrl/retrieval/rerank.py",
+        "mtrl/retrieval/metrics/ranking.py", "mtrl/retrieval/metrics/labels.py", "mtrl/retrieval/metrics/rerank.py",
         "mtrl/retrieval/nearest.py", "eval/protocols.py", "eval/score.py", "mtrl/data/sampler.py",
         "mtrl/data/sources/sysu.py", "mtrl/data/sources/regdb.py", "mtrl/data/sources/llcm.py",
         "train/run/distributed.py",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import ROOT
+from train.data import data_name
 from train.presets import METHODS
 from train.settings import TrainSettings, parse
 from train.translator.settings import parse as parse_translator
@@ -98,3 +99,16 @@ def test_a_record_names_the_weights_that_are_trained() -> None:
     record = dataclasses.replace(parse(["--method", "direct"]), direct=2.0).record()
     assert record["method"] == "direct" and record["dataset"] == "synthetic"
     assert record["terms"] == {"transition": "none", "mtc": 0.0, "center": 0.0, "mqr": 0.0, "direct": 2.0}
+
+
+def test_the_spectrum_is_part_of_a_run() -> None:
+    near, thermal = parse([]), parse(["--spectrum", "thermal"])
+    assert near.record()["spectrum"] == "nir" and thermal.record()["spectrum"] == "thermal"
+    assert parse(["--dataset", "sysu"]).record()["spectrum"] is None
+    assert near.fixed() | {"spectrum": "thermal"} == thermal.fixed()
+    assert near.fixed()["spectrum"] is None, "as in the states of runs that had no choice"
+    assert (near.run_folder, thermal.run_folder) == (
+        "runs/synthetic-mtrl-seed0",
+        "runs/synthetic-thermal-mtrl-seed0",
+    )
+    assert (data_name(near), data_name(thermal)) == ("synthetic-small", "synthetic-small-thermal")

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from eval.benchmark import CASES, plain_loop
 from eval.protocols import Setting, Trial, make_trials
 from eval.score import FeatureSet, distance_matrix, score_trials
-from mtrl.retrieval.ranking import rank_features, rank_metrics
-from mtrl.retrieval.rerank import k_reciprocal
+from mtrl.retrieval.metrics.ranking import rank_features, rank_metrics
+from mtrl.retrieval.metrics.rerank import k_reciprocal
 from train.bench.peak_memory import features_problem
 from train.bench.rerank_loop import rerank_loop
 from train.bench.table import Line, Options, paired

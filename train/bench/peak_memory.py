@@ -19,7 +19,7 @@ from eval.protocols import Setting, make_trials
 from eval.score import FeatureSet, score_trials
 from mtrl.data.augment import PairedAugment
 from mtrl.data.imageset import ImageSet, ReIDData
-from mtrl.retrieval.ranking import rank_features
+from mtrl.retrieval.metrics.ranking import rank_features
 from train.batches.memory import keep_freed_memory
 from train.build import augment_config
 from train.settings import parse

@@ -16,7 +16,7 @@ def rerank_loop(
     weight: float = 0.3,
     variant: str = "paper",
 ) -> NDArray[np.float64]:
-    """As `mtrl.retrieval.rerank.k_reciprocal`, but float64 [Q,G] and slow."""
+    """As `mtrl.retrieval.metrics.rerank.k_reciprocal`, but float64 [Q,G] and slow."""
     total = len(distances)
     scaled = distances / distances.max(axis=1, keepdims=True)
     order = []

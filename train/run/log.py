@@ -151,9 +151,8 @@ def processor() -> str:
 
 
 def draw_curves(folder: Path) -> Path:
-    """Writes `curves.png`: loss terms, learning rate, and mAP and modality gap of held-out identities, all by step.
-
-    Metrics of the test set are drawn too, where it was looked at.
+    """Writes `curves.png`: loss terms, learning rate, mAP and modality gap of held-out identities, and of the test set
+    where it was looked at, all by step.
 
     Raises FileNotFoundError if the folder has no records.
     """

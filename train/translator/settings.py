@@ -67,7 +67,8 @@ class TranslatorSettings(RunSettings):
     @property
     def run_folder(self) -> str:
         """The folder of this run."""
-        return self.output or f"runs/translator-{self.data_folder}-seed{self.seed}"
+        drawn = f"-{self.spectrum}" * (self.spectrum != "nir")
+        return self.output or f"runs/translator-{self.dataset}{drawn}-seed{self.seed}"
 
     def terms(self) -> dict[str, float]:
         """{name of a loss term: its weight}."""

@@ -41,7 +41,7 @@ class Names(Collection[str]):
 
 
 def find_source(name: str) -> Source:
-    """The description of a data set by its name or `module:function`. Raises ValueError for an unknown name."""
+    """The description of a data set by its name, or by `module:function`. Raises ValueError for an unknown name."""
     if is_own(name):
         from mtrl.data.sources.own import own_source
 

@@ -26,8 +26,8 @@ from mtrl.data.imageset import ImageSet
 from mtrl.data.listing import GALLERY, QUERY, Sample, in_order, open_root
 from mtrl.data.sources.source import Request, Source
 from mtrl.data.sources.verify.report import Report
+from mtrl.data.video import iter_frames
 from mtrl.models.config import Modality
-from mtrl.video import iter_frames
 
 BOXES = Path(__file__).parents[2] / "assets" / "m3svd" / "boxes.csv"
 FOLDERS = {Modality.VISIBLE: "visible", Modality.INFRARED: "infrared"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from mtrl.data.sources.verify.report import Report, some
 from mtrl.files.images import to_batch
 from mtrl.models.config import Modality
 
-_PROTOCOLS = ("sysu", "regdb", "llcm", "clip")
+_PROTOCOLS = ("sysu", "regdb", "llcm")
 _BLOCK = 256  # images resized at once
 
 
@@ -49,9 +50,11 @@ def own_data(name: str, request: Request) -> ReIDData:
         raise ValueError(
             f"data set {name}: its protocol must be one of {', '.join(_PROTOCOLS)}, not {data.protocol!r}"
         )
-    train, test = (_resized(images, request.image_size) for images in (data.train, data.test))
-    held_out = None if data.validation is None else _resized(data.validation, request.image_size)
-    return ReIDData(name, data.protocol, train, test, held_out)
+    sets: dict[str, Any] = {
+        part: None if images is None else _resized(images, request.image_size)
+        for part, images in (("train", data.train), ("test", data.test), ("validation", data.validation))
+    }
+    return dataclasses.replace(data, name=name, **sets)
 
 
 def _resized(images: ImageSet, size: tuple[int, int] | None) -> ImageSet:

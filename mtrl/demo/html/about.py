@@ -84,12 +84,12 @@ def about_html(service: DemoService, card: Card | None = None) -> str:
         facts.append(
             (
                 f"{service.threshold.true:.0%}",
-                f"of comparisons of one person pass, and 1 in {round(1 / service.threshold.false)} of two",
+                "of comparisons of one person pass the threshold",
             )
         )
     cards = "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in facts)
     return (
-        f'<div class="m-scope m-about"><section><h2>The method in five sentences</h2>{METHOD}</section>'
+        f'<div class="m-scope m-about"><section><h2>The method in five steps</h2>{METHOD}</section>'
         f"{_figure(service)}"
         f'<section><h2>The model on this page</h2><div class="m-facts">{cards}</div></section>'
         f"<section><h2>Limits</h2><ul>{people_html(service, card)}{MISTAKES}</ul></section>"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "static"
 STYLESHEETS = ("page", "transition", "explore", "model")  # later rules win
+IN_HEAD = "narrow"
 
 
 @functools.cache
@@ -18,7 +19,7 @@ def css() -> str:
 @functools.cache
 def head() -> str:
     """What stands in the page's head: rules that Gradio's own style sheet cannot hold."""
-    return f"<style>{(FOLDER / 'narrow.css').read_text(encoding='utf-8')}</style>"
+    return f"<style>{(FOLDER / f'{IN_HEAD}.css').read_text(encoding='utf-8')}</style>"
 
 
 @functools.cache

@@ -13,8 +13,8 @@ from typing import Any
 import gradio as gr
 from gradio.state_holder import SessionState
 
+from mtrl.demo.server.active_sessions import ActiveSessions
 from mtrl.demo.server.receive import Receiver
-from mtrl.demo.server.request_filter import ActiveSessions
 from mtrl.demo.server.uploads import UPLOADS, sweep
 
 ROUND = 1.0  # seconds between two looks at the sessions
@@ -54,7 +54,7 @@ class Housekeeping:
 
     def files(self) -> None:
         """Deletes old files, and Gradio's notes of files that are gone."""
-        left, self._receiver.stored = sweep(self._receiver.folder, self._age, self._kept())
+        left, _ = sweep(self._receiver.folder, self._age, self._kept())
         names = {str(path) for path in left}
         for noted in self._page.temp_file_sets:
             noted &= names
@@ -76,6 +76,7 @@ class Housekeeping:
             elif idle >= keep_for:
                 holder.session_data.pop(session, None)
                 holder.time_last_used.pop(session, None)
+                UPLOADS.close(session)
                 self._emptied.discard(session)
                 self._unfetched[session] = clock - UNFETCHED * fetched
             elif idle >= GRACE and session not in self._emptied:

@@ -9,14 +9,16 @@ import dataclasses
 class Limits:
     """Limits of the server.
 
-    image      bytes of an uploaded image
-    request      bytes of any other request
-    whole        seconds until a request has come completely
-    stalled      seconds without a byte of it
-    head         seconds until a request's head has come
-    connections  at a time
-    uploads      at a time
-    stored       bytes of all uploaded images together
+    image         bytes of an uploaded image
+    request       bytes of any other request
+    whole         seconds until a request has come completely
+    stalled       seconds without a byte of it
+    head          seconds until a request's head has come
+    connections   at a time
+    uploads       at a time
+    uploads_each  at a time, of one visitor
+    stored        bytes of all images on the disk, sent and shown
+    share         bytes of one visitor's
     """
 
     image: int = 20 << 20
@@ -26,7 +28,9 @@ class Limits:
     head: float = 20.0
     connections: int = 500
     uploads: int = 64
+    uploads_each: int = 8
     stored: int = 1 << 30
+    share: int = 1 << 28
 
 
 class TooMuch(Exception):

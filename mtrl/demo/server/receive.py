@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,30 +16,35 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Message, Receive
 
-from mtrl.demo.server.uploads import delete, place
+from mtrl.demo.server.limits import Limits
+from mtrl.demo.server.uploads import UPLOADS, delete, place
+from mtrl.demo.server.visits import visitor_at
 
 _UNUSUAL = re.compile(r"[^\w.-]+")
 _NAME = re.compile(rb'filename="([^"]*)"')
-_LONGEST_NAME = 80
+_LONGEST_NAME = 80  # bytes; file systems take 255
 _CHUNK = 1 << 18
 
 
 class Receiver:
-    """The upload route of a page. Its files lie in `folder`; `size` is the most bytes of one of them."""
+    """The upload route of a page. Its files lie in `folder`."""
 
-    def __init__(self, folder: Path, size: int, at_once: int, stored: int) -> None:
-        self.folder, self.size, self.at_once, self.most_stored = folder, size, at_once, stored
-        self.stored = 0  # bytes in the folder; counted anew by the page's clock
-        self._running = 0
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder, self._limits = folder, limits
+        self._running: Counter[str] = Counter()  # uploads by visitor
         self._progress: dict[str, list[tuple[str, int]]] = {}
 
     async def upload(self, request: Request) -> Response:
         """POST of a multipart form with one file in the field "files" -> [its path on the server]."""
-        if self._running >= self.at_once or self.stored + self.size > self.most_stored:
+        visitor = visitor_at(request.client.host if request.client else None)
+        if (
+            self._running.total() >= self._limits.uploads
+            or self._running[visitor] >= self._limits.uploads_each
+        ):
             return JSONResponse(
                 {"detail": "The page is busy with other pictures. Try again in a minute."}, 429
             )
-        self._running += 1
+        self._running[visitor] += 1
         written: Path | None = None
         watched = request.query_params.get("upload_id", "")[:64]
         try:
@@ -50,7 +56,7 @@ class Receiver:
                 if not isinstance(file, UploadFile):
                     return PlainTextResponse('send one file, in the field "files" of the form', 400)
                 written = place(self.folder, plain_name(file.filename))
-                await self._write(file, written)
+                UPLOADS.came(written, await self._write(file, written), visitor)
             return JSONResponse([str(written)])
         except BaseException as problem:
             if written:
@@ -59,7 +65,7 @@ class Receiver:
                 return PlainTextResponse(f"that form cannot be read: {problem}", 400)
             raise
         finally:
-            self._running -= 1
+            self._running -= Counter({visitor: 1})
             self._progress.pop(watched, None)
 
     def _counted(self, request: Request, watched: str) -> Receive:
@@ -79,15 +85,16 @@ class Receiver:
 
         return receive
 
-    async def _write(self, file: UploadFile, path: Path) -> None:
+    async def _write(self, file: UploadFile, path: Path) -> int:
+        """Writes the file; its bytes."""
         size = 0
         with path.open("xb") as target:
             while content := await file.read(_CHUNK):
                 size += len(content)
-                if size > self.size:
-                    raise HTTPException(413, too_large(self.size))
+                if size > self._limits.image:
+                    raise HTTPException(413, too_large(self._limits.image))
                 target.write(content)
-        self.stored += size
+        return size
 
     async def progress(self, request: Request) -> Response:
         """Server-sent events on an upload that is under way, as the page's browser side expects them."""
@@ -110,7 +117,8 @@ class Receiver:
 def plain_name(name: str | None) -> str:
     """The last part of a file's name, of letters, digits, dots and dashes, not too long and not hidden."""
     last = re.split(r"[/\\]", name or "")[-1]
-    return _UNUSUAL.sub("_", last).lstrip(".")[-_LONGEST_NAME:].lstrip(".") or "picture"
+    usual = _UNUSUAL.sub("_", last).encode()[-_LONGEST_NAME:]  # the end of it says what it is
+    return usual.decode(errors="ignore").lstrip(".") or "picture"
 
 
 def too_large(size: int) -> str:

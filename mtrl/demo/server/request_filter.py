@@ -12,7 +12,6 @@ import dataclasses
 import json
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mtrl.demo.server.active_sessions import CALL, ActiveSessions
 from mtrl.demo.server.limits import Limits, TooMuch, TooSlow
 from mtrl.demo.server.receive import too_large
 from mtrl.demo.server.uploads import is_ours
@@ -37,36 +37,11 @@ _READ = re.compile(
     re.ASCII,
 )
 _FILE = "/gradio_api/file="
-_HEARTBEAT = "/gradio_api/heartbeat/"
 _AGENTS = "/gradio_api/mcp"
 _WRITE = re.compile(r"/gradio_api/(upload|queue/join|cancel|reset)/?")
-_CALL = re.compile(r"/gradio_api/call/(?:v2/)?(\w+)(?:/([0-9a-f]{32}))?/?", re.ASCII)
 _NAMED = "/gradio_api/call/v2/"  # parameters by name
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _DRAINED = 4  # times the limit that is read of what is too large, so that the answer is seen
-
-
-class ActiveSessions:
-    """Sessions that have their page open, and calls of programs that are over.
-
-    open  session -> number of its open pages, known by their heartbeats
-    over  event ids of finished calls
-    """
-
-    def __init__(self) -> None:
-        self.open: Counter[str] = Counter()
-        self.over: set[str] = set()
-
-    @contextlib.contextmanager
-    def during(self, session: str) -> Iterator[None]:
-        """While the page of a session is open."""
-        self.open[session] += 1
-        try:
-            yield
-        finally:
-            self.open[session] -= 1
-            if not self.open[session]:
-                del self.open[session]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +54,7 @@ class PageAccess:
     public     whether others than this machine may ask
     limits     sizes and times
     sessions   who has the page open
+    below      path of the page's address where it is not the top, as "/demo"; a proxy may keep it or take it away
     """
 
     folder: Path
@@ -87,6 +63,7 @@ class PageAccess:
     public: bool
     limits: Limits
     sessions: ActiveSessions
+    below: str = ""
 
 
 class RequestFilter:
@@ -117,9 +94,15 @@ class RequestFilter:
                     headers["Cache-Control"] = "private, no-store"
             await send(message)
 
+        below = self._access.below
+        if below and scope["path"] == below:  # addresses on the page are relative to it
+            await RedirectResponse(f"{below}/", 307)(scope, receive, send)
+            return
+        if below and scope["path"].startswith(f"{below}/"):
+            scope = {**scope, "path": scope["path"][len(below) :]}
         try:
             self._check(scope)
-            with self._session(scope["path"]):
+            with self._access.sessions.noting(scope):
                 await self._app(scope, await self._body(scope, receive), answer)
         except ClientDisconnect:
             return  # nobody is left to answer
@@ -128,18 +111,6 @@ class RequestFilter:
                 return
             await _refuse(problem)(scope, receive, answer)
 
-    @contextlib.contextmanager
-    def _session(self, path: str) -> Iterator[None]:
-        """Notes heartbeats, and that a call's answer was fetched, or nobody waits for it any more."""
-        call = _CALL.fullmatch(path)
-        beat = path.removeprefix(_HEARTBEAT) if path.startswith(_HEARTBEAT) else ""
-        try:
-            with self._access.sessions.during(beat) if beat else contextlib.nullcontext():
-                yield
-        finally:
-            if call and call[2]:
-                self._access.sessions.over.add(call[2])
-
     def _check(self, scope: Scope) -> None:
         """Raises HTTPException for what this page has no use for."""
         path, method, headers = scope["path"], scope["method"], Headers(scope=scope)
@@ -147,7 +118,7 @@ class RequestFilter:
             _check_local(headers, method)
         if path.startswith(_AGENTS):
             return
-        call = _CALL.fullmatch(path)
+        call = CALL.fullmatch(path)
         if call:
             known = call[1] in self._access.endpoints and method == ("GET" if call[2] else "POST")
         elif path.startswith(_FILE):
@@ -203,7 +174,7 @@ class RequestFilter:
             value.get("fn_index") not in self._access.events or not isinstance(value.get("session_hash"), str)
         ):
             raise HTTPException(400, "The page has no such event.")
-        call = _CALL.fullmatch(path)
+        call = CALL.fullmatch(path)
         if call and path.startswith(_NAMED):
             known = self._access.endpoints[call[1]]
             if not {name for name, optional in known.items() if not optional} <= value.keys() <= known.keys():

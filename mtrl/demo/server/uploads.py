@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import os
 import re
 import secrets
@@ -11,9 +12,11 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
+from mtrl.demo.server.visits import CURRENT
 from mtrl.files.lock import take_lock
 
 VARIABLE = "GRADIO_TEMP_DIR"  # where Gradio keeps files; read whenever a page is built or asked
@@ -81,16 +84,53 @@ def is_ours(path: str, folder: Path) -> bool:
 
 
 class Uploads:
-    """Which visit holds which files."""
+    """Which visit holds which files, and how much of the disk every visitor takes. Safe to call from several threads.
 
-    def __init__(self) -> None:
+    most   bytes of all files together
+    share  bytes of one visitor
+    For a file that would pass one of them, older files go: the oldest of that visitor, or of the one who has most.
+    """
+
+    def __init__(self, most: int = 1 << 30, share: int = 1 << 28) -> None:
+        self.most, self.share = most, share
         self._visits: dict[str, set[Path]] = {}
+        self._files: dict[Path, _File] = {}  # in the order in which they came
+        self._taken: Counter[str] = Counter()  # bytes of each visitor
         self._guard = threading.Lock()
 
+    def keep(self, folder: Path | str, name: str, content: bytes, shown: bool = False) -> Path:
+        """Writes a file of the visit that is answered now. `shown`: the page itself has made it, to show it."""
+        path = place(folder, name)
+        try:
+            path.write_bytes(content)
+        except OSError:
+            delete(path)
+            raise
+        self.came(path, len(content), CURRENT.get().visitor, shown)
+        return path
+
+    def came(self, path: Path, size: int, visitor: str, shown: bool = False) -> None:
+        """Notes a new file of `size` bytes. Others make room for it."""
+        with self._guard:
+            self._files[path] = _File(visitor, size, shown)
+            self._taken[visitor] += size
+            while self._taken[visitor] > self.share and self._drop_oldest(visitor, path):
+                pass
+            while self._taken.total() > self.most:
+                if not self._drop_oldest(self._taken.most_common(1)[0][0], path):
+                    break
+
+    def is_shown(self, path: str) -> bool:
+        """Whether the page has made that file itself, or it is none of a visitor's."""
+        with self._guard:
+            file = self._files.get(Path(path))
+            return file is None or file.shown
+
     def add(self, visit: str | None, path: str) -> None:
-        """Notes that a visit holds a file. Without the visit's name the file is left to the page's clock."""
-        if visit:
-            with self._guard:
+        """Notes that a visit holds a file. Without the visit's name it is left to the page's clock; a file that no
+        visitor has sent, such as the example on the page, belongs to no visit."""
+        with self._guard:
+            if visit and Path(path) in self._files:
                 self._visits.setdefault(visit, set()).add(Path(path))
 
     def close(self, visit: str | None) -> None:
@@ -98,15 +138,41 @@ class Uploads:
         with self._guard:
             mine = self._visits.pop(visit or "", set())
             for path in mine - set().union(*self._visits.values()):
-                delete(path)
+                self._drop(path)
 
     def forget_lost(self) -> None:
         """Drops the notes of files that are gone."""
         with self._guard:
+            for path in [path for path in self._files if not path.exists()]:
+                self._drop(path)
             for visit, paths in list(self._visits.items()):
-                paths -= {path for path in paths if not path.exists()}
+                paths.intersection_update(self._files)
                 if not paths:
                     del self._visits[visit]
+
+    def _drop_oldest(self, visitor: str, spared: Path) -> bool:
+        """Deletes the oldest file of a visitor but `spared`. False where there is none."""
+        oldest = next(
+            (path for path, file in self._files.items() if file.visitor == visitor and path != spared), None
+        )
+        if oldest is not None:
+            self._drop(oldest)
+        return oldest is not None
+
+    def _drop(self, path: Path) -> None:
+        delete(path)
+        file = self._files.pop(path, None)
+        if file is not None:
+            self._taken[file.visitor] -= file.size
+            if self._taken[file.visitor] <= 0:
+                del self._taken[file.visitor]
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    visitor: str
+    size: int
+    shown: bool
 
 
 def delete(path: Path) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
-from mtrl.retrieval.ranking import RankMetrics, rank_features
+from mtrl.retrieval.metrics.ranking import RankMetrics, rank_features
 
 DIRECTIONS = {
     "infrared to visible": (Modality.INFRARED, Modality.VISIBLE),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.console.cli import read_yaml
+from mtrl.console.settings_file import read_yaml
 from mtrl.files.filenames import as_text
 from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.client import CARD, CONFIG, WEIGHTS

@@ -12,22 +12,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
+from mtrl.demo.service.model_cost import MAX_SECONDS, check_cost
 from mtrl.demo.service.model_files import MAX_CARD, MAX_CONFIG, read_card, read_log
-from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
+from mtrl.demo.service.service import DemoService
 from mtrl.files.file_state import file_state
 from mtrl.files.filenames import expanded
 from mtrl.hub.client import CARD, CONFIG, REPO_ID, WEIGHTS
 from mtrl.models.load import read_checkpoint
-from mtrl.models.reid import MTRL
 
 KEPT = 2
 MAX_BYTES = {CONFIG: MAX_CONFIG, WEIGHTS: 500_000_000, CARD: MAX_CARD}
-MAX_PIXELS = 512 * 256
-MAX_ACTIVATIONS = 2 << 30  # bytes of the largest layer's output while the gallery is encoded
-MAX_SECONDS = 300  # for the whole gallery
 
 Progress = Callable[[float, str], None]
 
@@ -212,44 +206,3 @@ def check_size(what: str, size: int | None, most: int) -> None:
         raise ValueError(f"the size of {what} is not known, so it is not loaded")
     if size > most:
         raise ValueError(f"{what} has {size / 1e6:,.0f} MB; this page loads up to {most / 1e6:,.1f} MB of it")
-
-
-def check_cost(model: MTRL, images: int) -> None:
-    """Raises ValueError for a model that would take too much memory or time on a gallery of `images`.
-
-    A single empty image is encoded, and its largest intermediate result measured: a small file can describe a
-    network with very wide layers.
-    """
-    height, width = model.config.image_size
-    if height * width > MAX_PIXELS:
-        raise ValueError(
-            f"this model reads pictures of {height} × {width} pixels; this page loads models of up to "
-            f"{MAX_PIXELS:,} pixels, such as 512 × 256"
-        )
-    largest = 0
-
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal largest
-        if isinstance(output, Tensor):
-            largest = max(largest, output.numel() * output.element_size())
-
-    hooks = [module.register_forward_hook(note) for module in model.modules()]
-    try:
-        model.encode(torch.zeros(1, 3, height, width))  # the first pass also sets things up
-        started = time.perf_counter()
-        model.encode(torch.zeros(1, 3, height, width))
-        seconds = (time.perf_counter() - started) * images
-    except (ArithmeticError, LookupError, RuntimeError, TypeError) as error:
-        raise ValueError(f"this model cannot encode a picture: {error}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if largest * ENCODED_TOGETHER > MAX_ACTIVATIONS:
-        raise ValueError(
-            f"this model needs {largest / 2**20:,.0f} MB per picture and layer; too much for this page"
-        )
-    if seconds > MAX_SECONDS:
-        raise ValueError(
-            f"this model would take {seconds / 60:.0f} minutes for the {images} pictures of the gallery on this "
-            f"machine; this page allows {MAX_SECONDS // 60}"
-        )

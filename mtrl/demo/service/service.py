@@ -25,8 +25,8 @@ from mtrl.files.scan import PassedOver, report, why_unreadable
 from mtrl.models.config import Modality
 from mtrl.models.evidence import evidence_maps, resemblance
 from mtrl.models.reid import MTRL
+from mtrl.models.spectrum import detect_modality
 from mtrl.retrieval.filters import Filter
-from mtrl.video.spectrum import detect_modality
 
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
@@ -56,6 +56,7 @@ class DemoService:
         if not translators:
             raise ValueError("the page needs at least one translator")
         self.model = model
+        self.fingerprint = model.fingerprint()
         self.translators = {name: module.eval() for name, module in translators.items()}
         self.translator = translator or next(iter(self.translators))
         self.folder = Path(gallery)

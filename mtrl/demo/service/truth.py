@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.demo.service.gallery_folder import GalleryImage
-from mtrl.retrieval.labels import room_of
-from mtrl.retrieval.ranking import rank_metrics
+from mtrl.retrieval.metrics.labels import room_of
+from mtrl.retrieval.metrics.ranking import rank_metrics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from mtrl.demo.html import cards
 from mtrl.demo.html.static_files import script
-from mtrl.demo.server.uploads import UPLOADS, place
+from mtrl.demo.server.uploads import UPLOADS
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.images import WORKING_PIXELS, fit, in_turn
@@ -76,42 +77,13 @@ def html(
     return gr.HTML(value, elem_id=elem_id, js_on_load=code or None, apply_default_css=False, **options)
 
 
-def image_input(
-    elem_id: str, value: Image.Image | None, webcam: bool = False, visible: bool = True
-) -> gr.Image:
-    """An image to upload, paste or take, handed on as a path to the file as it came."""
-    image = gr.Image(
-        value,
-        type="filepath",
-        image_mode=None,
-        format="png",
-        sources=["upload", "webcam", "clipboard"] if webcam else ["upload", "clipboard"],
-        label="Picture of a person",
-        placeholder="# Drop a picture here\nor click to choose one",
-        alt_text="the chosen picture",
-        buttons=["fullscreen"],
-        height=300,
-        elem_id=elem_id,
-        visible=visible,
-    )
-    decode: Callable[[Any], Any] = image.preprocess
-
-    def path_only(payload: Any) -> Any:
-        # Gradio's own decoding clips 16-bit images and raises for files that are none.
-        if payload is None or payload.path is None or (payload.url or "").startswith("data:"):
-            return decode(payload)
-        return str(payload.path)
-
-    setattr(image, "preprocess", path_only)  # noqa: B010
-    return image
-
-
 def publish(image: Image.Image, component: Component, visit: str | None = None) -> str:
     """The path of a PNG where gradio serves a component's files, deleted with the visit's other files."""
-    path = place(component.GRADIO_CACHE, "picture.png")
-    image.save(path, "PNG", compress_level=1)
-    UPLOADS.add(visit, str(path))
-    return str(path)
+    content = io.BytesIO()
+    image.save(content, "PNG", compress_level=1)
+    path = str(UPLOADS.keep(component.GRADIO_CACHE, "picture.png", content.getvalue(), shown=True))
+    UPLOADS.add(visit, path)
+    return path
 
 
 def given(image: str | None) -> str:
@@ -132,14 +104,14 @@ def ask(call: Callable[[], Answer]) -> Answer:
 def answer_uploads(
     image: gr.Image, respond: Any, inputs: list[Any], output: gr.HTML, searched: Callable[..., DemoService]
 ) -> None:
-    """Answers a new image at once; one that cannot be shown or read is replaced or cleared with a message.
+    """Answers another image at once, however it came, and its removal; one that cannot be read is cleared.
 
     `searched` gives the service of the other inputs, since an index may have a value range for deep images.
     """
 
-    def arrived(path: str | None, request: gr.Request, *rest: Any) -> tuple[Any, str]:
-        if path is None:
-            return gr.skip(), respond(None, *rest)
+    def arrived(path: str | None, request: gr.Request, *rest: Any) -> tuple[Any, Any]:
+        if path is None or UPLOADS.is_shown(path):  # the page itself put it there, and has answered it
+            return gr.skip(), gr.skip()
         UPLOADS.add(request.session_hash, path)
         try:
             with in_turn(path):
@@ -149,7 +121,9 @@ def answer_uploads(
         shown = publish(fit(loaded, WORKING_PIXELS), image, request.session_hash)
         return shown, respond(loaded, *rest)
 
-    image.input(arrived, inputs, [image, output], **PRIVATE)
+    # Of Gradio's events only this one comes for the camera too, and with the new value.
+    image.change(arrived, inputs, [image, output], **PRIVATE)
+    image.clear(lambda *rest: respond(None, *rest), inputs[1:], output, **PRIVATE)
 
 
 def telling(progress: gr.Progress) -> Callable[[float, str], None]:

@@ -16,7 +16,8 @@ from mtrl.demo.service.service import AUTO, DIRECTIONS, MAX_RESULTS, DemoService
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE
 from mtrl.demo.tabs import endpoints
 from mtrl.demo.tabs.address import SHOWN, Settings
-from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, html, image_input, spread
+from mtrl.demo.tabs.image_input import image_input
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, html, spread
 from mtrl.demo.tabs.search import Search
 from mtrl.models.config import Modality
 
@@ -33,8 +34,8 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
             image = image_input("query", service.open(first), webcam=True)
-            together = html(cards.together(0), "together", ["together"])
             html(BESIDE_UPLOAD)
+            together = html(cards.together(0), "together", ["together"])
             shown = [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
             picks = html(cards.thumbnails(shown), "examples", ["pick"])
             direction = _direction_choice()
@@ -68,7 +69,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     together.submit(search.keep, [image, others], [others, together], **PRIVATE)
     together.delete(lambda: ([], cards.together(0)), None, [others, together], **PRIVATE)
     answer.undo(search.restored, None, [page.tabs, image, others, together, answer, *settings], **PRIVATE)
-    endpoints.add_retrieve(service, galleries, [image, direction, k, gallery])
+    endpoints.add_retrieve(service, galleries)
 
 
 def _usual(galleries: Galleries) -> tuple[Any, ...]:

@@ -11,7 +11,8 @@ from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service.distances import infrared_side, measure, untrained_side
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.tabs import endpoints
-from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, image_input, publish, spread
+from mtrl.demo.tabs.image_input import image_input
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, ask, html, publish, spread
 from mtrl.models.config import Modality
 
 EXAMPLES = 12
@@ -49,10 +50,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     answer_uploads(image, respond, inputs, answer, models.service)
     chosen.change(respond, inputs, answer, **PRIVATE)
     picks.click(picked, chosen, [image, answer], **PRIVATE)
-    translator = gr.Radio(
-        list(service.translators), value=service.translator, label="Translator", visible=False
-    )
-    endpoints.add_translate(service, [image, translator])
+    endpoints.add_translate(service)
 
 
 def compare(service: DemoService, image: Image.Image | str | None) -> str:

@@ -21,7 +21,7 @@ FIELDS = ("name", *LABELS, "given", "modality", "track", "pooled")
 
 
 def check_texts(entries: Gallery) -> None:
-    """Raises ValueError for a name or identity that is too long for Milvus, or not valid Unicode."""
+    """Raises ValueError for a name, identity or track that is too long for Milvus, or not valid Unicode."""
     for text in (*entries.names, *map(str, entries.identities or ()), *(entries.tracks or ())):
         try:
             size = len(canonical(text).encode())

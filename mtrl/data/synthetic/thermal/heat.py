@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+SKIN_CLO = 0.2
+"""No cloth insulates as little."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Heat:
@@ -26,6 +29,11 @@ class Heat:
     crease: float = 0.0
     warmer: float = 0.0
     soak: float = 1.0
+
+    @property
+    def bare(self) -> bool:
+        """Whether it is skin."""
+        return self.core is not None and self.clo <= SKIN_CLO
 
 
 AS_AIR = Heat()

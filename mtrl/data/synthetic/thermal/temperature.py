@@ -19,8 +19,17 @@ from mtrl.data.synthetic.thermal.weather import Weather
 Array = NDArray[Any]
 _AIR_CLO = 90.0  # clo of a metre of still air, until it begins to move
 _MOST_AIR = 0.012  # metres
-_SEAM = 0.011  # metres
-_NAMES = ("core", "clo", "gap", "under", "quilt", "crease", "warmer", "soak")
+_SEAM, _PRESSED = (
+    0.011,
+    0.6,
+)  # half width of a quilting seam in metres; share of the filling's insulation lost there
+_CREASE = 0.16  # half width of a crease, in deviations of the noise whose zero line it follows
+_SUN_ON_SKIN, _SUN_ON_CLOTH = 0.35, 0.65  # of what it does to a black surface: skin is cooled by blood
+_MEAN_STILL = 0.6  # clo of the air for which the sun's effect is given
+_COOLED = 0.05  # share of the sky's cold that a surface facing up takes on
+_UNEVEN = 0.12  # degrees
+_GLASS = 3.0  # degrees above the air: worn near the face
+_NAMES = ("core", "clo", "gap", "under", "quilt", "crease", "warmer", "soak", "bare")
 
 
 def surface_temperatures(
@@ -33,27 +42,38 @@ def surface_temperatures(
     fold      shifts the creases, which are others at every moment
     """
     table = np.array([[_value(part, name) for name in _NAMES] for part in parts], dtype=np.float32)
-    core, clo, gap, under, quilt, crease, warmer, soak = table[hits.owner].T
-    climb = np.float32(up[0]) * hits.normal[0] + np.float32(up[1]) * hits.normal[1]
-    climb = climb + np.float32(up[2]) * hits.normal[2]
+    heat = dict(zip(_NAMES, table[hits.owner].T, strict=True))
     across = hits.angle * np.array([part.girth for part in parts], dtype=np.float32)[hits.owner]
     fine, coarse = _folds(hits, across, parts, fold)
-    clo = np.where(_open_fronts(hits, parts), under, clo)
-    clo = clo * (1 - 0.6 * _seams(hits.v, quilt)) * (1 - crease * np.exp(-((fine / 0.16) ** 2)))
-    lying = 1 / (1 + np.exp(-(5.0 * climb + 0.9 * coarse - 0.6)))
-    insulation = clo + np.float32(_AIR_CLO) * np.minimum(gap * (1 - lying), np.float32(_MOST_AIR))
-    still = np.float32(weather.still) * (1 + 0.9 * (1 - openness))
-    air = np.float32(weather.air)
-    warm = np.where(
-        np.isnan(core), air + warmer, air + (np.nan_to_num(core) - air) * still / (still + insulation)
+    climb, facing = _along(hits.normal, up), _along(hits.normal, sun)  # towards the sky, and the sun
+    insulation = _insulation(hits, parts, heat, climb, fine, coarse)
+    air, still = np.float32(weather.air), np.float32(weather.still) * (1 + 0.9 * (1 - openness))
+    alive, bare = ~np.isnan(heat["core"]), heat["bare"] > 0
+    body = air + (np.nan_to_num(heat["core"]) - air) * still / (still + insulation)
+    warm = np.where(alive, body, air + heat["warmer"])
+    lit = np.clip(facing, 0, 1) * openness * heat["soak"] * still / np.float32(_MEAN_STILL)
+    warm += (
+        np.float32(weather.sun) * lit * np.where(bare, np.float32(_SUN_ON_SKIN), np.float32(_SUN_ON_CLOTH))
     )
-    facing = sum(np.float32(sun[k]) * hits.normal[k] for k in range(3))
-    lit = np.float32(weather.sun) * soak * np.clip(facing, 0, 1) * openness
-    bare = ~np.isnan(core) & (clo < 0.25)
-    warm += np.where(bare, np.float32(0.35), np.float32(0.65)) * lit * still / np.float32(0.6)
-    warm -= np.float32(0.05 * weather.sky) * np.clip(climb, 0, 1) * openness * (1 - bare)
-    warm += np.float32(0.12) * coarse * ~bare
-    return np.where(_lenses(hits, across, parts), air + np.float32(3.0), warm).astype(np.float32)
+    warm -= np.float32(_COOLED * weather.sky) * np.clip(climb, 0, 1) * openness * ~bare
+    warm += np.float32(_UNEVEN) * coarse * ~bare
+    return np.where(_lenses(hits, across, parts), air + np.float32(_GLASS), warm).astype(np.float32)
+
+
+def _insulation(
+    hits: Hits, parts: list[Part], heat: dict[str, Array], climb: Array, fine: Array, coarse: Array
+) -> Array:
+    """clo float32 [n] between core and surface. Cloth lies on what faces up, and hangs away from what faces down."""
+    clo = np.where(_open_fronts(hits, parts), heat["under"], heat["clo"])
+    clo = clo * (1 - np.float32(_PRESSED) * _seams(hits.v, heat["quilt"]))
+    clo = clo * (1 - heat["crease"] * np.exp(-((fine / np.float32(_CREASE)) ** 2)))
+    hanging = 1 / (1 + np.exp(5.0 * climb + 0.9 * coarse - 0.6))
+    return clo + np.float32(_AIR_CLO) * np.minimum(heat["gap"] * hanging, np.float32(_MOST_AIR))
+
+
+def _along(normal: Array, direction: Array) -> Array:
+    x, y, z = np.asarray(direction, dtype=np.float32)
+    return x * normal[0] + y * normal[1] + z * normal[2]
 
 
 def _value(part: Part, name: str) -> float:
@@ -91,7 +111,7 @@ def _lenses(hits: Hits, across: Array, parts: list[Part]) -> Array:
     shown = np.zeros(len(hits.v), dtype=bool)
     for number, part in enumerate(parts):
         frames = [logo for logo in part.surface.logos if logo[0] == "ring"]
-        if not frames or part.surface.heat.core is None or part.surface.heat.clo > 0.25:
+        if not frames or not part.surface.heat.bare:
             continue
         rows = np.flatnonzero(hits.owner == number)
         for _, centre, height, wide, tall in frames:

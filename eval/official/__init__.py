@@ -1,1 +1,0 @@
-"""The official SYSU-MM01 evaluation: its files of features, and its metrics computed from them."""

@@ -1,0 +1,1 @@
+"""Metrics of a ranking (CMC, mAP, mINP) and re-ranking."""
