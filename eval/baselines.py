@@ -54,7 +54,7 @@ def chance(evaluation: Evaluation) -> Report:
     reports = [score_features(features, evaluation.trials, setting) for features in drawn]
     trials = tuple(scores for report in reports for scores in report.trials)
     gap = float(np.mean([report.modality_gap for report in reports]))
-    return dataclasses.replace(evaluation.report, trials=trials, reranked=(), modality_gap=gap)
+    return dataclasses.replace(evaluation.report, trials=trials, reranked=(), corrupted=(), modality_gap=gap)
 
 
 def imagenet(

@@ -165,9 +165,7 @@ class TrainSettings(RunSettings):
     def run_folder(self) -> str:
         """The folder of this run; for RegDB {trial} stands for the split."""
         split = bool(find_source(self.dataset).splits)
-        dataset = self.dataset.replace(":", "-")
-        drawn = "" if self.spectrum == "nir" else f"-{self.spectrum}"
-        usual = f"runs/{dataset}{drawn}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
+        usual = f"runs/{self.data_folder}-{self.method}-seed{self.seed}" + "-trial{trial}" * split
         name = self.output or usual
         return name.replace("{trial}", self.trial) if split else name
 

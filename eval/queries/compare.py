@@ -32,7 +32,18 @@ from mtrl.console.cli import arguments
 from mtrl.files.atomic import write_atomically
 
 METRICS = {"map": "mAP", "rank1": "rank-1"}
-_SAME = ("dataset", "size", "test_seed", "split", "direction", "mode", "shots", "gallery", "protocol")
+_SAME = (
+    "dataset",
+    "size",
+    "test_seed",
+    "spectrum",
+    "split",
+    "direction",
+    "mode",
+    "shots",
+    "gallery",
+    "protocol",
+)
 _BLOCK = 500  # samples of the identities that are drawn at once
 
 

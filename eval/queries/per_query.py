@@ -109,7 +109,7 @@ class PerQuery:
 def _described(evaluation: Evaluation) -> dict[str, Any]:
     """The facts of a setting, without its figures."""
     facts = evaluation.report.to_dict()
-    figures = ("trials", "mean", "std", "modality_gap", "rerank", "corrupted")
+    figures = ("trials", "mean", "std", "modality_gap", "rerank", "corrupted", "beside")
     return {name: value for name, value in facts.items() if name not in figures}
 
 

@@ -52,7 +52,10 @@ def mean_where(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def group_means(membership: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Membership 0/1 [R,N], features [N,D] -> means [R,D] (0 for an empty row), 1 [R] where there is any."""
+    """Means of the features in each group: membership 0/1 [R,N], features [N,D] -> (means [R,D], has any 0/1 [R]).
+
+    The mean of an empty group is 0.
+    """
     count = membership.sum(dim=1)
     return membership @ features / count.clamp(min=1)[:, None], (count > 0).to(features.dtype)
 

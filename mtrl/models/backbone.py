@@ -33,7 +33,8 @@ _RESERVED = {
 class Backbone(nn.Module):
     """A timm model with pooling: images [B,3,H,W] -> pooled features [B,D], float32.
 
-    With `stem="dual"` infrared images have a stem (first layers) of their own, which starts equal; the rest is shared.
+    With `stem="dual"`, infrared images have their own copy of the stem (the first layers), which starts with equal
+    weights. The other layers are shared.
     """
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
@@ -196,10 +197,8 @@ def overlap_patches(body: nn.Module, config: ModelConfig) -> None:
     Raises ValueError for other backbones.
     """
     embed: Any = getattr(body, "patch_embed", None)
-    plain = (
-        isinstance(body, VisionTransformer) and body.pos_embed is not None and isinstance(embed, PatchEmbed)
-    )
-    if not plain or embed.patch_size != (_patch(config),) * 2:
+    plain = isinstance(body, VisionTransformer) and body.pos_embed is not None
+    if not (plain and isinstance(embed, PatchEmbed) and embed.patch_size == (_patch(config),) * 2):
         raise ValueError(
             f"patch_stride is for timm's vision transformers with square patches, not {config.backbone}"
         )

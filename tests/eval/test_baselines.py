@@ -18,6 +18,7 @@ from eval.baselines import IMAGENET_BACKBONE, chance, imagenet
 from eval.evaluate import evaluate_settings
 from eval.features import Extraction
 from eval.protocols import Setting
+from eval.queries.per_query import PerQuery
 from eval.score import Scores
 from mtrl import MTRL
 from mtrl.data.imageset import ImageSet, ReIDData
@@ -105,6 +106,24 @@ def test_the_command_shows_them_beside_the_model(
     assert set(written["beside"]) == {"chance", "ImageNet, grey"} and written["shots"] is None
     assert written["beside"]["ImageNet, grey"]["mean"]["map"] != written["mean"]["map"]
     assert len(written["beside"]["chance"]["trials"]) == 3 and len(written["trials"]) == 1
+
+
+def test_they_stand_beside_corrupted_images_too(
+    model: MTRL, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    data = ReIDData("m3svd", "clip", images, images)
+    monkeypatch.setitem(sys.modules, "mtrl.data", types.SimpleNamespace(load_data=lambda *_, **__: data))
+    monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: model)
+    asked = ["--dataset", "m3svd", "--device", "cpu", "--corruptions", "--json", str(tmp_path / "x.json")]
+    assert command.main([*asked, "--per-query", str(tmp_path / "q.npz")]) == 0
+    written = json.loads((tmp_path / "x.json").read_text())
+    assert set(written["beside"]) == {"chance"} and written["corrupted"]["draws"] == 1
+    of_model, of_chance = capsys.readouterr().out.splitlines()[3:5]
+    assert of_model.endswith(f"{100 * written['corrupted']['mean']['minp']:.2f}")
+    # chance has no images that could be corrupted: its row ends with its own mINP
+    assert of_chance.endswith(f"± {100 * written['beside']['chance']['std']['minp']:.2f}")
+    assert not {"beside", "corrupted"} & PerQuery.load(tmp_path / "q.npz").settings[0].keys()
 
 
 def test_wrong_requests_are_refused_before_anything_is_read(weights: Path, tmp_path: Path) -> None:

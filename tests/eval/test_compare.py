@@ -226,6 +226,8 @@ def test_other_queries_and_settings_are_refused() -> None:
         compare(a, other)
     with pytest.raises(ValueError, match="no setting in common"):
         compare(a, dataclasses.replace(b, settings=({**b.settings[0], "mode": "indoor"},)))
+    with pytest.raises(ValueError, match="no setting in common"):
+        compare(a, dataclasses.replace(b, settings=({**b.settings[0], "spectrum": "thermal"},)))
 
 
 def test_the_command(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

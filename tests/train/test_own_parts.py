@@ -21,7 +21,9 @@ from mtrl.translate import load_translator
 from tests.helpers import trees
 from tests.helpers.runs import settings
 from train.preflight import check_runs
+from train.settings import parse
 from train.trainer import Trainer
+from train.translator.settings import parse as parse_translator
 
 TEXT = """
 import numpy as np
@@ -58,6 +60,7 @@ def people(root):
 
 def shared(root): return ReIDData("", "sysu", part(1, 4, (32, 16)), part(3, 4, (32, 16)))
 def nothing(root): return None
+def clips(root): return ReIDData("", "clip", part(1, 8, (32, 16)), part(20, 3, (32, 16)))
 def protocol(root): return ReIDData("", "market", part(1, 8, (32, 16)), part(20, 3, (32, 16)))
 constant = 3
 """
@@ -165,13 +168,20 @@ def test_a_function_gives_a_data_set_of_any_size(tmp_path: Path) -> None:
     assert found.test.images.shape == (12, 32, 16, 3) and found.test.images.dtype == np.uint8
     assert found.test.images[0, 0, 0, 0] == 80 and found.test.images[2, 5, 5, 1] == 160
     assert find_source(name("people")).splits == ()
+    assert load_data(name("clips")).protocol == "clip"
     for part, match in (
         ("nothing", "must return a mtrl.data.ReIDData, not NoneType"),
-        ("protocol", "protocol must be one of sysu, regdb, llcm, not 'market'"),
+        ("protocol", "protocol must be one of sysu, regdb, llcm, clip, not 'market'"),
         ("constant", "is a int, which cannot be called"),
     ):
         with pytest.raises(ValueError, match=match):
             load_data(name(part))
+
+
+def test_its_name_makes_a_folder_on_any_system() -> None:
+    flags = ["--dataset", name("people")]
+    for run in (parse(flags).run_folder, parse_translator(flags).run_folder):
+        assert ":" not in run and name("people").replace(":", "-") in run
 
 
 def test_train_eval_and_verify_take_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,11 @@ class RunSettings(abc.ABC):
             raise ValueError(f"ema must be in [0, 1), not {self.ema}")
 
     @property
+    def data_folder(self) -> str:
+        """The data set as part of a folder's name, e.g. "synthetic-thermal"; without the colon of `module:function`."""
+        return self.dataset.replace(":", "-") + f"-{self.spectrum}" * (self.spectrum != "nir")
+
+    @property
     @abc.abstractmethod
     def run_folder(self) -> str:
         """The folder of this run."""

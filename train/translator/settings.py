@@ -67,8 +67,7 @@ class TranslatorSettings(RunSettings):
     @property
     def run_folder(self) -> str:
         """The folder of this run."""
-        drawn = f"-{self.spectrum}" * (self.spectrum != "nir")
-        return self.output or f"runs/translator-{self.dataset}{drawn}-seed{self.seed}"
+        return self.output or f"runs/translator-{self.data_folder}-seed{self.seed}"
 
     def terms(self) -> dict[str, float]:
         """{name of a loss term: its weight}."""

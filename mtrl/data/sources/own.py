@@ -22,7 +22,7 @@ from mtrl.data.sources.verify.report import Report, some
 from mtrl.files.images import to_batch
 from mtrl.models.config import Modality
 
-_PROTOCOLS = ("sysu", "regdb", "llcm")
+_PROTOCOLS = ("sysu", "regdb", "llcm", "clip")
 _BLOCK = 256  # images resized at once
 
 
