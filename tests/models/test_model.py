@@ -156,7 +156,8 @@ def test_the_losses_leave_no_trace(model: MTRL) -> None:
     """Nothing about the training method is in a model's configuration, so the tensors cannot depend on it."""
     names = set(inspect.signature(ModelConfig).parameters)
     assert names == {
-        "backbone", "image_size", "mean", "std", "stem", "pooling", "last_stride", "backbone_args", "num_identities"
+        "backbone", "image_size", "mean", "std", "stem", "pooling", "last_stride", "patch_stride", "backbone_args",
+            "num_identities",
     }  # fmt: skip
     plain = timm.create_model("resnet10t", num_classes=0, channels=[8, 16, 24, 32]).state_dict()
     neck = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
