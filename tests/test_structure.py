@@ -24,7 +24,7 @@ def test_no_file_imports_a_test(path: Path) -> None:
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
 NAMED = re.compile(r"\b(?:(?:mtrl|train|eval|tests|docs)/[\w/.*-]*[\w/*]|app\.py)(?=[`:, )])")
-EXAMPLES = ("NAME", "train/visible/", "train/infrared/", "train/thermal/")
+EXAMPLES = ("NAME", "train/visible", "train/infrared", "train/thermal")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

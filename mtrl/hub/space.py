@@ -22,6 +22,7 @@ WITHOUT_GIT = (
     "mtrl/assets/gallery/manifest.json",
     "mtrl/assets/gallery/*.jpg",
     "mtrl/assets/gallery/truth/*.jpg",
+    "mtrl/assets/m3svd/*",
     *(
         f"mtrl/assets/{folder}/{name}"
         for folder in ("model", "translator")

@@ -192,6 +192,7 @@ def test_uploads_go_with_the_last_visit_that_holds_them(tmp_path: Path) -> None:
     mine, ours = tmp_path / "mine.png", tmp_path / "ours.png"
     mine.touch(), ours.touch()
     uploads = Uploads()
+    uploads.came(mine, 0, "a visitor"), uploads.came(ours, 0, "a visitor")
     uploads.add("first", str(mine)), uploads.add("first", str(ours)), uploads.add("second", str(ours))
     uploads.close("first")
     assert not mine.exists() and ours.exists()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mtrl.demo.html import cards
 from mtrl.demo.service.gallery_folder import read_gallery
-from mtrl.demo.service.images import FALSE_COLOUR, coloured_later
+from mtrl.demo.service.images import FALSE_COLOUR, TAKEN_AS_INFRARED, coloured_later
 from mtrl.demo.service.models import read_card
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
@@ -79,15 +79,21 @@ def test_photographs_and_visible_pictures_have_true_colours() -> None:
 
 def test_the_hint_leads_to_a_search_by_brightness_alone(service: DemoService) -> None:
     grey = Image.effect_noise((64, 128), 90)
-    coloured = tinted(0, 1, 0.15)(grey)
+    coloured = tinted(1, 0.6, 0.8)(grey)
     assert FALSE_COLOUR in service.retrieve(coloured).hints
     chosen = service.retrieve(coloured, "infrared to visible")
     assert FALSE_COLOUR not in chosen.hints and any("Only its brightness" in hint for hint in chosen.hints)
     brightness = coloured.convert("L").convert("RGB")
     expected = service.model.encode([brightness], "infrared") @ service.features[Modality.VISIBLE].T
     assert chosen.scores == pytest.approx(np.sort(expected[0].numpy())[::-1], abs=1e-5)
+    night = tinted(0, 1, 0.15)(grey)
+    taken = service.retrieve(night)
+    assert TAKEN_AS_INFRARED in taken.hints and taken.modality is Modality.INFRARED
+    assert taken.scores == pytest.approx(service.retrieve(night.convert("L")).scores, abs=1e-5)
     grey_hints = service.retrieve(grey).hints
-    assert FALSE_COLOUR not in grey_hints and any("no colour" in hint for hint in grey_hints)
+    assert not {FALSE_COLOUR, TAKEN_AS_INFRARED} & set(grey_hints) and any(
+        "no colour" in hint for hint in grey_hints
+    )
 
 
 def test_a_manifest_that_is_nested_too_deeply_is_refused_in_words(tmp_path: Path) -> None:

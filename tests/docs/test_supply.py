@@ -28,7 +28,12 @@ IMPORTED_AS = {
     "markdown_it": "markdown-it-py",
 }
 # Imported, and required by the package beside it.
-WITH = {"starlette": "gradio", "python_multipart": "gradio", "typing_extensions": "torch"}
+WITH = {
+    "starlette": "gradio",
+    "pydantic": "gradio",
+    "python_multipart": "gradio",
+    "typing_extensions": "torch",
+}
 # Permissive, or file by file (MPL): none asks a program that uses the package to be under its licence.
 ALLOWED = re.compile(
     r"(3-clause )?bsd( license|-2-clause|-3-clause)?|0bsd|mit( license)?|mit-cmu|cmu license \(mit-cmu\)|zlib|isc"
@@ -129,7 +134,8 @@ def test_every_import_is_declared() -> None:
                 if (
                     node in tree.body
                     and part[0] == "mtrl"
-                    and part[1] not in ("demo", "server")
+                    and part[1] != "demo"
+                    and part[1:3] != ("commands", "service")
                     and not optional
                 ):
                     assert package in core, f"{path}: {top}"

@@ -16,6 +16,7 @@ from mtrl.data.video.thermal import comment
 from mtrl.files.atomic import (
     explained,
     flush_all,
+    flush_file,
     flush_folder,
     make_folder,
     remove_partial,
@@ -149,8 +150,7 @@ class CropFolder:
         try:
             with (self.folder / PART).open("ab") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            flush_file(self.folder / PART)
         except OSError as error:
             raise explained(error, self.folder / PART) from error
         self._bytes += len(content)

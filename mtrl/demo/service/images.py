@@ -25,6 +25,10 @@ FALSE_COLOUR = (
     "The colours of this picture follow its brightness, as if they had been added to an infrared picture. Is it one? "
     "Then choose “infrared to visible”: only its brightness is used then."
 )
+TAKEN_AS_INFRARED = (
+    "The colours of this picture look as if they had been added to an infrared picture, so only its brightness was "
+    "searched with. Is it an ordinary photograph? Then choose “visible to infrared”."
+)
 LARGE = 8_000_000  # pixels; of such images one at a time is decoded, as each takes up to 2 GB
 COLOUR_SIZE = (48, 96)
 LEVELS = 24  # of brightness
@@ -78,6 +82,14 @@ def coloured_later(image: Image.Image) -> bool:
     return bool(_scatter(pixels) < MOST_SCATTER or spread.mean() > GLARING or _has_scale(spread > GREY))
 
 
+def _has_colour(image: Image.Image) -> bool:
+    """Whether more than compression and a time stamp has given an image colour."""
+    pixels = (
+        np.asarray(image.convert("RGB").resize(COLOUR_SIZE, Image.Resampling.BOX), dtype=np.float32) / 255
+    )
+    return bool(np.median(pixels.max(axis=2) - pixels.min(axis=2)) > GREY)
+
+
 def _scatter(pixels: Array) -> float:
     """How much the colours of one brightness differ, as a share of all colour; 0 for a palette, about 0.5 otherwise."""
     flat = pixels.reshape(-1, 3)
@@ -120,7 +132,9 @@ def hints_for(
     hints = []
     if known is None and _flat(query):
         return ["This picture is almost one colour: there is nobody to see in it."]
-    if known is None and modality is detected is Modality.INFRARED:
+    if known is None and modality is detected is Modality.INFRARED and _has_colour(query):
+        hints.append(TAKEN_AS_INFRARED)
+    elif known is None and modality is detected is Modality.INFRARED:
         hints.append(
             "This picture has no colour, so it was taken as infrared. Is it an ordinary black-and-white "
             "photograph? Then choose “visible to infrared”."

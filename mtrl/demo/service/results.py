@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ class Query(NamedTuple):
     size      its own (width, height); `image` is no larger than any model needs
     known     the gallery image that it is, if it is one
     detected  the modality that it looks like;  modality  the one that it is searched as
+    hints     sentences for the user about what was assumed
     """
 
     image: Image.Image
@@ -27,6 +29,7 @@ class Query(NamedTuple):
     known: GalleryImage | None
     detected: Modality
     modality: Modality
+    hints: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)

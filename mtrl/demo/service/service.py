@@ -120,7 +120,8 @@ class DemoService:
         started = time.perf_counter()
         if not 1 <= k <= MAX_RESULTS:
             raise ValueError(f"k must lie between 1 and {MAX_RESULTS}, not {k}")
-        query, size, known, detected, modality = first = self._read(image, direction)
+        first = self._read(image, direction)
+        query, known, modality = first.image, first.known, first.modality
         together = [first, *(self._read(one, direction) for one in others)]
         other = Modality(1 - modality)
         target = other if self.rows[other] else modality
@@ -135,7 +136,7 @@ class DemoService:
             raise ValueError("no picture of this gallery was taken in another room than the query")
         seconds = time.perf_counter() - started
         strange = self.pairs.strange(modality) if known is None else None
-        hints = hints_for(query, size, known, detected, modality)
+        hints = list(first.hints)
         missed = [item.path for item in self.scan.passed_over if item.image]
         if missed and not self.public:
             hints.append(f"Pictures of this gallery that are not searched: {some_of(missed, 3)}.")
@@ -147,7 +148,7 @@ class DemoService:
             query=fit(query),
             others=[fit(one.image) for one in together[1:]],
             known=known,
-            detected=detected,
+            detected=first.detected,
             modality=modality,
             target=target,
             hits=[
@@ -172,7 +173,8 @@ class DemoService:
     ) -> Comparison:
         """The query beside the gallery image `name`, and where their similarity comes from. `others` as in
         `retrieve`: they count for the score, and the maps are those of `image`."""
-        query, _, known, _, modality = first = self._read(image, direction)
+        first = self._read(image, direction)
+        query, known, modality = first.image, first.known, first.modality
         feature = self._mean([first, *(self._read(one, direction) for one in others)])
         entry = self.image(name)
         match = self.open(entry)
@@ -218,9 +220,10 @@ class DemoService:
         known = self._known.get(digest(query))
         detected = known.modality if known else detect_modality(query)
         modality = detected if direction == AUTO else DIRECTIONS[direction]
-        if modality is Modality.INFRARED and detected is Modality.VISIBLE:
+        hints = hints_for(query, size, known, detected, modality)
+        if modality is Modality.INFRARED and known is None:
             query = query.convert("L").convert("RGB")  # an infrared camera sees no colour
-        return Query(query, size, known, detected, modality)
+        return Query(query, size, known, detected, modality, hints)
 
     def _mean(self, queries: Sequence[Query]) -> Tensor:
         """The mean embedding [D] of queries, of unit length."""
