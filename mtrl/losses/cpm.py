@@ -17,8 +17,7 @@ from torch import Tensor
 
 from .distances import (
     Labels,
-    as_labels,
-    check_features,
+    check_batch,
     group_means,
     no_autocast,
     pairwise_distances,
@@ -40,14 +39,9 @@ def center_pair_mining(
     Rows are normalised here. Identities that lack a modality do not count; 0 where none counts. One that is alone in
     its modality has only the first bracket. Raises ValueError for other shapes.
     """
-    infrared_identities = identities if infrared_identities is None else infrared_identities
-    check_features("visible", visible)
-    check_features("transition", transition)
-    check_features("infrared", infrared, like=visible)
-    if visible.shape != transition.shape:
-        raise ValueError("visible and transition must be aligned row by row")
-    identities = as_labels("identities", identities, visible)
-    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
+    identities, infrared_identities = check_batch(
+        visible, infrared, identities, infrared_identities, transition
+    )
     if 0 in (len(visible), len(infrared)):
         return 0 * (unit_rows(visible).sum() + unit_rows(infrared).sum())
     with no_autocast(visible):

@@ -16,8 +16,7 @@ from torch import Tensor
 from .distances import (
     SMALLEST_NORM,
     Labels,
-    as_labels,
-    check_features,
+    check_batch,
     group_means,
     no_autocast,
     pairwise_distances,
@@ -33,11 +32,7 @@ def discriminative_center(
     Rows are normalised here. 0 for one identity alone, for identical features and for an empty batch. Raises ValueError
     for other shapes.
     """
-    infrared_identities = identities if infrared_identities is None else infrared_identities
-    check_features("visible", visible)
-    check_features("infrared", infrared, like=visible)
-    identities = as_labels("identities", identities, visible)
-    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
+    identities, infrared_identities = check_batch(visible, infrared, identities, infrared_identities)
     rows = torch.cat([unit_rows(visible), unit_rows(infrared)])
     if len(rows) == 0:
         return rows.sum()

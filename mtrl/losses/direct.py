@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .distances import Labels, as_labels, check_features, check_temperature, contrast, no_autocast, unit_rows
+from .distances import Labels, check_batch, check_temperature, contrast, no_autocast, unit_rows
 
 
 def direct_contrastive(
@@ -31,11 +31,7 @@ def direct_contrastive(
     a partner, or if there are no visible or no infrared images. For one identity with identical features it is
     (log M + log N) / 2. Raises ValueError for other shapes.
     """
-    infrared_identities = identities if infrared_identities is None else infrared_identities
-    check_features("visible", visible)
-    check_features("infrared", infrared, like=visible)
-    identities = as_labels("identities", identities, visible)
-    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
+    identities, infrared_identities = check_batch(visible, infrared, identities, infrared_identities)
     check_temperature(temperature)
     with no_autocast(visible):
         similarity = unit_rows(visible) @ unit_rows(infrared).T / temperature

@@ -129,6 +129,32 @@ def as_labels(name: str, labels: Labels, like: Tensor) -> Tensor:
     return labels.to(like.device, torch.int64)
 
 
+def check_batch(
+    visible: Tensor,
+    infrared: Tensor,
+    identities: Labels,
+    infrared_identities: Labels | None,
+    transition: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Checks what a loss is given. Returns the identities of the visible and of the infrared rows, int64 [N] and [M].
+
+    infrared_identities  None: the same as `identities`
+    Raises ValueError for features that are no floating-point [N,D] and [M,D], for transitions that are not aligned with
+    the visible rows, and for labels of another number or type.
+    """
+    check_features("visible", visible)
+    if transition is not None:
+        check_features("transition", transition)
+    check_features("infrared", infrared, like=visible)
+    if transition is not None and visible.shape != transition.shape:
+        raise ValueError(
+            f"visible {list(visible.shape)} and transition {list(transition.shape)} must be aligned row by row"
+        )
+    others = identities if infrared_identities is None else infrared_identities
+    own = as_labels("identities", identities, visible)
+    return own, as_labels("infrared_identities", others, infrared)
+
+
 def label_tensor(name: str, labels: Labels) -> Tensor:
     """Labels as a tensor, from an array or a sequence; a tensor is returned unchanged. Raises ValueError."""
     if isinstance(labels, Tensor):

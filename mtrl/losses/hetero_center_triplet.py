@@ -15,8 +15,7 @@ from torch import Tensor
 
 from .distances import (
     Labels,
-    as_labels,
-    check_features,
+    check_batch,
     group_means,
     no_autocast,
     pairwise_distances,
@@ -37,11 +36,7 @@ def hetero_center_triplet(
     Rows are normalised here. Identities that lack a modality are no anchors, but others are kept apart from the centre
     that they have. 0 for one identity alone and where no identity has both. Raises ValueError for other shapes.
     """
-    infrared_identities = identities if infrared_identities is None else infrared_identities
-    check_features("visible", visible)
-    check_features("infrared", infrared, like=visible)
-    identities = as_labels("identities", identities, visible)
-    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
+    identities, infrared_identities = check_batch(visible, infrared, identities, infrared_identities)
     if len(visible) + len(infrared) == 0:
         return unit_rows(visible).sum()
     with no_autocast(visible):

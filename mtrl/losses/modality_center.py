@@ -17,8 +17,7 @@ from torch import Tensor
 
 from .distances import (
     Labels,
-    as_labels,
-    check_features,
+    check_batch,
     group_means,
     no_autocast,
     pairwise_distances,
@@ -42,14 +41,9 @@ def modality_center(
     without a margin term; for several identities with identical features it is `margin`; without images it is 0.
     Raises ValueError for other shapes.
     """
-    infrared_identities = identities if infrared_identities is None else infrared_identities
-    check_features("visible", visible)
-    check_features("transition", transition)
-    check_features("infrared", infrared, like=visible)
-    if visible.shape != transition.shape:
-        raise ValueError("visible and transition must be aligned row by row")
-    identities = as_labels("identities", identities, visible)
-    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
+    identities, infrared_identities = check_batch(
+        visible, infrared, identities, infrared_identities, transition
+    )
     if len(visible) + len(infrared) == 0:
         return unit_rows(visible).sum()
     with no_autocast(visible):

@@ -23,8 +23,7 @@ from torch import Tensor
 from .direct import direct_contrastive
 from .distances import (
     Labels,
-    as_labels,
-    check_features,
+    check_batch,
     check_temperature,
     contrast,
     margin_contrast,
@@ -62,10 +61,9 @@ def modality_transition_contrastive(
     margin form also those without a negative. For a single identity, hop 1 by instance is 0 and hop 2 is at least
     (log M + log N) / 2; the margin form is 0. Raises ValueError for other shapes or options.
     """
-    infrared_identities = identities if infrared_identities is None else infrared_identities
-    _check(visible, transition, infrared)
-    identities = as_labels("identities", identities, visible)
-    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
+    identities, infrared_identities = check_batch(
+        visible, infrared, identities, infrared_identities, transition
+    )
     check_temperature(temperature)
     if hop1 not in HOP1_FORMS or form not in MTC_FORMS:
         raise ValueError(
@@ -88,11 +86,3 @@ def modality_transition_contrastive(
             visible, infrared, identities, infrared_identities, temperature=temperature
         )
     return loss
-
-
-def _check(v: Tensor, t: Tensor, r: Tensor) -> None:
-    check_features("visible", v)
-    check_features("transition", t)
-    check_features("infrared", r, like=v)
-    if v.shape != t.shape:
-        raise ValueError(f"visible {list(v.shape)} and transition {list(t.shape)} must be aligned row by row")

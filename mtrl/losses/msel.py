@@ -14,8 +14,7 @@ from torch import Tensor
 
 from .distances import (
     Labels,
-    as_labels,
-    check_features,
+    check_batch,
     mean_where,
     no_autocast,
     pairwise_distances,
@@ -31,11 +30,7 @@ def modality_shared_enhancement(
     Rows are normalised here. An image without another one of its identity in its modality, or without any in the other
     modality, does not count; 0 where none counts. Raises ValueError for other shapes.
     """
-    infrared_identities = identities if infrared_identities is None else infrared_identities
-    check_features("visible", visible)
-    check_features("infrared", infrared, like=visible)
-    identities = as_labels("identities", identities, visible)
-    infrared_identities = as_labels("infrared_identities", infrared_identities, infrared)
+    identities, infrared_identities = check_batch(visible, infrared, identities, infrared_identities)
     with no_autocast(visible):
         v, r = unit_rows(visible), unit_rows(infrared)
         one = _side(v, r, identities, infrared_identities)
