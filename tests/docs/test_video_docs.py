@@ -1,4 +1,4 @@
-"""Every marked block of docs/video.md runs, in order, on a pair of real clips; what stands in deploy/ can be read."""
+"""Every marked block of docs/video.md runs, in order, on a pair of real clips; what stands in docs/deploy/ can be read."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_page_runs_on_real_clips(
 
 
 def test_the_compose_file_names_what_is_there() -> None:
-    content = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+    content = yaml.safe_load((ROOT / "docs" / "deploy" / "compose.yaml").read_text())
     services = content["services"]
     assert set(services["mtrl"]["depends_on"]) <= set(services) and set(services["mtrl"]["secrets"]) == set(
         content["secrets"]
@@ -69,13 +69,17 @@ def test_the_compose_file_names_what_is_there() -> None:
     named = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
     assert named == set(content["volumes"])
     assert (
-        ROOT / "deploy" / services["mtrl"]["build"]["context"] / services["mtrl"]["build"]["dockerfile"]
+        ROOT
+        / "docs"
+        / "deploy"
+        / services["mtrl"]["build"]["context"]
+        / services["mtrl"]["build"]["dockerfile"]
     ).is_file()
     assert all("image" in service or "build" in service for service in services.values())
 
 
 def test_the_dockerfile_starts_the_service_with_flags_that_it_has() -> None:
-    text = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
+    text = (ROOT / "docs" / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
     lines = [
         line.split(maxsplit=1) for line in text.splitlines() if line.strip() and not line.startswith("#")
     ]
