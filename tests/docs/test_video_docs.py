@@ -1,4 +1,4 @@
-"""Every marked block of docs/video.md runs, in order, on a pair of real clips; what stands in docs/deploy/ can be read."""
+"""Every marked block of docs/video.md runs, in order, on a pair of real clips; docs/deploy can be read."""
 
 from __future__ import annotations
 
