@@ -47,14 +47,16 @@ class EvalSettings:
         "1", 'RegDB split 1 to 10, or "all" with {trial} in --checkpoint: one model per split'
     )
     cmc_level: str | None = option(
-        None, "rank of the identity or of the image (default: as usual)", CMC_LEVELS
+        None,
+        "CMC by the rank of the right identity, or of the first right image (default: as usual)",
+        CMC_LEVELS,
     )
     feature: str = option("after", "features after or before the neck", FEATURES)
     flip: bool = option(False, "average the features of an image and its mirror image")
     distance: str = option("cosine", "how features are compared", DISTANCES)
     rerank: str | None = option(None, RERANK_HELP, VARIANTS, bare="paper")
     imagenet: str | None = option(
-        None, "file of `python -m train imagenet`: ImageNet features of the grey images beside the model's"
+        None, "also report ImageNet features of the grey images, from this file of `python -m train imagenet`"
     )
     corruptions: int | None = option(
         None, "add metrics on corrupted test images, mean of so many draws (alone: 1)", bare=1
@@ -90,7 +92,10 @@ class EvalSettings:
         return self.checkpoint or (None,)
 
     def protocol_settings(self, protocol: str) -> list[Setting]:
-        """A `Setting` for each mode, number of shots and direction. Raises ValueError for one that does not exist."""
+        """A `Setting` for each mode, number of shots and direction.
+
+        Raises ValueError for a combination that the data set's protocol does not have.
+        """
         directions = BOTH if self.direction == "both" else (self.direction,)
         modes = MODES if self.mode == "both" else (self.mode,)
         rest = (self.gallery, self.trials, self.cmc_level)

@@ -1,4 +1,4 @@
-"""Decodes one image file to an array of a given size, as the cache of decoded images holds it."""
+"""Decodes one image file to an array of a given size: the form in which the image cache stores it."""
 
 from __future__ import annotations
 

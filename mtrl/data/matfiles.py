@@ -38,8 +38,10 @@ def read_mat(path: Path, variable: str) -> NDArray[Any]:
 
 
 def read_permutations(path: Path) -> dict[tuple[int, int], NDArray[np.int64]]:
-    """Reads rand_perm_cam.mat: {(camera, identity): int64 [10,n]}. Each of 10 rows is a permutation of the n images,
-    numbered from 1.
+    """Reads rand_perm_cam.mat as {(camera, identity): int64 [trials,n]}, cameras and identities from 1.
+
+    Row t is the order of the n images (a permutation of 1..n) in trial t; the official file has 10 rows. Pairs without
+    images are left out. Raises as `read_mat`, and ValueError for content of another form.
     """
     cells = read_mat(path, "rand_perm_cam")
     if cells.dtype != object:

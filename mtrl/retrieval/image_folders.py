@@ -19,10 +19,11 @@ SOURCES = "sources.json"
 
 
 def remember_source(index: Path, folder: Path) -> None:
-    """Adds `folder` to an index's record of image folders, so that the page can show the images.
+    """Adds `folder` to the image folders that an index records, so that the demo page can show its images.
 
     The record is signed for this machine's user, so that an index from elsewhere cannot make the page show files of
-    this machine. If the key cannot be stored, nothing is recorded, and a warning says so.
+    this machine. If the key cannot be stored, nothing is recorded, and a warning says so. Raises ValueError if the
+    index holds a damaged record.
     """
     folders = list(dict.fromkeys([str(folder.resolve()), *image_folders(index)]))
     try:
@@ -36,9 +37,10 @@ def remember_source(index: Path, folder: Path) -> None:
 
 
 def image_folders(index: Path) -> list[str]:
-    """The folders that `remember_source` recorded. Empty without a record, or if another user or machine signed it.
+    """The folders that `remember_source` recorded.
 
-    Raises ValueError for a damaged record.
+    Empty if there is no record, if its signature is not by this user's key (another user or machine, or a changed
+    record), or if the key cannot be read. Raises ValueError for a record that is not readable JSON.
     """
     path = index / SOURCES
     if not path.is_file():

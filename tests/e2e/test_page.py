@@ -32,7 +32,7 @@ def test_a_photograph_is_ranked(visit: Any, shoot: Any) -> None:
     expect(page.locator("#not-among")).to_contain_text("nobody in a photograph is among them")
     expect(page.locator("#hits .right, #hits .wrong, #hits .rest")).to_have_count(0)
     expect(page.get_by_alt_text("the query as a transition image")).to_be_visible()
-    expect(page.locator(".m-hint").first).to_contain_text("512 × 600 pixels")
+    expect(page.locator(".m-hint", has_text="512 × 600 pixels")).to_be_visible()
     shoot(page, "photograph")
 
     page.get_by_label("infrared to visible").check()

@@ -85,7 +85,9 @@ def test_models_are_compared_chosen_and_refused(visit: Any, shoot: Any, tmp_path
     tab(page, "Explore")
     page.locator("#second-model :is(input, textarea)").fill(str(tmp_path / "second <model>"))
     page.locator("#run-benchmark").click()
-    expect(page.locator("#benchmark-result tbody tr")).to_have_count(4)
+    expect(page.locator("#benchmark-result tbody tr")).to_have_count(
+        4, timeout=60_000
+    )  # a gallery is encoded
     shoot(page, "benchmark")
     tab(page, "Model")
     source = page.locator("#model-source :is(input, textarea)")
@@ -94,7 +96,7 @@ def test_models_are_compared_chosen_and_refused(visit: Any, shoot: Any, tmp_path
     expect(page.locator("#model-status .m-error")).to_contain_text("there is no folder")
     source.fill(str(tmp_path / "second <model>"))
     page.locator("#use-model").click()
-    expect(page.locator("#model-chip")).to_contain_text("second <model>")
+    expect(page.locator("#model-chip")).to_contain_text("second <model>", timeout=60_000)
     expect(page.locator("#model-name")).to_have_text("second <model>")
     tab(page, "Retrieve")
     page.locator("#examples button[data-image]").last.click()

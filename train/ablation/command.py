@@ -34,13 +34,13 @@ from train.trainer import Trainer
 from train.validate import DIRECTIONS
 
 PROGRAM = "python -m train ablate"
-# Options of a single run that the ablation sets itself.
+# Options of `python -m train` that the ablation sets for each run, so its own command line refuses them.
 _OWN = ("method", "translator", "seed", "output", "resume", "push", "private")
 
 
 @dataclasses.dataclass(frozen=True)
 class AblateSettings:
-    """The ablation's own options; those of the trainings follow on the same command line."""
+    """The ablation's own options. The same command line also takes the options of the trainings."""
 
     methods: tuple[str, ...] = option(
         tuple(name for name in LABELS if name not in FIELD), "methods to compare", tuple(METHODS)
@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"{unknown}: --report-only takes none of the training's options")
     failed = []
     if not chosen.report_only:
-        settings = _settings_of_all(runs, folder, shared)
+        settings = _settings_of_all(runs, folder, shared, chosen.test_seed)
         failed = _train(settings, chosen, argv, one)
     if not one:
         print(write_report(collect(folder, runs, chosen.test_seed), folder).read_text("utf-8"))
@@ -158,13 +158,18 @@ def plan(
 
 
 def _translators(method: str, chosen: Sequence[str]) -> Sequence[str]:
-    """Those that a method is trained with: its own where it names one, else the chosen ones where it shows any."""
+    """The translators that a method is trained with: its own if its row names one, else `chosen`.
+
+    A method that shows no transition images gets only "luminance", unused, so that it is trained once.
+    """
     row = METHODS[method]
     own = row.get("translator", "luminance")
     return chosen if row["transition"] and "translator" not in row else [own]
 
 
-def _settings_of_all(runs: Sequence[Run], folder: Path, shared: Given) -> dict[Run, TrainSettings]:
+def _settings_of_all(
+    runs: Sequence[Run], folder: Path, shared: Given, test_seed: int
+) -> dict[Run, TrainSettings]:
     """The settings of each run. What could not be trained is refused here, before anything slow."""
     settings, notes = dict[Run, TrainSettings](), dict[str, None]()
     for run in runs:
@@ -177,7 +182,7 @@ def _settings_of_all(runs: Sequence[Run], folder: Path, shared: Given) -> dict[R
     _all_different(settings)
     for chosen in settings.values():
         _same_settings(chosen)
-    check_runs([_continued(chosen) for chosen in settings.values()], ("train", "test"))
+    check_runs([_continued(chosen) for chosen in settings.values()], ("train", "test"), test_seed)
     return settings
 
 
@@ -210,7 +215,8 @@ def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
     """Trains one run unless it is finished, and returns its metrics on the test set.
 
     {"seed", "dataset", "size", "method", "terms": weights that its terms had, "ir2vis": {...}, "vis2ir": {...}}
-    Metrics of another model, test set, code or library than those here now are measured again.
+    Stored metrics count as finished only if model, test set, code and libraries are those they were made with; else
+    the model is tested again. If the model was removed, the stored metrics are returned as they are.
     """
     if (kept := read_kept(settings, test_seed)) is not None:
         return kept
@@ -219,7 +225,7 @@ def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
     settings = _continued(settings)
     if (
         settings.resume or not kept_path(folder, test_seed).is_file()
-    ):  # else it is finished, its state removed
+    ):  # else trained to the end: only the test is missing
         Trainer(settings, data).run()
     model = load_pretrained(folder)
     result: dict[str, Any] = {"seed": settings.seed, **settings.record()}
@@ -235,7 +241,7 @@ def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
 
 
 def _continued(settings: TrainSettings) -> TrainSettings:
-    """With `resume` where the run has begun."""
+    """The settings, with `resume` True if the run's folder holds a saved training state, else False."""
     begun = (Path(settings.run_folder) / "last" / "state.safetensors").is_file()
     return dataclasses.replace(settings, resume=begun)
 
@@ -262,7 +268,7 @@ def _translator_identity(source: str) -> str:
 
 
 def _same_settings(settings: TrainSettings) -> None:
-    """Raises ValueError when the run folder holds a run with other settings, or of another folder of images."""
+    """Raises ValueError if the run folder was trained with other settings or, for "folder", other images."""
     folder = Path(settings.run_folder)
     free = settings.free - {"data_root"} if settings.dataset == "folder" else settings.free
     other = differences(settings, folder / "settings.yaml", free)

@@ -17,7 +17,14 @@ Array = NDArray[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """The light of one moment: multipliers of the camera's key and ambient light, tint, and turn of the sun."""
+    """How the light of one moment differs from the camera's usual light. All but `turn` are factors; 1: no change.
+
+    key, ambient  of the main light and of the ambient light
+    tint          of red, green and blue, in visible images only
+    turn          radians by which the main light is turned about the vertical axis
+    lamp          of the camera's infrared lamp
+    exposure      of the picture's exposure
+    """
 
     key: float
     ambient: float
@@ -49,7 +56,11 @@ def sun_direction(camera: Camera, light: Light) -> Array:
 
 
 def occlusion(hits: Hits, shape: tuple[int, int], radius: int = 9) -> Array:
-    """Openness in [0.35, 1] for each hit: pixels that lie behind their surroundings are darker."""
+    """How open the surroundings of each hit are: float [n] from 0.35 (in a hollow) to 1 (open).
+
+    A hit that is farther from the camera than the mean depth of the square around it (`radius` pixels each way) gets
+    less.
+    """
     ground = np.full(shape[0] * shape[1], np.nan, dtype=np.float32)
     far = hits.depth.max() if len(hits.depth) else 1.0
     ground[:] = far
@@ -107,7 +118,13 @@ def _power(x: Array, doublings: int) -> Array:
 def ground_shadow(
     camera: Camera, light: Light, feet: list[Array], height: float, xs: Array, ys: Array, infrared: bool
 ) -> Array:
-    """Factor float32 [H, W] by which a standing person darkens the ground around `feet` (world points)."""
+    """float32 [H,W] to multiply the ground's brightness by: 1 without shadow, less around and behind a person's feet.
+
+    feet      world points of the two ankles
+    height    the person's, in metres
+    xs, ys    ray directions of the columns [W] and rows [H]
+    infrared  True: only the dark around the feet; False: also the shadow that the main light casts
+    """
     rotation = camera.rotation.astype(np.float32)
     shadow = np.ones((len(ys), len(xs)), dtype=np.float32)
     fall = rotation[1, 1] * ys + rotation[2, 1]

@@ -9,11 +9,11 @@ SPECTRUM_HELP = "of the synthetic data set's infrared images: near-infrared, the
 
 
 def is_thermal(spectrum: str, camera: int, shot: int) -> bool:
-    """Whether the infrared image of a shot (0, 1, ...) is a thermal one, in a set of a spectrum of `SPECTRA`.
+    """Whether the infrared image of `shot` (0, 1, ...) by `camera` is thermal, in a data set of this spectrum.
 
-    In "both" the shots of a camera alternate; cameras of even number begin with thermal. So every identity has infrared
-    images of both kinds, even where each of the two infrared cameras takes one shot. Raises ValueError for another
-    spectrum.
+    "nir": never. "thermal": always. "both": a camera's shots alternate; even cameras begin with thermal. As the
+    infrared cameras are 3 and 6, every identity then has both kinds, even with one shot per camera. Raises
+    ValueError for a spectrum that is not in `SPECTRA`.
     """
     if spectrum not in SPECTRA:
         raise ValueError(f"spectrum must be one of {', '.join(SPECTRA)}, not {spectrum!r}")

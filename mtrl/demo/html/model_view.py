@@ -13,7 +13,7 @@ from mtrl.demo.service.models import Loaded, Models
 
 
 def model_html(loaded: Loaded) -> str:
-    """Everything that the page knows about a model."""
+    """HTML of the Model tab: a model's facts, its card's figures, training curves, limits of use, and its card."""
     card = parse_card(loaded.card)
     return (
         f'<div class="m-scope m-answer m-model" aria-live="polite"><h2 id="model-name">{escape(loaded.name)}</h2>'

@@ -19,7 +19,7 @@ from mtrl.demo.tabs.parts import PRIVATE, WAIT, PageParts, ask, html, telling
 
 
 class Maps:
-    """Maps by model and translator, drawn once and forgotten with the model."""
+    """Keeps each map that was drawn, by model and translator, until its model is unloaded."""
 
     def __init__(self) -> None:
         self._drawn: weakref.WeakKeyDictionary[DemoService, dict[str, EmbeddingMap]] = (
@@ -45,7 +45,9 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     )
     translator = gr.Radio(
         list(home.translators),
-        value=next(iter(home.translators)),  # the quickest: it draws a transition of every visible picture
+        value=next(
+            iter(home.translators)
+        ),  # the quickest: the map needs a transition of each visible picture
         label="Transition images by",
         elem_id="map-translator",
         visible=len(home.translators) > 1,
