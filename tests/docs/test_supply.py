@@ -185,7 +185,7 @@ for module in pkgutil.walk_packages(mtrl.__path__, "mtrl."):
         importlib.import_module(module.name)
 from mtrl.demo.page import build_page
 from mtrl.demo.launch import open_service
-assert len(open_service().pictures) > 300
+assert len(open_service().images) > 300
 """
 
 
