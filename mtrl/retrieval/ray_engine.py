@@ -62,7 +62,7 @@ def encode_with_ray(
 
     workers  actors that encode, each with one CPU (with a GPU, where the device is cuda)
     Ray is started on this machine unless it runs, or RAY_ADDRESS names a cluster. Raises ImportError without Ray,
-    ValueError or OSError for an image that cannot be read.
+    ValueError for an image that cannot be read.
     """
     try:
         import ray
@@ -83,13 +83,10 @@ def encode_with_ray(
             ray.init(ignore_reinit_error=True, logging_level=logging.ERROR, include_dashboard=False)
             ray.data.DataContext.get_current().enable_progress_bars = False
             data = _pipeline(ray, paths, modalities, work, left, workers, encoder or ShardEncoder)
-            try:
-                for _ in data.iter_rows():
-                    bar.update()
-            except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, (ValueError, OSError)):
-                    raise type(error.cause)(str(error.cause)) from None
-                raise
+            for row in data.iter_rows():
+                if row["failed"]:
+                    raise ValueError(row["failed"])
+                bar.update()
     missing = [s for s in shards if not _is_whole(folder, s, _size(s, len(paths), work), model.dim)]
     if missing:
         raise OSError(f"{len(missing)} shards are missing in {folder}; run the command again to make them")
@@ -127,12 +124,20 @@ def _pipeline(
 
 
 def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
-    """Reads and resizes the images of a shard: uint8 [N,3,H,W]."""
-    images = to_batch(list(map(Path, row["paths"])), work.image_size, work.value_range)
+    """Reads and resizes the images of a shard: uint8 [N,3,H,W].
+
+    "failed" says what is wrong with an image that cannot be read, else it is "": Ray would hide an error's own type.
+    """
+    failed = ""
+    try:
+        images = to_batch(list(map(Path, row["paths"])), work.image_size, work.value_range)
+    except (ValueError, OSError) as error:
+        failed, images = str(error), torch.zeros(1, 3, *work.image_size)
     return {
         "shard": row["shard"],
         "images": images.mul_(255).round_().byte().numpy(),
         "modalities": row["modalities"],
+        "failed": failed,
     }
 
 
@@ -143,7 +148,9 @@ class ShardEncoder:
         self.work = work
         self.model = load_pretrained(work.checkpoint, device=work.device, revision=work.revision)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, int]:
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        if row["failed"]:
+            return {"shard": int(row["shard"]), "failed": row["failed"]}
         images, kinds = torch.tensor(row["images"]), torch.tensor(row["modalities"])
         features = torch.empty(len(images), self.model.dim)
         for modality in Modality:
@@ -151,7 +158,7 @@ class ShardEncoder:
             if bool(chosen.any()):
                 features[chosen] = self.model.encode(images[chosen], modality, self.work.batch_size)
         write_atomically(_part(Path(self.work.parts), row["shard"]), tensor_bytes({"features": features}, {}))
-        return {"shard": int(row["shard"])}
+        return {"shard": int(row["shard"]), "failed": ""}
 
 
 def read_part(folder: Path, shard: int) -> Tensor:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 class DyingEncoder(ShardEncoder):
     """The actor that first gets shard 2 is killed, once; every call is noted."""
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, int]:
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         folder = Path(self.work.parts).parent
         (folder / f"called-{row['shard']}-{os.getpid()}").touch()
         if row["shard"] == 2 and not (folder / "killed").exists():
