@@ -71,6 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delete-identity", metavar="ID", nargs="+", default=[], help="take these people out of X"
     )
+    _add_labels(parser)
+    _add_engine(parser)
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    """Spectrum, track, scale, identity and time of the images."""
     add_model_options(
         parser,
         modality=None,
@@ -98,6 +104,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="\"file\": an image's time is its file's modification time (default: none)",
     )
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    """Where images are encoded, and how features are kept."""
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),

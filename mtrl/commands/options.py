@@ -23,11 +23,8 @@ from mtrl.models.spectrum import detect_modality
 _BATCHES_AT_ONCE = 4  # between two steps of a progress bar; the next batch is decoded ahead only within them
 
 
-def add_model_options(
-    parser: argparse.ArgumentParser, modality: str | None, choices: Sequence[str] = (), default: str = ""
-) -> None:
-    """--checkpoint, --revision, --device, --modality (with this default, which `default` puts in words, and these
-    choices besides the two spectra) and --batch-size."""
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """--checkpoint, --revision and --device."""
     parser.add_argument(
         "--checkpoint",
         metavar="SOURCE",
@@ -36,6 +33,14 @@ def add_model_options(
     )
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
+
+
+def add_model_options(
+    parser: argparse.ArgumentParser, modality: str | None, choices: Sequence[str] = (), default: str = ""
+) -> None:
+    """--checkpoint, --revision, --device, --modality (with this default, which `default` puts in words, and these
+    choices besides the two spectra) and --batch-size."""
+    add_checkpoint_options(parser)
     parser.add_argument(
         "--modality",
         choices=("visible", "infrared", *choices),

@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+from mtrl.commands.options import add_checkpoint_options
 from mtrl.models.load import load_pretrained
 from mtrl.retrieval.stores.base import COLLECTION
 from mtrl.retrieval.stores.factory import open_store
@@ -26,14 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--collection", default=COLLECTION, help=f"name within Milvus (default: {COLLECTION})"
     )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="SOURCE",
-        default=None,
-        help="folder of a checkpoint, or a Hugging Face Hub id user/repo (default: the shipped one)",
-    )
-    parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")
+    add_checkpoint_options(parser)
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: this machine only)")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     parser.add_argument(

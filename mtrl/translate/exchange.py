@@ -11,27 +11,14 @@ from torch import Tensor
 
 from mtrl.models.config import Modality
 
-from .interface import Translator, check_images
+from .interface import RandomTranslator, check_images
 from .photometric import LUMA
 
 
-class ChannelExchange(Translator):
-    """Red, green, blue or grey, 1/4 each, drawn for each image; in evaluation mode grey. No parameters.
+class ChannelExchange(RandomTranslator):
+    """Red, green, blue or grey, 1/4 each, drawn for each image; in evaluation mode grey. No parameters."""
 
-    Draws come from the translator's own CPU generator: the same seed and the same calls give the same images.
-    """
-
-    deterministic = False
     modality = Modality.VISIBLE
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        self._generator = torch.Generator()
-        self.reseed(seed)
-
-    def reseed(self, seed: int) -> None:
-        """Starts the stream of draws again."""
-        self._generator.manual_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:
         """float [N,3,H,W] in [0, 1] -> same. Raises ValueError for another shape or integers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mtrl.models.config import Modality
@@ -27,6 +28,24 @@ class Translator(nn.Module):
 
     def reseed(self, seed: int) -> None:
         """Sets the seed of the random parameters. Does nothing for a deterministic translator."""
+
+
+class RandomTranslator(Translator):
+    """Base class of translators that draw parameters for each image, from a CPU generator of their own.
+
+    The same seed and the same calls give the same images.
+    """
+
+    deterministic = False
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self._generator = torch.Generator()
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Sets the seed of the random parameters."""
+        self._generator.manual_seed(seed)
 
 
 def check_images(images: Tensor) -> None:

@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from .interface import Translator, check_images
+from .interface import RandomTranslator, check_images
 from .photometric import draw_seed, grey_noise, soft_blur
 
 EVAL_WEIGHTS = (0.5, 0.35, 0.15)
@@ -29,22 +29,8 @@ NOISE = 0.03
 SMALLEST_WEIGHT = 0.02
 
 
-class Spectral(Translator):
-    """The spectral translator. It has no weights.
-
-    It draws from a CPU generator of its own, so that the same seed and the same calls give the same images.
-    """
-
-    deterministic = False
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        self._generator = torch.Generator()
-        self.reseed(seed)
-
-    def reseed(self, seed: int) -> None:
-        """Sets the seed of the random parameters."""
-        self._generator.manual_seed(seed)
+class Spectral(RandomTranslator):
+    """The spectral translator. It has no weights."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Visible images, float [N,3,H,W] in [0, 1] -> translated images of the same shape and range.

@@ -12,6 +12,25 @@ from safetensors.torch import load_file
 from mtrl.data.imageset import ImageSet
 from train.settings import TrainSettings, parse
 
+# Words of `python -m train` for a run of one step on a tiny network.
+ONE_STEP = (
+    *(
+        "--size",
+        "tiny",
+        "--epochs",
+        "1",
+        "--batches",
+        "1",
+        "--hold-out",
+        "0",
+        "--device",
+        "cpu",
+        "--pad",
+        "1",
+    ),
+    *("--backbone", "test_resnet", "--backbone-args", "{}", "--image-size", "32", "16"),
+)
+
 
 def colour_people(identities: int, seed: int, first: int = 1) -> ImageSet:
     """Two images per identity and SYSU camera: a brightness per identity under noise."""

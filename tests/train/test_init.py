@@ -13,26 +13,10 @@ from safetensors.torch import save_file
 from mtrl import MTRL, load_pretrained
 from mtrl.console import cli
 from mtrl.models.config import ModelConfig
-from tests.helpers.runs import settings
+from tests.helpers.runs import ONE_STEP, settings
 from train.__main__ import main
 from train.build import seeded_model, starting_weights
 from train.preflight import check_runs
-
-RUN = [
-    "--size",
-    "tiny",
-    "--epochs",
-    "1",
-    "--batches",
-    "1",
-    "--hold-out",
-    "0",
-    "--device",
-    "cpu",
-    "--pad",
-    "1",
-]
-RUN += ["--backbone", "test_resnet", "--backbone-args", "{}", "--image-size", "32", "16"]
 
 
 @pytest.fixture
@@ -64,7 +48,7 @@ def test_every_weight_but_the_classifier(checkpoint: MTRL, tmp_path: Path) -> No
 
 def test_the_command_starts_there_and_resumes(checkpoint: MTRL, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = [*RUN, "--init", str(tmp_path / "from"), "--lr", "0", "--output", str(run)]
+    words = [*ONE_STEP, "--init", str(tmp_path / "from"), "--lr", "0", "--output", str(run)]
     assert main(words) == 0
     body = "backbone.body.conv1.weight"
     name = (

@@ -15,7 +15,7 @@ from mtrl.console import cli
 from mtrl.data.imageset import ReIDData
 from mtrl.losses import TriLayout, own_loss
 from mtrl.models.reid import Features
-from tests.helpers.runs import same, settings
+from tests.helpers.runs import ONE_STEP, same, settings
 from train.__main__ import main
 from train.preflight import check_runs
 from train.settings import own_weight, parse
@@ -82,31 +82,7 @@ def test_a_loss_gets_what_it_names() -> None:
 
 def test_it_is_weighted_recorded_and_in_the_terms(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = [
-        "--size",
-        "tiny",
-        "--epochs",
-        "1",
-        "--batches",
-        "1",
-        "--hold-out",
-        "0",
-        "--device",
-        "cpu",
-        "--pad",
-        "1",
-    ]
-    words += [
-        "--backbone",
-        "test_resnet",
-        "--backbone-args",
-        "{}",
-        "--image-size",
-        "32",
-        "16",
-        "--log-every",
-        "1",
-    ]
+    words = [*ONE_STEP, "--log-every", "1"]
     words += ["--warmup-epochs", "0", "--ramp-epochs", "0", "--method", "baseline", "--output", str(run)]
     assert main([*words, "--loss", name("spread") + "=0.25", "--loss", name("Proxies")]) == 0
     record = next(

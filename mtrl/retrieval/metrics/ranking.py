@@ -53,16 +53,9 @@ class RankMetrics:
 
 
 def rank_metrics(
-    distances: Any,
-    query_ids: Any,
-    gallery_ids: Any,
-    query_cameras: Any = None,
-    gallery_cameras: Any = None,
-    protocol: str = "sysu",
-    *,
-    cmc_level: str | None = None,
-    max_rank: int | None = None,
-) -> RankMetrics:
+    distances: Any, query_ids: Any, gallery_ids: Any, query_cameras: Any = None, gallery_cameras: Any = None,
+    protocol: str = "sysu", *, cmc_level: str | None = None, max_rank: int | None = None,
+) -> RankMetrics:  # fmt: skip
     """CMC, mAP and mINP of a distance matrix.
 
     distances    [Q, G] array or tensor, smaller = nearer; float32 and float64 are used as they are
@@ -88,17 +81,9 @@ def rank_metrics(
 
 
 def rank_features(
-    query_features: Any,
-    gallery_features: Any,
-    query_ids: Any,
-    gallery_ids: Any,
-    query_cameras: Any = None,
-    gallery_cameras: Any = None,
-    protocol: str = "sysu",
-    *,
-    cmc_level: str | None = None,
-    max_rank: int | None = None,
-) -> RankMetrics:
+    query_features: Any, gallery_features: Any, query_ids: Any, gallery_ids: Any, query_cameras: Any = None,
+    gallery_cameras: Any = None, protocol: str = "sysu", *, cmc_level: str | None = None, max_rank: int | None = None,
+) -> RankMetrics:  # fmt: skip
     """`rank_metrics` of the distances 1 - q @ g.T, computed in blocks of queries, never as a whole matrix.
 
     *_features   [Q, D] and [G, D] arrays or tensors of real numbers, used without normalisation: for cosines, give rows
