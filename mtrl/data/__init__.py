@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtrl.console.own_part import is_own
 from mtrl.data.decode import empty_set
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.sources import SOURCES, Request, find_source
-from mtrl.data.sources.own import own_data
 from mtrl.files.levels import checked_range
 
 __all__ = ["SOURCES", "ImageSet", "ReIDData", "load_data"]
@@ -77,9 +75,9 @@ def load_data(
         limits,
         spectrum,
     )
-    if is_own(name):
-        return own_data(name, request)
     sets = source.load(request)
+    if isinstance(sets, ReIDData):
+        return sets
     for part in {"train", "test"} - sets.keys():
         sets[part] = empty_set(request.height_width)
     return ReIDData(name, source.protocol, **sets)

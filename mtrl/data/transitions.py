@@ -8,7 +8,7 @@ its images are made anew for every run, in memory.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -93,8 +93,15 @@ def transition_files(images: ImageSet, folder: str | Path, root: str | Path | No
     base, names = expanded(folder), [images.names[row] for row in images.rows(Modality.VISIBLE)]
     if not base.is_dir():
         raise FileNotFoundError(f"{base} is no folder of transition images")
-    there = {str(PurePosixPath(name).with_suffix("")): name for name in scan(base).images}
-    found = {name: there.get(str(PurePosixPath(name).with_suffix(""))) for name in names}
+    files_of, images_of = _by_stem(scan(base).images), _by_stem(names)
+    for stem, same in images_of.items():
+        for twice in (same, files_of.get(stem, [])):
+            if len(twice) > 1:
+                raise ValueError(
+                    f"{twice[0]} and {twice[1]} differ in their ending alone, and a transition is found by the path of "
+                    "its image without the ending: rename one"
+                )
+    found = {name: next(iter(files_of.get(_stem(name), ())), None) for name in names}
     if missing := [name for name, file in found.items() if file is None]:
         raise FileNotFoundError(
             f"{base} lacks the transitions of {len(missing)} of {len(names)} visible training images, first "
@@ -102,8 +109,10 @@ def transition_files(images: ImageSet, folder: str | Path, root: str | Path | No
         )
     files = [str(found[name]) for name in names]
     kept = images.images.shape[2], images.images.shape[1]
+    top = expanded(root or ".")
+    top = top.parent if top.is_file() else top  # a table's images lie beside it
     for name, file in zip(names, files, strict=True) if root is not None else ():
-        size, original = _size(base / file), expanded(root or ".") / name
+        size, original = _size(base / file), top / name
         whole = _size(original) if original.is_file() else kept
         if size not in (whole, kept):
             raise ValueError(
@@ -111,6 +120,18 @@ def transition_files(images: ImageSet, folder: str | Path, root: str | Path | No
                 "transition must show the same pixels at the same place, so make it of the whole image"
             )
     return files
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _by_stem(names: Sequence[str]) -> dict[str, list[str]]:
+    """The names by their path without the ending."""
+    grouped: dict[str, list[str]] = {}
+    for name in names:
+        grouped.setdefault(_stem(name), []).append(name)
+    return grouped
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -9,9 +9,6 @@ from PIL import Image, ImageDraw
 
 from mtrl.data.sources.m3svd import FOLDERS, FRAME_SIZE, Box, read_boxes
 from mtrl.models.config import Modality
-from tests.helpers.paths import SHARED
-
-CLIPS = SHARED / "real" / "m3svd"  # the published clips
 
 
 def colour(identity: int, modality: Modality) -> tuple[int, int, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,16 +32,15 @@ def own_source(name: str) -> Source:
         raise ValueError(
             f"data set {name} is a {type(function).__name__}, which cannot be called with a data root"
         )
-
-    def load(request: Request) -> dict[str, ImageSet]:
-        data = own_data(name, request)
-        return {"train": data.train, "test": data.test}
-
-    return Source(load, protocol="", verify=partial(_verify, name))
+    return Source(partial(own_data, name), protocol="", verify=partial(_verify, name))
 
 
 def own_data(name: str, request: Request) -> ReIDData:
-    """What the function returns, at the size that is asked for. Raises ValueError for anything but a `ReIDData`."""
+    """What the function returns, at the size that is asked for. Raises ValueError for anything but a `ReIDData`.
+
+    A part that is not asked for, and every part where labels alone are, is not resized: its pixels are zeros that take
+    no memory.
+    """
     data = find_own(name, "data set")(None if request.root is None else Path(request.root))
     if not isinstance(data, ReIDData):
         raise ValueError(f"data set {name} must return a mtrl.data.ReIDData, not {type(data).__name__}")
@@ -50,19 +48,30 @@ def own_data(name: str, request: Request) -> ReIDData:
         raise ValueError(
             f"data set {name}: its protocol must be one of {', '.join(_PROTOCOLS)}, not {data.protocol!r}"
         )
-    sets: dict[str, Any] = {
-        part: None if images is None else _resized(images, request.image_size)
-        for part, images in (("train", data.train), ("test", data.test), ("validation", data.validation))
-    }
-    return dataclasses.replace(data, name=name, **sets)
+    size = request.image_size
+
+    def shown(part: str, images: ImageSet) -> ImageSet:
+        if size is None or images.images.shape[1:3] == tuple(size):
+            return images
+        if request.labels_only or part not in request.parts:
+            zeros = np.broadcast_to(np.zeros((), np.uint8), (len(images), *size, 3))
+            return dataclasses.replace(images, images=zeros)
+        return _resized(images, size)
+
+    validation = None if data.validation is None else shown("train", data.validation)
+    return dataclasses.replace(
+        data,
+        name=name,
+        train=shown("train", data.train),
+        test=shown("test", data.test),
+        validation=validation,
+    )
 
 
-def _resized(images: ImageSet, size: tuple[int, int] | None) -> ImageSet:
-    if size is None or images.images.shape[1:3] == tuple(size):
-        return images
+def _resized(images: ImageSet, size: tuple[int, int]) -> ImageSet:
     pixels: NDArray[np.uint8] = np.empty((len(images), *size, 3), np.uint8)
     for start in range(0, len(images), _BLOCK):
-        block = np.ascontiguousarray(images.images[start : start + _BLOCK]).transpose(0, 3, 1, 2)
+        block = np.array(images.images[start : start + _BLOCK]).transpose(0, 3, 1, 2)
         resized = to_batch(torch.from_numpy(block), size).mul(255).round().byte()
         pixels[start : start + _BLOCK] = resized.permute(0, 2, 3, 1).numpy()
     return dataclasses.replace(images, images=pixels)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtrl.data.decode import Pixels, decode_images, image_set
-from mtrl.data.imageset import ImageSet
+from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.listing import Sample
 from mtrl.files.levels import ValueRange
 
@@ -56,7 +56,8 @@ class Request:
 class Source:
     """A data set.
 
-    load         reads the requested parts: {"train": images, "test": images}, in some sets also "validation". Raises
+    load         reads the requested parts: {"train": images, "test": images}, in some sets also "validation"; or the
+                 whole `ReIDData`, of a set that says itself how it is evaluated. Raises
                  ValueError or OSError that says what is missing or wrong
     protocol     "sysu" | "regdb" | "llcm" | "clip": the ranking rules of its test set
     verify       checks the files below a root, fills the report, and returns all images; None: the set has no files
@@ -69,7 +70,7 @@ class Source:
     translator   {size: default settings of `python -m train translator`}, likewise
     """
 
-    load: Callable[[Request], dict[str, ImageSet]]
+    load: Callable[[Request], dict[str, ImageSet] | ReIDData]
     protocol: str
     verify: Callable[[Path, Report], list[Sample]] | None = None
     layout: tuple[str, ...] = ()

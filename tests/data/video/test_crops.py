@@ -16,10 +16,9 @@ from mtrl.data.video.crops import cut, sharpness
 from mtrl.data.video.frames import Frame
 from mtrl.data.video.listing import CropFolder
 from tests.helpers.commands import command
-from tests.helpers.paths import SHARED
+from tests.helpers.real_clips import REAL, needs_real_clips
 from tests.helpers.videos import picture, shade, write_video
 
-REAL = SHARED / "real" / "m3svd"
 RULES = CropRules(min_height=4)
 
 
@@ -183,7 +182,7 @@ def test_a_video_and_its_frames_give_the_same_people(clip: tuple[Path, Path], tm
         assert np.asarray(one.image).mean() == pytest.approx(np.asarray(other.image).mean(), abs=4)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here")
+@needs_real_clips
 def test_the_real_clips(tmp_path: Path) -> None:
     pytest.importorskip("av")
     people = json.loads((REAL / "boxes.json").read_text())["boxes"]

@@ -14,11 +14,11 @@ from PIL import Image
 from mtrl import Gallery
 from mtrl.data.video.frames import DamagedVideo, frame_count, iter_frames
 from tests.helpers.commands import command
-from tests.helpers.paths import ROOT, SHARED
+from tests.helpers.paths import ROOT
+from tests.helpers.real_clips import REAL, needs_real_clips
 from tests.helpers.videos import SIZE, picture, shade, turned, write_video
 
 pytest.importorskip("av")
-REAL = SHARED / "real" / "m3svd"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     assert peak(6000) < peak(60) + 20_000  # 6000 frames would be 110 MB
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here")
+@needs_real_clips
 def test_the_real_clips_open() -> None:
     for kind in ("visible", "infrared"):
         video = REAL / kind / "0111_1716.mp4"
