@@ -63,8 +63,8 @@ def name(part: str) -> str:
 
 
 def test_a_loss_gets_what_it_names() -> None:
-    layout = TriLayout.balanced(torch.tensor([0, 0, 1]))
-    rows = torch.randn(9, 4)
+    layout = TriLayout(3, 3, 2, torch.tensor([0, 0, 1, 0, 0, 1, 1, 0]))
+    rows = torch.randn(8, 4)
     seen = {}
 
     def loss(infrared_identities, transition, layout, visible, features, other=3):  # type: ignore[no-untyped-def]
@@ -75,7 +75,7 @@ def test_a_loss_gets_what_it_names() -> None:
 
     features = Features(rows, rows, None)
     assert own_loss(loss, "x", 1.0, 4, 2)(features, layout, 2 * rows) == 2 * rows[:3].sum()
-    assert torch.equal(seen["t"], 2 * rows[3:6]) and seen["y"].tolist() == [0, 0, 1] and seen["other"] == 3
+    assert torch.equal(seen["t"], 2 * rows[3:6]) and seen["y"].tolist() == [1, 0] and seen["other"] == 3
     assert seen["layout"] is layout and seen["features"] is features
     module = torch.nn.Identity()
     module.forward = lambda visible: visible.sum()  # type: ignore[method-assign]
