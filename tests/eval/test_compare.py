@@ -225,10 +225,9 @@ def test_other_queries_and_settings_are_refused() -> None:
     other = dataclasses.replace(b, query=np.where(b.query == "3/1.jpg", "3/9.jpg", b.query))
     with pytest.raises(ValueError, match=r"not of the same queries, first 3/1\.jpg in trial 0"):
         compare(a, other)
-    with pytest.raises(ValueError, match="no setting in common"):
-        compare(a, dataclasses.replace(b, settings=({**b.settings[0], "mode": "indoor"},)))
-    with pytest.raises(ValueError, match="no setting in common"):
-        compare(a, dataclasses.replace(b, settings=({**b.settings[0], "spectrum": "thermal"},)))
+    for change in ({"mode": "indoor"}, {"spectrum": "thermal"}, {"cmc_level": "image"}):
+        with pytest.raises(ValueError, match="no setting in common"):
+            compare(a, dataclasses.replace(b, settings=({**b.settings[0], **change},)))
 
 
 def test_the_command(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

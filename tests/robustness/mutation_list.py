@@ -125,6 +125,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         OWN_LOSS,
         ('"infrared_identities": labels[2]', '"infrared_identities": labels[0]'),
         ("part = copy.deepcopy(part)", "pass"),
+        ("if self.name in RESERVED:", "if False:"),
+    ),
+    *changes(
+        "train/build.py",
+        ("tests/models/test_pretrained.py", "tests/train/test_init.py"),
+        ("settings.pretrained if source is None", "settings.pretrained is True if source is None"),
+        ("| {n: getattr(config, n) for n in _STRIDES}", ""),
     ),
     *changes(
         "mtrl/translate/exchange.py",
@@ -336,8 +343,17 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "eval/baselines.py",
         ("tests/eval/test_baselines.py",),
-        ("np.rint(image @ _LUMINANCE)", "image[..., 0]"),
+        (
+            "np.rint(images.images[start : start + _BLOCK] @ _LUMINANCE)",
+            "images.images[start : start + _BLOCK, ..., 0]",
+        ),
         ("np.random.default_rng(seed)", "np.random.default_rng(0)"),
+        ("how=how, metric=metric,", "how=how,"),
+    ),
+    *changes(
+        "eval/insight/people.py",
+        ("tests/eval/test_insight.py",),
+        ("modality=self.modality", 'modality="infrared"'),
     ),
     *changes(
         "train/data.py",
@@ -540,7 +556,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "train/presets.py",
         ("tests/train/test_presets.py",),
-        ("if key not in terms}", "if key not in preset}"),
+        ("if key not in decided}", "if key not in preset}"),
+        ("defaults[key] for key in former", "defaults[key] for key in ()"),
         ("**dict.fromkeys(TERMS, 0.0)", "**dict.fromkeys(TERMS, 1.0)"),
         ("and key not in flags", ""),
     ),
