@@ -38,7 +38,7 @@ class Service:
     def __init__(self, model: MTRL, index: Path, **access: Any) -> None:
         self.log = io.StringIO()
         self.engine = Engine(model, open_store(str(index)), Telemetry(self.log))
-        self.client = TestClient(make_app(self.engine, Access(**access)), raise_server_exceptions=False)
+        self.client = TestClient(make_app(self.engine, Access(**access)), "http://localhost", raise_server_exceptions=False)
 
     def __enter__(self) -> Service:
         self.client.__enter__()  # one event loop for all requests, as a server has
