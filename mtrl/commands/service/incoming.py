@@ -111,14 +111,14 @@ def _json(body: bytes, fields: Collection[str]) -> Incoming:
 def _known(
     options: dict[str, Any], images: list[tuple[str, bytes]], fields: Collection[str]
 ) -> dict[str, Any]:
-    """The options that have a value. A misspelt filter must not widen what is found or deleted."""
+    """The options less JSON's null. A filter that is misspelt or empty must not widen what is found or deleted."""
     unknown = sorted({*options, *(["images"] if images else [])} - set(fields))
     if unknown:
         raise Refused(400, f"unknown field {unknown[0][:60]!r}; here are known {', '.join(fields)}")
-    empty = [name for name in LISTS if name in options and options[name] in ([], [""])]
+    empty = [name for name, value in options.items() if value in ("", [], [""])]
     if empty:
         raise Refused(400, f"{empty[0]} is empty; leave it out, or name what it may be")
-    return {name: value for name, value in options.items() if value not in ("", None)}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _checked(content: bytes) -> bytes:
