@@ -153,7 +153,7 @@ def _delete(args: argparse.Namespace) -> None:
         count = sum(
             store.delete(where) for where in (Filter(names=names), Filter(identities=people)) if where
         )
-        print(f"{count} images deleted, {len(store)} left in {shown(args.output)}")
+        print(f"{count} entries deleted, {len(store)} left in {shown(args.output)}")
     finally:
         store.close()
 

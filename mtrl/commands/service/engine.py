@@ -74,8 +74,7 @@ class Engine:
 
     async def delete(self, options: dict[str, Any]) -> tuple[int, int]:
         """(deleted, left). Raises ValueError for a filter that says nothing."""
-        deleted, left = await self._change(self.store.delete, chosen(options))
-        return deleted, left
+        return await self._change(self.store.delete, chosen(options))
 
     async def count(self) -> int:
         """The number of entries."""
