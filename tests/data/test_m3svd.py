@@ -95,6 +95,7 @@ def test_every_query_searches_the_whole_other_spectrum(clips: Path) -> None:
         assert not {test.names[row] for row in trial.query} & {test.names[row] for row in trial.gallery}
 
 
+@pytest.mark.slow
 def test_frames_and_videos_of_one_clip_give_the_same_images(clips: Path, copy: Path) -> None:
     av = pytest.importorskip("av")
     name = "infrared/0117_1605"

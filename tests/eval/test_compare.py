@@ -62,6 +62,7 @@ def test_modes_shots_directions_and_checkpoints_in_one_call(
         )
 
 
+@pytest.mark.slow
 def test_figures_of_several_settings_have_names_of_their_own(place: Path, tmp_path: Path) -> None:
     words = ["--checkpoint", str(place / "one"), "--mode", "both", "--shots", "1", "10"]
     assert evaluate(place, *words, "--output", str(tmp_path / "f")) == 0

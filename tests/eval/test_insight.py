@@ -50,6 +50,7 @@ def test_share_of_right_nearest_images() -> None:
     )  # each second one is of the person before
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

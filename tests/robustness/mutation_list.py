@@ -405,7 +405,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("else excess > 0)", "else excess >= 0)"),
         ("(1 - weight) * jaccard + weight * scaled", "weight * jaccard + (1 - weight) * scaled"),
         ("1 - common / (2 - common)", "1 - common"),
-        ("np.exp(-scaled[part])", "np.exp(scaled[part])"),
+        ("np.exp(-scaled(part)", "np.exp(scaled(part)"),
         ("round(k1 / 2) + 1", "k1 // 2 + 1"),
     ),
     *changes(

@@ -28,6 +28,7 @@ SHARED += [
 ]
 
 
+@pytest.mark.slow
 def test_backbones_and_data_sets_are_crossed_and_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from train.preflight import check_runs
 from train.trainer import Trainer
 
 
+@pytest.mark.slow
 def test_looking_and_keeping_change_nothing_else(tmp_path: Path, data: ReIDData) -> None:
     plain, looked = tmp_path / "plain", tmp_path / "looked"
     began = datetime.now(timezone.utc)
