@@ -53,7 +53,9 @@ TRACKS = tuple(
     f"tests/retrieval/test_tracks.py::test_{name}"
     for name in ("pool_equals_a_loop", "every_track_gets_an_entry_behind_the_images")
 )
-SERVICE = ("tests/commands/service/test_service.py",)
+KEPT_TRACKS = ("tests/retrieval/test_tracks.py::test_a_tracks_entry_is_always_the_mean_of_all_its_images",)
+CROPS = ("tests/commands/test_photos.py", "tests/data/video/test_crops.py")
+SERVICE = ("tests/commands/service/test_service.py", "tests/commands/service/test_requests.py")
 
 FIELD = ("tests/losses/test_losses.py", "tests/losses/test_field_losses.py")
 COMPARED = ("tests/eval/test_compare.py",)
@@ -72,6 +74,29 @@ MUTATIONS: tuple[Mutation, ...] = (
         "mtrl/data/video/listing.py",
         VIDEO,
         ("os.truncate(part, size)", "os.truncate(part, part.stat().st_size)"),
+    ),
+    *changes("mtrl/data/video/listing.py", CROPS, ("{value_range[0]!r}", "{value_range[0]:g}")),
+    *changes("mtrl/commands/crops.py", CROPS, ("limits if frame.scaled else None", "limits")),
+    *changes(
+        "mtrl/commands/photos.py",
+        CROPS,
+        ("if not (folder / each / LISTING).is_file():", "if not (folder / each).is_dir():"),
+        ("is not Modality.VISIBLE", "is Modality.VISIBLE"),
+    ),
+    *changes(
+        "mtrl/retrieval/stores/base.py",
+        KEPT_TRACKS,
+        ("if name not in new and track in touched", "if track in touched"),
+        ("*(track for name, track in old if name in new)", "*()"),
+    ),
+    *changes(
+        "mtrl/retrieval/stores/exact.py", KEPT_TRACKS, ('where.only != "images"', 'where.only == "tracks"')
+    ),
+    *changes(
+        "mtrl/commands/service/incoming.py",
+        SERVICE,
+        ("    if unknown:\n", "    if len(unknown) > 1:\n"),
+        ("    if empty:\n", "    if len(empty) > 1:\n"),
     ),
     *changes(
         "mtrl/models/spectrum.py",
