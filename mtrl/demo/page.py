@@ -40,7 +40,7 @@ from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.tabs import TABS, endpoints
-from mtrl.demo.tabs.parts import PageParts, html
+from mtrl.demo.tabs.parts import PageParts, html, open_tab
 
 LIMITS = Limits()
 WAITING = 64  # requests in the queue; more are refused
@@ -82,7 +82,12 @@ def build_page(
                     tab.build(parts, opened)
                 opened.select(None, js=_in_address(tab.name))
         endpoints.add_encode(service)
-        page.load(_asked_tab, None, tabs, api_visibility="private", show_progress="hidden")
+
+        def asked(request: gr.Request) -> Any:
+            tab = request.query_params.get("tab")
+            return open_tab(tabs, tab) if tab else gr.skip()
+
+        page.load(asked, None, tabs, api_visibility="private", show_progress="hidden")
         page.unload(_forget)
     # Two at least, so that nobody's long call is the only one that runs.
     page.queue(default_concurrency_limit=max(2, os.cpu_count() or 2), max_size=WAITING)
@@ -101,12 +106,6 @@ def _in_address(tab: str) -> str:
       said.set('tab', '{tab}');
       window.history.pushState(null, '', '?' + said);
     }}"""
-
-
-def _asked_tab(request: gr.Request) -> Any:
-    """The tab that the page's address asks for."""
-    tab = request.query_params.get("tab")
-    return gr.Tabs(selected=tab) if tab in [known.name for known in TABS] else gr.skip()
 
 
 def _forget(request: gr.Request) -> None:

@@ -44,12 +44,7 @@ def evidence_maps(
     weights, gradients, mode and random state are not changed, and several threads may call this at once. Raises
     ValueError or OSError for an image that cannot be read, and ValueError if the backbone has no such feature map.
     """
-    gradient, values = _last_map(model, first, second, first_modality, second_modality, value_range)
-    maps = (gradient * values).sum(1).clamp(min=0).float()
-    maps = F.interpolate(maps[:, None], model.config.image_size, mode="bilinear", align_corners=False)[:, 0]
-    peak = maps.amax((1, 2), keepdim=True)
-    maps = torch.where(peak > 0, maps / peak.clamp(min=torch.finfo(maps.dtype).tiny), 0).clamp(0, 1).cpu()
-    return maps[0], maps[1]
+    return likeness(model, first, second, first_modality, second_modality, value_range)[0]
 
 
 def resemblance(
@@ -65,9 +60,25 @@ def resemblance(
     Places are those of the feature map A of `evidence_maps`, compared by their channels: [i,j,m,n] belongs to row i and
     column j of the first map, row m and column n of the second. Arguments and errors as there.
     """
-    _, values = _last_map(model, first, second, first_modality, second_modality, value_range)
+    return likeness(model, first, second, first_modality, second_modality, value_range)[1]
+
+
+def likeness(
+    model: MTRL,
+    first: ImageSource | Tensor,
+    second: ImageSource | Tensor,
+    first_modality: str | int | Modality = "visible",
+    second_modality: str | int | Modality = "infrared",
+    value_range: ValueRange | None = None,
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """What `evidence_maps` and `resemblance` give, from one pass of both images. Arguments and errors as there."""
+    gradient, values = _last_map(model, first, second, first_modality, second_modality, value_range)
+    maps = (gradient * values).sum(1).clamp(min=0).float()
+    maps = F.interpolate(maps[:, None], model.config.image_size, mode="bilinear", align_corners=False)[:, 0]
+    peak = maps.amax((1, 2), keepdim=True)
+    maps = torch.where(peak > 0, maps / peak.clamp(min=torch.finfo(maps.dtype).tiny), 0).clamp(0, 1).cpu()
     a, b = F.normalize(values.float(), dim=1).cpu()
-    return torch.einsum("cij,cmn->ijmn", a, b).clamp(-1, 1)
+    return (maps[0], maps[1]), torch.einsum("cij,cmn->ijmn", a, b).clamp(-1, 1)
 
 
 def _last_map(

@@ -77,7 +77,7 @@ def test_tools_are_described_and_answer_in_json(service: DemoService, server: Se
     assert [match["rank"] for match in data["matches"]] == [1, 2, 3] and data["matches"][0]["correct"] is True
     assert translated.content[0].type == "image" and translated.content[0].mimeType == "image/png"
     assert base64.b64decode(translated.content[0].data).startswith(b"\x89PNG")
-    assert not wait_for(lambda: not (server.files() - before)) or not (server.files() - before)
+    assert wait_for(lambda: not (server.files() - before)), server.files() - before
 
 
 def test_wrong_calls_of_tools_are_answered_in_words(
@@ -107,10 +107,10 @@ def test_agents_have_their_own_turns(
     service: DemoService, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call of an agent is its own, not the page's: it is counted for the address that it comes from."""
-    from mtrl.demo.server.visits import CURRENT
+    from mtrl.demo.server.request_origin import CURRENT
 
     seen: list[Any] = []
     encode = service.encode
     monkeypatch.setattr(service, "encode", lambda *given: (seen.append(CURRENT.get()), encode(*given))[1])
     asyncio.run(_ask(server.url, [("encode", {"image": image_of(service)})] * 2))
-    assert [visit.visitor for visit in seen] == ["127.0.0.1"] * 2 and seen[0].session != seen[1].session
+    assert [origin.visitor for origin in seen] == ["127.0.0.1"] * 2 and seen[0].session != seen[1].session

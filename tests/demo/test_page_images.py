@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from mtrl.demo.server.limits import Limits
 from mtrl.demo.service.service import DemoService
 from tests.helpers.page import noise_page
 from tests.helpers.page_server import Server, arrived, join, running, sample_image, wait_for
@@ -118,7 +119,18 @@ def test_data_addresses_meet_the_limits_of_uploads(server: Server, service: Demo
         said = server.call("encode", [{"url": text}, "visible"])[1]
         assert "event: error" in said and '"error": "' in said, (text, said)
     # Nothing of a call stays, and none of it is named by what it holds.
-    assert not wait_for(lambda: not (server.files() - before)) or not (server.files() - before)
+    assert wait_for(lambda: not (server.files() - before)), server.files() - before
+
+
+def test_a_data_address_may_hold_as_many_bytes_as_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtrl.demo.tabs import image_input
+
+    assert Limits().image == image_input.MOST
+    monkeypatch.setattr(image_input, "MOST", 1 << 20)
+    for size in range((1 << 20) - 3, (1 << 20) + 1):
+        assert len(image_input._content(address(bytes(size))["url"])) == size
+    with pytest.raises(ValueError, match="larger than 1 MB"):
+        image_input._content(address(bytes((1 << 20) + 3))["url"])
 
 
 @pytest.mark.skipif(not features.check("jpg_2000"), reason="this Pillow reads no JPEG 2000")

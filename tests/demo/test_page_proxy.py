@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mtrl.demo.server.headers import policy
-from mtrl.demo.server.visits import CURRENT
+from mtrl.demo.server.request_origin import CURRENT
 from mtrl.demo.service.service import DemoService
 from tests.helpers.page import make_model, noise_page
 from tests.helpers.page_server import Server, running, sample_image

@@ -383,7 +383,7 @@ def test_images_leave_the_disk_with_their_visit(server: Server, ending: str) -> 
     if ending == "reset":
         heartbeat.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     heartbeat.close()
-    assert not wait_for(lambda: not (server.files() - before)) or not (server.files() - before)
+    assert wait_for(lambda: not (server.files() - before)), server.files() - before
     assert server.files() <= before
     assert wait_for(lambda: session not in server.blocks.app.state_holder.session_data, 8)
 

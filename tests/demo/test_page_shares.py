@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from mtrl.demo.server.limits import Limits
+from mtrl.demo.server.request_origin import visitor_at
 from mtrl.demo.server.uploads import Uploads, place
-from mtrl.demo.server.visits import visitor_at
 from mtrl.demo.service.service import DemoService
 from tests.helpers.page import noise_page
 from tests.helpers.page_server import Server, arrived, join, running, sample_image, upload_head, wait_for
@@ -192,6 +192,31 @@ def test_calls_that_nobody_waits_for_are_dropped(
     for event in (events[1], events[5]):
         said = fetch(server, event)
         assert "event: error" in said and "Nobody asked" in said
+
+
+def test_calls_that_nobody_waits_for_hold_no_places_though_nothing_can_begin(
+    server: Server, service: DemoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtrl.demo.page import WAITING_EACH
+    from mtrl.demo.server import fair_queue
+
+    monkeypatch.setattr(server.blocks._queue, "active_jobs", [None])  # one call at a time fills the page
+    monkeypatch.setattr(fair_queue, "PATIENCE", 60.0)
+    slow = Slow(service, monkeypatch)
+    try:
+        events = [ask(server, 40, GREEDY)[1]["event_id"]]
+        assert wait_for(lambda: slow.began)
+        events += [ask(server, 40, GREEDY)[1]["event_id"] for _ in range(WAITING_EACH)]
+        assert ask(server, 40, GREEDY)[0] == 503
+        monkeypatch.setattr(fair_queue, "PATIENCE", 0.0)
+        status, answer = ask(server, 50, GREEDY)
+        monkeypatch.setattr(fair_queue, "PATIENCE", 60.0)
+        assert status == 200
+    finally:
+        slow.go.set()
+    for event, said in ((events[0], "complete"), (events[-1], "error"), (answer["event_id"], "complete")):
+        assert f"event: {said}" in fetch(server, event)
+    assert slow.began == [40, 50]
 
 
 def test_on_a_page_of_ones_own_calls_run_side_by_side(

@@ -7,8 +7,6 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -69,23 +67,22 @@ def test_a_tab_is_a_file_and_an_entry(
 ) -> None:
     gradio = pytest.importorskip("gradio")
     from mtrl.demo import page
-    from mtrl.demo.tabs.parts import Tab
+    from mtrl.demo.tabs.parts import Tab, open_tab
 
     (tmp_path / "hello_tab.py").write_text(TAB)
     monkeypatch.syspath_prepend(str(tmp_path))
     added = importlib.import_module("hello_tab")
     monkeypatch.setattr(page, "TABS", (*page.TABS, Tab("hello", "Say hello", added.build)))
-    config = page.build_page(service).get_config_file()
+    built = page.build_page(service)
+    config = built.get_config_file()
     tabs = [c["props"] for c in config["components"] if c["type"] == "tabitem"]
     assert [(tab["id"], tab["label"]) for tab in tabs][-2:] == [("about", "About"), ("hello", "Say hello")]
     assert [tab["id"] for tab in tabs] == [tab.name for tab in page.TABS]
     (words,) = [c["props"] for c in config["components"] if c["props"].get("elem_id") == "hello-words"]
     assert words["value"] == "<p>1 galleries</p>"
 
-    def asked(name: str) -> Any:
-        return page._asked_tab(SimpleNamespace(query_params={"tab": name}))  # type: ignore[arg-type]
-
-    assert asked("hello").selected == "hello" and asked("other") == gradio.skip()
+    tabs = next(block for block in built.blocks.values() if isinstance(block, gradio.Tabs))
+    assert open_tab(tabs, "hello").selected == "hello" and open_tab(tabs, "other").selected == "retrieve"
 
 
 def test_every_static_file_is_used() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,17 +18,23 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
+import gradio as gr
+
+from mtrl.demo.html import cards
 from mtrl.demo.html.comparison import beside_the_person, comparison_html
 from mtrl.demo.html.model_view import list_html
+from mtrl.demo.server.uploads import UPLOADS
 from mtrl.demo.service.galleries import Galleries
+from mtrl.demo.service.images import WORKING_PIXELS, fit
 from mtrl.demo.service.model_files import find_runs
 from mtrl.demo.service.models import Models
-from mtrl.demo.service.service import DemoService
+from mtrl.demo.service.service import AUTO, DemoService
 from mtrl.demo.tabs.address import Settings, parse
-from mtrl.demo.tabs.search import Search, answer, part_of
+from mtrl.demo.tabs.parts import publish
+from mtrl.demo.tabs.search import MOST_TOGETHER, Search, answer, part_of
 from mtrl.models.config import Modality
 from mtrl.models.evidence import resemblance
-from tests.helpers.page import make_model
+from tests.helpers.page import PEOPLE, draw, make_model, write_gallery
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +54,21 @@ def models(service: DemoService, runs: Path) -> Models:
     return Models(service, public=True, listed=find_runs([runs]))
 
 
-def search_of(models: Models) -> Search:
+def search_of(models: Models, *more: Path) -> Search:
+    """The tab's events on a page with the tabs "retrieve" and "model", and with further galleries."""
     service = models.home.service
-    return Search(models, Galleries(service, public=True), None, service.images[0], None)  # type: ignore[arg-type]
+    with gr.Blocks():
+        image = gr.Image()
+        with gr.Tabs() as tabs:
+            gr.Tab("Retrieve", id="retrieve"), gr.Tab("Model", id="model")
+    return Search(models, Galleries(service, more, public=True), image, service.images[0], tabs)
+
+
+def event(**data: Any) -> Any:
+    return SimpleNamespace(**data)
+
+
+VISIT: Any = SimpleNamespace(session_hash=None)
 
 
 def values(**changed: Any) -> tuple[Any, ...]:
@@ -74,6 +95,27 @@ def test_a_part_is_cut_out_where_the_box_lies() -> None:
 def test_a_part_that_is_none_is_refused_in_words(box: Any) -> None:
     with pytest.raises(ValueError, match="part"):
         part_of(Image.new("RGB", (100, 200)), box)
+
+
+def test_a_part_is_cut_from_the_picture_that_was_sent(models: Models) -> None:
+    """The page shows a small copy of it."""
+    search, buffer = search_of(models), io.BytesIO()
+    large = Image.fromarray(np.random.default_rng(1).integers(0, 255, (3000, 2000, 3), dtype=np.uint8))
+    large.save(buffer, "PNG", compress_level=0)
+    sent = UPLOADS.keep(search.image.GRADIO_CACHE, "sent.png", buffer.getvalue())
+    shown = publish(fit(large, WORKING_PIXELS), search.image, of=str(sent))
+    box = [0.25, 0.25, 0.5, 0.5]
+
+    def part() -> Any:
+        path, html = search.cut(VISIT, event(box=box), shown, [], *values())
+        assert 'id="hits"' in html
+        return Image.open(path)
+
+    assert np.array_equal(np.asarray(part()), np.asarray(fit(part_of(large, box), WORKING_PIXELS)))
+    UPLOADS.add("a visit", str(sent))
+    UPLOADS.close("a visit")
+    assert part().size == fit(part_of(Image.open(shown), box), WORKING_PIXELS).size  # what is left of it
+    assert not sent.exists()
 
 
 # several pictures
@@ -106,6 +148,28 @@ def test_rooms_of_every_picture_of_the_query_are_left_out(service: DemoService) 
 def test_a_kept_picture_that_is_gone_gets_a_message(service: DemoService, gallery: Path) -> None:
     html = answer(service, gallery / "2_1.png", Settings(), [str(gallery / "gone.png")])  # type: ignore[arg-type]
     assert "m-error" in html and "Traceback" not in html
+
+
+def test_no_kept_picture_is_dropped_for_another(models: Models) -> None:
+    search, kept = search_of(models), list[str]()
+    for n in range(MOST_TOGETHER - 1):
+        kept, html = search.keep(str(n), kept)
+        assert ("data-keep" in html) is (n < MOST_TOGETHER - 2) and "data-forget" in html
+    assert search.keep("one more", kept)[0] == kept == [str(n) for n in range(MOST_TOGETHER - 1)]
+
+
+def test_a_picture_of_the_query_is_not_said_to_be_left_out_for_its_room(
+    service: DemoService, tmp_path: Path
+) -> None:
+    path = write_gallery(tmp_path) / "manifest.json"
+    path.write_text(json.dumps([{**entry, "camera": None} for entry in json.loads(path.read_text())]))
+    without = DemoService(service.model, tmp_path, service.translators)
+    for one, skipped in ((service, PEOPLE - 1), (without, 0)):
+        first, other = (one.open(one.image(name)) for name in ("1_1.png", "1_6.png"))
+        result = one.retrieve(first, k=50, others=[other])
+        assert result.skipped == skipped
+        assert ("from its own room" in cards.answer(result)) is bool(skipped)
+        assert "1_6.png" not in [hit.image.name for hit in result.hits]
 
 
 # places
@@ -153,6 +217,8 @@ def test_runs_are_listed_with_their_data_and_translator(models: Models, runs: Pa
         models.get(str(runs / "second"))  # by its path it stays closed on a public page
     with pytest.raises(FileNotFoundError, match="no folder of models"):
         find_runs([runs / "none"])
+    with pytest.raises(ValueError, match=r"no model in the sub-folders of .*second"):
+        find_runs([runs, runs / "second"])  # a model itself, which is no folder of models
 
 
 def test_a_second_model_answers_beside_the_first(models: Models, runs: Path, gallery: Path) -> None:
@@ -163,9 +229,46 @@ def test_a_second_model_answers_beside_the_first(models: Models, runs: Path, gal
     expected = models.service(name).retrieve(gallery / "2_1.png", k=12)
     shown = [part.split('"')[0] for part in second.split('data-compare="')[1:]]
     assert shown == [hit.image.name for hit in expected.hits]
-    assert "m-error" in search_of(models).respond(
-        str(gallery / "2_1.png"), [], *values(second="no such model")
+
+
+def test_a_second_model_that_fails_leaves_the_first_answer(models: Models, gallery: Path) -> None:
+    alone, failed = (
+        search_of(models).respond(str(gallery / "2_1.png"), [], *values(second=second))
+        for second in (None, "no such model")
     )
+    assert (
+        "m-error" not in alone and failed.count('<li class="m-hit') == alone.count('<li class="m-hit') == 10
+    )
+    assert failed.index("The second model cannot answer") > failed.index('<li class="m-hit')
+    assert "second=no+such+model" in failed
+
+
+def test_the_pages_own_model_can_be_the_second(models: Models, gallery: Path) -> None:
+    search, own = search_of(models), models.home.name
+    listed = next(iter(models.listed))
+    html = search.respond(str(gallery / "2_1.png"), [], *values(source=listed, second=own))
+    assert f"The same search by {own}" in html.replace("&#x27;", "'")
+    assert 'id="second"' not in search.respond(str(gallery / "2_1.png"), [], *values(second=own))
+    settings = Settings(gallery=search.galleries.names[0], source=listed, second=own)
+    link = settings.address(None, search.galleries.names[0])
+    assert parse(link, models, search.galleries)[0] == settings
+
+
+# galleries
+
+
+def test_examples_are_of_the_pages_gallery_and_results_of_the_searched_one(
+    models: Models, tmp_path: Path
+) -> None:
+    other = write_gallery(tmp_path)
+    for path in other.glob("*.png"):  # the same names, other pictures
+        Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+    search, home = search_of(models, other), models.home.service
+    name, asked = "2_1.png", values(gallery=tmp_path.name)
+    for take, folder in ((search.picked, home.folder), (search.continued, other)):
+        path, direction, html = take(VISIT, event(image=name), [], *asked)
+        assert direction == AUTO and 'id="hits"' in html
+        assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(folder / name))), folder
 
 
 # addresses
@@ -179,6 +282,24 @@ def test_an_address_restores_what_was_searched(models: Models) -> None:
     assert parse("?" + address + "&tab=explore", models, galleries) == (settings, "2_1.png", "explore")
     assert set(parse_qs(address)) == {"example", "direction", "k", "threshold", "model", "second"}
     assert Settings(gallery=first).address(None, first) == ""
+
+
+def test_a_link_restores_its_search_and_tab_and_says_so_to_the_pages_script(models: Models) -> None:
+    search = search_of(models)
+    opened, path, others, _, html, *settings = search.restored(
+        VISIT, event(address='?example=2_1.png&k=3&tab="', shown="")
+    )
+    assert opened.selected == "retrieve" and others == [] and html.count('<li class="m-hit') == 3
+    assert html.startswith('<div data-asked="?example=2_1.png&amp;k=3&amp;tab=&quot;">')
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(draw(2, 1))) and settings[1] == 3
+    assert search.restored(VISIT, event(address="?tab=model", shown="k=3"))[0].selected == "model"
+
+
+@pytest.mark.parametrize("said", ["", "example=2_1.png&k=3", "model=unloaded+since"])
+def test_a_tab_that_is_left_by_back_leaves_the_picture(models: Models, said: str) -> None:
+    """Also where the address names what is not open any more."""
+    opened, *rest = search_of(models).restored(VISIT, event(address=f"?{said}&tab=model", shown=said))
+    assert opened.selected == "model" and rest == [gr.skip()] * len(rest)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from mtrl.demo.service import benchmark, distances, embedding_map
 from mtrl.demo.service.service import DemoService
 from mtrl.files.metrics_log import read_records
 from mtrl.models.config import Modality
-from tests.helpers.page import PEOPLE, make_model, write_gallery
+from mtrl.translate import load_translator
+from tests.helpers.page import PEOPLE, draw, make_model, write_gallery
 
 ROOMS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}
 
@@ -86,7 +89,7 @@ def test_the_network_before_training_is_the_same_one_without_its_weights(service
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
     side = distances.untrained_side(service)
-    assert side is not None and side is distances.untrained_side(service)
+    assert side is not None
     assert torch.equal(state, torch.random.get_rng_state())
     assert side.model.config == service.model.config and not side.model.training
     assert side.features.shape == service.features[Modality.INFRARED].shape
@@ -96,6 +99,49 @@ def test_the_network_before_training_is_the_same_one_without_its_weights(service
     for mine, other in zip(side.model.parameters(), MTRL(service.model.config).parameters(), strict=True):
         assert torch.equal(mine, other)
     assert side.features.mean(0).norm() < 0.8
+
+
+def test_pictures_that_are_gone_are_passed_over(tmp_path: Path) -> None:
+    service = DemoService(make_model(), write_gallery(tmp_path), {"luminance": load_translator("luminance")})
+    for name in ("0_1.png", "0_3.png", "1_6.png"):
+        (tmp_path / name).unlink()
+    side = distances.untrained_side(service)
+    assert side is not None and side.features.shape[0] == len(side.people) == 2 * PEOPLE - 2
+    assert list(side.people).count(service.image("0_3.png").person) == 1
+    data = embedding_map.make_map(service, "luminance")
+    assert [point.image.name for point in data.points].count("0_1.png") == 0
+    assert len(data.points) == 2 * (4 * PEOPLE - 1) + 2 * PEOPLE - 2
+    for path in tmp_path.glob("*_[36].png"):
+        path.unlink()
+    assert distances.untrained_side(service) is None
+    compare = pytest.importorskip("mtrl.demo.tabs.transition").compare
+    assert "m-error" not in compare(service, draw(1, 1))
+
+
+def test_what_is_made_for_one_service_keeps_no_other_waiting(service: DemoService, gallery: Path) -> None:
+    parts = pytest.importorskip("mtrl.demo.tabs.parts")
+    other = DemoService(service.model, gallery, service.translators)
+    kept, go, made = parts.PerService(), threading.Event(), list[str]()
+
+    def slowly() -> str:
+        made.append("slow")
+        assert go.wait(20)
+        return "slow"
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(kept.get, service, slowly) for _ in range(2)]
+        try:
+            assert (
+                kept.get(other, lambda: "quick")
+                == kept.get(service, lambda: "quick", "another key")
+                == "quick"
+            )
+        finally:
+            go.set()
+        assert [one.result() for one in waiting] == ["slow", "slow"] and made == ["slow"]
+    with pytest.raises(ZeroDivisionError):
+        kept.get(service, lambda: 1 / 0, "fails")
+    assert kept.get(service, lambda: "again", "fails") == "again"
 
 
 def test_before_and_after_training_stand_on_one_axis(service: DemoService, gallery: Path) -> None:

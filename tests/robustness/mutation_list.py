@@ -717,7 +717,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "mtrl/demo/service/service.py",
         ("tests/demo/test_search.py",),
-        ("not any(same_room(one, entry)", "not all(same_room(one, entry)"),
+        ("any(same_room(one, entry)", "all(same_room(one, entry)"),
         ("torch.stack(features).mean(dim=0)", "features[0]"),
     ),
     *changes(
@@ -752,7 +752,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "mtrl/demo/service/model_files.py",
         ("tests/demo/test_query_hints.py::test_a_card_that_links_out_of_its_folder_is_not_shown",),
-        ('folder.parents[1] if folder.parent.name == "snapshots" else folder', "folder.parents[1]"),
+        ("read_limited(folder / CARD, MAX_CARD)", "(folder / CARD).read_text()"),
+        ("read_records(inside(folder / METRICS)", "read_records((folder / METRICS)"),
     ),
     *changes(
         "mtrl/files/tensor_file.py",

@@ -112,16 +112,17 @@ def _beside(second: Second | None, rate: float) -> str:
     )
 
 
-def together(count: int) -> str:
-    """The choice to search with several images of one person; `count` images are kept so far."""
+def together(count: int, full: bool = False) -> str:
+    """The choice to search with several images of one person; `count` images are kept so far, no more if `full`."""
     if not count:
         button = '<button type="button" data-keep>Add more pictures of this person</button>'
         return f'<p class="m-scope m-together">{button}</p>'
+    keep = "" if full else '<button type="button" data-keep>Keep this one too</button> '
     kept = "1 picture is" if count == 1 else f"{count} pictures are"
     return (
         f'<div class="m-scope m-together" role="status"><p>{kept} kept. Choose or upload another picture of the same '
         "person: the search then uses the mean of all.</p>"
-        '<button type="button" data-keep>Keep this one too</button> '
+        f"{keep}"
         '<button type="button" data-forget>Search with one picture again</button></div>'
     )
 
@@ -168,7 +169,7 @@ def _facts(result: Retrieval) -> str:
         facts.append(f"mean of {len(result.others) + 1} pictures")
     if result.precision is not None:
         facts.append(f"average precision {result.precision:.0%}")
-    if result.skipped - (result.known is not None and result.known.modality is result.target) > 0:
+    if result.skipped:
         facts.append("pictures from its own room left out")
     facts.append(f"{1000 * result.seconds:.0f} ms")
     return '<p class="m-chips">' + "".join(f"<span>{escape(fact)}</span>" for fact in facts) + "</p>"

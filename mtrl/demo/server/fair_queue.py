@@ -9,7 +9,7 @@ from gradio.queueing import Event, EventQueue, Queue
 from gradio.server_messages import ProcessCompletedMessage
 
 from mtrl.demo.server.active_sessions import ActiveSessions
-from mtrl.demo.server.visits import visitor_at
+from mtrl.demo.server.request_origin import visitor_at
 
 PATIENCE = 5.0  # seconds that a call waits without anybody who listens for its answer
 _REMEMBERED = 1000  # visitors whose last turn is known
@@ -38,6 +38,7 @@ class FairQueue(Queue):
         self._served: dict[str, float] = {}  # visitor -> when the last call began
 
     async def push(self, body: Any, request: Any, username: str | None) -> Any:
+        self._drop_abandoned()  # they hold no places
         if self._each is not None:
             mine = _visitor(request)
             if sum(_visitor(event.request) == mine for _, event in self._waiting()) >= self._each:

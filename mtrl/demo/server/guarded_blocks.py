@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from pydantic import ValidationError
 
-from mtrl.demo.server.visits import CURRENT, Visit, visitor_at
+from mtrl.demo.server.request_origin import CURRENT, RequestOrigin, visitor_at
 
 _LONGEST = 300
 _TEXTS = (gr.Textbox, gr.Dropdown, gr.Radio)
@@ -25,7 +25,7 @@ class GuardedBlocks(gr.Blocks):
         request = options.get("request")
         client = getattr(request, "client", None)
         session = getattr(request, "session_hash", None)
-        token = CURRENT.set(Visit(visitor_at(client.host if client else None), session))
+        token = CURRENT.set(RequestOrigin(visitor_at(client.host if client else None), session))
         try:
             return await super().process_api(block_fn, inputs, *rest, **options)
         finally:

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import Message, Receive
 
 from mtrl.demo.server.limits import Limits
+from mtrl.demo.server.request_origin import visitor_at
 from mtrl.demo.server.uploads import UPLOADS, delete, place
-from mtrl.demo.server.visits import visitor_at
 
 _UNUSUAL = re.compile(r"[^\w.-]+")
 _NAME = re.compile(rb'filename="([^"]*)"')

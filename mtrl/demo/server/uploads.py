@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from mtrl.demo.server.visits import CURRENT
+from mtrl.demo.server.request_origin import CURRENT
 from mtrl.files.lock import take_lock
 
 VARIABLE = "GRADIO_TEMP_DIR"  # where Gradio keeps files; read whenever a page is built or asked
@@ -98,21 +98,24 @@ class Uploads:
         self._taken: Counter[str] = Counter()  # bytes of each visitor
         self._guard = threading.Lock()
 
-    def keep(self, folder: Path | str, name: str, content: bytes, shown: bool = False) -> Path:
-        """Writes a file of the visit that is answered now. `shown`: the page itself has made it, to show it."""
+    def keep(
+        self, folder: Path | str, name: str, content: bytes, shown: bool = False, of: str | None = None
+    ) -> Path:
+        """Writes a file of the visit that is answered now. `shown`: the page itself has made it, to show it, as a copy
+        of the upload `of` if there is one."""
         path = place(folder, name)
         try:
             path.write_bytes(content)
         except OSError:
             delete(path)
             raise
-        self.came(path, len(content), CURRENT.get().visitor, shown)
+        self.came(path, len(content), CURRENT.get().visitor, shown, of)
         return path
 
-    def came(self, path: Path, size: int, visitor: str, shown: bool = False) -> None:
+    def came(self, path: Path, size: int, visitor: str, shown: bool = False, of: str | None = None) -> None:
         """Notes a new file of `size` bytes. Others make room for it."""
         with self._guard:
-            self._files[path] = _File(visitor, size, shown)
+            self._files[path] = _File(visitor, size, shown, of)
             self._taken[visitor] += size
             while self._taken[visitor] > self.share and self._drop_oldest(visitor, path):
                 pass
@@ -125,6 +128,12 @@ class Uploads:
         with self._guard:
             file = self._files.get(Path(path))
             return file is None or file.shown
+
+    def original(self, path: str) -> str:
+        """The upload of which that file is the shown copy, while it is there; else the file itself."""
+        with self._guard:
+            file = self._files.get(Path(path))
+            return file.of if file is not None and file.of and Path(file.of) in self._files else path
 
     def add(self, visit: str | None, path: str) -> None:
         """Notes that a visit holds a file. Without the visit's name it is left to the page's clock; a file that no
@@ -173,6 +182,7 @@ class _File:
     visitor: str
     size: int
     shown: bool
+    of: str | None = None
 
 
 def delete(path: Path) -> None:

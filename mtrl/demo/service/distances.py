@@ -4,8 +4,6 @@ service's model, and by its network before training, so that what training has d
 from __future__ import annotations
 
 import dataclasses
-import threading
-import weakref
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,16 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mtrl.demo.service.gallery_folder import GalleryImage
-from mtrl.demo.service.service import DemoService
+from mtrl.demo.service.service import ENCODED_TOGETHER, DemoService
 from mtrl.models.config import Modality
 from mtrl.models.reid import MTRL
 
 SEED = 0
 MOST_IMAGES = 120  # of each spectrum
-MOST_TOGETHER = 64  # in one batch
 MOST_PARAMETERS = 60_000_000
-_made: weakref.WeakKeyDictionary[DemoService, Side | None] = weakref.WeakKeyDictionary()
-_guard = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,30 +93,24 @@ def untrained_side(service: DemoService) -> Side | None:
     """The infrared side of the service's gallery as its network saw it with the random weights of `SEED`.
 
     Training starts from normalisation layers that follow the images before them, so these are set on the gallery's
-    images; nothing is learned. Made once for each service. None for networks of more than `MOST_PARAMETERS`.
+    images; nothing is learned. Images that can no longer be read are passed over. None for networks of more than
+    `MOST_PARAMETERS`, and for galleries with too few images or no infrared one.
     """
-    with _guard:
-        if service not in _made:
-            _made[service] = _make(service)
-        return _made[service]
-
-
-def _make(service: DemoService) -> Side | None:
     if sum(p.numel() for p in service.model.parameters()) > MOST_PARAMETERS:
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = MTRL(service.model.config)
-    chosen = {m: _spread(service.rows[m]) for m in Modality}
-    images = {m: [service.open(service.images[i]) for i in rows] for m, rows in chosen.items()}
-    together = [(image, int(m)) for m in Modality for image in images[m]]
-    together = together[:: -(-len(together) // MOST_TOGETHER)]
-    if len(together) < 2:  # too few for any statistics
+    images = {m: service.opened(_spread(service.rows[m])) for m in Modality}
+    together = [(image, int(m)) for m in Modality for image in images[m].values()]
+    together = together[:: -(-len(together) // ENCODED_TOGETHER) or 1]
+    infrared = images[Modality.INFRARED]
+    if len(together) < 2 or not infrared:  # too few for any statistics
         return None
     batch, kinds = zip(*together, strict=True)
     _set_normalisation(model, model.preprocess(list(batch)), torch.tensor(kinds))
-    people = [service.images[i].person for i in chosen[Modality.INFRARED]]
-    return Side(model, model.encode(images[Modality.INFRARED], "infrared"), people)
+    people = [service.images[i].person for i in infrared]
+    return Side(model, model.encode(list(infrared.values()), "infrared", ENCODED_TOGETHER), people)
 
 
 def _spread(rows: list[int]) -> list[int]:

@@ -79,11 +79,12 @@ def make_map(
     """The map of a service's gallery. Takes a second or more; the same for the same input."""
     tell = progress or (lambda share, text: None)
     rows = {modality: _sample(service, modality) for modality in Modality}
-    chosen = {m: [service.images[service.rows[m][row]] for row in rows[m]] for m in Modality}
-    visible, infrared = chosen[Modality.VISIBLE], chosen[Modality.INFRARED]
+    opened = {m: service.opened([service.rows[m][row] for row in rows[m]]) for m in Modality}
+    rows = {m: [row for row in rows[m] if service.rows[m][row] in opened[m]] for m in Modality}
+    visible, infrared = ([service.images[n] for n in opened[m]] for m in Modality)
     v, i = (service.features[m][rows[m]] for m in Modality)
-    opened = [service.open(image) for image in visible]
-    transitions, t = _transitions(service, opened, translator, lambda share: tell(0.7 * share, "Translating"))
+    seen = list(opened[Modality.VISIBLE].values())
+    transitions, t = _transitions(service, seen, translator, lambda share: tell(0.7 * share, "Translating"))
     tell(0.75, "Drawing the map")
     positions = project_2d(torch.cat([v, t, i]), seed).tolist()
     drawn = [*visible, *visible, *infrared]
@@ -93,7 +94,7 @@ def make_map(
         for n, (kind, image, (x, y)) in enumerate(zip(kinds, drawn, positions, strict=True))
     )
     people = [[image.person for image in group] for group in (visible, infrared)]
-    sheet = contact_sheet([*opened, *transitions, *(service.open(image) for image in infrared)])
+    sheet = contact_sheet([*seen, *transitions, *opened[Modality.INFRARED].values()])
     shown = len(visible) + len(infrared)
     return EmbeddingMap(
         points,
@@ -127,7 +128,7 @@ def _transitions(
         made.append(service.transition(image, translator))
         if n % ENCODED_TOGETHER == 0:
             progress(n / len(images))
-    return made, service.model.encode(made, "infrared")
+    return made, service.model.encode(made, "infrared", ENCODED_TOGETHER)
 
 
 def distance_pairs(

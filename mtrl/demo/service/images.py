@@ -29,6 +29,10 @@ TAKEN_AS_INFRARED = (
     "The colours of this picture look as if they had been added to an infrared picture, so only its brightness was "
     "searched with. Is it an ordinary photograph? Then choose “visible to infrared”."
 )
+STRANGE = (
+    "This picture is unlike every picture in the gallery. Does it show one person alone, upright, from head to feet? "
+    "The page does not look for people in a picture: cut one out."
+)
 LARGE = 8_000_000  # pixels; of such images one at a time is decoded, as each takes up to 2 GB
 COLOUR_SIZE = (48, 96)
 LEVELS = 24  # of brightness

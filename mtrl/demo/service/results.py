@@ -52,7 +52,7 @@ class Retrieval:
     transition   the query as a transition image; for an infrared query that of the best match; None: not asked for
     scores       cosine of every searched gallery image, descending
     first_right, last_right, relevant, precision   as in `Grade`, over the whole gallery
-    skipped      gallery images left out because they were taken in the query's own room
+    skipped      gallery images left out because they were taken in the query's own room, besides the query's own
     drawn        whether the gallery's people are drawn
     hints        sentences for the user about what was assumed
     seconds      of reading, encoding and ranking

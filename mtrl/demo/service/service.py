@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mtrl.demo.service.gallery_folder import GalleryImage, images_of_index, is_index, scan_gallery
-from mtrl.demo.service.images import digest, fit, hints_for, read_query
+from mtrl.demo.service.images import STRANGE, digest, fit, hints_for, read_query
 from mtrl.demo.service.results import Comparison, Hit, Query, Retrieval, Translation
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE, measure
 from mtrl.demo.service.truth import grade, same_person, same_room
@@ -23,7 +24,7 @@ from mtrl.files.images import read_image, to_batch
 from mtrl.files.levels import ValueRange
 from mtrl.files.scan import PassedOver, report, why_unreadable
 from mtrl.models.config import Modality
-from mtrl.models.evidence import evidence_maps, resemblance
+from mtrl.models.evidence import likeness
 from mtrl.models.reid import MTRL
 from mtrl.models.spectrum import detect_modality
 from mtrl.retrieval.filters import Filter
@@ -32,10 +33,6 @@ AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
 MAX_RESULTS = 50
 ENCODED_TOGETHER = 32
-STRANGE = (
-    "This picture is unlike every picture in the gallery. Does it show one person alone, upright, from head to feet? "
-    "The page does not look for people in a picture: cut one out."
-)
 
 
 class DemoService:
@@ -98,6 +95,14 @@ class DemoService:
         self._known[digest(image)] = entry
         return image
 
+    def opened(self, rows: Sequence[int]) -> dict[int, Image.Image]:
+        """The images of `rows` by row, without those that can no longer be read."""
+        found = {}
+        for row in rows:
+            with contextlib.suppress(ValueError, OSError):
+                found[row] = self.open(self.images[row])
+        return found
+
     def read(
         self, image: Image.Image | str | Path, what: str = "the picture"
     ) -> tuple[Image.Image, tuple[int, int]]:
@@ -128,10 +133,9 @@ class DemoService:
         scores = (self.features[target] @ self._mean(together)).numpy()
         gallery = [self.images[i] for i in self.rows[target]]
         shown = [one.known for one in together]
-        searched = np.array(
-            [not any(same_room(one, entry) or one is entry for one in shown) for entry in gallery]
-        )
-        order = [int(i) for i in np.argsort(-scores, kind="stable") if searched[i]]
+        itself = np.array([any(one is entry for one in shown) for entry in gallery])
+        beside = np.array([any(same_room(one, entry) for one in shown) for entry in gallery]) & ~itself
+        order = [int(i) for i in np.argsort(-scores, kind="stable") if not (itself[i] or beside[i])]
         if not order:
             raise ValueError("no picture of this gallery was taken in another room than the query")
         seconds = time.perf_counter() - started
@@ -158,7 +162,7 @@ class DemoService:
             transition=self._transition_beside(query, modality, gallery[order[0]]) if transition else None,
             scores=scores[order],
             **dataclasses.asdict(grade(known, [gallery[i] for i in order])),
-            skipped=int((~searched).sum()),
+            skipped=int(beside.sum()),
             drawn=self.drawn,
             hints=hints,
             seconds=seconds,
@@ -178,7 +182,6 @@ class DemoService:
         feature = self._mean([first, *(self._read(one, direction) for one in others)])
         entry = self.image(name)
         match = self.open(entry)
-        kinds = [kind.name.lower() for kind in (modality, entry.modality)]
         row = self.rows[entry.modality].index(self.images.index(entry))
         return Comparison(
             query,
@@ -187,8 +190,7 @@ class DemoService:
             modality,
             float(self.features[entry.modality][row] @ feature),
             same_person(known, entry),
-            evidence_maps(self.model, query, match, kinds[0], kinds[1]),
-            resemblance(self.model, query, match, kinds[0], kinds[1]),
+            *likeness(self.model, query, match, modality, entry.modality),
         )
 
     def translate(self, image: Image.Image | str | Path, translator: str = "") -> Translation:
@@ -282,8 +284,9 @@ class DemoService:
         """The transition image of whichever of the two is visible; None if neither is."""
         if modality is Modality.VISIBLE:
             return self.transition(query, self.translator)
-        if best.modality is Modality.VISIBLE and best.path.is_file():
-            return self.transition(read_image(best.path, best.name, self.value_range), self.translator)
+        if best.modality is Modality.VISIBLE:
+            with contextlib.suppress(ValueError, OSError):  # it may be gone
+                return self.transition(self.open(best), self.translator)
         return None
 
     @torch.inference_mode()

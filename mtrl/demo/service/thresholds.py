@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +48,20 @@ class PairScores:
     different: NDArray[np.float32]
     absent: dict[Modality, NDArray[np.float32]]
 
+    @cached_property
+    def _thresholds(self) -> dict[float, Threshold]:
+        """For those of `RATES` that the pairs can show; worked out once, since they may be millions."""
+        rates = [rate for rate in RATES.values() if len(self.same) and len(self.different) * rate >= 1]
+        values = np.quantile(self.different, [1 - rate for rate in rates]) if rates else ()
+        return {
+            rate: Threshold(float(value), rate, float((self.same > value).mean()))
+            for rate, value in zip(rates, values, strict=True)
+        }
+
     def threshold(self, rate: float) -> Threshold | None:
-        """The threshold that a share `rate` of the different-person pairs passes; None for too few pairs."""
-        if not len(self.same) or len(self.different) * rate < 1:
-            return None
-        value = float(np.quantile(self.different, 1 - rate))
-        return Threshold(value, rate, float((self.same > value).mean()))
+        """The threshold that a share `rate`, one of `RATES`, of the different-person pairs passes; None for too few
+        pairs."""
+        return self._thresholds.get(rate)
 
     def needed(self, modality: Modality) -> float | None:
         """The best score that all but a share `ABSENT` of the searches for absent people stay below.

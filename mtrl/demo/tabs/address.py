@@ -51,13 +51,13 @@ def parse(address: str, models: Models, galleries: Galleries) -> tuple[Settings,
     """Settings, example and tab of an address. What it says wrongly, and what only a person may ask for, is left out:
     a link from elsewhere opens no folder and loads no model that is not in use here already."""
     said = {key: values[0] for key, values in parse_qs(address.lstrip("?")[:2000]).items()}
-    k = said.get("k", "")
+    k, second = said.get("k", ""), said.get("second")
     asked = Settings(
         direction=said["direction"] if said.get("direction") in DIRECTIONS else AUTO,
         k=int(k) if k.isascii() and k.isdecimal() and len(k) < 4 and 1 <= int(k) <= MAX_RESULTS else SHOWN,
         rate=said["threshold"] if said.get("threshold") in RATES else USUAL_RATE,
         gallery=said["gallery"] if said.get("gallery") in galleries.names else galleries.names[0],
         source=said["model"] if models.is_ready(said.get("model")) else "",
-        second=said["second"] if models.is_ready(said.get("second")) else None,
+        second=second if second == models.home.name or models.is_ready(second) else None,
     )
     return asked, said.get("example"), said.get("tab")

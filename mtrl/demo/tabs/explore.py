@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from typing import Any
 
 import gradio as gr
@@ -12,33 +10,15 @@ from mtrl.demo.html import cards
 from mtrl.demo.html.cmc_curves import benchmark_html
 from mtrl.demo.html.explore_view import map_html
 from mtrl.demo.service.benchmark import benchmark
-from mtrl.demo.service.embedding_map import EmbeddingMap, Progress, make_map
+from mtrl.demo.service.embedding_map import EmbeddingMap, make_map
 from mtrl.demo.service.models import Models
-from mtrl.demo.service.service import DemoService
-from mtrl.demo.tabs.parts import PRIVATE, WAIT, PageParts, ask, html, telling
-
-
-class Maps:
-    """Keeps each map that was drawn, by model and translator, until its model is unloaded."""
-
-    def __init__(self) -> None:
-        self._drawn: weakref.WeakKeyDictionary[DemoService, dict[str, EmbeddingMap]] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._lock = threading.Lock()
-
-    def get(self, service: DemoService, translator: str, progress: Progress) -> EmbeddingMap:
-        with self._lock:
-            drawn = self._drawn.setdefault(service, {})
-            if translator not in drawn:
-                drawn[translator] = make_map(service, translator, progress)
-            return drawn[translator]
+from mtrl.demo.tabs.parts import PRIVATE, WAIT, PageParts, PerService, ask, html, telling
 
 
 def build(page: PageParts, tab: gr.Tab) -> None:
     """The tab's components and events. The map is drawn when the tab is opened."""
     models, chosen, home = page.models, page.chosen, page.models.home.service
-    maps = Maps()
+    maps: PerService[EmbeddingMap] = PerService()  # by translator
     html(
         '<div class="m-scope"><h2>How the model sees this gallery</h2><p class="m-mute">Every picture becomes a point; '
         "pictures of one person should lie together, whatever the spectrum.</p></div>"
@@ -68,7 +48,8 @@ def build(page: PageParts, tab: gr.Tab) -> None:
             return gr.skip(), wanted
         service = ask(lambda: models.service(source))
         try:
-            return map_html(maps.get(service, translator, telling(progress))), wanted
+            drawn = maps.get(service, lambda: make_map(service, translator, telling(progress)), translator)
+            return map_html(drawn), wanted
         except (ValueError, OSError) as problem:
             return cards.empty(f"There is no map of this gallery: {problem}"), wanted
 

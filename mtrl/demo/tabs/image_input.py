@@ -12,9 +12,11 @@ from typing import Any
 import gradio as gr
 from PIL import Image, ImageDraw
 
+from mtrl.demo.server.limits import Limits
+from mtrl.demo.server.request_origin import CURRENT
 from mtrl.demo.server.uploads import UPLOADS
-from mtrl.demo.server.visits import CURRENT
 
+MOST = Limits().image  # bytes, as of an upload
 _WORDS = {
     "A local filepath or publicly available URL.": "An uploaded file, or an object with its content as url.",
     "Publicly available url or base64 encoded image": "data:image/jpeg;base64,...",
@@ -79,12 +81,14 @@ def _drawn_person() -> bytes:
 
 
 def _content(address: str) -> bytes:
-    """The bytes in a data: address. Raises ValueError for any other text."""
+    """The bytes in a data: address. Raises ValueError for any other text and for more than `MOST` bytes."""
     head, comma, text = address.partition(",")
     if not (head.startswith("data:image/") and head.endswith(";base64") and comma):
         raise ValueError(
             'an image is an uploaded file, or an object with its content: {"url": "data:image/jpeg;base64,..."}'
         )
+    if len(text) // 4 * 3 - 2 > MOST:  # before memory is taken
+        raise ValueError(f"the image is larger than {MOST >> 20} MB")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

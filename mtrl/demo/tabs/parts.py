@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import threading
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import gradio as gr
 from gradio.components import Component
@@ -62,6 +64,40 @@ class Tab:
     build: Callable[[PageParts, gr.Tab], None]
 
 
+def open_tab(tabs: gr.Tabs, asked: str | None) -> gr.Tabs:
+    """Opens the tab of that name; the first, if there is none."""
+    names = [tab.id for tab in tabs.children if isinstance(tab, gr.Tab)]
+    return gr.Tabs(selected=asked if asked in names else names[0])
+
+
+class PerService(Generic[Answer]):
+    """What is made once for each service and key, and kept until the service's model is unloaded.
+
+    Safe to call from several threads: who asks for what is being made waits for it, others do not.
+    """
+
+    def __init__(self) -> None:
+        self._kept: weakref.WeakKeyDictionary[DemoService, dict[str, _Once[Answer]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._guard = threading.Lock()
+
+    def get(self, service: DemoService, make: Callable[[], Answer], key: str = "") -> Answer:
+        """What `make` gave when this was first asked. What it raises is not kept."""
+        with self._guard:
+            once = self._kept.setdefault(service, {}).setdefault(key, _Once())
+        with once.lock:
+            if not once.made:
+                once.made.append(make())
+            return once.made[0]
+
+
+class _Once(Generic[Answer]):
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.made: list[Answer] = []
+
+
 def html(
     value: str,
     elem_id: str | None = None,
@@ -77,11 +113,12 @@ def html(
     return gr.HTML(value, elem_id=elem_id, js_on_load=code or None, apply_default_css=False, **options)
 
 
-def publish(image: Image.Image, component: Component, visit: str | None = None) -> str:
-    """The path of a PNG where gradio serves a component's files, deleted with the visit's other files."""
+def publish(image: Image.Image, component: Component, visit: str | None = None, of: str | None = None) -> str:
+    """The path of a PNG where gradio serves a component's files, deleted with the visit's other files. `of`: the
+    upload that it shows."""
     content = io.BytesIO()
     image.save(content, "PNG", compress_level=1)
-    path = str(UPLOADS.keep(component.GRADIO_CACHE, "picture.png", content.getvalue(), shown=True))
+    path = str(UPLOADS.keep(component.GRADIO_CACHE, "picture.png", content.getvalue(), shown=True, of=of))
     UPLOADS.add(visit, path)
     return path
 
@@ -118,7 +155,7 @@ def answer_uploads(
                 loaded = read_image(path, "The file", searched(*rest).value_range)
         except (ValueError, OSError) as problem:
             return None, cards.error(str(problem))
-        shown = publish(fit(loaded, WORKING_PIXELS), image, request.session_hash)
+        shown = publish(fit(loaded, WORKING_PIXELS), image, request.session_hash, path)
         return shown, respond(loaded, *rest)
 
     # Of Gradio's events only this one comes for the camera too, and with the new value.

@@ -63,12 +63,13 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     ]
     gr.on(changes, search.respond, inputs, answer, trigger_mode="always_last", **PRIVATE)
     answer.edit(search.cut, inputs, [image, answer], **PRIVATE)
-    for source in (picks, beside, page.map):
-        source.click(search.picked, inputs[1:], [image, direction, answer], **PRIVATE)
+    for source, take in ((picks, search.picked), (page.map, search.picked), (beside, search.continued)):
+        source.click(take, inputs[1:], [image, direction, answer], **PRIVATE)
     answer.select(search.compared, inputs, beside, **PRIVATE)
     together.submit(search.keep, [image, others], [others, together], **PRIVATE)
     together.delete(lambda: ([], cards.together(0)), None, [others, together], **PRIVATE)
-    answer.undo(search.restored, None, [page.tabs, image, others, together, answer, *settings], **PRIVATE)
+    restored = [page.tabs, image, others, together, answer, *settings]
+    answer.undo(search.restored, None, restored, trigger_mode="always_last", **PRIVATE)
     endpoints.add_retrieve(service, galleries)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 from PIL import Image
@@ -12,13 +14,16 @@ from PIL import Image
 from mtrl.demo.html import cards
 from mtrl.demo.html.cards import Second
 from mtrl.demo.html.comparison import comparison_html
+from mtrl.demo.server.uploads import UPLOADS
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.gallery_folder import GalleryImage
+from mtrl.demo.service.images import WORKING_PIXELS, fit, in_turn
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import AUTO, DemoService
 from mtrl.demo.service.thresholds import RATES
 from mtrl.demo.tabs.address import Settings, parse
-from mtrl.demo.tabs.parts import ask, publish
+from mtrl.demo.tabs.parts import ask, open_tab, publish
+from mtrl.files.images import read_image
 
 MOST_TOGETHER = 8  # images of one query
 LEAST_PART = 16  # pixels of each side of a part that is cut out
@@ -53,11 +58,27 @@ class Search:
     def picked(
         self, request: gr.Request, event: gr.EventData, others: Sequence[str], *values: Any
     ) -> tuple[str, str, str]:
-        """An example lies in the page's own gallery, a result in the one that was searched."""
+        """An example, or a point of the map: an image of the page's own gallery."""
+        return self._taken(self.models.home.service, request, event, others, values)
+
+    def continued(
+        self, request: gr.Request, event: gr.EventData, others: Sequence[str], *values: Any
+    ) -> tuple[str, str, str]:
+        """A result: an image of the gallery that was searched."""
+        searched = ask(lambda: self._service(_settings(values)))
+        return self._taken(searched, request, event, others, values)
+
+    def _taken(
+        self,
+        service: DemoService,
+        request: gr.Request,
+        event: gr.EventData,
+        others: Sequence[str],
+        values: Sequence[Any],
+    ) -> tuple[str, str, str]:
         # A click on a result continues in the other direction, whatever was chosen for the image before it.
         settings = dataclasses.replace(_settings(values), direction=AUTO)
-        searched = ask(lambda: self._service(settings))
-        image = ask(lambda: _image(str(event.image), searched, self.models.home.service))
+        image = ask(lambda: service.open(service.image(str(event.image))))
         answered = self.respond(image, others, *dataclasses.astuple(settings))
         return publish(image, self.image, request.session_hash), AUTO, answered
 
@@ -79,23 +100,31 @@ class Search:
         if image is None:
             return gr.skip(), self.respond(None, others, *values)
         service = ask(lambda: self._service(_settings(values)))
-        part = ask(lambda: part_of(service.read(image)[0], getattr(event, "box", None)))
+        whole = UPLOADS.original(image)  # of which the page shows a small copy
+
+        def cut_out() -> Image.Image:
+            with in_turn(whole):
+                loaded = read_image(whole, "the picture", service.value_range)
+                return fit(part_of(loaded, getattr(event, "box", None)), WORKING_PIXELS)
+
+        part = ask(cut_out)
         return publish(part, self.image, request.session_hash), self.respond(part, others, *values)
 
     def keep(self, image: str | None, others: Sequence[str]) -> tuple[list[str], str]:
         """Adds the image to the query, which the next one joins."""
-        kept = list(dict.fromkeys([*others, *([image] if image else [])]))[-(MOST_TOGETHER - 1) :]
-        return kept, cards.together(len(kept))
+        kept = list(dict.fromkeys([*others, *([image] if image else [])]))[: MOST_TOGETHER - 1]
+        return kept, cards.together(len(kept), full=len(kept) == MOST_TOGETHER - 1)
 
     def restored(self, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         """Tab, image, other images, the words on them, answer and settings of the address in `event.address`.
 
-        Where the page shows them already (`event.shown`), only the tab.
+        Where the page shows them already (`event.shown`), only the tab. The answer names the address that it restores,
+        for the page's script: it takes no step of its own.
         """
-        settings, example, tab = parse(str(getattr(event, "address", "")), self.models, self.galleries)
-        opened = gr.Tabs(selected=tab or "retrieve")
-        first = self.galleries.names[0]
-        if settings.address(example, first) == getattr(event, "shown", None):
+        address = str(getattr(event, "address", ""))
+        settings, example, tab = parse(address, self.models, self.galleries)
+        opened = open_tab(self.tabs, tab)
+        if _without_tab(address) == _without_tab(str(getattr(event, "shown", ""))):
             return (opened, *[gr.skip()] * (4 + len(dataclasses.fields(Settings))))
         service = ask(lambda: self._service(settings))
         home = self.models.home.service
@@ -104,14 +133,16 @@ class Search:
         except (ValueError, OSError):
             image = home.open(self.first)
         answered = self.respond(image, (), *dataclasses.astuple(settings))
+        answered = f'<div data-asked="{escape(address, quote=True)}">{answered}</div>'
         path = publish(image, self.image, request.session_hash)
         return (opened, path, [], cards.together(0), answered, *dataclasses.astuple(settings))
 
     def _second(self, settings: Settings, image: Image.Image | str, others: Sequence[str]) -> Second | None:
         """What the second model answers, if one is asked for."""
-        if not settings.second or settings.second == settings.source:
+        source = "" if settings.second == self.models.home.name else settings.second
+        if source is None or source == settings.source:
             return None
-        loaded = self.models.get("" if settings.second == self.models.home.name else settings.second)
+        loaded = self.models.get(source)
         service = self.galleries.service(loaded.service, settings.gallery)
         result = service.retrieve(image, settings.direction, settings.k, transition=False, others=others)
         return Second(loaded.name, result, service.pairs)
@@ -128,16 +159,21 @@ def answer(
     first_gallery: str | None = None,
     second: Callable[..., Second | None] = lambda *asked: None,
 ) -> str:
-    """The answer to one search as HTML, or what is wrong with its input. `second` gives that of the second model."""
+    """The answer to one search as HTML, or what is wrong with its input. `second` gives that of the second model; where
+    it cannot, that stands below the first."""
     if image is None:
         return cards.empty("Choose an example or add a picture of a person.")
     try:
         result = service.retrieve(image, settings.direction, settings.k, others=others)
-        beside = second(settings, image, others)
     except (ValueError, OSError) as problem:
         return cards.error(str(problem))
+    beside, failed = None, ""
+    try:
+        beside = second(settings, image, others)
+    except (ValueError, OSError) as problem:
+        failed = cards.error(str(problem), "The second model cannot answer")
     address = settings.address(result.known.name if result.known else None, first_gallery)
-    return cards.answer(result, service.pairs, RATES[settings.rate], address, beside)
+    return cards.answer(result, service.pairs, RATES[settings.rate], address, beside) + failed
 
 
 def part_of(image: Image.Image, box: Any) -> Image.Image:
@@ -156,6 +192,10 @@ def part_of(image: Image.Image, box: Any) -> Image.Image:
     if right_x - x < LEAST_PART or bottom_y - y < LEAST_PART:
         raise ValueError(f"that part is too small: it needs {LEAST_PART} pixels each way at least")
     return image.crop((x, y, right_x, bottom_y))
+
+
+def _without_tab(address: str) -> list[tuple[str, str]]:
+    return [pair for pair in parse_qsl(address.lstrip("?"), keep_blank_values=True) if pair[0] != "tab"]
 
 
 def _settings(values: Sequence[Any]) -> Settings:

@@ -7,12 +7,15 @@ const shown = () => element.querySelector('[data-address]')?.dataset.address ?? 
 const restore = () => trigger('undo', {address: window.location.search, shown: shown()});
 watch('value', () => {
   if (!element.querySelector('[data-address]')) return;
+  // An answer that restores an address takes no step of its own; the address may name what is not there any more.
+  const asked = element.querySelector('[data-asked]')?.dataset.asked;
+  if (asked !== undefined && asked !== window.location.search) return;
   const wanted = new URLSearchParams(shown()), before = now();
   if (before.has('tab')) wanted.set('tab', before.get('tab'));
   const changed = (key) => wanted.get(key) !== before.get(key);
   const address = wanted.size ? '?' + wanted : window.location.pathname;
-  if (steps.some(changed)) window.history.pushState(null, '', address);
-  else if (details.some(changed)) window.history.replaceState(null, '', address);
+  if (asked === undefined && steps.some(changed)) window.history.pushState(null, '', address);
+  else if ([...steps, ...details].some(changed)) window.history.replaceState(null, '', address);
 });
 window.addEventListener('popstate', restore);
 if ([...steps, ...details].some((key) => now().has(key))) setTimeout(restore, 0);

@@ -10,8 +10,8 @@ _HOUSEHOLD = 64  # bits of an IPv6 address that one household has in common
 
 
 @dataclasses.dataclass(frozen=True)
-class Visit:
-    """A request's origin.
+class RequestOrigin:
+    """Where a request comes from.
 
     visitor  see `visitor_at`; "" for the page itself
     session  of a page in a browser, or of one call of a program; None: unknown
@@ -21,8 +21,8 @@ class Visit:
     session: str | None = None
 
 
-_PAGE = Visit()
-CURRENT: ContextVar[Visit] = ContextVar("visit", default=_PAGE)
+_PAGE = RequestOrigin()
+CURRENT: ContextVar[RequestOrigin] = ContextVar("origin", default=_PAGE)
 
 
 def visitor_at(host: str | None) -> str:
