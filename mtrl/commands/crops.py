@@ -131,9 +131,11 @@ def _find_people(args: argparse.Namespace, total: int | None) -> Path:
     name = f"{args.output.name}.{hashlib.sha256(told.encode()).hexdigest()[:12]}.boxes.txt"
     path: Path = args.output.with_name(name)
     if not path.is_file():
-        from mtrl.data.video.detector import Detector, track_people
+        from mtrl.data.video.tracking import track_people
+        from mtrl.hub.detector import Detector
+        from mtrl.models.device import pick_device
 
-        detector = Detector(args.detector, device=args.device)
+        detector = Detector(args.detector, device=pick_device(args.device))
         make_folder(path.parent)
         with Progress[None](total=total, title="find people", unit="frame") as bar:
             track_people(
