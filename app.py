@@ -27,6 +27,11 @@ def main() -> int:
         default=[],
         help="folder of training runs, which the page lists as models to try; may be given again",
     )
+    parser.add_argument(
+        "--detector",
+        metavar="SOURCE",
+        help="find the people in visitors' pictures with this detector (folder or Hub id; default: none)",
+    )
     parser.add_argument("--host", help="address to listen on (default: this machine only; 0.0.0.0 for all)")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860 on)")
     parser.add_argument("--share", action="store_true", help="also open a public link through gradio.live")
@@ -47,6 +52,7 @@ def main() -> int:
         arguments.share,
         arguments.public,
         arguments.models,
+        arguments.detector,
     )
 
 

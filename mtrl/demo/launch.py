@@ -19,6 +19,7 @@ from mtrl.demo.service.gallery_folder import scan_gallery
 from mtrl.demo.service.model_files import find_runs
 from mtrl.demo.service.service import DemoService
 from mtrl.files.filenames import expanded
+from mtrl.hub.detector import Detector
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.translate import TRANSLATORS, load_translator
@@ -88,9 +89,12 @@ def serve(
     share: bool,
     public: bool = False,
     runs: Sequence[str] = (),
+    detector: str | None = None,
 ) -> int:
     """Serves the page until interrupted. The first of `galleries` with both spectra, or the shipped one, is the home
-    of the examples; the others can be chosen. `runs` are folders whose sub-folders hold models to try."""
+    of the examples; the others can be chosen. `runs` are folders whose sub-folders hold models to try,
+    `detector` is a folder or Hub id of a detector of people."""
+    finder = Detector(detector) if detector else None
     _return_large_blocks()
     # What ends a container ends the page as Ctrl-C does, so that the visitors' files go with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -123,6 +127,7 @@ def serve(
         public,
         [*folders, gallery_folder(None)],
         listed,
+        finder,
     )
     page_module.launch(page, public, server_name=host, server_port=port, share=share)
     return 0

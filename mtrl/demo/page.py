@@ -41,6 +41,7 @@ from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.tabs import TABS, endpoints
 from mtrl.demo.tabs.parts import PageParts, html, open_tab
+from mtrl.demo.tabs.people import Detector, People
 
 LIMITS = Limits()
 WAITING = 64  # requests in the queue; more are refused
@@ -60,12 +61,14 @@ def build_page(
     public: bool = False,
     galleries: Sequence[Path] = (),
     listed: Mapping[str, Path] | None = None,
+    detector: Detector | None = None,
 ) -> gr.Blocks:
     """The page over a service. `checkpoint` is the model's folder, for its card; `galleries` are further ones to
     search, `listed` folders of models to try, by name. A `public` page, one that strangers can reach, opens no other
-    folder of this machine."""
+    folder of this machine. A `detector` looks for people in visitors' pictures."""
     models = Models(service, checkpoint, public, listed)
     shelf = Galleries(service, galleries, public)
+    people = People(detector)
     private_folder()
     with GuardedBlocks(
         title="MTRL: visible-infrared person re-identification",
@@ -76,7 +79,7 @@ def build_page(
         chip = html("", "model-chip", visible=False)
         plane = html(cards.empty("The map is drawn when this tab is opened."), "map", ["map"], render=False)
         with gr.Tabs() as tabs:
-            parts = PageParts(models, shelf, chosen, chip, plane, tabs)
+            parts = PageParts(models, shelf, chosen, chip, plane, tabs, people)
             for tab in TABS:
                 with gr.Tab(tab.label, id=tab.name) as opened:
                     tab.build(parts, opened)
@@ -88,7 +91,12 @@ def build_page(
             return open_tab(tabs, tab) if tab else gr.skip()
 
         page.load(asked, None, tabs, api_visibility="private", show_progress="hidden")
-        page.unload(_forget)
+
+        def forget(request: gr.Request) -> None:
+            UPLOADS.close(request.session_hash)
+            people.forget(request.session_hash)
+
+        page.unload(forget)
     # Two at least, so that nobody's long call is the only one that runs.
     page.queue(default_concurrency_limit=max(2, os.cpu_count() or 2), max_size=WAITING)
     return page
@@ -106,10 +114,6 @@ def _in_address(tab: str) -> str:
       said.set('tab', '{tab}');
       window.history.pushState(null, '', '?' + said);
     }}"""
-
-
-def _forget(request: gr.Request) -> None:
-    UPLOADS.close(request.session_hash)
 
 
 def _show_image(request: Request) -> Response:

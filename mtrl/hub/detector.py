@@ -20,7 +20,8 @@ class Detector:
     """A detector of people.
 
     source  folder, or Hub id user/repo
-    Raises ImportError without transformers, OSError or ValueError for a source that is no such model.
+    device  of torch, by name or as `mtrl.models.device.pick_device` gives it
+    Raises ImportError without transformers, ValueError for a source that is no such model.
     """
 
     def __init__(self, source: str, revision: str | None = None, device: str | torch.device = "cpu") -> None:
@@ -35,7 +36,7 @@ class Detector:
         try:
             self.processor = AutoImageProcessor.from_pretrained(source, **options)
             model = AutoModelForObjectDetection.from_pretrained(source, use_safetensors=True, **options)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except Exception as error:  # damaged files raise errors of safetensors' own, and others
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(
                 f"{source} is no detector that can be loaded ({reason}); give a folder or Hub id of an "

@@ -25,13 +25,13 @@ from mtrl.demo.html.comparison import beside_the_person, comparison_html
 from mtrl.demo.html.model_view import list_html
 from mtrl.demo.server.uploads import UPLOADS
 from mtrl.demo.service.galleries import Galleries
-from mtrl.demo.service.images import WORKING_PIXELS, fit
+from mtrl.demo.service.images import WORKING_PIXELS, fit, part_of
 from mtrl.demo.service.model_files import find_runs
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import AUTO, DemoService
 from mtrl.demo.tabs.address import Settings, parse
 from mtrl.demo.tabs.parts import publish
-from mtrl.demo.tabs.search import MOST_TOGETHER, Search, answer, part_of
+from mtrl.demo.tabs.search import MOST_TOGETHER, Search, answer
 from mtrl.models.config import Modality
 from mtrl.models.evidence import resemblance
 from tests.helpers.page import PEOPLE, draw, make_model, write_gallery

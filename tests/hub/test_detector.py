@@ -33,6 +33,11 @@ def test_what_is_no_detector_of_people_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="is no detector that can be loaded"):
         Detector(str(tmp_path / "empty"))
+    damaged = tiny_rtdetr(tmp_path / "damaged", {0: "person", 1: "car"}) / "model.safetensors"
+    for content in (damaged.read_bytes()[:-100], b"", b"x" * 100):
+        damaged.write_bytes(content)
+        with pytest.raises(ValueError, match="is no detector that can be loaded"):
+            Detector(str(damaged.parent))
     folder = tiny_rtdetr(tmp_path / "pickled", {0: "person", 1: "car"})
     torch.save(torch.zeros(1), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()

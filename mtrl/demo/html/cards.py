@@ -71,11 +71,13 @@ def answer(
     rate: float = 0.01,
     address: str = "",
     second: Second | None = None,
+    people: str = "",
 ) -> str:
     """The whole answer to a query: the pair on top, the sentence, the scores, the ranked images.
 
     `pairs` are the gallery's, for the threshold that a share `rate` of wrong pairs passes. `address` restores
     this answer; the page's script puts it into the browser's address bar. The ranking of a `second` model stands below.
+    `people` is HTML about those who were found in the query.
     """
     value = pairs.decision(rate, result.modality, result.known is not None) if pairs else None
     hits = "".join(_hit(hit, value, _settled(result, hit)) for hit in result.hits)
@@ -87,7 +89,7 @@ def answer(
         f'<div class="m-scope m-answer" aria-live="polite" data-address="{escape(address, quote=True)}">'
         f'<div class="m-top">{_pair(result)}<div class="m-say">'
         f'<h2 id="summary">{escape(verdict.summary(result, value))}</h2>'
-        f"{_facts(result)}{verdict.not_among(result)}{hints_html(result.hints)}"
+        f"{_facts(result)}{people}{verdict.not_among(result)}{hints_html(result.hints)}"
         f'<p class="m-mute" id="threshold">{escape(verdict.explained(result, pairs, rate))}</p>'
         f'<div class="m-spread">{histogram(result.scores, len(result.hits), value, same)}'
         f'<p class="m-scale">{legend}</p></div></div></div>'

@@ -31,8 +31,9 @@ TAKEN_AS_INFRARED = (
 )
 STRANGE = (
     "This picture is unlike every picture in the gallery. Does it show one person alone, upright, from head to feet? "
-    "The page does not look for people in a picture: cut one out."
+    "If not, cut one person out."
 )
+LEAST_PART = 16  # pixels of each side of a part that is cut out
 LARGE = 8_000_000  # pixels; of such images one at a time is decoded, as each takes up to 2 GB
 COLOUR_SIZE = (48, 96)
 LEVELS = 24  # of brightness
@@ -122,6 +123,24 @@ def fit(image: Image.Image, longest: int = DISPLAY_PIXELS) -> Image.Image:
     if (width, height) == image.size:
         return image
     return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def part_of(image: Image.Image, box: Any) -> Image.Image:
+    """The part of an image between left, top, right and bottom, each a share in [0, 1] of its size.
+
+    Raises ValueError for what is no such box, and for a part that is too small to search with.
+    """
+    if not isinstance(box, (list, tuple)) or len(box) != 4:
+        raise ValueError("a part of a picture needs left, top, right and bottom")
+    try:
+        left, top, right, bottom = (min(1.0, max(0.0, float(value))) for value in box if value == value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("left, top, right and bottom of a part must be numbers") from None
+    x, right_x = round(left * image.width), round(right * image.width)
+    y, bottom_y = round(top * image.height), round(bottom * image.height)
+    if right_x - x < LEAST_PART or bottom_y - y < LEAST_PART:
+        raise ValueError(f"that part is too small: it needs {LEAST_PART} pixels each way at least")
+    return image.crop((x, y, right_x, bottom_y))
 
 
 def hints_for(

@@ -21,6 +21,7 @@ from mtrl.demo.service.gallery_folder import GalleryImage
 from mtrl.demo.service.images import WORKING_PIXELS, fit, in_turn
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
+from mtrl.demo.tabs.people import People
 from mtrl.files.images import read_image
 
 Answer = TypeVar("Answer")
@@ -40,6 +41,7 @@ class PageParts:
     chip       line above the tabs that names the visitor's model
     map        the map of Explore, not yet placed; its `click` carries the name of a gallery image
     tabs       the row of tabs
+    people     looks for people in visitors' pictures
     """
 
     models: Models
@@ -48,6 +50,7 @@ class PageParts:
     chip: gr.HTML
     map: gr.HTML
     tabs: gr.Tabs
+    people: People
 
 
 @dataclasses.dataclass(frozen=True)

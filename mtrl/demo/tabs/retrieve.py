@@ -45,7 +45,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
                 gallery = _gallery_choice(galleries)
                 second = _second_choice(models)
         with gr.Column(scale=8, min_width=440):
-            search = Search(models, galleries, image, first, page.tabs)
+            search = Search(models, galleries, image, first, page.tabs, page.people)
             start = search.respond(service.open(first), (), *_usual(galleries))
             answer = html(start, "answer", ["pick", "crop", "follow", "address"])
             beside = html("", "beside", ["dialog", "places", "pick"])

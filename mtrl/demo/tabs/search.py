@@ -17,16 +17,16 @@ from mtrl.demo.html.comparison import comparison_html
 from mtrl.demo.server.uploads import UPLOADS
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.gallery_folder import GalleryImage
-from mtrl.demo.service.images import WORKING_PIXELS, fit, in_turn
+from mtrl.demo.service.images import WORKING_PIXELS, fit, in_turn, part_of
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import AUTO, DemoService
 from mtrl.demo.service.thresholds import RATES
 from mtrl.demo.tabs.address import Settings, parse
 from mtrl.demo.tabs.parts import ask, open_tab, publish
+from mtrl.demo.tabs.people import People
 from mtrl.files.images import read_image
 
 MOST_TOGETHER = 8  # images of one query
-LEAST_PART = 16  # pixels of each side of a part that is cut out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Search:
     image: gr.Image
     first: GalleryImage
     tabs: gr.Tabs
+    people: People = dataclasses.field(default_factory=People)
 
     def respond(self, image: Image.Image | str | None, others: Sequence[str], *values: Any) -> str:
         settings = _settings(values)
@@ -49,7 +50,7 @@ class Search:
         except (ValueError, OSError) as problem:
             return cards.error(str(problem), "That gallery cannot be searched")
         beside = [path for path in others if path != image]
-        return answer(service, image, settings, beside, self.galleries.names[0], self._second)
+        return answer(service, image, settings, beside, self.galleries.names[0], self._second, self.people)
 
     def searched(self, others: Sequence[str], *values: Any) -> DemoService:
         """The service of these values."""
@@ -108,6 +109,7 @@ class Search:
                 return fit(part_of(loaded, getattr(event, "box", None)), WORKING_PIXELS)
 
         part = ask(cut_out)
+        self.people.chosen(part)
         return publish(part, self.image, request.session_hash), self.respond(part, others, *values)
 
     def keep(self, image: str | None, others: Sequence[str]) -> tuple[list[str], str]:
@@ -158,9 +160,10 @@ def answer(
     others: Sequence[str] = (),
     first_gallery: str | None = None,
     second: Callable[..., Second | None] = lambda *asked: None,
+    people: People | None = None,
 ) -> str:
     """The answer to one search as HTML, or what is wrong with its input. `second` gives that of the second model; where
-    it cannot, that stands below the first."""
+    it cannot, that stands below the first. `people` looks for people in an image that is none of the gallery's."""
     if image is None:
         return cards.empty("Choose an example or add a picture of a person.")
     try:
@@ -173,25 +176,8 @@ def answer(
     except (ValueError, OSError) as problem:
         failed = cards.error(str(problem), "The second model cannot answer")
     address = settings.address(result.known.name if result.known else None, first_gallery)
-    return cards.answer(result, service.pairs, RATES[settings.rate], address, beside) + failed
-
-
-def part_of(image: Image.Image, box: Any) -> Image.Image:
-    """The part of an image between left, top, right and bottom, each a share in [0, 1] of its size.
-
-    Raises ValueError for what is no such box, and for a part that is too small to search with.
-    """
-    if not isinstance(box, (list, tuple)) or len(box) != 4:
-        raise ValueError("a part of a picture needs left, top, right and bottom")
-    try:
-        left, top, right, bottom = (min(1.0, max(0.0, float(value))) for value in box if value == value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("left, top, right and bottom of a part must be numbers") from None
-    x, right_x = round(left * image.width), round(right * image.width)
-    y, bottom_y = round(top * image.height), round(bottom * image.height)
-    if right_x - x < LEAST_PART or bottom_y - y < LEAST_PART:
-        raise ValueError(f"that part is too small: it needs {LEAST_PART} pixels each way at least")
-    return image.crop((x, y, right_x, bottom_y))
+    told = people.told(image, service.value_range) if people and result.known is None else ""
+    return cards.answer(result, service.pairs, RATES[settings.rate], address, beside, told) + failed
 
 
 def _without_tab(address: str) -> list[tuple[str, str]]:

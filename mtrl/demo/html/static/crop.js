@@ -1,4 +1,5 @@
-// A box over the query: dragged with mouse or finger, moved with the arrow keys, resized with Shift and the arrows.
+// A box over the query: dragged with mouse or finger, moved with the arrow keys, resized with Shift and the arrows; or
+// that of a person who was found in it, by a button.
 let box = null, start = null;
 const area = () => element.querySelector('.m-crop');
 const button = () => element.querySelector('[data-crop]');
@@ -22,6 +23,8 @@ const at = (event) => {
 };
 const stop = () => { box = start = null; draw(); };
 element.addEventListener('click', (event) => {
+  const found = event.target.closest('[data-box]');
+  if (found) { trigger('edit', {box: JSON.parse(found.dataset.box)}); stop(); return; }
   if (event.target.closest('[data-uncrop]')) { stop(); button().focus(); }
   if (!event.target.closest('[data-crop]')) return;
   if (box) { trigger('edit', {box}); stop(); }
