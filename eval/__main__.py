@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from eval.baselines import beside
+from eval.baselines import beside, imagenet
 from eval.corruptions import corrupted
 from eval.evaluate import Evaluation, evaluate_settings
 from eval.protocols import SYSU_COUNTS, Permutations, make_trials
 from eval.queries.per_query import PerQuery
-from eval.report import Report, rerank_name, table, write_json, write_list
+from eval.report import Report, make_room, rerank_name, table, write_json, write_list
 from eval.score import Scores
 from eval.settings import EvalSettings
 from mtrl.console.cli import parse, run
@@ -70,9 +70,11 @@ def evaluate_command(settings: EvalSettings) -> int:
         read_origin(settings.imagenet)
     splits = chosen_splits(settings)
     permutations = _permutations(settings)
+    make_room(settings.json, settings.per_query)
     evaluations, queries = list[Evaluation](), PerQuery.empty()
+    known = dict[tuple[int, ...], list[Report]]()
     for source in settings.sources:
-        rounds = [_evaluate_split(settings, source, split, permutations) for split in splits]
+        rounds = [_evaluate_split(settings, source, split, permutations, known) for split in splits]
         merged = [
             _named(evaluation, [others[number].report for others, _ in rounds], source, settings)
             for number, evaluation in enumerate(rounds[0][0])
@@ -111,8 +113,13 @@ def chosen_splits(settings: EvalSettings) -> list[int]:
 
 
 def _evaluate_split(
-    settings: EvalSettings, source: str | None, split: int, permutations: Permutations | None
+    settings: EvalSettings,
+    source: str | None,
+    split: int,
+    permutations: Permutations | None,
+    known: dict[tuple[int, ...], list[Report]],
 ) -> tuple[list[Evaluation], ImageSet]:
+    """The evaluations of a model on a split, and its images. `known`: what stands beside them, by image size."""
     from mtrl.data import load_data
     from mtrl.models.load import load_pretrained
 
@@ -147,7 +154,18 @@ def _evaluate_split(
         permutations=permutations,
     )
     evaluations = _with_corrupted(model, data, evaluations, settings, permutations)
-    return beside(evaluations, data.test, settings.imagenet, settings.extraction()), data.test
+    size = model.config.image_size
+    if settings.imagenet and size not in known:
+        known[size] = imagenet(
+            settings.imagenet,
+            data.test,
+            settings.protocol_settings(data.protocol),
+            settings.extraction(),
+            metric=settings.distance,
+            permutations=permutations,
+            device=pick_device(settings.device),
+        )
+    return beside(evaluations, known.get(size, [])), data.test
 
 
 def _with_corrupted(
@@ -159,12 +177,15 @@ def _with_corrupted(
 ) -> list[Evaluation]:
     """The evaluations with the metrics on corrupted images, as many draws of them as `settings.corruptions` says."""
     found: list[tuple[Scores, ...]] = [() for _ in evaluations]
+    how = dataclasses.replace(
+        settings.extraction(), cache=None
+    )  # whose names would ask for every pixel twice
     for seed in range(settings.corruptions or 0):
         again = evaluate_settings(
             model,
             corrupted(data.test, seed),
             settings.protocol_settings(data.protocol),
-            how=settings.extraction(),
+            how=how,
             metric=settings.distance,
             permutations=permutations,
         )

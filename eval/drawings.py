@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eval.report import make_room, write_values
 from eval.translation.infrared_score import score_images, train_classifier
 from mtrl.console.cli import option, parse
 from mtrl.data import load_data
@@ -21,7 +20,6 @@ from mtrl.data.imageset import ImageSet
 from mtrl.data.sources import SOURCES
 from mtrl.data.synthetic import SIZES
 from mtrl.data.synthetic.dataset import load_part
-from mtrl.files.atomic import write_atomically
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.config import Modality
 from mtrl.models.device import pick_device
@@ -71,10 +69,12 @@ def main(argv: Sequence[str]) -> int:
         "and the difference of person and background (10 %, median, 90 %), and how well a small classifier tells "
         "drawn from real images of people that it was not trained on (50 %: not at all).",
     )
-    result = compare(settings := parse(DrawingsSettings, parser, argv))
+    settings = parse(DrawingsSettings, parser, argv)
+    make_room(settings.json)
+    result = compare(settings)
     print(markdown(result))
     if settings.json:
-        write_atomically(Path(settings.json), (json.dumps(result, indent=1) + "\n").encode())
+        write_values(settings.json, result)
     return 0
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from eval.evaluate import score_features
 from eval.matfiles import read_features
 from eval.protocols import INDOOR_CAMERAS, MODES, Setting, make_trials
-from eval.report import RERANK_HELP, Report, rerank_name, table, write_json
+from eval.report import RERANK_HELP, Report, make_room, rerank_name, table, write_json
 from eval.score import DISTANCES, FeatureSet
 from mtrl.console.cli import option, parse
 from mtrl.data.matfiles import read_permutations, read_test_ids
@@ -61,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
     for name in ("features", "prefix", "splits"):
         if not getattr(settings, name):
             parser.error(f"--{name} is required")
+    make_room(settings.json)
     setting = Setting("sysu", "ir2vis", settings.mode, settings.shots, "official", settings.trials)
     report = evaluate_features(
         Path(settings.features),

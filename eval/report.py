@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eval.protocols import Setting
 from eval.score import Scores
-from mtrl.files.atomic import write_atomically
+from mtrl.files.atomic import make_folder, write_atomically
 
 RANKS = (1, 5, 10, 20)
 RERANK_HELP = (
@@ -132,17 +132,26 @@ def gallery_name(setting: Setting) -> str:
 
 
 def write_json(path: str | Path, report: Report) -> None:
-    """Writes the report atomically. Raises OSError when the folder is missing or cannot be written."""
-    _write(Path(path), report.to_dict())
+    """Writes the report as `write_values` does."""
+    write_values(path, report.to_dict())
 
 
 def write_list(path: str | Path, reports: Sequence[Report]) -> None:
     """Writes several reports as {"settings": [...]}, each as `write_json` writes one."""
-    _write(Path(path), {"settings": [report.to_dict() for report in reports]})
+    write_values(path, {"settings": [report.to_dict() for report in reports]})
 
 
-def _write(target: Path, values: dict[str, Any]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+def make_room(*files: str | Path | None) -> None:
+    """Makes the folders of files that will be written, before slow work that would be lost. Raises OSError."""
+    for file in files:
+        if file:
+            make_folder(Path(file).parent)
+
+
+def write_values(target: str | Path, values: Any) -> None:
+    """Writes JSON values atomically, into a folder that is made where it is missing. Raises OSError."""
+    target = Path(target)
+    make_room(target)
     write_atomically(target, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
 
 

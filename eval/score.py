@@ -14,7 +14,7 @@ from eval.protocols import Setting, Trial
 from mtrl.labels.reading import as_array, integer_labels
 from mtrl.models.config import Modality
 from mtrl.retrieval.metrics.ranking import one_less, query_blocks, rank_blocks
-from mtrl.retrieval.metrics.rerank import k_reciprocal
+from mtrl.retrieval.metrics.rerank import k_reciprocal_blocks
 
 DISTANCES = ("cosine", "euclidean")
 _SHARED_ELEMENTS = 1 << 25  # the largest matrix kept for all trials together: 256 MiB in float64
@@ -103,17 +103,23 @@ def score_reranked(
 ) -> tuple[Scores, ...]:
     """The same after k-reciprocal re-ranking within each trial's queries and gallery, by one of its two variants.
 
-    "released" squares Euclidean distances, as that code does; 1 - cosine is a squared distance as it is. Memory
-    grows with the square of the images of a trial (see `k_reciprocal`).
+    "released" squares Euclidean distances, as that code does; 1 - cosine is a squared distance as it is. Distances of
+    many images are made block by block, two or three times, so that memory does not grow with their square.
     """
     scores = []
     for trial in trials:
         together = feature_set.features[np.concatenate([trial.query, trial.gallery])]
-        distances = np.maximum(distance_matrix(together, together, metric), 0)
-        if variant == "released" and metric == "euclidean":
-            distances = distances**2
-        reranked = k_reciprocal(distances, len(trial.query), variant=variant)
-        scores.append(_score(feature_set, trial, setting, reranked.__getitem__))
+        blocks = distance_blocks(together, together, metric)
+        if len(together) ** 2 <= _SHARED_ELEMENTS:
+            blocks = blocks(slice(0, len(together))).__getitem__
+        squared = variant == "released" and metric == "euclidean"
+
+        def positive(part: slice, blocks: Distances = blocks, squared: bool = squared) -> NDArray[Any]:
+            made = np.maximum(blocks(part), 0)
+            return made**2 if squared else made
+
+        reranked = k_reciprocal_blocks(positive, len(together), len(trial.query), variant=variant)
+        scores.append(_score(feature_set, trial, setting, reranked))
     return tuple(scores)
 
 

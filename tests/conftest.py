@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # tests in several processes: their threads would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from mtrl.console import progress
 from mtrl.data.imageset import ReIDData

@@ -24,6 +24,8 @@ from mtrl.models.reid import CLASSIFIER, MTRL
 from train.optimizer import layers_of
 from train.settings import TrainSettings, own_weight
 
+_STRIDES = ("last_stride", "patch_stride")
+
 
 def loss_weights(settings: TrainSettings) -> LossWeights:
     names = {field.name for field in dataclasses.fields(LossWeights)}
@@ -59,7 +61,7 @@ def seeded_model(settings: TrainSettings, num_identities: int) -> MTRL:
         config = dataclasses.replace(config, mean=source.config.mean, std=source.config.std, pooling=pooling)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = MTRL(config, pretrained=settings.pretrained and source is None)
+        model = MTRL(config, pretrained=settings.pretrained if source is None else False)
     if source is not None:
         take_weights(model, source, str(settings.init))
     freeze_blocks(model, settings.freeze_blocks)
@@ -72,12 +74,16 @@ def freeze_blocks(model: MTRL, count: int) -> None:
     """Stops the training of the first `count` blocks and of all that stands before them. Raises ValueError for more
     blocks than there are.
     """
-    layers = layers_of(model) if count else {}
-    if layers and count >= (most := max(layers.values())):
+    if not count:
+        return
+    layers, parameters = layers_of(model), dict(model.named_parameters())
+    # What timm counts behind the last block, such as a final norm, has no matrix.
+    most = max(layer for name, layer in layers.items() if name in parameters and parameters[name].ndim > 1)
+    if count >= most:
         raise ValueError(
             f"--freeze-blocks {count}: {model.config.backbone} has {most} blocks, and one at least is trained"
         )
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         if name in layers and layers[name] <= count:
             parameter.requires_grad_(False)
 
@@ -106,18 +112,24 @@ def keep_no_activations(model: MTRL) -> None:
 
 
 def take_weights(model: MTRL, source: MTRL, name: str) -> None:
-    """Copies every weight of `source` but its classifier. Raises ValueError where one does not fit; `name` is said."""
+    """Copies every weight of `source` but its classifier. Raises ValueError where one does not fit, or where a stride,
+    which no weight shows, is another; `name` is said.
+    """
     theirs = {n: value for n, value in source.state_dict().items() if n != CLASSIFIER}
     ours = {n: value for n, value in model.state_dict().items() if n != CLASSIFIER}
-    sides = [{n: list(value.shape) for n, value in side.items()} for side in (theirs, ours)]
-    wrong = sorted(n for n in theirs.keys() | ours.keys() if sides[0].get(n) != sides[1].get(n))
+    sides = [
+        {n: list(value.shape) for n, value in weights.items()} | {n: getattr(config, n) for n in _STRIDES}
+        for weights, config in ((theirs, source.config), (ours, model.config))
+    ]
+    wrong = sorted(n for n in sides[0].keys() | sides[1].keys() if sides[0].get(n) != sides[1].get(n))
     if wrong:
         there, here = (side.get(wrong[0], "absent") for side in sides)
         config = source.config
         raise ValueError(
-            f"{name} does not fit: {len(wrong)} tensors differ, first {wrong[0]}, {there} there and {here} here. That "
-            f"checkpoint needs --backbone {config.backbone} --backbone-args '{json.dumps(config.backbone_args)}' "
-            f"--stem {config.stem} --image-size {config.image_size[0]} {config.image_size[1]}"
+            f"{name} does not fit: {len(wrong)} tensors or strides differ, first {wrong[0]}, {there} there and {here} "
+            f"here. That checkpoint needs --backbone {config.backbone} --backbone-args "
+            f"'{json.dumps(config.backbone_args)}' --stem {config.stem} --image-size {config.image_size[0]} "
+            f"{config.image_size[1]} --last-stride {config.last_stride} --patch-stride {config.patch_stride}"
         )
     model.load_state_dict(theirs, strict=False)
 

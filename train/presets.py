@@ -11,8 +11,10 @@ from mtrl.losses.terms import TERMS
 
 
 def _row(transition: bool, **weights: float) -> dict[str, Any]:
-    """The settings that a method decides: whether transition images are shown, and the weights that are not 0."""
-    return {"transition": transition, **dict.fromkeys(TERMS, 0.0), **weights}
+    """The settings that a method decides: whether transition images are shown, the weights that are not 0, and the form
+    of the triplet.
+    """
+    return {"transition": transition, "triplet_form": "weighted", **dict.fromkeys(TERMS, 0.0), **weights}
 
 
 # The added terms at their default weights. The single-term methods have the same weights.
@@ -53,8 +55,8 @@ def resolve(
 
     In rising order of precedence: the data set's preset for its size, the method's row of `methods`, the YAML file,
     flags. `kind` of preset: "training" or "translator", the fields of `mtrl.data.sources.Source`.
-    A method on the command line decides its terms: of the file's none hold. Arguments of a backbone hold for the
-    backbone that they were given with.
+    A method on the command line decides its terms: of the file's none hold, nor what else the file's own method decided
+    (the translator of "caj"). Arguments of a backbone hold for the backbone that they were given with.
     """
     file, notes = dict(found.file), list[str]()
     values = {**defaults, **file, **found.flags}
@@ -69,12 +71,14 @@ def resolve(
     if methods is not None:
         terms = methods[values["method"]]
         if "method" in found.flags:
-            if dropped := _other(file, terms, found.flags):
+            former = methods.get(file.get("method", ""), {})
+            decided = {**{key: defaults[key] for key in former}, **terms}
+            if dropped := _other(file, decided, found.flags):
                 notes.append(
-                    f"--method {values['method']} decides {listed((key, terms[key]) for key in dropped)}: "
+                    f"--method {values['method']} decides {listed((key, decided[key]) for key in dropped)}: "
                     f"{found.source}'s {listed(dropped.items())} do not hold; flags change them"
                 )
-            file = {key: value for key, value in file.items() if key not in terms}
+            file = {key: value for key, value in file.items() if key not in decided}
     result: dict[str, Any] = dict(terms)
     for source in (preset, file, found.flags):
         if source.get("backbone", result.get("backbone")) != result.get("backbone"):

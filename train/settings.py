@@ -16,6 +16,7 @@ from mtrl.console.cli import Given, json_object, option
 from mtrl.console.own_part import is_own
 from mtrl.data.augment import CHANNEL_MODES
 from mtrl.data.sources import find_source
+from mtrl.losses.own import RESERVED
 from mtrl.losses.terms import TERMS, weight_fields
 from mtrl.models.backbone import default_config
 from mtrl.models.config import POOLINGS, STEMS, ModelConfig
@@ -65,7 +66,10 @@ class TrainSettings(RunSettings):
     query_teacher: str = option(
         "better", "transitions that teach there: the better ones, or all", ("better", "all")
     )
-    margin: float = option(0.3, "margin of the centre loss and of the margin form")
+    margin: float = option(
+        0.3,
+        "margin of the centre loss, of the hetero-centre triplet, and of the margin form; cpm has its own",
+    )
     hop1: str = option("instance", "positives of the visible-transition hop", ("instance", "identity"))
     mtc_form: str = option("infonce", "form of each hop", ("infonce", "margin"))
     smoothing: float = option(0.1, "label smoothing of the identity loss")
@@ -136,8 +140,8 @@ class TrainSettings(RunSettings):
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay must be in (0, 1], not {self.layer_decay}")
         names = [own_weight(entry)[0].partition(":")[2] for entry in self.loss]
-        if taken := sorted({name for name in names if name in TERMS or names.count(name) > 1}):
-            raise ValueError(f"two losses would be called {taken[0]}: give yours another name")
+        if taken := sorted({name for name in names if name in RESERVED or names.count(name) > 1}):
+            raise ValueError(f"--loss: the name {taken[0]} is taken: give your loss another one")
         if len(self.erase_area) != 2:
             raise ValueError(f"erase_area is a smallest and a largest share, not {self.erase_area}")
         compared = [

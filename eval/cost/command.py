@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from eval.cost.plain_model import PlainModel
+from eval.report import make_room, write_values
 from mtrl.console.cli import option, parse
 from mtrl.files.atomic import write_atomically
 from mtrl.models.config import Modality
@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         "operations, FLOPs. Exits with 1 when anything differs. Then times encoding beside the plain backbone.",
     )
     settings = parse(CostSettings, parser, argv)
+    make_room(settings.json, settings.table)
     model = load_pretrained(settings.checkpoint)
     record = compare(model)
     record["checkpoint"] = settings.checkpoint or "shipped with mtrl"
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     text = table(record)
     print(text)
     if settings.json:
-        write_atomically(Path(settings.json), (json.dumps(record, indent=1) + "\n").encode())
+        write_values(settings.json, record)
     if settings.table:
         write_atomically(Path(settings.table), (text + "\n").encode())
     for line in record["differences"]:

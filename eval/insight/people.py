@@ -21,21 +21,23 @@ class People:
 
     visible, transition, infrared  float32 [P*K, 3, H, W] in [0, 1]
     identities                     int64 [P*K], the same for all three
+    modality                       the stem that transition images go through, as the translator says
     """
 
     visible: Tensor
     transition: Tensor
     infrared: Tensor
     identities: NDArray[np.int64]
+    modality: Modality
 
     def encode(self, model: MTRL) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of visible, transition and infrared images, each float32 [P*K, D] with rows of unit length.
 
-        Transition images are encoded as infrared ones, as in training.
+        Transition images are encoded as in training: in the modality that their translator names.
         """
         return (
             model.encode(self.visible, modality="visible"),
-            model.encode(self.transition, modality="infrared"),
+            model.encode(self.transition, modality=self.modality),
             model.encode(self.infrared, modality="infrared"),
         )
 
@@ -79,4 +81,4 @@ def choose(images: ImageSet, translator: Translator, identities: int, count: int
     )
     with torch.no_grad():
         transition = translator(visible)
-    return People(visible, transition, infrared, np.repeat(np.array(chosen), count))
+    return People(visible, transition, infrared, np.repeat(np.array(chosen), count), translator.modality)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import stdev
@@ -28,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.queries.per_query import PerQuery
+from eval.report import make_room, write_values
 from mtrl.console.cli import arguments
-from mtrl.files.atomic import write_atomically
 
 METRICS = {"map": "mAP", "rank1": "rank-1"}
 _SAME = (
@@ -43,6 +42,7 @@ _SAME = (
     "shots",
     "gallery",
     "protocol",
+    "cmc_level",
 )
 _BLOCK = 500  # samples of the identities that are drawn at once
 
@@ -80,12 +80,12 @@ def main(argv: Sequence[str]) -> int:
     given = arguments(parser, argv)
     if given.samples < 100 or given.seed < 0:
         raise ValueError("--samples must be at least 100, and --seed must not be negative")
+    make_room(given.json)
     results = compare(PerQuery.load(given.a), PerQuery.load(given.b), given.samples, given.seed)
     print(f"A: {given.a}\nB: {given.b}\n{table(results)}")
     if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
         record = {"a": str(given.a), "b": str(given.b), "samples": given.samples, "comparisons": results}
-        write_atomically(given.json, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+        write_values(given.json, record)
     return 0
 
 
@@ -110,7 +110,7 @@ def paired(a: PerQuery, b: PerQuery) -> list[Paired]:
     common = [key for key in sides[0] if key in sides[1]]
     if not common:
         raise ValueError(
-            "the files have no setting in common: data set, direction, mode and shots must be the same"
+            "the files have no setting in common: data set, direction, mode, shots and CMC level must be the same"
         )
     return [_pair(key, (a, sides[0][key]), (b, sides[1][key])) for key in common]
 

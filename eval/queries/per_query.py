@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.evaluate import Evaluation
+from eval.report import make_room
 from mtrl.data.imageset import ImageSet
 from mtrl.files.atomic import write_atomically
 
@@ -85,7 +86,7 @@ class PerQuery:
         buffer = io.BytesIO()
         columns = {name: getattr(self, name) for name in _COLUMNS}
         np.savez_compressed(buffer, settings=np.array(json.dumps(self.settings)), **columns)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_room(path)
         write_atomically(path, buffer.getvalue())
 
     @classmethod

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eval.report import make_room, write_values
 from mtrl.console.cli import arguments
-from mtrl.files.atomic import write_atomically
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.metrics.ranking import rank_features
@@ -48,11 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("gallery", metavar="GALLERY", type=Path, help="index that is searched, likewise")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here")
     args = arguments(parser, argv)
+    make_room(args.json)
     scores = score(Gallery.load(args.queries), Gallery.load(args.gallery))
     if args.json:
-        write_atomically(
-            args.json, json.dumps([dataclasses.asdict(one) for one in scores], indent=1).encode()
-        )
+        write_values(args.json, [dataclasses.asdict(one) for one in scores])
     print("queries  gallery  of them, among     mAP (chance)  rank-1 (chance)")
     for one in scores:
         print(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eval.report import make_room, write_values
 from eval.translation.alignment import alignment
 from eval.translation.frechet import frechet_distance
 from eval.translation.infrared_score import SpectrumClassifier, score_images, train_classifier
@@ -97,12 +97,13 @@ def main(argv: Sequence[str]) -> int:
         "against the true infrared view.",
     )
     settings = parse(TranslatorEvalSettings, parser, argv)
+    make_room(settings.json, settings.markdown, settings.sheet)
     loaded = [(name, load_translator(name)) for name in settings.translators]
     result, sample, outputs = measure(settings, loaded)
     text = markdown(result)
     print(text)
     if settings.json:
-        write_atomically(Path(settings.json), (json.dumps(result, indent=1) + "\n").encode())
+        write_values(settings.json, result)
     if settings.markdown:
         write_atomically(Path(settings.markdown), text.encode())
     if settings.sheet:

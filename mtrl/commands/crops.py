@@ -172,7 +172,7 @@ def _cut_out(
             modality = modality if modality is not None else detect_modality(frame.image)
             for box in inside:
                 if crop := cut(frame, box, rules):
-                    folder.add(crop, modality, args.start, args.camera, limits)
+                    folder.add(crop, modality, args.start, args.camera, limits if frame.scaled else None)
         folder.done_until(last + 1)
     folder.finish()
     if boxes.last_frame > last + 1:
@@ -208,8 +208,10 @@ def _settings(args: argparse.Namespace, rules: CropRules) -> dict[str, Any]:
 
 
 def _digest(source: Path) -> str:
-    """Of a video its size and beginning, of a folder the names of its images."""
+    """Of a video its size and beginning, of a folder the names, sizes and times of its images."""
     if source.is_dir():
-        return hashlib.sha256("\n".join(scan(source).images).encode(errors="surrogateescape")).hexdigest()
+        states = [(name, (source / name).stat()) for name in scan(source).images]
+        told = "\n".join(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)
+        return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
     with source.open("rb") as file:
         return f"{source.stat().st_size} {hashlib.sha256(file.read(_DIGESTED)).hexdigest()}"

@@ -16,7 +16,6 @@ from mtrl.commands.options import (
     encode_files,
 )
 from mtrl.commands.photos import Photos, read_photos
-from mtrl.data.video.thermal import check_scaling
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.models.config import Modality
@@ -122,7 +121,8 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         "--parts",
         metavar="DIR",
         type=Path,
-        help="folder, seen by all machines, of what Ray has encoded so far (default: X.parts)",
+        help="folder, seen by all machines, of what Ray has encoded so far (default: X.parts; COLLECTION.parts for a "
+        "server)",
     )
     parser.add_argument(
         "--half", action="store_true", help="store features in float16: half the space (not in Milvus)"
@@ -153,15 +153,13 @@ def _delete(args: argparse.Namespace) -> None:
         count = sum(
             store.delete(where) for where in (Filter(names=names), Filter(identities=people)) if where
         )
-        print(f"{count} images deleted, {len(store)} left in {shown(args.output)}")
+        print(f"{count} entries deleted, {len(store)} left in {shown(args.output)}")
     finally:
         store.close()
 
 
 def _index(args: argparse.Namespace) -> None:
-    photos, skipped = read_photos(
-        args.photos, args.identities, args.times, args.skip_unreadable, args.tracks or "track"
-    )
+    photos, skipped = read_photos(args.photos, args.identities, args.times, args.skip_unreadable, args.tracks)
     if args.tracks and photos.tracks is None:
         raise ValueError(
             f"{args.photos} has no column {args.tracks}, which --tracks needs: index what `crops` wrote"
@@ -203,13 +201,11 @@ def _encode(model: MTRL, photos: Photos, args: argparse.Namespace, limits: Value
     modalities = _modalities(photos, args.modality, limits)
     one = None if isinstance(modalities, list) else modalities
     each = modalities if isinstance(modalities, list) else [modalities] * len(photos.paths)
-    check_scaling(photos.paths, each, limits)
     if args.engine == "ray":
         features = _encode_with_ray(model, photos, each, args, limits)
     else:
-        features = encode_each(
-            model, photos.paths, each, args.batch_size, limits, partial(encode_files, model)
-        )
+        encode = partial(encode_files, model, checked=True)
+        features = encode_each(model, photos.paths, each, args.batch_size, limits, encode)
     gallery = Gallery(
         features,
         tuple(photos.names),
@@ -220,7 +216,7 @@ def _encode(model: MTRL, photos: Photos, args: argparse.Namespace, limits: Value
         None if photos.times is None else tuple(photos.times),
         limits,
         tuple(modalities) if isinstance(modalities, list) else None,
-        tuple(photos.tracks) if args.tracks and photos.tracks is not None else None,
+        None if photos.tracks is None else tuple(photos.tracks),
     )
     return with_tracks(gallery, photos.qualities) if args.tracks else gallery
 
@@ -235,11 +231,12 @@ def _encode_with_ray(
     """Features through the parts folder, which stays: a second run with it has nothing to encode."""
     from mtrl.retrieval.ray_engine import Work, encode_with_ray
 
-    parts = args.parts or Path("." if is_uri(args.output) else args.output).with_suffix(".parts")
-    size = model.config.image_size
+    base = Path(args.collection if is_uri(args.output) else args.output).resolve()
+    parts = args.parts or base.with_name(base.name + ".parts")
+    size, device = model.config.image_size, next(model.parameters()).device.type
     local = args.checkpoint is not None and Path(args.checkpoint).is_dir()
     checkpoint = str(Path(args.checkpoint).absolute()) if local else args.checkpoint
-    work = Work(checkpoint, args.revision, args.device, size, str(parts.absolute()), args.batch_size, limits)
+    work = Work(checkpoint, args.revision, device, size, str(parts.absolute()), args.batch_size, limits)
     return encode_with_ray(model, photos.paths, modalities, work, args.workers)
 
 

@@ -6,21 +6,21 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from mtrl.commands.options import find_images
-from mtrl.data.video.listing import STATE
+from mtrl.data.video.listing import LISTING, STATE
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
+from mtrl.files.scan import scan
 from mtrl.files.table import Row, is_table, read_table, whole_decimal
 from mtrl.labels.names import short, whole_number
 from mtrl.models.config import Modality
 from mtrl.retrieval.filters import parse_time
 
-LABELS = ("identity", "camera", "time", "modality", "track", "quality", "value_range")
-CROPS = ("frame", "seconds", "x", "y", "width", "height")  # what `crops` writes besides, for other programs
-LISTING = "listing.csv"
+LABELS = ("identity", "camera", "time", "modality", "value_range")
+CROPS = ("frame", "seconds", "x", "y", "width", "height", "track", "quality")  # what `crops` writes besides
 Label = TypeVar("Label")
 
 
@@ -44,22 +44,23 @@ def read_photos(
     identities: str = "none",
     times: str = "none",
     skip_unreadable: bool = False,
-    tracks: str = "track",
+    tracks: str | None = None,
 ) -> tuple[Photos, str]:
     """(photos, a remark on skipped ones or "").
 
     source      a folder, searched to its depths, or a table (.csv or .parquet): a column `path` (from the table's
                 folder on) and, as far as known, `identity`, `camera` (integer), `time` (ISO 8601; UTC without an
-                offset), `modality`, `track`, `quality` (above 0), `value_range` ("LOW HIGH"). A folder that `crops`
-                wrote, or one of several such folders, is read by its listings
-    tracks      the column in place of `track`
+                offset), `modality`, `value_range` ("LOW HIGH"). A folder that `crops` wrote, or one of several such
+                folders, is read by its listings
+    tracks      column that names the tracks; with it `quality` (above 0) is read too. None: neither
     identities  "folder": that of an image is the name of the folder it lies in; "none"
     times       "file": the file's modification time; "none"
-    A table's own columns go before these. Raises FileNotFoundError, or ValueError with the table's line.
+    A table's own columns go before these. Raises FileNotFoundError, ValueError with the table's line, and
+    ValueError for crops that are not finished, or that lie beside other images.
     """
     tables = [source] if is_table(source) else _listings(source)
     listed = bool(tables)
-    labels = tuple(dict.fromkeys((*LABELS, tracks)))
+    labels = tuple(dict.fromkeys((*LABELS, tracks, "quality"))) if tracks else LABELS
     rows = [(table, row) for table in tables for row in read_table(table, ("path",), labels, CROPS)]
     paths = _listed_paths(rows) if listed else [source]
     kept, remark = find_images(paths, skip_unreadable)
@@ -77,17 +78,29 @@ def read_photos(
         _column(cells, "camera", _camera),
         _column(cells, "time", parse_time) or moments,
         _column(cells, "modality", Modality.parse),
-        _tracks(rows, tracks, root),
-        _column(cells, "quality", _quality),
+        _tracks(rows, tracks, root) if tracks else None,
+        _column(cells, "quality", _quality) if tracks else None,
         _one_range(cells),
     )
     return photos, remark
 
 
 def _listings(folder: Path) -> list[Path]:
-    """The listings that `crops` wrote: in the folder, or in the folders in it; none where there are no such."""
-    found = [folder / LISTING] if (folder / LISTING).is_file() else sorted(folder.glob(f"*/{LISTING}"))
-    return [path for path in found if (path.parent / STATE).is_file()]
+    """The listings that `crops` wrote in the folder and in those below it; none where there are no such."""
+    found = scan(folder)
+    others = [PurePosixPath(item.path) for item in found.passed_over]
+    crops = sorted(path.parent for path in others if path.name == STATE)
+    for each in crops:
+        if not (folder / each / LISTING).is_file():
+            raise ValueError(f"the crops of {as_text(folder / each)} are not finished: run `crops` again")
+    roots = set(crops)
+    beside = [name for name in found.images if roots.isdisjoint(PurePosixPath(name).parents)] if crops else []
+    if beside:
+        raise ValueError(
+            f"{as_text(folder)} holds crops and {len(beside)} other images, such as {as_text(beside[0])}, which no "
+            "listing names: index them by themselves, with --add"
+        )
+    return [folder / each / LISTING for each in crops]
 
 
 def _tracks(rows: Sequence[tuple[Path, Row]], column: str, root: Path) -> list[str] | None:
@@ -102,23 +115,30 @@ def _tracks(rows: Sequence[tuple[Path, Row]], column: str, root: Path) -> list[s
 
 
 def _one_range(rows: Sequence[Row]) -> ValueRange | None:
-    """The value range that all crops were scaled from. Raises ValueError where they differ: then they cannot mix."""
-    found = {row["value_range"]: row.where for row in rows}
+    """The value range that all crops were scaled from, visible ones aside.
+
+    Raises ValueError where they differ: then they cannot mix.
+    """
+    found: dict[ValueRange | None, str] = {}
+    for row in rows:
+        if not row["modality"] or Modality.parse(row["modality"]) is not Modality.VISIBLE:
+            found.setdefault(_parsed(row, "value_range", _range), row.where)
     if len(found) > 1:
         (one, where), (other, there) = list(found.items())[:2]
         raise ValueError(
             f"{where} was scaled from the value range {one or '(none)'}, {there} from {other or '(none)'}; crops of "
             "one gallery share a range: make them again with the same --value-range"
         )
-    text = next(iter(found), "")
-    return checked_range(_numbers(text, next(iter(found.values()), ""))) if text else None
+    return next(iter(found), None)
 
 
-def _numbers(text: str, where: str) -> list[float]:
+def _range(text: str) -> ValueRange | None:
+    if not text:
+        return None
     try:
-        return [float(part) for part in text.split()]
+        return checked_range([float(part) for part in text.split()])
     except ValueError:
-        raise ValueError(f"{where}: a value range is two numbers, not {short(text)!r}") from None
+        raise ValueError(f"a value range is two numbers, the lower one first, not {short(text)!r}") from None
 
 
 def _quality(text: str) -> float:

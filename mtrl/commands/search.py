@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from mtrl.labels.names import printable
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
+from mtrl.models.spectrum import encode_each
 from mtrl.retrieval.filters import Filter, format_time, parse_time
 from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.base import COLLECTION
@@ -79,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
         model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
         store.check_model(model)
         limits = checked_range(args.value_range) or store.value_range
-        features = torch.cat([_query(model, image, args, limits) for image in args.images])
+        features = _queries(model, args, limits)
         answers = list(zip(args.images, store.find(features, args.k, where), strict=True))
     finally:
         store.close()
@@ -96,13 +98,22 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _query(model: MTRL, source: Path, args: argparse.Namespace, limits: ValueRange | None) -> Tensor:
-    """The feature [1,D] of an image, or of a folder of one person's images."""
-    paths = find_images([source], skip_unreadable=False)[0] if source.is_dir() else [source]
-    spectra = detect_modalities(paths, limits) if args.modality == "auto" else [Modality.parse(args.modality)]
-    one = max(set(spectra), key=spectra.count)
-    check_scaling(paths, one, limits)
-    return pool(model.encode(paths, one, args.batch_size, value_range=limits))
+def _queries(model: MTRL, args: argparse.Namespace, limits: ValueRange | None) -> Tensor:
+    """Features [Q,D] of the queries: images, or folders of one person's images. All are encoded together."""
+    queries = [find_images([source], False)[0] if source.is_dir() else [source] for source in args.images]
+    sizes = list(map(len, queries))
+    paths = [path for query in queries for path in query]
+    if args.modality == "auto":
+        found = iter(detect_modalities(paths, limits))
+        spectra = []
+        for size in sizes:
+            own = list(islice(found, size))
+            spectra += [max(Modality, key=own.count)] * size  # a person's images are of one camera
+    else:
+        spectra = [Modality.parse(args.modality)] * len(paths)
+    check_scaling(paths, spectra, limits)
+    features = encode_each(model, paths, spectra, args.batch_size, limits)
+    return torch.cat([pool(part) for part in features.split(sizes)])
 
 
 def _row(match: Match) -> str:

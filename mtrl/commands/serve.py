@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
         from mtrl.commands.service.access import Access, read_tokens
         from mtrl.commands.service.app import make_app
         from mtrl.commands.service.engine import Engine
-        from mtrl.commands.service.run import server_settings
+        from mtrl.commands.service.run import check_port, server_settings
         from mtrl.commands.service.telemetry import Telemetry
     except ImportError as error:
         raise ImportError(f'the service needs more packages: pip install "mtrl[serve]" ({error})') from error
@@ -60,15 +60,22 @@ def main(args: argparse.Namespace) -> int:
     tokens = read_tokens(args.token_file) if args.token_file else ()
     if not tokens and args.host not in LOOPBACK:
         raise ValueError(f"others can reach {args.host}: give --token-file FILE, with a token on each line")
-    store = open_store(args.index, args.collection)
+    check_port(args.host, args.port)
+    # SIGTERM is a normal end, before, while and after uvicorn, which sends it again when it has ended, takes it.
+    before = signal.signal(signal.SIGTERM, _end)
     try:
-        model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
-        engine = Engine(model, store, Telemetry(None if args.quiet else sys.stderr), args.batch_size)
-    except BaseException:
-        store.close()
-        raise
-    app = make_app(engine, Access(tokens, args.images_per_minute))
-    # uvicorn sends itself the signal again when it has ended: SIGTERM then is a normal end.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    uvicorn.Server(server_settings(app, args.host, args.port)).run()
+        store = open_store(args.index, args.collection)
+        try:
+            model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
+            engine = Engine(model, store, Telemetry(None if args.quiet else sys.stderr), args.batch_size)
+            app = make_app(engine, Access(tokens, args.images_per_minute))
+            uvicorn.Server(server_settings(app, args.host, args.port)).run()
+        finally:
+            store.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(0)

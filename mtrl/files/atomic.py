@@ -41,12 +41,13 @@ def write_atomically(path: Path, content: bytes, *, flush: bool = True) -> None:
 
 
 def flush_all(paths: Iterable[Path]) -> None:
-    """Flushes files to the disk that `write_atomically` did not, all at once where the system can."""
-    if hasattr(os, "sync"):
-        os.sync()
-        return
+    """Flushes files to the disk that `write_atomically` did not, and the folders that list them."""
+    folders = set()
     for path in paths:
         flush_file(path)
+        folders.add(path.parent)
+    for folder in folders:
+        flush_folder(folder)
 
 
 def make_folder(folder: Path) -> None:

@@ -245,7 +245,10 @@ def is_deep(path: Path) -> bool:
     """Whether an image file has more than 8 bits a channel. Raises ValueError or OSError if unreadable."""
     name = as_text(path)
     with opened(path, name) as image:
-        return (
-            image.format not in ("JPEG", "MPO", "WEBP", "GIF", "BMP")
-            and deep_of_image(image, name) is not None
-        )
+        return stores_deep(image, name)
+
+
+def stores_deep(image: Image.Image, name: str) -> bool:
+    """As `is_deep`, for an opened image."""
+    shallow = image.format in ("JPEG", "MPO", "WEBP", "GIF", "BMP")
+    return not shallow and deep_of_image(image, name) is not None

@@ -19,18 +19,22 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from .terms import TERMS
+
 if TYPE_CHECKING:
     from mtrl.models.reid import Features
 
 ARGUMENTS = ("visible", "transition", "infrared", "identities", "infrared_identities", "features", "layout")
 _OF_A_CLASS = ("dim", "num_identities")
+# Names that a record of a step has already, or that torch would not give to a module.
+RESERVED = frozenset({*TERMS, "identity", "triplet", "total", "gradient", *dir(nn.ModuleDict())})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OwnLoss:
     """A loss with its weight.
 
-    name      in records: loss_NAME
+    name      in records: loss_NAME. ValueError for one of `RESERVED`
     function  what is called;  wanted: the arguments that it names
     """
 
@@ -38,6 +42,10 @@ class OwnLoss:
     weight: float
     function: Callable[..., Any]
     wanted: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.name in RESERVED:
+            raise ValueError(f"the name {self.name} is taken: give your loss another one")
 
     @property
     def module(self) -> nn.Module | None:
@@ -73,11 +81,18 @@ class OwnLoss:
 def own_loss(part: Any, name: str, weight: float, dim: int, num_identities: int) -> OwnLoss:
     """The term of a callable, a module, or a class of modules. A module is copied, so that runs do not share it.
 
-    Raises ValueError for anything else, and for arguments without a default that are not among those above.
+    Raises ValueError for anything else, for arguments without a default that are not among those above, and for a
+    class that cannot be built.
     """
     if isinstance(part, type):
         options = dict(zip(_OF_A_CLASS, (dim, num_identities), strict=True))
-        part = part(**{key: options[key] for key in _named(part, name, options)})
+        wanted = _named(part, name, options)
+        try:
+            part = part(**{key: options[key] for key in wanted})
+        except Exception as error:  # whatever the class does
+            raise ValueError(
+                f"the loss {name} cannot be built: it ends with {type(error).__name__}: {error}"
+            ) from error
     elif isinstance(part, nn.Module):
         part = copy.deepcopy(part)
     if not callable(part):

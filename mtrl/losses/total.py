@@ -43,7 +43,8 @@ class LossWeights:
     smoothing          label smoothing of the identity loss
     temperature        of the contrastive terms
     query_temperature  temperature of the query regularisation
-    margin             of the centre term and of the margin form of L_mtc; at most 2, the largest distance there is
+    margin             of the centre term, of the hetero-centre triplet and of the margin form of L_mtc; at most 2, the
+                       largest distance there is. L_cpm has its own
     hop1               "instance" | "identity": see L_mtc
     mtc_form           "infonce" | "margin": see L_mtc
     query_teacher      "better" | "all": see L_mqr

@@ -1,6 +1,7 @@
 """The re-identification model `MTRL`: a backbone, pooling and a batch-normalisation neck.
 
-The model knows only visible and infrared images. Training gives it transition images as infrared ones.
+The model knows only visible and infrared images. Training gives it transition images as the one or the other, as their
+translator says: infrared, but for few.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class MTRL(nn.Module):
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Features:
         """Normalised images [B,3,H,W] (see `preprocess`) -> `Features`.
 
-        modality  integers [B], or one for all images. Only a dual stem needs it; transition images count as infrared
+        modality  integers [B], or one for all images. Only a dual stem needs it
         """
         pooled = self.backbone(images, modality)
         with torch.autocast(pooled.device.type, enabled=False):

@@ -73,18 +73,17 @@ def encode_each(
 
     encode  called as (images, modality, batch_size, value_range) in place of `model.encode`
     """
+
+    def plain(images: Any, one: Modality, batch_size: int, limits: ValueRange | None) -> Tensor:
+        return model.encode(images, one, batch_size, value_range=limits)
+
+    encode = encode or plain
     if len(set(modalities)) == 1:
-        one = modalities[0]
-        if encode is None:
-            return model.encode(images, one, batch_size, value_range=value_range)
-        return encode(images, one, batch_size, value_range)
+        return encode(images, modalities[0], batch_size, value_range)
     result = torch.empty(len(images), model.dim)
     for modality in Modality:
         rows = [row for row, value in enumerate(modalities) if value is modality]
         if rows:
             some = images[rows] if isinstance(images, Tensor) else [images[row] for row in rows]
-            if encode is None:
-                result[rows] = model.encode(some, modality, batch_size, value_range=value_range)
-            else:
-                result[rows] = encode(some, modality, batch_size, value_range)
+            result[rows] = encode(some, modality, batch_size, value_range)
     return result

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mtrl.console.progress import Progress
+from mtrl.data.video.thermal import check_scaling
 from mtrl.files.atomic import make_folder, write_atomically
 from mtrl.files.images import to_batch
 from mtrl.files.levels import ValueRange
@@ -27,6 +28,7 @@ from mtrl.files.untrusted import open_tensors, outline
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
+from mtrl.models.spectrum import encode_each
 
 SHARD = 1024
 
@@ -35,7 +37,8 @@ SHARD = 1024
 class Work:
     """What every worker needs to know.
 
-    checkpoint, revision, device  as `load_pretrained` takes them, on the worker's machine
+    checkpoint, revision, device  as `load_pretrained` takes them, on the worker's machine, where Ray chooses the GPU:
+                "cuda", without a number
     parts       folder of the shards' files
     shard, batch_size  images of a file and of a forward pass
     """
@@ -126,11 +129,14 @@ def _pipeline(
 def decode_shard(row: dict[str, Any], work: Work) -> dict[str, Any]:
     """Reads and resizes the images of a shard: uint8 [N,3,H,W].
 
-    "failed" says what is wrong with an image that cannot be read, else it is "": Ray would hide an error's own type.
+    "failed" says what is wrong with an image that cannot be read, or was scaled otherwise, else it is "". An error that
+    is raised here would lose its own type in Ray.
     """
     failed = ""
     try:
-        images = to_batch(list(map(Path, row["paths"])), work.image_size, work.value_range)
+        paths = list(map(Path, row["paths"]))
+        check_scaling(paths, [Modality(int(kind)) for kind in row["modalities"]], work.value_range)
+        images = to_batch(paths, work.image_size, work.value_range)
     except (ValueError, OSError) as error:
         failed, images = str(error), torch.zeros(1, 3, *work.image_size)
     return {
@@ -151,12 +157,8 @@ class ShardEncoder:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         if row["failed"]:
             return {"shard": int(row["shard"]), "failed": row["failed"]}
-        images, kinds = torch.tensor(row["images"]), torch.tensor(row["modalities"])
-        features = torch.empty(len(images), self.model.dim)
-        for modality in Modality:
-            chosen = kinds == int(modality)
-            if bool(chosen.any()):
-                features[chosen] = self.model.encode(images[chosen], modality, self.work.batch_size)
+        images, kinds = torch.tensor(row["images"]), [Modality(int(kind)) for kind in row["modalities"]]
+        features = encode_each(self.model, images, kinds, self.work.batch_size)
         write_atomically(_part(Path(self.work.parts), row["shard"]), tensor_bytes({"features": features}, {}))
         return {"shard": int(row["shard"]), "failed": ""}
 

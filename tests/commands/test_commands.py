@@ -118,3 +118,30 @@ def test_push(
         with pytest.raises(ValueError, match="damaged"):
             command("push", model, "ann/other")
         assert "ann/other" not in hub.repos
+
+
+def test_queries_are_encoded_together(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    flags = ("--checkpoint", model, "--modality", "infrared", "--json")
+    command("index", photos, "--output", tmp_path / "g", "--checkpoint", model)
+    queries = [photos / "bob" / "1.png", photos / "ann", photos / "ann" / "2.jpg"]
+    capsys.readouterr()
+    alone = []
+    for query in queries:
+        command("search", tmp_path / "g", query, *flags)
+        alone += json.loads(capsys.readouterr().out)
+    sizes, encode = [], MTRL.encode
+
+    def noted(self: MTRL, images: list[Path], *args: object, **kwargs: object) -> torch.Tensor:
+        sizes.append(len(images))
+        return encode(self, images, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MTRL, "encode", noted)
+    command("search", tmp_path / "g", *queries, *flags)
+    together = json.loads(capsys.readouterr().out)
+    assert sizes == [4] and [found["query"] for found in together] == list(map(str, queries))
+    for one, other in zip(alone, together, strict=True):
+        assert [m["name"] for m in one["matches"]] == [m["name"] for m in other["matches"]]
+        for a, b in zip(one["matches"], other["matches"], strict=True):
+            assert a["score"] == pytest.approx(b["score"], abs=1e-4)

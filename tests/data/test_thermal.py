@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
 
 from mtrl.data import load_data
 from mtrl.data.synthetic import SPECTRA, Difficulty, draw_person, load_part, render, truth
+from mtrl.data.synthetic.backgrounds import frame
 from mtrl.data.synthetic.cameras import ALL_CAMERAS, CAMERAS, INFRARED_CAMERAS
+from mtrl.data.synthetic.draw import Job, draw_all
 from mtrl.data.synthetic.materials import Material, Surface
 from mtrl.data.synthetic.raycast import cast
 from mtrl.data.synthetic.render import expose, moment
@@ -17,7 +20,7 @@ from mtrl.data.synthetic.shapes import limb
 from mtrl.data.synthetic.spectra import is_thermal
 from mtrl.data.synthetic.thermal.clothes import dressed_for_winter
 from mtrl.data.synthetic.thermal.heat import AS_AIR, Heat
-from mtrl.data.synthetic.thermal.scenery import frame_samples, scenery_temperatures
+from mtrl.data.synthetic.thermal.scenery import frame_samples, scenery_temperatures, traits
 from mtrl.data.synthetic.thermal.sensor import expose_thermal
 from mtrl.data.synthetic.thermal.temperature import surface_temperatures
 from mtrl.data.synthetic.thermal.weather import Weather, draw_weather
@@ -210,6 +213,20 @@ def test_sets_of_each_spectrum(tmp_path):
     person = draw_person("test", 0, 0)
     mean = render(person, 1, 0, infrared=True, spectrum="thermal").reshape(64, 4, 32, 4, 3).mean((1, 3))
     assert np.abs(aligned.images[0] - mean).max() <= 1
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="nothing is shared with children there")
+def test_views_are_drawn_before_the_children_are_started():
+    """What the jobs need and nothing else: children then find it, and draw the same pictures as one process."""
+    shots = ((1, 0), (3, 0), (3, 1))
+    jobs = [Job("test", 0, person, shots, (64, 32), Difficulty(), None, "thermal") for person in (0, 1)]
+    for cache in (frame, traits):
+        cache.cache_clear()
+    several = list(draw_all(jobs, 2))
+    assert (frame.cache_info().currsize, traits.cache_info().currsize) == (1, 1)
+    frame(1), traits(3)
+    assert frame.cache_info().misses == traits.cache_info().misses == 1, "of the cameras that the jobs show"
+    np.testing.assert_array_equal(several, list(draw_all(jobs, 1)))
 
 
 def test_wrong_spectrum_is_refused(tmp_path):

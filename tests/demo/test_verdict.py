@@ -29,6 +29,7 @@ def shipped() -> DemoService:
     return open_service()
 
 
+@pytest.mark.slow
 def test_pictures_without_a_person_and_absent_people_are_no_match(shipped: DemoService) -> None:
     photographs = [image for images in rejection.photographs().values() for image in images]
     assert photographs

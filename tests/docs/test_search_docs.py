@@ -84,6 +84,7 @@ def test_listings(tmp_path: Path) -> None:
             read_photos(listing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", ["shared", "dual"])
 def test_export(stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):

@@ -70,7 +70,9 @@ def table() -> dict[str, list[str]]:
 
 def test_requirements_are_the_declared_ones() -> None:
     listed = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
-    tests = [line for line in GROUPS["dev"] if Requirement(line).name in ("pytest", "hypothesis")]
+    tests = [
+        line for line in GROUPS["dev"] if Requirement(line).name in ("pytest", "pytest-xdist", "hypothesis")
+    ]
     wanted = [*GROUPS["library"], *GROUPS["train"], *GROUPS["demo"], *tests]
     assert sorted(listed) == sorted(set(wanted))
 

@@ -61,8 +61,18 @@ def test_the_page_runs_on_real_clips(
 
 
 def test_the_compose_file_names_what_is_there() -> None:
-    content = yaml.safe_load((ROOT / "docs" / "deploy" / "compose.yaml").read_text())
+    text = (ROOT / "docs" / "deploy" / "compose.yaml").read_text()
+    content = yaml.safe_load(text)
     services = content["services"]
+    steps = re.findall(
+        r"^#   (?:docker compose -f docs/deploy/compose.yaml|python -m mtrl) (.*)", text, re.MULTILINE
+    )
+    assert [step.split()[0] for step in steps] == ["up", "index", "up"]
+    started = steps[0].removeprefix("up -d --wait ")  # what index needs, and it does not need the index
+    assert (
+        "mtrl" not in (started, *services[started]["depends_on"])
+        and ":19530" in services[started]["ports"][0]
+    )
     assert set(services["mtrl"]["depends_on"]) <= set(services) and set(services["mtrl"]["secrets"]) == set(
         content["secrets"]
     )

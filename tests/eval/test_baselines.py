@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import save_file
 
 from eval import __main__ as command
+from eval import baselines
 from eval.baselines import IMAGENET_BACKBONE, chance, imagenet
 from eval.evaluate import evaluate_settings
 from eval.features import Extraction
 from eval.protocols import Setting
 from eval.queries.per_query import PerQuery
+from eval.report import Report
 from eval.score import Scores
 from mtrl import MTRL
 from mtrl.data.imageset import ImageSet, ReIDData
@@ -106,6 +108,54 @@ def test_the_command_shows_them_beside_the_model(
     assert set(written["beside"]) == {"chance", "ImageNet, grey"} and written["shots"] is None
     assert written["beside"]["ImageNet, grey"]["mean"]["map"] != written["mean"]["map"]
     assert len(written["beside"]["chance"]["trials"]) == 3 and len(written["trials"]) == 1
+
+
+def test_they_are_evaluated_as_the_model_is_once_for_all_checkpoints(
+    model: MTRL, images: ImageSet, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, drawn = ReIDData("m3svd", "clip", images, images), {1: [np.arange(3)]}
+    asked: list[dict[str, object]] = []
+
+    def noted(*given: object, **options: object) -> list[Report]:
+        asked.append(options)
+        return imagenet(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(sys.modules, "mtrl.data", types.SimpleNamespace(load_data=lambda *_, **__: data))
+    monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: model)
+    monkeypatch.setattr(command, "imagenet", noted)
+    monkeypatch.setattr(command, "_permutations", lambda settings: drawn)
+    words = ["--dataset", "m3svd", "--device", "cpu", "--imagenet", str(weights), "--checkpoint", "a", "b"]
+    written = {}
+    for metric in ("cosine", "euclidean"):
+        target = tmp_path / f"{metric}.json"
+        assert command.main([*words, "--distance", metric, "--json", str(target)]) == 0
+        assert asked.pop() == {"metric": metric, "permutations": drawn, "device": torch.device("cpu")}
+        assert not asked
+        one, two = json.loads(target.read_text())["settings"]
+        assert one["beside"] == two["beside"]
+        written[metric] = one["beside"]
+    for name in ("chance", "ImageNet, grey"):
+        assert written["cosine"][name]["mean"] != written["euclidean"][name]["mean"], name
+
+
+def test_permutations_reach_the_trials(
+    images: ImageSet, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, asked = {1: [np.arange(3)]}, []
+    monkeypatch.setattr(baselines, "evaluate_settings", lambda *_, **options: asked.append(options) or [])
+    imagenet(weights, images, SETTINGS, Extraction(), metric="euclidean", permutations=drawn)
+    assert [(one["metric"], one["permutations"]) for one in asked] == [("euclidean", drawn)]
+
+
+def test_blocks_of_grey_images_are_those_of_single_ones(
+    images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "_BLOCK", 7)
+    grey = baselines._grey(images).images
+    assert grey.shape == images.images.shape and grey.dtype == np.uint8
+    for image, one in zip(grey, images.images, strict=True):
+        expected = np.rint(one @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
+        assert all(np.array_equal(image[..., channel], expected) for channel in range(3))
 
 
 def test_they_stand_beside_corrupted_images_too(

@@ -133,5 +133,9 @@ def test_the_command_gives_both_figures(tmp_path: Path, capsys: pytest.CaptureFi
     assert twice["corrupted"]["trials"][:2] == once["corrupted"]["trials"]
     assert once["corrupted"]["mean"]["map"] != clean["mean"]["map"]
     assert "mAP corrupted" in capsys.readouterr().out
+    cached = ["--cache", str(tmp_path / "f"), "--json", str(tmp_path / "x.json")]
+    assert command.main([*words, "--corruptions", *cached]) == 0
+    assert json.loads((tmp_path / "x.json").read_text()) == once
+    assert len(list((tmp_path / "f").iterdir())) == 1, "the plain images' alone"
     with pytest.raises(ValueError, match="--corruptions must be at least 1"):
         EvalSettings(corruptions=0)

@@ -58,6 +58,7 @@ def test_a_person_brighter_than_the_ground() -> None:
     assert torch.isfinite(measures(torch.zeros(1, 1, 40, 20))["sharpness"]).all()
 
 
+@pytest.mark.slow
 def test_the_classifier_tells_other_images_and_not_the_same() -> None:
     assert told_apart(noise(0), noise(1, smooth=True), settings()) > 0.95
     assert 0.25 < told_apart(noise(0), noise(1), settings()) < 0.75

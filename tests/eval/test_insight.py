@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -41,6 +42,22 @@ def test_people_are_drawn_by_the_seed_and_aligned() -> None:
         choose(images.take(images.rows(cameras=(1, 2))), translator, 5, 4, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("translator", "modality"),
+    [("luminance", "infrared"), ("mtrl.translate.exchange:ChannelExchange", "visible")],
+)
+def test_transitions_are_encoded_as_their_translator_says(translator: str, modality: str) -> None:
+    torch.manual_seed(0)
+    model = MTRL(dataclasses.replace(SMALL, stem="dual")).eval()
+    with torch.no_grad():  # both stems begin as one
+        for weight in model.backbone.stems[1].parameters():
+            weight.add_(torch.randn_like(weight))
+    people = choose(colour_people(6, 0), load_translator(translator), 3, 2, seed=0)
+    both = {kind: model.encode(people.transition, modality=kind) for kind in ("visible", "infrared")}
+    assert not torch.allclose(both["visible"], both["infrared"], atol=1e-3)
+    torch.testing.assert_close(people.encode(model)[1], both[modality])
+
+
 def test_share_of_right_nearest_images() -> None:
     people = choose(colour_people(6, 0), load_translator("luminance"), 4, 2, seed=0)
     infrared = torch.eye(8)
@@ -50,6 +67,7 @@ def test_share_of_right_nearest_images() -> None:
     )  # each second one is of the person before
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,7 +48,7 @@ def features(tmp_path_factory):
 
 
 @needs_official
-@pytest.mark.parametrize("case", range(4))
+@pytest.mark.parametrize("case", [0, *(pytest.param(case, marks=pytest.mark.slow) for case in (1, 2, 3))])
 def test_equals_the_official_code(features, case, tmp_path, capsys):
     expected = json.loads((OFFICIAL / "expected.json").read_text())["results"][case]
     arguments = ["--features", str(features), "--prefix", "feat", "--splits", str(OFFICIAL)]

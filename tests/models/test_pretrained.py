@@ -18,7 +18,7 @@ from mtrl import MTRL
 from mtrl.models.config import ModelConfig
 from mtrl.models.pretrained import WeightsOrigin, read_origin, read_weights
 from train import imagenet
-from train.build import starting_weights
+from train.build import seeded_model, starting_weights
 from train.publish import _origin
 from train.settings import parse
 
@@ -114,6 +114,13 @@ def test_training_takes_normalisation_and_origin_from_the_file(tmp_path: Path, w
     assert starting_weights(settings("--no-pretrained")) == {}
     assert _origin({"source": "a test", "license": "apache-2.0"}) == "a test, licence apache-2.0"
     assert _origin({"source": "a test", "license": ""}) == "a test" and _origin({}) == ""
+
+
+def test_training_begins_with_the_weights_of_the_file(tmp_path: Path, weights: dict) -> None:
+    save_file(weights, tmp_path / "w.safetensors")
+    words = ["--backbone", "test_resnet", "--backbone-args", "{}", "--image-size", "64", "32", "--pretrained"]
+    body = seeded_model(parse([*words, str(tmp_path / "w.safetensors")]), 3).backbone.body.state_dict()
+    assert body and all(torch.equal(value, weights[name]) for name, value in body.items())
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eval import score
 from eval.protocols import Setting, Trial
 from eval.score import FeatureSet, distance_matrix, score_reranked
+from mtrl.retrieval.metrics import rerank
 from mtrl.retrieval.metrics.ranking import rank_metrics
-from mtrl.retrieval.metrics.rerank import k_reciprocal
+from mtrl.retrieval.metrics.rerank import k_reciprocal, k_reciprocal_blocks
 from train.bench.rerank_loop import rerank_loop
 
 
@@ -62,7 +64,33 @@ def test_released_re_ranking_squares_euclidean_distances():
     assert maps["euclidean", "released"] == rank_metrics(direct, *labels, protocol="regdb").mean_ap
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_distances_made_in_blocks_give_the_same(monkeypatch, metric, variant):
+    rng = np.random.default_rng(7)
+    features = rng.standard_normal((6, 8))[rng.integers(0, 6, 50)] + 0.8 * rng.standard_normal((50, 8))
+    distances = distance_matrix(features, features, metric)
+    whole = k_reciprocal(distances, 20, variant=variant)
+    feature_set = FeatureSet(features, np.arange(50) % 6, np.ones(50), np.arange(50) >= 20, np.arange(50))
+    arguments = feature_set, [Trial(np.arange(20), np.arange(20, 50))], Setting("regdb"), metric, variant
+    expected = score_reranked(*arguments)[0]
+
+    asked = []
+    monkeypatch.setattr(rerank, "_BLOCK_ELEMENTS", 7 * 50)
+    monkeypatch.setattr(score, "_SHARED_ELEMENTS", 0)
+    blocks = k_reciprocal_blocks(lambda part: asked.append(part) or distances[part], 50, 20, variant=variant)
+    assert max(part.stop - part.start for part in asked) == 7 and len(asked) == 2 * 8
+    parts = [blocks(slice(0, 3)), blocks(slice(3, 20))]
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
+    found = score_reranked(*arguments)[0]
+    assert found.map == pytest.approx(expected.map, abs=1e-6) and (found.first == expected.first).all()
+
+
 def test_rerank_refuses_the_impossible():
+    broken = np.zeros((5, 5))
+    broken[3, 1] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        k_reciprocal(broken, 2)
     for arguments in ((np.zeros((3, 4)), 1), (np.zeros((3, 3)), 3), (np.zeros((3, 3)), 1, 0)):
         with pytest.raises(ValueError, match=r"re-ranking|distances must"):
             k_reciprocal(*arguments)

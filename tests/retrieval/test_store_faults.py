@@ -59,7 +59,8 @@ for moment in range(1, 40):
 """
 
 
-@pytest.mark.parametrize("kind", ["exact", pytest.param("faiss", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["exact", "faiss"])
 def test_a_writer_killed_at_every_step(kind: str, tmp_path: Path) -> None:
     pytest.importorskip(NEEDS[kind])
     target = str(tmp_path / "store")

@@ -159,3 +159,29 @@ def test_build_encodes_each_image_in_its_spectrum() -> None:
     assert torch.allclose(gallery.features[4:5], pool(gallery.features[[0, 2]], [1.0, 3.0]), atol=1e-6)
     with pytest.raises(ValueError, match="both spectra"):
         gallery.add(model, images)
+
+
+@pytest.mark.parametrize("kind", ["exact", "faiss", "milvus"])
+def test_a_tracks_entry_is_always_the_mean_of_all_its_images(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip({"faiss": "faiss", "milvus": "milvus_lite"}.get(kind, "torch"))
+    gallery = with_tracks(mixed())
+    store = create_store(kind, str(tmp_path / "x"), gallery)
+    more = mixed(features=features(5))
+    new = more.select([0]).replaced(names=("new.jpg",))  # of day/1, which has an entry and other images
+    moved = more.select([0]).replaced(tracks=("day/9",))
+    for wrong in (new, with_tracks(new), more.select([0]), moved):
+        with pytest.raises(ValueError, match=r"'day/1' would not be the mean of all its images"):
+            store.upsert(wrong)
+    assert len(store) == 12
+    store.upsert(with_tracks(more.select([0, 4])))  # the whole track again
+    store.upsert(new.replaced(tracks=("day/9",)))  # a track without an entry
+    assert len(store) == 13
+    found = store.find(pool(more.features[[0, 4]]), 1)[0][0]
+    assert found.name == "day/1" and found.score > 0.999
+
+    assert store.delete(Filter(names=("night/1/5.jpg",), only="images")) == 1
+    assert store.delete(Filter(names=("day/2/2.jpg", "new.jpg"))) == 3  # with the entry of day/2
+    left = {match.name for match in store.find(features()[:1], 20)[0]}
+    wanted = set(gallery.names) - {"night/1/5.jpg", "day/2/2.jpg", "day/2"}
+    assert left == wanted and len(store) == len(wanted)
+    store.close()

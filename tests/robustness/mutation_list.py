@@ -53,7 +53,9 @@ TRACKS = tuple(
     f"tests/retrieval/test_tracks.py::test_{name}"
     for name in ("pool_equals_a_loop", "every_track_gets_an_entry_behind_the_images")
 )
-SERVICE = ("tests/commands/service/test_service.py",)
+KEPT_TRACKS = ("tests/retrieval/test_tracks.py::test_a_tracks_entry_is_always_the_mean_of_all_its_images",)
+CROPS = ("tests/commands/test_photos.py", "tests/data/video/test_crops.py")
+SERVICE = ("tests/commands/service/test_service.py", "tests/commands/service/test_requests.py")
 
 FIELD = ("tests/losses/test_losses.py", "tests/losses/test_field_losses.py")
 COMPARED = ("tests/eval/test_compare.py",)
@@ -72,6 +74,29 @@ MUTATIONS: tuple[Mutation, ...] = (
         "mtrl/data/video/listing.py",
         VIDEO,
         ("os.truncate(part, size)", "os.truncate(part, part.stat().st_size)"),
+    ),
+    *changes("mtrl/data/video/listing.py", CROPS, ("{value_range[0]!r}", "{value_range[0]:g}")),
+    *changes("mtrl/commands/crops.py", CROPS, ("limits if frame.scaled else None", "limits")),
+    *changes(
+        "mtrl/commands/photos.py",
+        CROPS,
+        ("if not (folder / each / LISTING).is_file():", "if not (folder / each).is_dir():"),
+        ("is not Modality.VISIBLE", "is Modality.VISIBLE"),
+    ),
+    *changes(
+        "mtrl/retrieval/stores/base.py",
+        KEPT_TRACKS,
+        ("if name not in new and track in touched", "if track in touched"),
+        ("*(track for name, track in old if name in new)", "*()"),
+    ),
+    *changes(
+        "mtrl/retrieval/stores/exact.py", KEPT_TRACKS, ('where.only != "images"', 'where.only == "tracks"')
+    ),
+    *changes(
+        "mtrl/commands/service/incoming.py",
+        SERVICE,
+        ("    if unknown:\n", "    if len(unknown) > 1:\n"),
+        ("    if empty:\n", "    if len(empty) > 1:\n"),
     ),
     *changes(
         "mtrl/models/spectrum.py",
@@ -125,6 +150,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         OWN_LOSS,
         ('"infrared_identities": labels[2]', '"infrared_identities": labels[0]'),
         ("part = copy.deepcopy(part)", "pass"),
+        ("if self.name in RESERVED:", "if False:"),
+    ),
+    *changes(
+        "train/build.py",
+        ("tests/models/test_pretrained.py", "tests/train/test_init.py"),
+        ("settings.pretrained if source is None", "settings.pretrained is True if source is None"),
+        ("| {n: getattr(config, n) for n in _STRIDES}", ""),
     ),
     *changes(
         "mtrl/translate/exchange.py",
@@ -336,8 +368,17 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "eval/baselines.py",
         ("tests/eval/test_baselines.py",),
-        ("np.rint(image @ _LUMINANCE)", "image[..., 0]"),
+        (
+            "np.rint(images.images[start : start + _BLOCK] @ _LUMINANCE)",
+            "images.images[start : start + _BLOCK, ..., 0]",
+        ),
         ("np.random.default_rng(seed)", "np.random.default_rng(0)"),
+        ("how=how, metric=metric,", "how=how,"),
+    ),
+    *changes(
+        "eval/insight/people.py",
+        ("tests/eval/test_insight.py",),
+        ("modality=self.modality", 'modality="infrared"'),
     ),
     *changes(
         "train/data.py",
@@ -380,7 +421,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("else excess > 0)", "else excess >= 0)"),
         ("(1 - weight) * jaccard + weight * scaled", "weight * jaccard + (1 - weight) * scaled"),
         ("1 - common / (2 - common)", "1 - common"),
-        ("np.exp(-scaled[part])", "np.exp(scaled[part])"),
+        ("np.exp(-scaled(part)", "np.exp(scaled(part)"),
         ("round(k1 / 2) + 1", "k1 // 2 + 1"),
     ),
     *changes(
@@ -540,7 +581,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "train/presets.py",
         ("tests/train/test_presets.py",),
-        ("if key not in terms}", "if key not in preset}"),
+        ("if key not in decided}", "if key not in preset}"),
+        ("defaults[key] for key in former", "defaults[key] for key in ()"),
         ("**dict.fromkeys(TERMS, 0.0)", "**dict.fromkeys(TERMS, 1.0)"),
         ("and key not in flags", ""),
     ),

@@ -1,12 +1,11 @@
 """Breaks the source on purpose, one small change at a time, and shows that a test notices each.
 
-    python -m tests.robustness.mutations [--only TEXT]
+    python -m tests.robustness.mutations [--only TEXT] [--jobs N]
 
 The changes stand in `tests/robustness/mutation_list.py`. Each is made in a temporary copy of the project, never in
 the project itself, and the tests that it names run there, in a process forked from one that has imported torch
-already. A change
-is killed when a test fails; one that survives means that a test is missing. Exit 1 when one survives, breaks an import
-instead of a result, or no longer fits the source.
+already. A change is killed when a test fails; one that survives means that a test is missing. Exit 1 when one
+survives, breaks an import instead of a result, or no longer fits the source.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.helpers.paths import ROOT
 from tests.robustness.mutation_list import MUTATIONS, Mutation
@@ -38,7 +38,7 @@ COPIED = (
     "requirements.txt",
     "README.md",
 )
-SECONDS = 120  # a test that runs longer than this is taken as failed
+SECONDS = 120  # when the tests of a change run longer than this, they are taken as failed
 PASSED, FAILED = 0, 1  # of pytest; any other code says that tests could not be run
 _FOREIGN, _HUNG = 70, -9
 
@@ -63,20 +63,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         "python -m tests.robustness.mutations", description=__doc__.split("\n\n")[0]
     )
     parser.add_argument("--only", default="", help="changes whose file or text contains this")
-    only = parser.parse_args(argv).only
-    chosen = [mutation for mutation in MUTATIONS if only in str(mutation)]
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="changes tried at a time")
+    args = parser.parse_args(argv)
+    chosen = [mutation for mutation in MUTATIONS if args.only in str(mutation)]
     _import_once()
     began, bad = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
-        tree = _copy(Path(folder) / "tree")
+        trees = [_copy(Path(folder) / str(job) / "tree") for job in range(max(args.jobs, 1))]
         tests = sorted({test for mutation in chosen for test in mutation.tests})
-        code, log, seconds = _run(tree, tests)
-        print(f"{'passed' if code == PASSED else 'FAILED':<9}{seconds:5.1f} s  without a change", flush=True)
-        if code != PASSED:
-            print(log)
-            return 1
-        for mutation in chosen:
-            verdict, seconds, by = _try(tree, mutation)
+        share = -(-len(tests) // len(trees))
+        shares = [tests[first : first + share] for first in range(0, len(tests), share)]
+        for code, log, seconds in _in_parallel(_run, trees, shares):
+            print(
+                f"{'passed' if code == PASSED else 'FAILED':<9}{seconds:5.1f} s  without a change", flush=True
+            )
+            if code != PASSED:
+                print(log)
+                return 1
+        for verdict, seconds, mutation, by in _in_parallel(_try, trees, chosen):
             bad += verdict != "killed"
             print(f"{verdict:<9}{seconds:5.1f} s  {mutation}  {by}", flush=True)
     seconds = time.monotonic() - began
@@ -84,34 +88,65 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if bad or not chosen else 0
 
 
-def _try(tree: Path, mutation: Mutation) -> tuple[str, float, str]:
-    """(verdict, seconds, the test that failed) of one change; the tree is as before afterwards."""
+def _in_parallel(
+    function: Callable[[Path, Any], Any], trees: list[Path], items: Sequence[Any]
+) -> Iterator[Any]:
+    """The results of `function(tree, item)` as they come, in one process for each tree; each may fork others."""
+    context = multiprocessing.get_context("fork")
+    todo, done = context.Queue(), context.Queue()
+    for item in [*items, *[None] * len(trees)]:
+        todo.put(item)
+
+    def work(tree: Path) -> None:
+        try:
+            for item in iter(todo.get, None):
+                done.put(function(tree, item))
+        except BaseException as error:  # or the results would be waited for in vain
+            done.put(error)
+
+    processes = [context.Process(target=work, args=(tree,)) for tree in trees]
+    for process in processes:
+        process.start()
+    try:
+        for _ in items:
+            if isinstance(result := done.get(), BaseException):
+                raise result
+            yield result
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _try(tree: Path, mutation: Mutation) -> tuple[str, float, Mutation, str]:
+    """(verdict, seconds, change, the test that failed) of one change; the tree is as before afterwards."""
     path = tree / mutation.path
     source = path.read_text(encoding="utf-8")
     try:
         path.write_text(mutated(source, mutation), encoding="utf-8")
-        code, log, seconds = _run(tree, mutation.tests)
+        code, log, seconds = _run(tree, mutation.tests, SECONDS)
     except ValueError as error:
-        return "STALE", 0.0, str(error)
+        return "STALE", 0.0, mutation, str(error)
     finally:
         path.write_text(source, encoding="utf-8")
     if code in (FAILED, _HUNG):
         found = re.search(r"^FAILED (.+?)(?: - |$)", log, re.MULTILINE)
-        return "killed", seconds, found[1] if found else "(hung)"
+        return "killed", seconds, mutation, found[1] if found else "(hung)"
     return (
         ("SURVIVED" if code == PASSED else f"BROKEN {code}"),
         seconds,
+        mutation,
         "" if code == PASSED else log[-2000:],
     )
 
 
-def _run(tree: Path, tests: Sequence[str]) -> tuple[int, str, float]:
-    """(exit code of pytest, what it printed, seconds) in a process of its own."""
+def _run(tree: Path, tests: Sequence[str], limit: float | None = None) -> tuple[int, str, float]:
+    """(exit code of pytest, what it printed, seconds) in a process of its own, ended after `limit` seconds."""
     log = tree.with_name("log")
     process = multiprocessing.get_context("fork").Process(target=_test, args=(tree, tests, log))
     began = time.monotonic()
     process.start()
-    process.join(SECONDS)
+    process.join(limit)
     if process.is_alive():
         process.kill()
         process.join()

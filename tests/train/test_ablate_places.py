@@ -9,9 +9,10 @@ import pytest
 
 from tests.helpers import trees
 from train.ablation import command as ablate
+from train.ablation.gains import gains, targets
 from train.ablation.jobs import gpu
-from train.ablation.results import Run, collect
-from train.ablation.tables import csv_table, latex_table, result_table
+from train.ablation.results import Row, Run, collect
+from train.ablation.tables import csv_table, latex_table, result_table, target_table
 
 SHARED = ["--epochs", "1", "--batches", "1", "--hold-out", "0", "--device", "cpu", "--backbone-args", "{}"]
 SHARED += [
@@ -28,6 +29,7 @@ SHARED += [
 ]
 
 
+@pytest.mark.slow
 def test_backbones_and_data_sets_are_crossed_and_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +105,36 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     assert latex.startswith(r"\begin{tabular}{llrrrrr}") and r"IR$\to$VIS mAP" in latex
     assert "| method | row | translator | seeds |" in result_table(rows)
     assert latex_table([]) == "% no finished run\n" and csv_table([]).count("\n") == 1
+
+
+def test_targets_name_the_place_of_their_rows() -> None:
+    def row(method: str, value: float, backbone: str, dataset: str) -> Row:
+        figures = dict.fromkeys(("map", "rank1"), value)
+        return Row(method, "luminance", {0: {"ir2vis": figures, "vis2ir": figures}}, backbone, dataset)
+
+    places = [("narrow", "synthetic"), ("wide", "synthetic"), ("wide", "other")]
+    rows = [
+        row(method, value, *place) for place in places for method, value in (("baseline", 0.1), ("mtrl", 0.5))
+    ]
+    reached = targets(gains(rows))
+    assert [(one["backbone"], one["dataset"]) for one in reached[::2]] == places
+    lines = target_table(reached, rows).splitlines()
+    assert lines[0].startswith("| target (mean gain in mAP) | data set | backbone | IR->VIS |")
+    found = [tuple(line.split(" | ")[1:4]) for line in lines[2:]]
+    assert found == [(dataset, backbone, "+40.0") for backbone, dataset in places]
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda:1", 0), ("cuda", 2), ("auto", 2)])
+def test_a_gpu_that_is_named_is_everybody_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, gpus: int
+) -> None:
+    asked = []
+    monkeypatch.setattr(ablate, "check_runs", lambda *_: None)
+    monkeypatch.setattr(ablate.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(ablate, "run_children", lambda *given: asked.append(given[4]) or [])
+    words = ["--methods", "baseline", "--seeds", "0", "1", "--jobs", "2", "--device", device]
+    assert ablate.main([*words, "--folder", str(tmp_path)]) == 0
+    assert asked == [gpus]
 
 
 def test_children_take_gpus_in_turn() -> None:

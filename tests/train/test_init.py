@@ -65,9 +65,15 @@ def test_the_command_starts_there_and_resumes(checkpoint: MTRL, tmp_path: Path) 
 def test_a_checkpoint_that_does_not_fit_says_what_would(checkpoint: MTRL, tmp_path: Path) -> None:
     other = settings(tmp_path / "run", init=str(tmp_path / "from"), stem="dual")
     with pytest.raises(
-        ValueError, match=r"tensors differ, first backbone.*absent.*--backbone test_resnet .*--stem shared"
+        ValueError,
+        match=r"tensors or strides differ, first backbone.*absent.*--backbone test_resnet .*--stem shared",
     ):
         check_runs([other])
+    coarser = settings(tmp_path / "run", init=str(tmp_path / "from"), last_stride=2)
+    with pytest.raises(
+        ValueError, match=r"first last_stride, 1 there and 2 here.*--last-stride 1 --patch-stride 0"
+    ):
+        seeded_model(coarser, 7)
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
         check_runs([settings(tmp_path / "run", init=str(tmp_path / "nowhere"))])
 

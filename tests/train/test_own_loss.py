@@ -45,7 +45,9 @@ def wrong(visible, colours): return visible.sum()
 def rows(visible): return visible
 def fails(visible): return visible @ visible.new_zeros(1, 1)
 def hops(visible, transition): return (visible - transition).square().mean()
-def mtc(visible): return visible.sum()
+class Raises(nn.Module):
+    def __init__(self, dim):
+        raise KeyError("a table of mine")
 """
 
 
@@ -61,8 +63,8 @@ def name(part: str) -> str:
 
 
 def test_a_loss_gets_what_it_names() -> None:
-    layout = TriLayout.balanced(torch.tensor([0, 0, 1]))
-    rows = torch.randn(9, 4)
+    layout = TriLayout(3, 3, 2, torch.tensor([0, 0, 1, 0, 0, 1, 1, 0]))
+    rows = torch.randn(8, 4)
     seen = {}
 
     def loss(infrared_identities, transition, layout, visible, features, other=3):  # type: ignore[no-untyped-def]
@@ -73,7 +75,7 @@ def test_a_loss_gets_what_it_names() -> None:
 
     features = Features(rows, rows, None)
     assert own_loss(loss, "x", 1.0, 4, 2)(features, layout, 2 * rows) == 2 * rows[:3].sum()
-    assert torch.equal(seen["t"], 2 * rows[3:6]) and seen["y"].tolist() == [0, 0, 1] and seen["other"] == 3
+    assert torch.equal(seen["t"], 2 * rows[3:6]) and seen["y"].tolist() == [1, 0] and seen["other"] == 3
     assert seen["layout"] is layout and seen["features"] is features
     module = torch.nn.Identity()
     module.forward = lambda visible: visible.sum()  # type: ignore[method-assign]
@@ -140,6 +142,7 @@ def test_without_parameters_the_state_is_as_before(tmp_path: Path, data: ReIDDat
         ("rows", r"must give a scalar tensor, not torch.float32 \[4"),
         ("fails", "the loss fails ends with RuntimeError"),
         ("hops", "wants transition images, and there are none"),
+        ("Raises", "the loss Raises cannot be built: it ends with KeyError: 'a table of mine'"),
     ],
 )
 def test_what_cannot_be_a_loss_is_refused_before_the_run(tmp_path: Path, part: str, match: str) -> None:
@@ -158,7 +161,10 @@ def test_what_cannot_be_a_loss_is_refused_before_the_run(tmp_path: Path, part: s
         ("C:\\losses", "is written module:callable"),
         ("own_losses_here:spread=-1", "must be a positive number"),
         ("own_losses_here:spread=x", "must be a positive number"),
-        ("own_losses_here:mtc", "two losses would be called mtc"),
+        *(
+            (f"own_losses_here:{name}", f"the name {name} is taken")
+            for name in ("mtc", "identity", "triplet", "total", "gradient", "forward", "items")
+        ),
     ],
 )
 def test_the_command_line_says_what_is_wrong(
@@ -169,6 +175,12 @@ def test_the_command_line_says_what_is_wrong(
         cli.run(lambda: main(["--size", "tiny", "--loss", entry, "--output", str(tmp_path / "run")]))
     message = capsys.readouterr().err
     assert ended.value.code == 2 and match in message and "Traceback" not in message
+
+
+def test_a_name_that_would_hide_a_term_is_refused_in_code_too() -> None:
+    for name in ("triplet", "total", "forward"):
+        with pytest.raises(ValueError, match=f"the name {name} is taken"):
+            own_loss(lambda visible: visible.sum(), name, 1.0, 4, 2)
 
 
 def test_weights_and_repetition(tmp_path: Path) -> None:

@@ -57,6 +57,21 @@ def test_a_method_of_the_file_keeps_the_file_s_weights(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "caj"])
+def test_a_method_leaves_nothing_of_the_method_before(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = dataclasses.asdict(parse(["--method", "caj"]))
+    names = ("method", "translator", "triplet_form", "transition")
+    words = file(tmp_path, "\n".join(f"{name}: {whole[name]}" for name in names))
+    settings, plain = parse([*words, "--method", method]), parse(["--method", method])
+    assert {name: getattr(settings, name) for name in names} == {name: getattr(plain, name) for name in names}
+    assert "triplet_form squared" in capsys.readouterr().err
+    kept = parse([*words, "--method", method, "--triplet-form", "squared", "--translator", "spectral"])
+    assert (kept.triplet_form, kept.translator) == ("squared", "spectral")
+    assert parse(words).triplet_form == "squared"
+
+
 def test_terms_without_transition_images_are_refused_at_once(tmp_path: Path) -> None:
     for words in (
         ["--method", "baseline", "--mtc", "1"],

@@ -14,9 +14,11 @@ from mtrl.data.imageset import ReIDData
 from mtrl.files.metrics_log import read_records
 from tests.helpers.runs import same, settings
 from train.preflight import check_runs
+from train.run.log import RunLog
 from train.trainer import Trainer
 
 
+@pytest.mark.slow
 def test_looking_and_keeping_change_nothing_else(tmp_path: Path, data: ReIDData) -> None:
     plain, looked = tmp_path / "plain", tmp_path / "looked"
     began = datetime.now(timezone.utc)
@@ -47,6 +49,19 @@ def test_looking_and_keeping_change_nothing_else(tmp_path: Path, data: ReIDData)
     )
     last = [record for record in records if record["kind"] == "eval"][-1]
     assert board.Scalars("final/eval/map_ir2vis")[0].value == pytest.approx(last["map_ir2vis"])
+
+
+def test_a_resumed_run_drops_what_it_evaluates_again(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    for step in (4, 8, 12):
+        for kind in ("train", "eval", "test"):
+            log.note(kind, step, {})
+    log.close()
+    for evaluated, kinds in ((True, ["train", "eval", "test"]), (False, ["train"])):
+        RunLog(tmp_path, 8, evaluated).close()
+        records = read_records(tmp_path / "metrics.jsonl")
+        assert [record["kind"] for record in records if record["step"] == 8] == kinds
+        assert sum(record["step"] == 4 for record in records) == 3 and all(r["step"] <= 8 for r in records)
 
 
 @pytest.mark.curves

@@ -18,7 +18,7 @@ from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ReIDData
 from mtrl.models.config import ModelConfig
 from tests.helpers.runs import settings
-from train.build import augment_config, seeded_model
+from train.build import augment_config, freeze_blocks, seeded_model
 from train.optimizer import build_optimizer, layers_of
 from train.trainer import Trainer
 
@@ -128,6 +128,16 @@ def test_frozen_blocks_stay_as_they_are(tmp_path: Path, data: ReIDData, backbone
     assert all(torch.equal(before[name], after[name]) for name in statistics)
     with pytest.raises(ValueError, match="and one at least is trained"):
         seeded_model(dataclasses.replace(run, freeze_blocks=99), 3)
+
+
+def test_a_final_norm_is_no_block_that_is_trained() -> None:
+    model = MTRL(ModelConfig("densenet121", (32, 32), pooling="avg"))
+    assert max(layers_of(model).values()) == 59, "timm counts the last norm"
+    with pytest.raises(ValueError, match="densenet121 has 58 blocks, and one at least is trained"):
+        freeze_blocks(model, 58)
+    freeze_blocks(model, 57)
+    trained = [name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad]
+    assert any(".conv" in name for name in trained)
 
 
 def test_checkpointing_changes_memory_and_nothing_else(tmp_path: Path, data: ReIDData) -> None:

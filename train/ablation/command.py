@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
 from mtrl.console import cli
@@ -51,7 +53,9 @@ class AblateSettings:
     seeds: tuple[int, ...] = option((0, 1, 2), "of the runs; with --report-only all there are, if not given")
     folder: str = option("runs/ablation", "folder of the runs and of the report")
     test_seed: int = option(0, "which synthetic test identities")
-    jobs: int = option(1, "runs at a time: processor threads divided, GPUs taken in turn")
+    jobs: int = option(
+        1, "runs at a time: processor threads divided, GPUs taken in turn unless --device names one"
+    )
     report_only: bool = option(False, "train nothing, report what is there")
 
     def __post_init__(self) -> None:
@@ -200,7 +204,11 @@ def _train(
         waiting = [run for run, its in settings.items() if read_kept(its, chosen.test_seed) is None]
         name = PROGRAM.split()[-1]
         commands = {run.name: [name, *argv, *run.flags(), "--one", "--jobs", "1"] for run in waiting}
-        return run_children(commands, chosen.jobs, folder, after)
+        numbered = any(
+            ":" in its.device for its in settings.values()
+        )  # a GPU that all runs share, as was asked
+        gpus = 0 if numbered else torch.cuda.device_count()
+        return run_children(commands, chosen.jobs, folder, after, gpus)
     failed = []
     for run, its in settings.items():
         try:

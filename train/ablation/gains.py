@@ -82,7 +82,7 @@ def targets(compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Which targets hold: whether the mean gain in mAP reaches its threshold in each direction."""
     thresholds = {(method, control): (first, second) for method, control, first, second in TARGETS}
     return [
-        {key: pair[key] for key in ("method", "control", "translator", "seeds")}
+        {key: pair[key] for key in ("method", "control", "translator", "backbone", "dataset", "seeds")}
         | {
             "direction": direction,
             "least": least,

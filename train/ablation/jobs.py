@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from train.run.stop import StopRequest
 
 _POLL = 0.2  # seconds
@@ -18,12 +16,13 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_children(
-    commands: Mapping[str, Sequence[str]], jobs: int, folder: Path, after: Callable[[], None]
+    commands: Mapping[str, Sequence[str]], jobs: int, folder: Path, after: Callable[[], None], gpus: int = 0
 ) -> list[str]:
     """Runs `python -m train ARGUMENTS` for each name, `jobs` at a time; returns a line for each that failed.
 
     What a child prints goes to FOLDER/NAME.log. `after` is called when one has ended. Ctrl-C or SIGTERM asks all
-    children to stop, waits until they have saved their state, and raises KeyboardInterrupt.
+    children to stop, waits until they have saved their state, and raises KeyboardInterrupt. Each child sees one of the
+    first `gpus` GPUs, in turn, where there are several.
     """
     folder.mkdir(parents=True, exist_ok=True)
     waiting, running, failed = list(commands), dict[str, subprocess.Popen[bytes]](), list[str]()
@@ -35,7 +34,7 @@ def run_children(
                 while waiting and len(running) < jobs:
                     name = waiting.pop(0)
                     slots[name] = min(set(range(jobs)) - set(slots.values()))
-                    running[name] = _start(commands[name], folder / f"{name}.log", jobs, slots[name])
+                    running[name] = _start(commands[name], folder / f"{name}.log", jobs, slots[name], gpus)
                     print(f"{name}: started", flush=True)
                 for name in [name for name, child in running.items() if child.poll() is not None]:
                     code = running.pop(name).returncode
@@ -55,13 +54,13 @@ def run_children(
     return failed
 
 
-def _start(arguments: Sequence[str], log: Path, jobs: int, slot: int) -> subprocess.Popen[bytes]:
+def _start(arguments: Sequence[str], log: Path, jobs: int, slot: int, gpus: int) -> subprocess.Popen[bytes]:
     """A child out of reach of the terminal's Ctrl-C: this process passes on one signal, not two."""
     total = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     threads = str(max(1, total // jobs))
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": path}
-    environment |= gpu(slot, os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count())
+    environment |= gpu(slot, os.environ.get("CUDA_VISIBLE_DEVICES"), gpus)
     with log.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "train", *arguments],

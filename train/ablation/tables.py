@@ -108,15 +108,14 @@ def target_table(reached: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> s
     """Which of the project's targets hold."""
     if not reached:
         return ""
-    several = "translator" in varying(rows)
-    titles = ["target (mean gain in mAP)", *["translator"] * several]
+    titles = ["target (mean gain in mAP)", *(_PLACES[name] for name in varying(rows))]
     lines = [titles + [f"{name}{what}" for name in DIRECTIONS.values() for what in ("", " holds")]]
     for pair in zip(reached[:: len(DIRECTIONS)], reached[1 :: len(DIRECTIONS)], strict=True):
         least = " / ".join(dict.fromkeys(f"{one['least']:g}" for one in pair))
         wanted = f"at least {least} points" if pair[0]["least"] else "not negative"
         cells = [cell for one in pair for cell in (f"{one['gain']:+.1f}", "yes" if one["holds"] else "no")]
         name = f"{pair[0]['method']} over {pair[0]['control']}: {wanted}"
-        lines.append([name, *[pair[0]["translator"]] * several, *cells])
+        lines.append([name, *(pair[0][place] for place in varying(rows)), *cells])
     return _markdown(lines)
 
 

@@ -27,7 +27,7 @@ class RunLog:
 
     A resumed run drops the records that it will write again:
     step       records of later steps are dropped
-    evaluated  False drops an evaluation at `step` too
+    evaluated  False drops what was evaluated at `step` too: those of held-out and of test identities
     """
 
     def __init__(self, folder: Path, step: int = 0, evaluated: bool = True) -> None:
@@ -36,7 +36,8 @@ class RunLog:
         kept = [
             record
             for record in read_records(self.path)
-            if record["step"] < step or (record["step"] == step and (evaluated or record["kind"] != "eval"))
+            if record["step"] < step
+            or (record["step"] == step and (evaluated or record["kind"] not in ("eval", "test")))
         ]
         write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
         self.board = _tensorboard(folder / "tensorboard", step)

@@ -75,6 +75,10 @@ class Access:
         """Counts images. Raises Refused where the quota is used up."""
         if not self.per_minute:
             return
+        if images > self.per_minute:
+            raise Refused(
+                413, f"the quota is {self.per_minute} images a minute: send no more than that at once"
+            )
         now = self._clock()
         left, since = self._left.get(token, (float(self.per_minute), now))
         left = min(self.per_minute, left + (now - since) * self.per_minute / _MINUTE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,11 +17,10 @@ from mtrl.commands.service.access import Access, Refused
 from mtrl.commands.service.batching import Overloaded
 from mtrl.commands.service.engine import Engine
 from mtrl.commands.service.incoming import Incoming, read_request
-from mtrl.commands.service.openapi import body
+from mtrl.commands.service.openapi import FIELDS, body
 from mtrl.console.os_errors import readable
 
-LOCAL = ("localhost", "127.0.0.1", "[::1]", "testserver")
-FILTERS = ("identities", "cameras", "after", "before", "spectrum", "only")
+LOCAL = ("localhost", "127.0.0.1", "[::1]")
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -32,12 +32,13 @@ def make_app(engine: Engine, access: Access) -> FastAPI:
         yield
         await engine.stop()
 
-    app = FastAPI(title="mtrl", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="mtrl", version="1", openapi_url=None, lifespan=lifespan)
     if not access.tokens:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL))
     app.middleware("http")(_recorded(engine))
-    for kind, status in ((ValueError, 400), (OSError, 400), (Overloaded, 429)):
+    for kind, status in ((ValueError, 400), (Overloaded, 429)):
         app.add_exception_handler(kind, _in_words(status))
+    app.add_exception_handler(OSError, _index_fails)
     app.add_exception_handler(Refused, _refused)
     _add_questions(app, engine, access)
     _add_changes(app, engine, access)
@@ -48,6 +49,11 @@ def _add_questions(app: FastAPI, engine: Engine, access: Access) -> None:
     @app.get("/healthz", summary="Is the service up?")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi(request: Request) -> JSONResponse:
+        access.check(request)
+        return JSONResponse(app.openapi())
 
     @app.get("/metrics", summary="Metrics in Prometheus' form")
     async def metrics(request: Request) -> Response:
@@ -64,10 +70,10 @@ def _add_questions(app: FastAPI, engine: Engine, access: Access) -> None:
             "image_size": list(config.image_size),
             "dim": engine.model.dim,
             "value_range": engine.store.value_range,
-            "entries": len(engine.store),
+            "entries": await engine.count(),
         }
 
-    @app.post("/v1/encode", summary="Features of images", **body("modality"))
+    @app.post("/v1/encode", summary="Features of images", **body("/v1/encode"))
     async def encode(request: Request) -> dict[str, Any]:
         sent = await _images(request, access)
         features, spectra = await engine.encode(sent.images, str(sent.options.get("modality", "visible")))
@@ -78,7 +84,7 @@ def _add_questions(app: FastAPI, engine: Engine, access: Access) -> None:
         }
 
     @app.post("/v1/search", summary="The nearest entries of each image, or of all as one track",
-              **body("modality", "k", "pool", *FILTERS))  # fmt: skip
+              **body("/v1/search"))  # fmt: skip
     async def search(request: Request) -> dict[str, Any]:
         sent = await _images(request, access)
         features, _ = await engine.encode(sent.images, str(sent.options.get("modality", "visible")))
@@ -86,8 +92,7 @@ def _add_questions(app: FastAPI, engine: Engine, access: Access) -> None:
 
 
 def _add_changes(app: FastAPI, engine: Engine, access: Access) -> None:
-    @app.post("/v1/add", summary="Add images by their names, or replace them",
-              **body("modality", "identity", "camera", "time", "track"))  # fmt: skip
+    @app.post("/v1/add", summary="Add images by their names, or replace them", **body("/v1/add"))
     async def add(request: Request) -> dict[str, int]:
         sent = await _images(request, access)
         names = [name for name, _ in sent.images]
@@ -98,11 +103,10 @@ def _add_changes(app: FastAPI, engine: Engine, access: Access) -> None:
         features, spectra = await engine.encode(sent.images, str(sent.options.get("modality", "infrared")))
         return {"added": len(names), "entries": await engine.add(features, spectra, names, sent.options)}
 
-    @app.post("/v1/delete", summary="Delete the entries that a filter matches",
-              **body("names", *FILTERS, images=False))  # fmt: skip
+    @app.post("/v1/delete", summary="Delete the entries that a filter matches", **body("/v1/delete"))
     async def delete(request: Request) -> dict[str, int]:
         access.check(request)
-        sent = await read_request(request)
+        sent = await read_request(request, FIELDS["/v1/delete"])
         deleted, left = await engine.delete(sent.options)
         return {"deleted": deleted, "entries": left}
 
@@ -110,7 +114,7 @@ def _add_changes(app: FastAPI, engine: Engine, access: Access) -> None:
 async def _images(request: Request, access: Access) -> Incoming:
     """The request, whose token is checked before its body is read."""
     token = access.check(request)
-    sent = await read_request(request)
+    sent = await read_request(request, FIELDS[request.scope["route"].path])
     if not sent.images:
         raise Refused(400, "send at least one image, in the field images")
     access.spend(token, len(sent.images))
@@ -139,6 +143,12 @@ def _in_words(status: int) -> Any:
         return JSONResponse({"detail": readable(error)}, status, headers)
 
     return handler
+
+
+async def _index_fails(request: Request, error: Any) -> Response:
+    """The reason without paths, addresses or filters, which the error's own words may hold."""
+    reason = os.strerror(error.errno) if error.errno else "its database does not answer as it should"
+    return JSONResponse({"detail": f"the index cannot be used now: {reason}"}, 503, {"Retry-After": "30"})
 
 
 async def _refused(request: Request, error: Any) -> Response:

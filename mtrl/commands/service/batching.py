@@ -36,7 +36,7 @@ class Batcher:
     """Encodes images [N,3,H,W] of one size, N at least 1, in the order in which they come.
 
     encode   images and their modality -> features [N,D]; called in a thread of its own, one call at a time
-    most     images of a batch; a request with more is a batch of its own
+    most     images of a batch; a request with more takes several
     waiting  images that may wait
     noted    hears of the size of each batch
     """
@@ -61,11 +61,12 @@ class Batcher:
             raise Overloaded(f"{self._count} images are waiting already; try again in a few seconds")
         if self._task is None:
             self._task = asyncio.create_task(self._work())
-        job = _Job(images, modality, asyncio.get_running_loop().create_future())
-        self._jobs.append(job)
+        loop = asyncio.get_running_loop()
+        jobs = [_Job(part, modality, loop.create_future()) for part in images.split(self.most)]
+        self._jobs += jobs
         self._count += len(images)
         self._called.set()
-        return await job.answer
+        return torch.cat(await asyncio.gather(*(job.answer for job in jobs)))
 
     async def stop(self) -> None:
         """Ends the work; requests that still wait are cancelled."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -70,37 +70,45 @@ class Engine:
     ) -> int:
         """Adds images, or replaces those of the same name; gives the number of entries then."""
         entries = self._entries(features, spectra, names, options)
-        return await self._change(self.store.upsert, entries)
+        return (await self._change(self.store.upsert, entries))[1]
 
     async def delete(self, options: dict[str, Any]) -> tuple[int, int]:
         """(deleted, left). Raises ValueError for a filter that says nothing."""
-        before = len(self.store)
-        left = await self._change(self.store.delete, chosen(options))
-        return before - left, left
+        return await self._change(self.store.delete, chosen(options))
+
+    async def count(self) -> int:
+        """The number of entries."""
+        return await asyncio.get_running_loop().run_in_executor(self._stores, len, self.store)
 
     async def stop(self) -> None:
+        """Ends the threads. The store stays open."""
         await self.batcher.stop()
         self._decoders.shutdown()
         self._stores.shutdown()
-        self.store.close()
 
-    async def _change(self, change: Any, argument: Any) -> int:
+    async def _change(self, change: Callable[[Any], Any], argument: Any) -> tuple[Any, int]:
+        """(what the store says, the number of entries then)."""
         loop = asyncio.get_running_loop()
         async with self._changing:
-            await loop.run_in_executor(self._stores, change, argument)
-        count = len(self.store)
+            said = await loop.run_in_executor(self._stores, change, argument)
+            count = await self.count()
         self.telemetry.entries.set(count)
-        return count
+        return said, count
 
     def _decode(self, contents: Sequence[bytes], modality: str) -> tuple[Tensor, list[Modality]]:
+        """One image after the other, so that only one is held in full size."""
         limits = self.store.value_range
-        images = [read_image(content, f"image {row}", limits) for row, content in enumerate(contents)]
-        if modality == "auto":
-            spectra = [detect_modality(image) for image in images]
-        else:
-            spectra = [Modality.parse(modality)] * len(images)
-        check_scaling(contents, spectra, limits)
-        return to_batch(images, self.model.config.image_size), spectra
+        one = None if modality == "auto" else Modality.parse(modality)
+        resized, spectra = [], []
+        try:
+            for row, content in enumerate(contents):
+                image = read_image(content, f"image {row}", limits)
+                spectra.append(detect_modality(image) if one is None else one)
+                resized.append(to_batch([image], self.model.config.image_size))
+            check_scaling(contents, spectra, limits)
+        except OSError as error:  # a truncated image: the sender's fault, not the disk's
+            raise ValueError(str(error)) from error
+        return torch.cat(resized), spectra
 
     def _encode(self, images: Tensor, modality: Modality) -> Tensor:
         with torch.inference_mode():

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
@@ -15,33 +16,37 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from mtrl.commands.service.access import Refused
+from mtrl.commands.service.openapi import LISTS
 from mtrl.files.untrusted import parse_json
 
 MOST_IMAGES = 64
 MOST_BYTES = 64 << 20  # of a request
 IMAGE_BYTES = 20 << 20
 STALLED = 20.0  # seconds without a byte
-OPTIONS = ("modality", "k", "pool", "identity", "camera", "time", "track", "identities", "cameras", "after", "before",
-           "spectrum", "only", "names")  # fmt: skip
+_MOST_FIELDS = 10_000  # of a form, in which each value of a list is one
 
 
 @dataclasses.dataclass(frozen=True)
 class Incoming:
-    """images: (name, content) in order; options: text or JSON values by name, only those of `OPTIONS`."""
+    """images: (name, content) in order; options: text, JSON values or lists by name, of the route's fields only."""
 
     images: list[tuple[str, bytes]]
     options: dict[str, Any]
 
 
-async def read_request(request: Request) -> Incoming:
-    """Raises Refused for what is too large, too slow, or of another form."""
+async def read_request(request: Request, fields: Collection[str]) -> Incoming:
+    """The images and options of a request.
+
+    fields  those that the route has
+    Raises Refused for what is too large, too slow, or of another form, and for other fields.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     limited = Request(request.scope, _limited(request))
     try:
         if kind == "multipart/form-data":
-            return await _form(limited)
+            return await _form(limited, fields)
         if kind == "application/json":
-            return _json(await limited.body())
+            return _json(await limited.body(), fields)
     except HTTPException as problem:  # of the form's parser
         raise Refused(400, str(problem.detail)) from problem
     except (FormParserError, UnicodeError, LookupError, ValueError) as problem:
@@ -66,20 +71,25 @@ def _limited(request: Request) -> Any:
     return receive
 
 
-async def _form(request: Request) -> Incoming:
-    images, options = [], {}
-    async with request.form(max_files=MOST_IMAGES, max_fields=len(OPTIONS), max_part_size=1 << 20) as form:
+async def _form(request: Request, fields: Collection[str]) -> Incoming:
+    images: list[tuple[str, bytes]] = []
+    options: dict[str, Any] = {}
+    async with request.form(max_files=MOST_IMAGES, max_fields=_MOST_FIELDS, max_part_size=1 << 20) as form:
         for field, value in form.multi_items():
             if isinstance(value, UploadFile):
                 if field != "images":
                     raise Refused(400, f"files belong into the field images, not {field!r}")
                 images.append((value.filename or "", _checked(await value.read())))
+            elif field in LISTS:
+                options.setdefault(field, []).append(value)
+            elif field in options:
+                raise Refused(400, f"{field[:60]!r} is given twice")
             else:
                 options[field] = value
-    return Incoming(images, _known(options))
+    return Incoming(images, _known(options, images, fields))
 
 
-def _json(body: bytes) -> Incoming:
+def _json(body: bytes, fields: Collection[str]) -> Incoming:
     content = parse_json(body.decode("utf-8"))
     if not isinstance(content, dict):
         raise Refused(400, "the JSON of a request is an object")
@@ -95,14 +105,20 @@ def _json(body: bytes) -> Incoming:
             images.append((name, _checked(base64.b64decode(data, validate=True))))
         except binascii.Error as error:
             raise Refused(400, f"an image is no base64: {error}") from error
-    return Incoming(images, _known(content))
+    return Incoming(images, _known(content, images, fields))
 
 
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(options) - set(OPTIONS))
+def _known(
+    options: dict[str, Any], images: list[tuple[str, bytes]], fields: Collection[str]
+) -> dict[str, Any]:
+    """The options less JSON's null. A filter that is misspelt or empty must not widen what is found or deleted."""
+    unknown = sorted({*options, *(["images"] if images else [])} - set(fields))
     if unknown:
-        raise Refused(400, f"unknown field {unknown[0][:60]!r}; known are images, {', '.join(OPTIONS)}")
-    return {name: value for name, value in options.items() if value not in ("", None, [])}
+        raise Refused(400, f"unknown field {unknown[0][:60]!r}; here are known {', '.join(fields)}")
+    empty = [name for name, value in options.items() if value in ("", [], [""])]
+    if empty:
+        raise Refused(400, f"{empty[0]} is empty; leave it out, or name what it may be")
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _checked(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What /openapi.json says of bodies that are read by hand: a form with files, or JSON with base64."""
+"""The fields of each route, and what /openapi.json says of them: a form with files, or JSON with base64."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _LIST: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
-_FIELDS: dict[str, dict[str, Any]] = {
+_SCHEMAS: dict[str, dict[str, Any]] = {
     "modality": {"type": "string", "enum": ["visible", "infrared", "auto"]},
     "k": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10},
     "pool": {"type": "boolean", "default": False, "description": "the images show one person: one query"},
@@ -22,6 +22,14 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "after": _TEXT | {"description": "ISO 8601"},
     "before": _TEXT | {"description": "ISO 8601"},
 }
+FILTERS = ("identities", "cameras", "after", "before", "spectrum", "only")
+FIELDS: dict[str, tuple[str, ...]] = {
+    "/v1/encode": ("images", "modality"),
+    "/v1/search": ("images", "modality", "k", "pool", *FILTERS),
+    "/v1/add": ("images", "modality", "identity", "camera", "time", "track"),
+    "/v1/delete": ("names", *FILTERS),
+}
+LISTS = frozenset(name for name, schema in _SCHEMAS.items() if schema["type"] == "array")
 _IMAGE = {
     "oneOf": [
         _TEXT | {"format": "byte"},
@@ -34,9 +42,10 @@ _IMAGE = {
 }
 
 
-def body(*fields: str, images: bool = True) -> dict[str, Any]:
-    """FastAPI's keyword arguments for a route with these fields."""
-    known = {name: _FIELDS[name] for name in fields}
+def body(route: str) -> dict[str, Any]:
+    """FastAPI's keyword arguments for a route of `FIELDS`."""
+    images = "images" in FIELDS[route]
+    known = {name: _SCHEMAS[name] for name in FIELDS[route] if name != "images"}
     files = {"images": {"type": "array", "items": _TEXT | {"format": "binary"}}} if images else {}
     encoded = {"images": {"type": "array", "items": _IMAGE}} if images else {}
     required = ["images"] if images else []
@@ -55,6 +64,7 @@ def body(*fields: str, images: bool = True) -> dict[str, Any]:
             401: "a token is needed",
             413: "too large",
             429: "too much at once, or the quota is used up",
+            503: "the index does not answer, or cannot be written",
         }.items()
     }
     return {"openapi_extra": {"requestBody": {"content": content}}, "responses": refusals}

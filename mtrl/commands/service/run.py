@@ -14,12 +14,16 @@ from mtrl.demo.server.limits import Limits
 GRACE = 30  # seconds for requests under way, once the service is told to end
 
 
-def server_settings(app: Any, host: str, port: int) -> uvicorn.Config:
-    """uvicorn's settings. Raises OSError where the port is taken, before anything starts."""
+def check_port(host: str, port: int) -> None:
+    """Raises OSError where the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
+
+
+def server_settings(app: Any, host: str, port: int) -> uvicorn.Config:
+    """uvicorn's settings."""
     return uvicorn.Config(
         app,
         host=host,

@@ -17,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtrl.data.synthetic.backgrounds import frame
-from mtrl.data.synthetic.cameras import ALL_CAMERAS
 from mtrl.data.synthetic.difficulty import Difficulty
-from mtrl.data.synthetic.render import draw_person, render
+from mtrl.data.synthetic.render import draw_person, prepare, render
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +69,9 @@ def _results(jobs: Sequence[Job], workers: int) -> Generator[NDArray[np.uint8], 
         "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
     )
     if method == "fork":  # drawn here once, the views of the cameras are shared by all children
-        for camera in ALL_CAMERAS:
-            frame(camera)
+        for job in jobs:
+            for camera, shot in job.shots:
+                prepare(camera, shot, job.infrared, job.spectrum)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning

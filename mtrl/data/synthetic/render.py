@@ -28,6 +28,7 @@ from mtrl.data.synthetic.shading import (
 from mtrl.data.synthetic.spectra import is_thermal
 from mtrl.data.synthetic.thermal.clothes import dressed_for_winter, insulate
 from mtrl.data.synthetic.thermal.render import thermal_image
+from mtrl.data.synthetic.thermal.scenery import traits
 from mtrl.data.synthetic.wardrobe import Outfit, draw_outfit
 
 Array = NDArray[Any]
@@ -85,9 +86,25 @@ def render(
     """
     if camera not in CAMERAS:
         raise ValueError(f"camera must be 1 to 6, not {camera!r}")
-    infrared = CAMERAS[camera].infrared if infrared is None else bool(infrared)
-    thermal = is_thermal(spectrum, camera, shot)
+    infrared, thermal = _kind(camera, shot, infrared, spectrum)
     return expose(person, moment(person, camera, shot), shot, infrared, thermal)
+
+
+def prepare(camera: int, shot: int, infrared: bool | None = None, spectrum: str = "nir") -> None:
+    """Draws the empty view that `render` needs for these arguments; this process keeps it, for whom it forks too."""
+    infrared, thermal = _kind(camera, shot, infrared, spectrum)
+    if infrared and thermal:
+        traits(camera)
+    else:
+        frame(camera)
+
+
+def _kind(camera: int, shot: int, infrared: bool | None, spectrum: str) -> tuple[bool, bool]:
+    """Whether a picture is infrared, and which: whether it is thermal."""
+    return (
+        CAMERAS[camera].infrared if infrared is None else bool(infrared),
+        is_thermal(spectrum, camera, shot),
+    )
 
 
 def moment(person: Person, camera: int, shot: int) -> Moment:

@@ -41,11 +41,13 @@ class Frame:
     index    from 0 on; frame `index + 1` of a MOTChallenge file
     image    uint8 [H,W,3], RGB, upright
     seconds  since the first frame; None where it is not known (a folder of images without a rate)
+    scaled   whether it had more than 8 bits and was scaled from the value range
     """
 
     index: int
     image: NDArray[np.uint8]
     seconds: float | None
+    scaled: bool = False
 
 
 def iter_frames(
@@ -116,10 +118,11 @@ def _of_folder(
     for index, path in folder_frames(folder):
         if not wanted(index):
             continue
-        if limits is None and is_deep(path):
+        deep = is_deep(path)
+        if limits is None and deep:
             raise ValueError(_no_range(as_text(path)))
         image = np.asarray(read_image(path, value_range=limits))
-        yield Frame(index, image, None if rate is None else index / rate)
+        yield Frame(index, image, None if rate is None else index / rate, deep)
 
 
 def _of_video(path: Path, limits: ValueRange | None, wanted: Callable[[int], bool]) -> Iterator[Frame]:
@@ -134,7 +137,7 @@ def _of_video(path: Path, limits: ValueRange | None, wanted: Callable[[int], boo
             seconds = last + gap if frame.time is None and index else (frame.time or 0.0) - (first or 0.0)
             last = seconds
             if wanted(index):
-                yield Frame(index, _pixels(frame, limits, name), seconds)
+                yield Frame(index, _pixels(frame, limits, name), seconds, _deep_grey(frame))
             index += 1
         if not index:
             raise ValueError(f"{name} holds no frame that can be decoded; record or export it again")
@@ -170,7 +173,7 @@ def _pixels(frame: Any, limits: ValueRange | None, name: str) -> NDArray[np.uint
         raise ValueError(
             f"{name}: a frame of {frame.width} x {frame.height} pixels is larger than {MAX_PIXELS / 1e6:.0f} million"
         )
-    if frame.format.name.startswith("gray") and frame.format.components[0].bits > 8:
+    if _deep_grey(frame):
         if limits is None:
             raise ValueError(_no_range(name))
         levels = to_levels(_grey(frame), limits, name)
@@ -179,6 +182,10 @@ def _pixels(frame: Any, limits: ValueRange | None, name: str) -> NDArray[np.uint
         image = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _deep_grey(frame: Any) -> bool:
+    return bool(frame.format.name.startswith("gray") and frame.format.components[0].bits > 8)
 
 
 def _grey(frame: Any) -> NDArray[np.generic]:
@@ -206,6 +213,8 @@ def _opened(path: Path) -> Iterator[Any]:
             f'reading {as_text(path)} needs PyAV: pip install "av>=14" (or mtrl[video])'
         ) from error
     name = as_text(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{name} does not exist")
     if not path.is_file():
         raise OSError(f"{name} is no ordinary file; save the video to one")
     if not path.stat().st_size:

@@ -64,7 +64,11 @@ class CropFolder:
 
     def add(self, crop: Crop, modality: Modality, start: float | None, camera: int | None,
             value_range: ValueRange | None) -> None:  # fmt: skip
-        """Writes one crop. `start`: the moment of the first frame, in seconds since 1970-01-01 UTC."""
+        """Writes one crop.
+
+        start        the moment of the first frame, in seconds since 1970-01-01 UTC
+        value_range  that the frame was scaled from; None for one that was not
+        """
         self.modality = modality
         path = f"{crop.track}/{crop.frame + 1:06d}.jpg"
         target = self.folder / path
@@ -76,7 +80,7 @@ class CropFolder:
         moment = _iso(start + crop.seconds) if known else ""  # type: ignore[operator]
         seconds = "" if crop.seconds is None else f"{crop.seconds:.3f}"
         box = (f"{side:g}" for side in (crop.box.x, crop.box.y, crop.box.width, crop.box.height))
-        limits = "" if value_range is None else f"{value_range[0]:g} {value_range[1]:g}"
+        limits = "" if value_range is None else f"{value_range[0]!r} {value_range[1]!r}"
         self._current.append(
             (path, crop.track, crop.frame + 1, moment, seconds, *box, f"{crop.quality:.4f}",
              modality.name.lower(), "" if camera is None else camera, limits)
@@ -130,6 +134,8 @@ class CropFolder:
             )
         if not state.get("finished"):
             self._cut_part(int(state["bytes"]))
+        elif not (self.folder / LISTING).is_file():
+            raise ValueError(f"{name} has lost its {LISTING}; delete {name} and make the crops again")
         return dict(state)
 
     def _cut_part(self, size: int) -> None:

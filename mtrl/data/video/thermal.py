@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from mtrl.files.deep import deep_of_image
+from mtrl.files.deep import stores_deep
 from mtrl.files.filenames import as_text
 from mtrl.files.image_limits import opened, opened_content
 from mtrl.files.levels import ValueRange, checked_range
@@ -56,7 +56,7 @@ def _check(source: str | Path | bytes, name: str, wanted: ValueRange | None) -> 
     content = isinstance(source, bytes)
     with opened_content(source, name) if content else opened(Path(source), name) as image:  # type: ignore[arg-type]
         recorded = recorded_range(image)
-        if recorded == wanted or (recorded is None and _is_deep(image, name)):
+        if recorded == wanted or (recorded is None and stores_deep(image, name)):
             return
     asked = "each image by its own values" if wanted is None else f"from {wanted[0]:g} to {wanted[1]:g}"
     if recorded is None:
@@ -67,10 +67,4 @@ def _check(source: str | Path | bytes, name: str, wanted: ValueRange | None) -> 
     raise ValueError(
         f"{name} was scaled from {recorded[0]:g} to {recorded[1]:g}, but asked for is {asked}; make the crops again "
         "with the same --value-range, or use the range that they have"
-    )
-
-
-def _is_deep(image: Image.Image, name: str) -> bool:
-    return (
-        image.format not in ("JPEG", "MPO", "WEBP", "GIF", "BMP") and deep_of_image(image, name) is not None
     )

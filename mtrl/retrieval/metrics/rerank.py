@@ -19,9 +19,15 @@ The distances given are used as they are. Give squared Euclidean distances, sinc
 distances that it gets, or computes squared ones from features. 1 - cosine does as well: it is half the squared distance
 of unit features, and a constant factor has no influence. Sums are float32, as in the released code that takes
 distances; the released code that takes features keeps V in float16.
+
+V is a sparse matrix here (scipy, of the extra `train`), with a few hundred values a row: where distances are made block
+by block, memory does not grow with the square of the images.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +35,8 @@ from numpy.typing import NDArray
 from mtrl.labels.reading import as_array
 
 VARIANTS = ("paper", "released")
-_BLOCK_ROWS = 512
+Blocks: TypeAlias = Callable[[slice], NDArray[Any]]
+_BLOCK_ELEMENTS = 1 << 22  # distances worked on at once, which take some 100 MiB
 
 
 def k_reciprocal(
@@ -47,48 +54,87 @@ def k_reciprocal(
     k1, k2       numbers of neighbours, see the formulas of this module
     weight       share of the original distance in the result, in [0, 1]
     variant      "paper" | "released": see this module's docstring
-    Memory: two more float32 matrices of the size of `distances`. Raises ValueError for impossible arguments.
+    Raises ValueError for impossible arguments.
     """
     distances = as_array(distances)
-    total = len(distances)
-    if distances.shape != (total, total) or not 0 < num_queries < total:
+    if distances.shape != (len(distances), len(distances)):
+        raise ValueError(f"distances must be square with queries first, not {distances.shape}")
+    made = k_reciprocal_blocks(distances.__getitem__, len(distances), num_queries, k1, k2, weight, variant)
+    return made(slice(0, num_queries))
+
+
+def k_reciprocal_blocks(
+    distances: Blocks,
+    total: int,
+    num_queries: int,
+    k1: int = 20,
+    k2: int = 6,
+    weight: float = 0.3,
+    variant: str = "paper",
+) -> Blocks:
+    """`k_reciprocal` of distances that are made block by block, never as a whole matrix.
+
+    distances    slice of B of all images -> their distances to all images, [B, Q+G]; called twice for each image here,
+                 and once more for the queries that the result is asked for
+    total        Q+G, queries first. The other arguments and errors are those of `k_reciprocal`
+    Returns a function: slice of B queries -> their re-ranked distances to the gallery, float32 [B, G].
+    """
+    if not 0 < num_queries < total:
         raise ValueError(
-            f"distances must be square with queries first, not {distances.shape} with {num_queries}"
+            f"distances must have queries first, then a gallery, not {num_queries} of {total} images"
         )
     if k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
         raise ValueError(f"re-ranking needs k1, k2 >= 1 and a weight in [0,1], not {k1}, {k2}, {weight}")
     if variant not in VARIANTS:
         raise ValueError(f"re-ranking is one of {', '.join(VARIANTS)}, not {variant!r}")
-    if not np.isfinite(distances).all():
-        raise ValueError("re-ranking needs finite distances")
-    scale = distances.max(axis=1, keepdims=True)
-    scaled = (distances / np.where(scale > 0, scale, 1)).astype(np.float32)
-    nearest = _nearest(scaled, min(max(k1 + 1, k2), total))
+    from scipy.sparse import csr_array
+
+    nearest, scale = _nearest(distances, total, min(max(k1 + 1, k2), total))
+
+    def scaled(part: slice) -> NDArray[np.float32]:
+        return (distances(part) / scale[part]).astype(np.float32)
+
     encoded = _encode(scaled, nearest, k1, at_least=variant == "paper")
     if k2 > 1:
         neighbours = nearest[:, :k2]
-        mean = np.empty_like(encoded)
-        for start in range(0, total, _BLOCK_ROWS):
-            part = slice(start, start + _BLOCK_ROWS)
-            mean[part] = sum(encoded[column] for column in neighbours[part].T) / neighbours.shape[1]
-        encoded = mean
-    jaccard = _jaccard(encoded[:num_queries], encoded[num_queries:])
-    return ((1 - weight) * jaccard + weight * scaled[:num_queries, num_queries:]).astype(np.float32)
+        ends = np.arange(0, neighbours.size + 1, neighbours.shape[1])
+        share = np.full(neighbours.size, 1 / neighbours.shape[1], dtype=np.float32)
+        encoded = csr_array((share, neighbours.reshape(-1), ends), shape=(total, total)) @ encoded
+    gallery = encoded[num_queries:].tocsc()
+
+    def reranked(part: slice) -> NDArray[np.float32]:
+        jaccard = _jaccard(encoded[:num_queries][part], gallery)
+        return ((1 - weight) * jaccard + weight * scaled(part)[:, num_queries:]).astype(np.float32)
+
+    return reranked
 
 
-def _nearest(scaled: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """int64 [N, count]: each image itself, then its nearest others, equal distances in order of index."""
-    result = np.empty((len(scaled), count), dtype=np.int64)
-    for start in range(0, len(scaled), _BLOCK_ROWS):
-        block = scaled[start : start + _BLOCK_ROWS].copy()
+def _blocks(total: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_ELEMENTS // total)
+    return (slice(start, min(start + step, total)) for start in range(0, total, step))
+
+
+def _nearest(distances: Blocks, total: int, count: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """int64 [N, count]: each image itself, then its nearest others, equal distances in order of index; and [N, 1], what
+    its distances are divided by.
+    """
+    result, scale = np.empty((total, count), dtype=np.int64), np.ones((total, 1))
+    for part in _blocks(total):
+        made = distances(part)
+        if not np.isfinite(made).all():
+            raise ValueError("re-ranking needs finite distances")
+        scale = scale.astype(made.dtype, copy=False)
+        largest = made.max(axis=1, keepdims=True)
+        scale[part] = np.where(largest > 0, largest, 1)
+        block = (made / scale[part]).astype(np.float32)
         rows = np.arange(len(block))
-        block[rows, start + rows] = -1  # so that an image comes before its duplicates
+        block[rows, part.start + rows] = -1  # so that an image comes before its duplicates
         limit = np.partition(block, count - 1, axis=1)[:, count - 1 : count]
         for row in rows:  # a stable sort of the few candidates only
             candidates = np.flatnonzero(block[row] <= limit[row])
             order = np.argsort(block[row, candidates], kind="stable")[:count]
-            result[start + row] = candidates[order]
-    return result
+            result[part.start + row] = candidates[order]
+    return result, scale
 
 
 def _reciprocal(nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -100,19 +146,18 @@ def _reciprocal(nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
     return result
 
 
-def _encode(
-    scaled: NDArray[np.float32], nearest: NDArray[np.int64], k1: int, at_least: bool
-) -> NDArray[np.float32]:
-    """V of the formulas, [N, N]. `at_least` adds a set from an overlap of two thirds, otherwise only above it."""
+def _encode(scaled: Blocks, nearest: NDArray[np.int64], k1: int, at_least: bool) -> Any:
+    """V of the formulas, a sparse [N, N]. `at_least` adds a set from an overlap of two thirds, else only above it."""
+    from scipy.sparse import csr_array, vstack
+
     full = nearest[:, : k1 + 1]
     half = nearest[:, : round(k1 / 2) + 1]
     full_mask, half_mask = _reciprocal(full), _reciprocal(half)
     half_size = half_mask.sum(axis=1)
-    encoded = np.empty_like(scaled)
-    for start in range(0, len(scaled), _BLOCK_ROWS):
-        part = slice(start, start + _BLOCK_ROWS)
+    encoded = []
+    for part in _blocks(len(nearest)):
         rows = np.arange(len(full[part]))[:, None]
-        member = np.zeros((len(rows), len(scaled)), dtype=bool)
+        member = np.zeros((len(rows), len(nearest)), dtype=bool)
         member[rows, full[part]] = full_mask[part]
         expanded = member.copy()
         for column in range(full.shape[1]):
@@ -122,17 +167,24 @@ def _encode(
             excess = 3 * overlap - 2 * half_size[candidate]
             joins = full_mask[part, column] & (excess >= 0 if at_least else excess > 0)
             expanded[rows, half[candidate]] |= inside & joins[:, None]
-        weights = np.where(expanded, np.exp(-scaled[part]), np.float32(0))
-        encoded[part] = weights / weights.sum(axis=1, keepdims=True)
-    return encoded
+        row, joined = np.nonzero(expanded)
+        values = np.exp(-scaled(part)[row, joined])
+        ends = np.searchsorted(row, np.arange(len(rows) + 1))
+        values /= np.repeat(np.add.reduceat(values, ends[:-1]), np.diff(ends))  # each row holds its own image
+        encoded.append(csr_array((values, joined, ends), shape=expanded.shape))
+    return vstack(encoded, format="csr")
 
 
-def _jaccard(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 - sum min / sum max, [Q, G], of rows that each sum to 1. Reads only the few non-zero entries of a query."""
-    columns = np.ascontiguousarray(gallery.T)
-    result = np.empty((len(query), len(gallery)), dtype=np.float32)
-    for row, values in enumerate(query):
-        used = np.flatnonzero(values)
-        common = np.minimum(values[used, None], columns[used]).sum(axis=0)
+def _jaccard(query: Any, gallery: Any) -> NDArray[np.float32]:
+    """1 - sum min / sum max, [B, G], of rows that each sum to 1: only columns in which a query's row has a value count.
+
+    query    sparse [B, N], by rows;  gallery  sparse [G, N], by columns
+    """
+    result = np.empty((query.shape[0], gallery.shape[0]), dtype=np.float32)
+    for row in range(len(result)):
+        entries = slice(query.indptr[row], query.indptr[row + 1])
+        columns = gallery[:, query.indices[entries]]
+        smaller = np.minimum(columns.data, np.repeat(query.data[entries], np.diff(columns.indptr)))
+        common = np.bincount(columns.indices, smaller, minlength=result.shape[1])
         result[row] = 1 - common / (2 - common)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
@@ -38,12 +39,17 @@ class Store(Protocol):
     def upsert(self, entries: Gallery) -> None:
         """Adds entries, in place of those of the same name. They are safely stored when this returns.
 
-        Raises ValueError for features of another model, length, modality or value range, and for repeated names.
+        Raises ValueError for features of another model, length, modality or value range, for repeated names, and where
+        a track that has an entry of its own would keep images that this entry leaves out.
         """
         ...
 
     def delete(self, where: Filter) -> int:
-        """Deletes the entries that the filter matches. Returns their number. Raises ValueError for an empty filter."""
+        """Deletes the entries that the filter matches, and the tracks' own entries that such images are part of.
+
+        With `only` "images" tracks' entries stay. Returns the number of entries deleted. Raises ValueError for an empty
+        filter.
+        """
         ...
 
     def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
@@ -53,6 +59,24 @@ class Store(Protocol):
     def close(self) -> None:
         """Closes files and connections."""
         ...
+
+
+def check_tracks(there: Iterable[tuple[str, str]], entries: Gallery) -> None:
+    """Raises ValueError where a track's entry would no longer be the mean of the track's images.
+
+    there  (name, track) of the entries of a store, at least of those that `entries` replace or share a track with
+    """
+    old = [(canonical(name), canonical(track)) for name, track in there]
+    new = {canonical(n): canonical(t) for n, t in zip(entries.names, entries.tracks or (), strict=True)}
+    touched = {*new.values(), *(track for name, track in old if name in new)}
+    kept = [(name, track) for name, track in old if name not in new and track in touched]
+    pooled = {name for name, track in (*kept, *new.items()) if name == track}
+    for name, track in kept:
+        if track in pooled:
+            raise ValueError(
+                f"the entry of the track {track!r} would not be the mean of all its images, such as {name!r}: give all "
+                "images of a track together, with --tracks, or take the track out first"
+            )
 
 
 def check_names(entries: Gallery) -> None:

@@ -14,11 +14,11 @@ from mtrl.files.atomic import remove_partial
 from mtrl.files.levels import ValueRange
 from mtrl.files.lock import only_one
 from mtrl.labels.names import canonical
-from mtrl.retrieval.filters import Filter
+from mtrl.retrieval.filters import Filter, track_entries
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.gallery_file import TABLE, table_state
 from mtrl.retrieval.match import Match
-from mtrl.retrieval.stores.base import check_names
+from mtrl.retrieval.stores.base import check_names, check_tracks
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -102,12 +102,21 @@ def merged(gallery: Gallery, entries: Gallery) -> Gallery:
     gallery.check_fits(entries)
     new = set(map(canonical, entries.names))
     kept = [row for row, name in enumerate(gallery.names) if canonical(name) not in new]
+    if gallery.tracks is not None and entries.tracks is not None:
+        check_tracks(zip(gallery.names, gallery.tracks, strict=True), entries)
     return (gallery if len(kept) == len(gallery) else gallery.select(kept)).join(entries)
 
 
 def without(gallery: Gallery, where: Filter) -> Gallery:
-    """`gallery` without the entries that the filter matches. Raises ValueError for an empty filter."""
+    """`gallery` without the entries that the filter matches, and without the tracks' that they are part of."""
     if not where:
         raise ValueError("say which entries to delete: by name, identity, camera or time")
-    kept = np.setdiff1d(np.arange(len(gallery)), where.rows(gallery))
+    rows = where.rows(gallery)
+    if gallery.tracks is not None and where.only != "images":
+        gone = {canonical(gallery.tracks[row]) for row in rows}
+        own = [
+            row for row in np.flatnonzero(track_entries(gallery)) if canonical(gallery.tracks[row]) in gone
+        ]
+        rows = np.union1d(rows, np.array(own, dtype=np.int64))
+    kept = np.setdiff1d(np.arange(len(gallery)), rows)
     return gallery.select(kept.tolist())

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +24,14 @@ from mtrl.retrieval.checks import check_same_model, check_same_range, checked_qu
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.match import Match
-from mtrl.retrieval.stores.base import COLLECTION, check_names
+from mtrl.retrieval.stores.base import COLLECTION, check_names, check_tracks
 from mtrl.retrieval.stores.milvus_collection import (
     described,
     gallery_record,
     labels_may_be_missing,
     make_collection,
 )
-from mtrl.retrieval.stores.milvus_filter import expression
+from mtrl.retrieval.stores.milvus_filter import any_of, expression
 from mtrl.retrieval.stores.milvus_rows import FIELDS, check_texts, to_matches, to_row
 from mtrl.retrieval.stores.uri import TOKEN, is_uri, redacted, shown
 
@@ -154,6 +155,12 @@ class MilvusStore:
                 "camera and time: give all three with the images, or use a newer server"
             )
         with _answering(self.target):
+            if entries.tracks is not None:
+                replaced = self._listed(any_of("name", some) for some in _batches(entries.names))
+                tracks = {*entries.tracks, *replaced.values()}
+                check_tracks(
+                    self._listed(any_of("track", some) for some in _batches(tracks)).items(), entries
+                )
             for start in range(0, len(entries), _BATCH):
                 rows = range(start, min(start + _BATCH, len(entries)))
                 self._client.upsert(self.collection, [to_row(entries, row, self._fields) for row in rows])
@@ -163,10 +170,28 @@ class MilvusStore:
         if not where:
             raise ValueError("say which entries to delete: by name, identity, camera or time")
         before = len(self)
+        condition = self._expression(where)
         with _answering(self.target):
-            self._client.delete(self.collection, filter=self._expression(where))
+            tracks: set[str] = set()
+            if "pooled" in self._fields and where.only != "images":
+                tracks = set(self._listed([condition]).values())
+            self._client.delete(self.collection, filter=condition)
+            for some in _batches(tracks):
+                self._client.delete(self.collection, filter=f"pooled == true and {any_of('track', some)}")
             self._client.flush(self.collection)
         return before - len(self)
+
+    def _listed(self, conditions: Iterable[str]) -> dict[str, str]:
+        """{name: track} of the entries that meet one of the conditions."""
+        found: dict[str, str] = {}
+        for condition in conditions:
+            pages = self._client.query_iterator(
+                self.collection, batch_size=_BATCH, filter=condition, output_fields=["name", "track"]
+            )
+            while page := pages.next():
+                found |= {row["name"]: row["track"] for row in page}
+            pages.close()
+        return found
 
     def find(self, features: Tensor, k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         queries = checked_queries(features, self.dim, k)
@@ -199,6 +224,12 @@ class MilvusStore:
         self._client.close()
         if self._mark:
             self._mark.unlink(missing_ok=True)
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(texts)
+    while some := list(itertools.islice(rest, _BATCH)):
+        yield some
 
 
 def _connect(target: str | Path) -> Any:

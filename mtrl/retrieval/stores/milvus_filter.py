@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mtrl.labels.names import canonical
 from mtrl.retrieval.filters import Filter
 
@@ -14,9 +16,7 @@ def expression(where: Filter) -> str:
     parts = []
     for field, texts in (("name", where.names), ("identity", where.identities)):
         if texts:
-            # Rows hold the NFC form of names and identities; in collections of older versions, the form given.
-            forms = dict.fromkeys(form for text in texts for form in (canonical(text), text))
-            parts.append(f"{field} in [{', '.join(map(_quoted, forms))}]")
+            parts.append(any_of(field, texts))
     if where.cameras:
         parts.append(f"camera in [{', '.join(str(int(camera)) for camera in where.cameras)}]")
     if where.after is not None:
@@ -28,6 +28,12 @@ def expression(where: Filter) -> str:
     if where.only:
         parts.append(f"pooled == {'true' if where.only == 'tracks' else 'false'}")
     return " and ".join(parts)
+
+
+def any_of(field: str, texts: Sequence[str]) -> str:
+    """Says that a field is one of these texts, in the NFC form, which rows hold, or as given, as older ones do."""
+    forms = dict.fromkeys(form for text in texts for form in (canonical(text), text))
+    return f"{field} in [{', '.join(map(_quoted, forms))}]"
 
 
 def _number(value: float) -> str:

@@ -53,7 +53,7 @@ def to_row(entries: Gallery, row: int, fields: Sequence[str]) -> dict[str, Any]:
         values["modality"] = entries.spectra[row].name.lower()
     if "track" in fields and entries.tracks is not None:
         values["track"] = entries.tracks[row]
-        values["pooled"] = canonical(entries.tracks[row]) == canonical(name)
+        values["pooled"] = canonical(entries.tracks[row]) == values["name"]
     if "given" in fields:
         changed = (name, identity) != (values["name"], values["identity"])
         values["given"] = json.dumps([name, identity], ensure_ascii=False) if changed else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from mtrl import MTRL, Gallery
 from mtrl.models.config import ModelConfig
 from mtrl.retrieval.stores.factory import create_store
 from tests.helpers.pictures import picture
+
+if TYPE_CHECKING:
+    from tests.helpers.service import Service
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +37,13 @@ def index(model: MTRL, tmp_path: Path) -> Iterator[Path]:
     )
     create_store("exact", str(tmp_path / "index"), gallery).close()
     yield tmp_path / "index"
+
+
+@pytest.fixture
+def service(model: MTRL, index: Path) -> Iterator[Service]:
+    for package in ("fastapi", "prometheus_client"):
+        pytest.importorskip(package)
+    from tests.helpers.service import Service
+
+    with Service(model, index) as started:
+        yield started

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +15,16 @@ import torch
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
-from fastapi.testclient import TestClient
-
 from mtrl import MTRL
 from mtrl.commands.service import incoming
 from mtrl.commands.service.access import Access, Refused, read_tokens
-from mtrl.commands.service.app import make_app
 from mtrl.commands.service.batching import Batcher, Overloaded
-from mtrl.commands.service.engine import Engine
-from mtrl.commands.service.telemetry import Telemetry
 from mtrl.models.config import Modality
-from mtrl.retrieval.stores.factory import open_store
 from tests.helpers.pictures import picture
+from tests.helpers.service import Service, files
 
 TOKEN = "a-token-of-enough-length"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-
-
-class Service:
-    def __init__(self, model: MTRL, index: Path, **access: Any) -> None:
-        self.log = io.StringIO()
-        self.engine = Engine(model, open_store(str(index)), Telemetry(self.log))
-        self.client = TestClient(make_app(self.engine, Access(**access)), raise_server_exceptions=False)
-
-    def __enter__(self) -> Service:
-        self.client.__enter__()  # one event loop for all requests, as a server has
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.client.__exit__(None, None, None)
-
-
-def files(*numbers: int) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("images", (f"{number}.png", picture(number))) for number in numbers]
-
-
-@pytest.fixture
-def service(model: MTRL, index: Path) -> Iterator[Service]:
-    with Service(model, index) as started:
-        yield started
 
 
 def test_answers_are_the_librarys(service: Service, model: MTRL) -> None:
@@ -158,7 +127,7 @@ def test_tokens(model: MTRL, index: Path, tmp_path: Path) -> None:
 
 
 def check_tokens(service: Service) -> None:
-    for address in ("/v1/model", "/metrics"):
+    for address in ("/v1/model", "/metrics", "/openapi.json"):
         assert service.client.get(address).status_code == 401
         assert service.client.get(address, headers=BEARER).status_code == 200
     assert service.client.get("/healthz").status_code == 200
@@ -171,6 +140,8 @@ def check_tokens(service: Service) -> None:
     assert answer.status_code == 429 and "3 images a minute" in answer.json()["detail"]
     other = {"Authorization": "Bearer another-token-of-length"}
     assert service.client.post("/v1/encode", files=files(0), headers=other).status_code == 200
+    answer = service.client.post("/v1/encode", files=files(0, 1, 2, 3), headers=other)  # never: not "later"
+    assert answer.status_code == 413 and "no more than that at once" in answer.json()["detail"]
 
 
 def test_a_quota_fills_up_again() -> None:
@@ -191,7 +162,8 @@ def test_without_tokens_no_web_page_may_ask(service: Service) -> None:
         "/v1/delete", json={"identities": ["a"]}, headers={"Origin": "https://example.org"}
     )
     assert answer.status_code == 403 and len(service.engine.store) == 6
-    assert service.client.get("/healthz", headers={"Host": "example.org"}).status_code == 400
+    for name in ("example.org", "testserver"):
+        assert service.client.get("/healthz", headers={"Host": name}).status_code == 400
 
 
 def test_metrics_and_logs_hold_no_personal_data(service: Service) -> None:
@@ -257,7 +229,7 @@ def test_requests_that_wait_share_a_batch() -> None:
         with pytest.raises(ValueError, match="a bad batch"):
             await ask(99.0)
         assert (await ask(3.0)).tolist() == [[3.0]]  # the next batch is served all the same
-        assert (await ask(4.0, 20)).shape == (20, 1)  # larger than a batch: one of its own
+        assert (await ask(4.0, 20)).tolist() == [[4.0]] * 20 and sizes[-3:] == [8, 8, 4]
         await batcher.stop()
 
     asyncio.run(run())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mtrl.data.video import Box, CropRules, iter_crops
 from mtrl.data.video.crops import cut, sharpness
 from mtrl.data.video.frames import Frame
 from mtrl.data.video.listing import CropFolder
+from mtrl.data.video.thermal import recorded_range
 from tests.helpers.commands import command
 from tests.helpers.real_clips import REAL, needs_real_clips
 from tests.helpers.videos import picture, shade, write_video
@@ -203,3 +205,57 @@ def test_the_real_clips(tmp_path: Path) -> None:
             )
         rows = listing(tmp_path / kind)
         assert len(rows) == len(here) and {row["modality"] for row in rows} == {kind}
+
+
+def test_only_frames_that_were_scaled_say_from_what(clip: tuple[Path, Path], tmp_path: Path) -> None:
+    limits, words = ("--value-range", 27315.25, 31500), ("--boxes", clip[1], "--output")
+    command("crops", clip[0], *words, tmp_path / "grey", *limits)
+    (tmp_path / "deep").mkdir()
+    for index in range(20):
+        Image.fromarray(np.full((64, 96), 29000 + index, np.uint16)).save(
+            tmp_path / "deep" / f"{index + 1}.png"
+        )
+    command("crops", tmp_path / "deep", *words, tmp_path / "thermal", *limits)
+    for name, text, wanted in (("grey", "", None), ("thermal", "27315.25 31500.0", (27315.25, 31500.0))):
+        rows = listing(tmp_path / name)
+        assert len(rows) == 30 and {row["value_range"] for row in rows} == {text}
+        with Image.open(tmp_path / name / rows[0]["path"]) as image:
+            assert recorded_range(image) == wanted
+
+
+def test_frames_that_were_written_anew_are_other_frames(clip: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ("crops", clip[0], "--boxes", clip[1], "--output", tmp_path / "out")
+    command(*words)
+    Image.fromarray(255 - picture(3)).save(clip[0] / "000004.png")
+    with pytest.raises(ValueError, match="another video"):
+        command(*words)
+
+
+def test_crops_without_their_listing_are_not_done(clip: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ("crops", clip[0], "--boxes", clip[1], "--output", tmp_path / "out")
+    command(*words)
+    (tmp_path / "out" / "listing.csv").unlink()
+    with pytest.raises(ValueError, match=r"lost its listing\.csv"):
+        command(*words)
+
+
+def test_only_the_crops_own_files_are_flushed(
+    clip: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[tuple[int, int]] = set()
+
+    def noted(handle: int) -> None:
+        state = os.fstat(handle)
+        flushed.add((state.st_dev, state.st_ino))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "sync", lambda: pytest.fail("flushes all disks"), raising=False)
+    command("crops", clip[0], "--boxes", clip[1], "--output", tmp_path / "out")
+    made = [state for path in (tmp_path / "out").rglob("*.jpg") for state in [path.stat()]]
+    assert len(made) == 30 and {(state.st_dev, state.st_ino) for state in made} <= flushed
+
+
+def test_a_missing_video_is_missing(clip: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    with pytest.raises(FileNotFoundError, match=r"none\.mp4 does not exist"):
+        command("crops", tmp_path / "none.mp4", "--boxes", clip[1], "--output", tmp_path / "x")

@@ -178,6 +178,7 @@ def test_frames_of_a_folder_are_numbered_by_their_names(tmp_path: Path) -> None:
     assert frame_count(folder) == 3
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     code = (
         "import resource, sys; from mtrl.data.video import iter_frames\n"

@@ -24,13 +24,13 @@ def scenery_temperatures(
 
     clutter  scales the differences within the scene
     """
-    piece, inner = cut(_traits(camera.number), box)
+    piece, inner = cut(traits(camera.number), box)
     return _temperatures(piece, weather, clutter), inner
 
 
 def frame_samples(camera: Camera, weather: Weather, clutter: float) -> Array:
     """Temperatures float32 [n] of places all over the frame, one for each `_STEP` x `_STEP` pixels."""
-    inside = _traits(camera.number)[PAD:-PAD:_STEP, PAD:-PAD:_STEP]
+    inside = traits(camera.number)[PAD:-PAD:_STEP, PAD:-PAD:_STEP]
     return _temperatures(inside, weather, clutter).ravel()
 
 
@@ -38,7 +38,7 @@ SAMPLE_AREA = _STEP * _STEP
 
 
 @functools.lru_cache(maxsize=6)
-def _traits(number: int) -> Array:
+def traits(number: int) -> Array:
     """uint8 [H, W, 4] of a camera's padded frame: share of the sun's heat, of the sky's cold, of a source's warmth, and
     unevenness (128: none)."""
     camera = CAMERAS[number]
