@@ -82,8 +82,8 @@ def test_docs_cards_and_page_say_what_is_ruled_out_and_what_is_stored() -> None:
 def test_the_sentence_stands_beside_every_upload() -> None:
     for tab in ("retrieve", "transition"):
         text = (ROOT / "mtrl" / "demo" / "tabs" / f"{tab}.py").read_text(encoding="utf-8")
-        assert text.count("image_input(") == 1 and text.count("html(BESIDE_UPLOAD)") == 1
-        assert 0 < text.index("html(BESIDE_UPLOAD)") - text.index("image_input(") < 200
+        assert text.count("image_input(") == 1 and text.count("html(BESIDE_UPLOAD, ") == 1
+        assert 0 < text.index("html(BESIDE_UPLOAD, ") - text.index("image_input(") < 200
 
 
 def test_images_are_gone_within_the_half_hour_that_is_promised() -> None:

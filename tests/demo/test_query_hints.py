@@ -13,7 +13,7 @@ from PIL import Image
 from mtrl.demo.html import cards
 from mtrl.demo.service.gallery_folder import read_gallery
 from mtrl.demo.service.images import FALSE_COLOUR, TAKEN_AS_INFRARED, coloured_later
-from mtrl.demo.service.models import read_card
+from mtrl.demo.service.model_files import read_card, read_log
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
 from tests.demo import rejection
@@ -104,13 +104,14 @@ def test_a_manifest_that_is_nested_too_deeply_is_refused_in_words(tmp_path: Path
 
 def test_a_card_that_links_out_of_its_folder_is_not_shown(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
-    secret.write_text("a secret of this machine")
+    secret.write_text('{"kind": "train", "step": 1, "method": "a secret"}')
     model = tmp_path / "model"
     model.mkdir()
-    for name in ("README.md", "settings.yaml"):
+    for name in ("README.md", "settings.yaml", "metrics.jsonl"):
         (model / name).symlink_to(secret)
-    assert read_card(model) == ""
+    assert read_card(model) == "" and read_log(model) == ()
     (model / "README.md").unlink()
+    assert read_card(model) == ""
     (model / "README.md").write_text("# its own")
     assert read_card(model) == "# its own"
     # The Hub's cache keeps files beside the snapshots and links to them.

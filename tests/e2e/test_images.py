@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,56 @@ def test_the_example_of_arrival_stays_for_the_next_visitor(visit: Any, browser: 
         page.get_by_label("Remove Image").first.click()
         expect(page.locator("#answer .m-empty")).to_be_visible()
         page.close()
+
+
+DROP = """(files) => {
+  const data = new DataTransfer();
+  for (const [name, type, content] of files)
+    data.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name, {type}));
+  const place = document.querySelector('#query .upload-container, #query .image-frame');
+  for (const kind of ['dragenter', 'dragover', 'drop'])
+    place.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}));
+}"""
+
+
+def test_what_is_no_single_picture_is_refused_in_words_that_go_with_the_next(
+    visit: Any, tmp_path: Path
+) -> None:
+    page, buffer = visit(), io.BytesIO()
+    Image.effect_noise((64, 128), 70).save(buffer, "PNG")
+    content = base64.b64encode(buffer.getvalue()).decode()
+    picture, document = ["a.png", "image/png", content], ["a.pdf", "application/pdf", content]
+    words, toasts = page.locator(".m-refused:visible"), page.locator(".toast-body")
+    answered = page.locator("#hits").inner_text()
+    for files, said in (([picture, picture], "One picture"), ([document], "a.pdf is not a picture")):
+        page.evaluate(DROP, files)  # on the picture that is shown, which stays
+        expect(words).to_contain_text(said)
+        assert page.locator("#hits").inner_text() == answered
+    page.get_by_label("Remove Image").first.click()
+    expect(page.locator("#answer .m-empty")).to_be_visible()
+    for files, said in (([picture, picture], "One picture"), ([document], "a.pdf is not a picture")):
+        page.evaluate(DROP, files)
+        expect(words).to_contain_text(said)
+    (tmp_path / "b.pdf").write_bytes(b"%PDF-1.4")
+    page.set_input_files("#query input[type=file]", str(tmp_path / "b.pdf"))
+    expect(words).to_contain_text("b.pdf is not a picture")
+    assert toasts.count() == 0
+    page.evaluate(DROP, [picture])
+    expect(page.locator("#hits li").first).to_be_visible()
+    expect(words).to_have_count(0)
+
+
+def test_what_was_wrong_before_does_not_stay_beside_an_answer(visit: Any) -> None:
+    page = visit()
+    page.get_by_role("button", name="Cut out a person").click()
+    box = page.locator(".m-crop img").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.05 * box["width"], box["y"] + 0.05 * box["height"], steps=3)
+    page.mouse.up()
+    page.get_by_role("button", name="Search with this part").click()
+    expect(page.locator(".toast-body")).to_contain_text("too small")
+    page.locator("#examples button[data-image]").last.click()
+    expect(page.locator("#answer figcaption small").first).to_have_text("infrared")
+    expect(page.locator(".toast-body")).to_have_count(0, timeout=2000)

@@ -51,6 +51,20 @@ def test_back_returns_to_the_search_before_and_links_restore_it(visit: Any) -> N
     assert said(page)["example"] == first
     page.go_back()
     expect(page.locator("#summary")).to_have_text(start)
+    answer = page.locator("#answer [data-address]")
+    for move, name in ((page.go_forward, first), (page.go_forward, second), (page.go_back, first)):
+        move()
+        expect(answer).to_have_attribute("data-address", f"example={name}")
+    page.evaluate(
+        "() => { history.back(); setTimeout(() => history.go(2), 60); setTimeout(() => history.back(), 90); }"
+    )
+    page.wait_for_timeout(3000)  # what was asked for in between is answered too
+    expect(answer).to_have_attribute("data-address", f"example={first}")
+    page.go_back()
+    expect(page.locator("#summary")).to_have_text(start)
+    expect(answer).not_to_have_attribute("data-address", f"example={first}")
+    page.wait_for_timeout(500)
+    assert said(page).get("example") not in (first, second)
 
     page.get_by_role("button", name="More options").click()
     page.get_by_label("infrared to visible").check()

@@ -52,7 +52,7 @@ def test_the_map_leads_back_to_retrieve(visit: Any, shoot: Any) -> None:
     page = visit()
     tab(page, "Explore")
     points = page.locator("#map .m-point")
-    expect(points.first).to_be_attached()
+    expect(points.first).to_be_attached(timeout=60_000)  # it is drawn now
     page.locator("#map .m-point[tabindex='0']").focus()
     first = page.locator("#map .m-what").inner_text()
     page.keyboard.press("ArrowRight")

@@ -730,6 +730,26 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('said["model"] if models.is_ready(said.get("model"))', 'said["model"] if said.get("model")'),
     ),
     *changes(
+        "mtrl/demo/tabs/search.py",
+        ("tests/demo/test_search.py",),
+        (' if pair[0] != "tab"', ""),
+        ("UPLOADS.original(image)", "image"),
+        ('"" if settings.second == self.models.home.name else settings.second', "settings.second"),
+        ("self._taken(self.models.home.service,", "self._taken(self.searched(others, *values),"),
+    ),
+    *changes(
+        "mtrl/demo/tabs/parts.py",
+        ("tests/demo/test_tabs.py::test_what_is_made_for_one_service_keeps_no_other_waiting",),
+        ("if not once.made:", "if True:"),
+    ),
+    *changes(
+        "mtrl/demo/server/fair_queue.py",
+        (
+            "tests/demo/test_page_shares.py::test_calls_that_nobody_waits_for_hold_no_places_though_nothing_can_begin",
+        ),
+        ("self._drop_abandoned()  # they hold no places", "pass"),
+    ),
+    *changes(
         "mtrl/models/evidence.py",
         ("tests/demo/test_search.py::test_places_are_cosines_of_the_feature_map",),
         ("cij,cmn->ijmn", "cij,cmn->mnij"),

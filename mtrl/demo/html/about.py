@@ -51,10 +51,11 @@ chooses them again.</li>
 itself contacts no other server, except the Hugging Face Hub when you name a model there.</li>
 </ul>
 """
-BESIDE_UPLOAD = """<p class="m-scope m-mute m-private">Your picture goes to the server of this page and is used
+BESIDE_UPLOAD = """<div class="m-scope"><p class="m-refused" role="alert" hidden></p>
+<p class="m-mute m-private">Your picture goes to the server of this page and is used
 for your searches only. It is deleted when you close the page, and after half an hour in any case. Use pictures of
 people who agree, or where a law allows it. Never use the page to watch or identify somebody.
-<a href="?tab=about" target="_blank" rel="noopener">What is not allowed, what is stored</a></p>"""
+<a href="?tab=about" target="_blank" rel="noopener">What is not allowed, what is stored</a></p></div>"""
 ROUGH = (
     "Photographs of real people give a transition and a ranking, but expect rough guesses; for real use, train on "
     "licensed data of your own."

@@ -53,5 +53,5 @@ def _button(picture: Image.Image, box: PixelBox, label: str, text: str = "") -> 
     thumbnail = image_tag(fit(picture.crop(box), SMALL), "")
     return (
         f'<button type="button" data-box="{json.dumps(shares)}" aria-label="{label}" title="{label}">'
-        f"{thumbnail}{text}</button>"
+        f"{thumbnail}<span>{text}</span></button>"
     )

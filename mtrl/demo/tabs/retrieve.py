@@ -34,7 +34,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
             image = image_input("query", service.open(first), webcam=True)
-            html(BESIDE_UPLOAD)
+            html(BESIDE_UPLOAD, scripts=["refuse"])
             together = html(cards.together(0), "together", ["together"])
             shown = [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
             picks = html(cards.thumbnails(shown), "examples", ["pick"])
@@ -69,7 +69,8 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     together.submit(search.keep, [image, others], [others, together], **PRIVATE)
     together.delete(lambda: ([], cards.together(0)), None, [others, together], **PRIVATE)
     restored = [page.tabs, image, others, together, answer, *settings]
-    answer.undo(search.restored, None, restored, trigger_mode="always_last", **PRIVATE)
+    # Every one is sent at once: of one that Gradio puts off, the address would be lost.
+    answer.undo(search.restored, None, restored, trigger_mode="multiple", **PRIVATE)
     endpoints.add_retrieve(service, galleries)
 
 

@@ -41,7 +41,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
             image = image_input("visible", service.open(examples[0]))
-            html(BESIDE_UPLOAD)
+            html(BESIDE_UPLOAD, scripts=["refuse"])
             picks = html(
                 cards.thumbnails([("Visible examples", Modality.VISIBLE, examples)]),
                 "transition-examples",

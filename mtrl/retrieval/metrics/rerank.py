@@ -167,11 +167,11 @@ def _encode(scaled: Blocks, nearest: NDArray[np.int64], k1: int, at_least: bool)
             excess = 3 * overlap - 2 * half_size[candidate]
             joins = full_mask[part, column] & (excess >= 0 if at_least else excess > 0)
             expanded[rows, half[candidate]] |= inside & joins[:, None]
-        row, column = np.nonzero(expanded)
-        values = np.exp(-scaled(part)[row, column])
+        row, joined = np.nonzero(expanded)
+        values = np.exp(-scaled(part)[row, joined])
         ends = np.searchsorted(row, np.arange(len(rows) + 1))
         values /= np.repeat(np.add.reduceat(values, ends[:-1]), np.diff(ends))  # each row holds its own image
-        encoded.append(csr_array((values, column, ends), shape=expanded.shape))
+        encoded.append(csr_array((values, joined, ends), shape=expanded.shape))
     return vstack(encoded, format="csr")
 
 

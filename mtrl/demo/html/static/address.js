@@ -9,7 +9,7 @@ watch('value', () => {
   if (!element.querySelector('[data-address]')) return;
   // An answer that restores an address takes no step of its own; the address may name what is not there any more.
   const asked = element.querySelector('[data-asked]')?.dataset.asked;
-  if (asked !== undefined && asked !== window.location.search) return;
+  if (asked !== undefined && asked !== window.location.search) return restore();  // Back or Forward came meanwhile
   const wanted = new URLSearchParams(shown()), before = now();
   if (before.has('tab')) wanted.set('tab', before.get('tab'));
   const changed = (key) => wanted.get(key) !== before.get(key);
