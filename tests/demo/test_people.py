@@ -108,7 +108,7 @@ def test_the_search_answers_without_people_and_without_a_working_detector(servic
 
 def test_boxes_that_cannot_be_cut_out_are_left_out() -> None:
     rows = [(-9, -9, 40, 50, 1), (float("nan"), 0, 50, 50, 1), (0, 0, 15, 90, 1), (50, 50, 20, 20, 1),
-            (90, 0, 300, 999, 1), (60.4, 0, 76.4, 20, 1)]  # fmt: skip
+            (90, 0, 300, 999, 1), (0, 0, 40, 50, 0.6), (60.4, 0, 76.4, 20, 1)]  # fmt: skip
     assert boxes_within(np.array(rows, np.float32), (120, 100)) == [
         (0, 0, 40, 50), (60, 0, 76, 20), (90, 0, 120, 100)
     ]  # fmt: skip

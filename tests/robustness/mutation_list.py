@@ -721,6 +721,19 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("torch.stack(features).mean(dim=0)", "features[0]"),
     ),
     *changes(
+        "mtrl/demo/tabs/people.py",
+        ("tests/demo/test_people.py",),
+        ("            with self._alone:\n", "            if True:\n"),
+        ("return CURRENT.get().session, digest(picture)", "return None, digest(picture)"),
+        ("edges[:, 2:] - edges[:, :2] >= LEAST_PART", "edges[:, 2:] - edges[:, :2] >= 0"),
+    ),
+    *changes(
+        "mtrl/demo/html/people.py",
+        ("tests/demo/test_people.py",),
+        ("FILLING * picture.width and", "FILLING * picture.width or"),
+        ("for box in boxes if box in largest", "for box in largest"),
+    ),
+    *changes(
         "mtrl/demo/tabs/address.py",
         ("tests/demo/test_search.py",),
         (

@@ -43,8 +43,8 @@ STORED = """
 <ul>
 <li><b>Your pictures</b> lie in a folder of the server that only this page can read, under names that nobody can guess.
 They are used for your searches only. They are deleted when you close the page, and after half an hour in any case.</li>
-<li><b>Embeddings</b> of your pictures are computed for the answer and not stored. The gallery's stay in memory while
-the page runs.</li>
+<li><b>Embeddings</b> of your pictures are computed for the answer and not stored. Where the page looks for people in
+them, it remembers their places until you close it. The gallery's embeddings stay in memory while the page runs.</li>
 <li><b>A model that you choose</b> is loaded for your visit. The server keeps the last few in memory, for everybody who
 chooses them again.</li>
 <li><b>Nothing else</b> is collected: no accounts, no cookies, no analytics, no log of pictures or visitors. The page

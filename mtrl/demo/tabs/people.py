@@ -87,12 +87,12 @@ class People:
 def boxes_within(rows: NDArray[np.float32], size: tuple[int, int]) -> list[PixelBox]:
     """Boxes [N,5] as whole pixels of a picture of (width, height), from left to right.
 
-    What lies outside is cut off. Boxes that are no numbers, or too small to be cut out, are left out.
+    What lies outside is cut off. Boxes that are no numbers, or too small to be cut out, are left out; equal ones are one.
     """
     edges = np.asarray(rows, dtype=np.float64).reshape(-1, 5)[:, :4]
     edges = np.clip(np.round(edges[np.isfinite(edges).all(axis=1)]), 0, [*size, *size]).astype(int)
     large = (edges[:, 2:] - edges[:, :2] >= LEAST_PART).all(axis=1)
-    return sorted((left, top, right, bottom) for left, top, right, bottom in edges[large].tolist())
+    return sorted({(left, top, right, bottom) for left, top, right, bottom in edges[large].tolist()})
 
 
 def _key(picture: Image.Image) -> tuple[str | None, bytes]:
