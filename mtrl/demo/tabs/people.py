@@ -87,7 +87,7 @@ class People:
 def boxes_within(rows: NDArray[np.float32], size: tuple[int, int]) -> list[PixelBox]:
     """Boxes [N,5] as whole pixels of a picture of (width, height), from left to right.
 
-    What lies outside is cut off. Boxes that are no numbers, or too small to be cut out, are left out; equal ones are one.
+    What lies outside is cut off. Left out are boxes that are no numbers or too small to be cut out, and equal ones.
     """
     edges = np.asarray(rows, dtype=np.float64).reshape(-1, 5)[:, :4]
     edges = np.clip(np.round(edges[np.isfinite(edges).all(axis=1)]), 0, [*size, *size]).astype(int)
