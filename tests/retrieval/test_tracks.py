@@ -179,9 +179,56 @@ def test_a_tracks_entry_is_always_the_mean_of_all_its_images(kind: str, tmp_path
     found = store.find(pool(more.features[[0, 4]]), 1)[0][0]
     assert found.name == "day/1" and found.score > 0.999
 
-    assert store.delete(Filter(names=("night/1/5.jpg",), only="images")) == 1
+    assert store.delete(Filter(names=("night/1/5.jpg",), only="images")) == 2  # with the entry of night/1
     assert store.delete(Filter(names=("day/2/2.jpg", "new.jpg"))) == 3  # with the entry of day/2
     left = {match.name for match in store.find(features()[:1], 20)[0]}
-    wanted = set(gallery.names) - {"night/1/5.jpg", "day/2/2.jpg", "day/2"}
+    wanted = set(gallery.names) - {"night/1/5.jpg", "night/1", "day/2/2.jpg", "day/2"}
     assert left == wanted and len(store) == len(wanted)
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["exact", "milvus"])
+def test_tracks_are_compared_in_the_composed_form_and_given_back_as_written(
+    kind: str, tmp_path: Path
+) -> None:
+    if kind == "milvus":
+        pytest.importorskip("milvus_lite")
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    images = mixed(tracks=(apart,) * 8, identities=None, modalities=("infrared",) * 8)
+    store = create_store(kind, str(tmp_path / "x"), with_tracks(images))
+    new = images.select([0]).replaced(names=("new.jpg",), tracks=(composed,))
+    with pytest.raises(ValueError, match="would not be the mean of all its images"):
+        store.upsert(new)
+    assert {match.track for match in store.find(features(1)[:1], 20)[0]} == {apart}
+    assert store.delete(Filter(names=("day/1/0.jpg",))) == 2
+    store.close()
+
+
+def test_milvus_finds_tracks_that_older_versions_wrote_decomposed() -> None:
+    from mtrl.retrieval.stores.milvus_filter import any_of
+
+    assert any_of("track", ["caf\u00e9"]) == 'track in ["caf\u00e9", "cafe\u0301"]'
+    assert any_of("track", ["1"]) == 'track in ["1"]'
+
+
+def test_no_entry_of_a_track_outlives_a_deletion_that_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("milvus_lite")
+    store = create_store("milvus", str(tmp_path / "x"), with_tracks(mixed()))
+    client = store._client  # type: ignore[attr-defined]
+    delete, calls = client.delete, []
+
+    def once(*given: object, **named: object) -> None:
+        calls.append(named)
+        if len(calls) > 1:
+            raise OSError("the connection is lost")
+        delete(*given, **named)
+
+    monkeypatch.setattr(client, "delete", once)
+    with pytest.raises(OSError, match="connection is lost"):
+        store.delete(Filter(names=("day/1/0.jpg",)))
+    assert "day/1" not in {match.name for match in store.find(features()[:1], 20)[0]}
+    monkeypatch.undo()
+    assert store.delete(Filter(names=("day/1/0.jpg",))) == 1
     store.close()

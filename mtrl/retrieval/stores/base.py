@@ -47,8 +47,7 @@ class Store(Protocol):
     def delete(self, where: Filter) -> int:
         """Deletes the entries that the filter matches, and the tracks' own entries that such images are part of.
 
-        With `only` "images" tracks' entries stay. Returns the number of entries deleted. Raises ValueError for an empty
-        filter.
+        Returns the number of entries deleted. Raises ValueError for an empty filter.
         """
         ...
 

@@ -112,7 +112,7 @@ def without(gallery: Gallery, where: Filter) -> Gallery:
     if not where:
         raise ValueError("say which entries to delete: by name, identity, camera or time")
     rows = where.rows(gallery)
-    if gallery.tracks is not None and where.only != "images":
+    if gallery.tracks is not None:
         gone = {canonical(gallery.tracks[row]) for row in rows}
         own = [
             row for row in np.flatnonzero(track_entries(gallery)) if canonical(gallery.tracks[row]) in gone

@@ -173,11 +173,12 @@ class MilvusStore:
         condition = self._expression(where)
         with _answering(self.target):
             tracks: set[str] = set()
-            if "pooled" in self._fields and where.only != "images":
+            if "pooled" in self._fields:
                 tracks = set(self._listed([condition]).values())
-            self._client.delete(self.collection, filter=condition)
+            # Before the images: if this is cut off, no entry of a track is left that holds a deleted image.
             for some in _batches(tracks):
                 self._client.delete(self.collection, filter=f"pooled == true and {any_of('track', some)}")
+            self._client.delete(self.collection, filter=condition)
             self._client.flush(self.collection)
         return before - len(self)
 

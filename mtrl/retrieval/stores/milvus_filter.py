@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unicodedata import normalize
 
 from mtrl.labels.names import canonical
 from mtrl.retrieval.filters import Filter
@@ -31,8 +32,10 @@ def expression(where: Filter) -> str:
 
 
 def any_of(field: str, texts: Sequence[str]) -> str:
-    """Says that a field is one of these texts, in the NFC form, which rows hold, or as given, as older ones do."""
-    forms = dict.fromkeys(form for text in texts for form in (canonical(text), text))
+    """Says that a field is one of these texts: in the NFC form, which rows hold, or as given or decomposed (NFD), as
+    rows of older versions may hold it.
+    """
+    forms = dict.fromkeys(form for text in texts for form in (canonical(text), text, normalize("NFD", text)))
     return f"{field} in [{', '.join(map(_quoted, forms))}]"
 
 

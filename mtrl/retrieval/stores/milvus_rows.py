@@ -1,7 +1,8 @@
 """Converts gallery entries to rows of a Milvus collection, and rows to search results.
 
-A row holds `name` (the key) and `identity` in the form of `canonical`, so that filters and replacements work as in the
-other stores. If they were given in another form, the field `given` holds [name, identity] as JSON.
+A row holds `name` (the key), `identity` and `track` in the form of `canonical`, so that filters and replacements work
+as in the other stores. If they were given in another form, the field `given` holds [name, identity, track] as JSON.
+Rows of older versions hold the track as it was given, and [name, identity].
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.match import Match
 
 MAX_TEXT = 1024
-MAX_GIVEN = 1 << 14  # JSON may take six characters for one
+MAX_GIVEN = 1 << 15  # JSON may take six characters for one
 LABELS = ("identity", "camera", "time")
 FIELDS = ("name", *LABELS, "given", "modality", "track", "pooled")
 
@@ -42,6 +43,7 @@ def to_row(entries: Gallery, row: int, fields: Sequence[str]) -> dict[str, Any]:
     """
     name = entries.names[row]
     identity = None if entries.identities is None else entries.identities[row]
+    track = None if entries.tracks is None else entries.tracks[row]
     values = {
         "name": canonical(name),
         "feature": entries.features[row].float().numpy(),
@@ -51,24 +53,26 @@ def to_row(entries: Gallery, row: int, fields: Sequence[str]) -> dict[str, Any]:
     }
     if "modality" in fields:
         values["modality"] = entries.spectra[row].name.lower()
-    if "track" in fields and entries.tracks is not None:
-        values["track"] = entries.tracks[row]
-        values["pooled"] = canonical(entries.tracks[row]) == values["name"]
+    if "track" in fields and track is not None:
+        values["track"] = canonical(track)
+        values["pooled"] = values["track"] == values["name"]
     if "given" in fields:
-        changed = (name, identity) != (values["name"], values["identity"])
-        values["given"] = json.dumps([name, identity], ensure_ascii=False) if changed else ""
+        changed = (name, identity, track) != (values["name"], values["identity"], values.get("track"))
+        values["given"] = json.dumps([name, identity, track], ensure_ascii=False) if changed else ""
     return values
 
 
 def to_matches(hits: Sequence[Any]) -> list[Match]:
-    """The matches of one query, best first, with names and identities as they were given."""
+    """The matches of one query, best first, with names, identities and tracks as they were given."""
     ranked = sorted(hits, key=lambda hit: (-hit["distance"], hit["entity"]["name"]))
     return [_match(rank, hit["distance"], hit["entity"]) for rank, hit in enumerate(ranked, start=1)]
 
 
 def _match(rank: int, score: float, entity: Any) -> Match:
-    name, identity = entity["name"], entity.get("identity")
+    texts = [entity["name"], entity.get("identity"), entity.get("track")]
     if entity.get("given"):
-        name, identity = json.loads(entity["given"])
-    labels = (entity.get(field) for field in ("camera", "time", "modality", "track"))
-    return Match(rank, float(score), -1, name, identity, *labels)
+        given = json.loads(entity["given"])
+        texts[: len(given)] = given
+    name, identity, track = texts
+    camera, time, modality = (entity.get(field) for field in ("camera", "time", "modality"))
+    return Match(rank, float(score), -1, name, identity, camera, time, modality, track)
