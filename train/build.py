@@ -21,10 +21,8 @@ from mtrl.losses.total import LossWeights
 from mtrl.models.load import load_pretrained
 from mtrl.models.pretrained import read_origin
 from mtrl.models.reid import CLASSIFIER, MTRL
-from train.optimizer import layers_of
+from train.optimizer import blocks_of, layers_of
 from train.settings import TrainSettings, own_weight
-
-_STRIDES = ("last_stride", "patch_stride")
 
 
 def loss_weights(settings: TrainSettings) -> LossWeights:
@@ -76,14 +74,12 @@ def freeze_blocks(model: MTRL, count: int) -> None:
     """
     if not count:
         return
-    layers, parameters = layers_of(model), dict(model.named_parameters())
-    # What timm counts behind the last block, such as a final norm, has no matrix.
-    most = max(layer for name, layer in layers.items() if name in parameters and parameters[name].ndim > 1)
+    layers, most = layers_of(model), blocks_of(model)
     if count >= most:
         raise ValueError(
             f"--freeze-blocks {count}: {model.config.backbone} has {most} blocks, and one at least is trained"
         )
-    for name, parameter in parameters.items():
+    for name, parameter in model.named_parameters():
         if name in layers and layers[name] <= count:
             parameter.requires_grad_(False)
 
@@ -112,15 +108,11 @@ def keep_no_activations(model: MTRL) -> None:
 
 
 def take_weights(model: MTRL, source: MTRL, name: str) -> None:
-    """Copies every weight of `source` but its classifier. Raises ValueError where one does not fit, or where a stride,
-    which no weight shows, is another; `name` is said.
+    """Copies every weight of `source` but its classifier. Raises ValueError where one does not fit, or where the
+    stride of a convolution, which no weight shows, is another; `name` is said.
     """
     theirs = {n: value for n, value in source.state_dict().items() if n != CLASSIFIER}
-    ours = {n: value for n, value in model.state_dict().items() if n != CLASSIFIER}
-    sides = [
-        {n: list(value.shape) for n, value in weights.items()} | {n: getattr(config, n) for n in _STRIDES}
-        for weights, config in ((theirs, source.config), (ours, model.config))
-    ]
+    sides = [_shapes(source), _shapes(model)]
     wrong = sorted(n for n in sides[0].keys() | sides[1].keys() if sides[0].get(n) != sides[1].get(n))
     if wrong:
         there, here = (side.get(wrong[0], "absent") for side in sides)
@@ -132,6 +124,13 @@ def take_weights(model: MTRL, source: MTRL, name: str) -> None:
             f"{config.image_size[1]} --last-stride {config.last_stride} --patch-stride {config.patch_stride}"
         )
     model.load_state_dict(theirs, strict=False)
+
+
+def _shapes(model: MTRL) -> dict[str, list[int]]:
+    """The shape of every weight but the classifier's, and the stride of every convolution, by their names."""
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items() if name != CLASSIFIER}
+    convolutions = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d)}
+    return shapes | {f"{name}.stride": list(part.stride) for name, part in convolutions.items()}
 
 
 def own_losses(settings: TrainSettings, dim: int, num_identities: int) -> list[OwnLoss]:

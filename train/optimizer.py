@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from timm.models import group_parameters
+from timm.models._manipulate import group_with_matcher
 from torch import nn
 
 from train.settings import TrainSettings
@@ -75,6 +76,20 @@ def layers_of(model: nn.Module) -> dict[str, int]:
     layers = {f"backbone.body.{name}": int(layer) for name, layer in found.items()}
     stems = (name for name, _ in model.named_parameters() if name.startswith("backbone.stems."))
     return layers | dict.fromkeys(stems, 0)
+
+
+def blocks_of(model: nn.Module) -> int:
+    """The number of the backbone's blocks. What timm counts behind them, such as a final norm or `conv_head`, is none.
+
+    Raises ValueError as `layers_of`.
+    """
+    layers_of(model)
+    backbone: Any = model.backbone
+    body = backbone.body
+    # timm puts all that it names no block for into one layer behind the last; such is a parameter named "".
+    named: Any = [*body.named_parameters(), ("", None)]
+    found: Any = group_with_matcher(named, body.group_matcher(coarse=False), reverse=True)
+    return int(found[""]) - 1
 
 
 def exempt_from_decay(model: nn.Module) -> set[str]:

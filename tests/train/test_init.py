@@ -71,11 +71,20 @@ def test_a_checkpoint_that_does_not_fit_says_what_would(checkpoint: MTRL, tmp_pa
         check_runs([other])
     coarser = settings(tmp_path / "run", init=str(tmp_path / "from"), last_stride=2)
     with pytest.raises(
-        ValueError, match=r"first last_stride, 1 there and 2 here.*--last-stride 1 --patch-stride 0"
+        ValueError,
+        match=r"first \S*layer4\S*\.stride, \[1, 1\] there and \[2, 2\] here.*--last-stride 1 --patch-stride 0",
     ):
         seeded_model(coarser, 7)
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
         check_runs([settings(tmp_path / "run", init=str(tmp_path / "nowhere"))])
+
+
+def test_settings_that_compute_the_same_fit(tmp_path: Path) -> None:
+    MTRL(ModelConfig("test_vit", (32, 16), pooling="token", last_stride=2)).save_pretrained(tmp_path / "vit")
+    vit = {"init": str(tmp_path / "vit"), "backbone": "test_vit", "image_size": (32, 16), "pooling": "token"}
+    seeded_model(settings(tmp_path / "run", **vit, last_stride=1, patch_stride=16), 7)  # the patch's size
+    with pytest.raises(ValueError, match=r"first \S*proj\.stride, \[16, 16\] there and \[8, 8\] here"):
+        seeded_model(settings(tmp_path / "run", **vit, patch_stride=8), 7)
 
 
 def test_the_command_line_ends_with_2(

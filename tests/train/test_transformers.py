@@ -140,6 +140,16 @@ def test_a_final_norm_is_no_block_that_is_trained() -> None:
     assert any(".conv" in name for name in trained)
 
 
+@pytest.mark.parametrize(("backbone", "blocks"), [("mobilenetv3_small_050", 12), ("test_efficientnet", 5)])
+def test_a_convolution_behind_the_blocks_is_none(backbone: str, blocks: int) -> None:
+    model = MTRL(ModelConfig(backbone, (32, 32), pooling="avg"))
+    with pytest.raises(ValueError, match=f"{backbone} has {blocks} blocks, and one at least is trained"):
+        freeze_blocks(model, blocks)
+    freeze_blocks(model, blocks - 1)
+    trained = [name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad]
+    assert any(".blocks." in name for name in trained)
+
+
 def test_checkpointing_changes_memory_and_nothing_else(tmp_path: Path, data: ReIDData) -> None:
     states = []
     for on in (False, True):
