@@ -16,6 +16,8 @@ from mtrl.commands.options import (
     encode_files,
 )
 from mtrl.commands.photos import Photos, read_photos
+from mtrl.console.progress import Progress
+from mtrl.data.video.thermal import check_scaling
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.models.config import Modality
@@ -204,7 +206,11 @@ def _encode(model: MTRL, photos: Photos, args: argparse.Namespace, limits: Value
     if args.engine == "ray":
         features = _encode_with_ray(model, photos, each, args, limits)
     else:
-        encode = partial(encode_files, model, checked=True)
+        # Before the first one is encoded; only infrared images are opened, and of them only the headers.
+        infrared = [p for p, kind in zip(photos.paths, each, strict=True) if kind is Modality.INFRARED]
+        for path in Progress(infrared, title="check scaling", unit="image"):
+            check_scaling([path], Modality.INFRARED, limits)
+        encode = partial(encode_files, model)
         features = encode_each(model, photos.paths, each, args.batch_size, limits, encode)
     gallery = Gallery(
         features,

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mtrl.console.progress import Progress
-from mtrl.data.video.thermal import check_scaling
 from mtrl.files.filenames import as_text, some_of
 from mtrl.files.image_limits import image_suffixes
 from mtrl.files.images import read_image
@@ -122,16 +121,13 @@ def encode_files(
     modality: str | Modality,
     batch_size: int,
     value_range: ValueRange | None = None,
-    checked: bool = False,
 ) -> Tensor:
-    """`MTRL.encode` with a progress bar. `checked`: infrared images must have been scaled from the value range."""
+    """`MTRL.encode` with a progress bar."""
     step = max(1, batch_size) * _BATCHES_AT_ONCE
     parts = []
     with Progress[None](total=len(paths), title="encode", unit="image") as bar:
         for start in range(0, len(paths), step):
             some = paths[start : start + step]
-            if checked:
-                check_scaling(some, Modality.parse(modality), value_range)
             parts.append(model.encode(some, modality, batch_size, value_range=value_range))
             bar.update(len(some))
     return torch.cat(parts) if parts else torch.empty(0, model.dim)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from mtrl.commands.options import find_images
-from mtrl.data.video.listing import LISTING, STATE
+from mtrl.data.video.listing import LISTING, STATE, holds_crops
 from mtrl.files.filenames import as_text
 from mtrl.files.levels import ValueRange, checked_range
 from mtrl.files.scan import scan
@@ -89,7 +89,8 @@ def _listings(folder: Path) -> list[Path]:
     """The listings that `crops` wrote in the folder and in those below it; none where there are no such."""
     found = scan(folder)
     others = [PurePosixPath(item.path) for item in found.passed_over]
-    crops = sorted(path.parent for path in others if path.name == STATE)
+    states = (path.parent for path in others if path.name == STATE)
+    crops = sorted(parent for parent in states if holds_crops(folder / parent))
     for each in crops:
         if not (folder / each / LISTING).is_file():
             raise ValueError(f"the crops of {as_text(folder / each)} are not finished: run `crops` again")

@@ -69,6 +69,7 @@ def main(args: argparse.Namespace) -> int:
             model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
             engine = Engine(model, store, Telemetry(None if args.quiet else sys.stderr), args.batch_size)
             app = make_app(engine, Access(tokens, args.images_per_minute))
+            check_port(args.host, args.port)  # taken meanwhile? uvicorn would end with 1
             uvicorn.Server(server_settings(app, args.host, args.port)).run()
         finally:
             store.close()

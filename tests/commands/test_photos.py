@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from mtrl import MTRL
 from mtrl.commands.photos import read_photos
 from mtrl.data.video.boxes import Box
 from mtrl.data.video.crops import Crop
@@ -14,6 +16,7 @@ from mtrl.data.video.listing import CropFolder
 from mtrl.data.video.thermal import check_scaling
 from mtrl.files.levels import ValueRange
 from mtrl.models.config import Modality
+from tests.helpers.commands import command
 
 
 def crops(
@@ -54,6 +57,16 @@ def test_unfinished_crops_are_never_left_out_nor_read_as_photographs(
         read_photos(tmp_path / "x")
 
 
+@pytest.mark.parametrize(
+    "content", ['{"crops": ["wheat", "rye"]}', "[1, 2]", "{", "\x00", '{"settings": {}}']
+)
+def test_a_file_of_another_program_does_not_block_a_folder(content: str, tmp_path: Path) -> None:
+    (tmp_path / "farm").mkdir()
+    (tmp_path / "farm" / "crops.json").write_text(content)
+    Image.new("RGB", (20, 50)).save(tmp_path / "farm" / "a.png")
+    assert read_photos(tmp_path)[0].names == ["farm/a.png"]
+
+
 def test_photographs_beside_crops_are_not_lost(tmp_path: Path) -> None:
     crops(tmp_path / "x" / "a")
     Image.new("RGB", (20, 50)).save(tmp_path / "x" / "holiday.png")
@@ -75,6 +88,22 @@ def test_only_infrared_crops_share_a_value_range(tmp_path: Path) -> None:
     crops(tmp_path / "x" / "dusk", (0.0, 8.0))
     with pytest.raises(ValueError, match="share a range"):
         read_photos(tmp_path / "x")
+
+
+def test_a_wrong_scale_is_told_before_anything_is_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(*_: object, **__: object) -> None:
+        raise AssertionError("encoded")
+
+    (tmp_path / "y").mkdir()
+    for number in range(5):
+        Image.fromarray(np.ones((50, 20), np.uint16)).save(tmp_path / "y" / f"a{number}.png")
+    crops(tmp_path / "x", (0.0, 9.0))
+    (tmp_path / "x" / "7" / "000001.jpg").rename(tmp_path / "y" / "b.jpg")
+    monkeypatch.setattr(MTRL, "encode", encode)
+    with pytest.raises(ValueError, match=r"b\.jpg was scaled from 0 to 9"):
+        command("index", tmp_path / "y", "--output", tmp_path / "i", "--value-range", 0, 8, "--batch-size", 1)
 
 
 def test_tracks_and_quality_are_read_only_when_asked_for(tmp_path: Path) -> None:

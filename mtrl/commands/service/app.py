@@ -152,5 +152,6 @@ async def _index_fails(request: Request, error: Any) -> Response:
 
 
 async def _refused(request: Request, error: Any) -> Response:
-    headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "30"}}.get(error.status)
+    later = {"Retry-After": "30"}
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 429: later, 503: later}.get(error.status)
     return JSONResponse({"detail": error.detail}, error.status, headers)

@@ -17,6 +17,7 @@ from mtrl.commands.service.batching import Batcher
 from mtrl.commands.service.telemetry import Telemetry
 from mtrl.data.video.thermal import check_scaling
 from mtrl.files.images import read_image, to_batch
+from mtrl.labels.names import canonical, short
 from mtrl.models.config import Modality
 from mtrl.models.reid import MTRL
 from mtrl.models.spectrum import detect_modality
@@ -125,6 +126,11 @@ class Engine:
             "tracks": options.get("track"),
         }
         columns = {name: None if value is None else (value,) * len(names) for name, value in labels.items()}
+        track = labels["tracks"]
+        if track is not None and canonical(str(track)) in map(canonical, names):
+            raise ValueError(
+                f"an image named as its track, {short(track)!r}, would stand for the whole track; name it otherwise"
+            )
         mixed = getattr(getattr(self.store, "gallery", self.store), "modality", None) is None
         if not mixed and len(set(spectra)) > 1:
             raise ValueError("this index holds one spectrum; send the images of one request in it")

@@ -38,7 +38,7 @@ async def read_request(request: Request, fields: Collection[str]) -> Incoming:
     """The images and options of a request.
 
     fields  those that the route has
-    Raises Refused for what is too large, too slow, or of another form, and for other fields.
+    Raises Refused for what is too large, too slow, or of another form, for other fields, and where the disk is full.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     limited = Request(request.scope, _limited(request))
@@ -51,6 +51,8 @@ async def read_request(request: Request, fields: Collection[str]) -> Incoming:
         raise Refused(400, str(problem.detail)) from problem
     except (FormParserError, UnicodeError, LookupError, ValueError) as problem:
         raise Refused(400, f"the request cannot be read: {problem}") from problem
+    except OSError as problem:  # of the temporary files that large images are kept in
+        raise Refused(503, "the service has no room for the request now") from problem
     raise Refused(415, "send multipart/form-data with files in the field images, or application/json")
 
 

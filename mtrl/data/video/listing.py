@@ -38,6 +38,20 @@ JPEG_QUALITY = 95
 _KEPT = 256  # rows in memory at most
 
 
+def holds_crops(folder: Path) -> bool:
+    """Whether `crops` wrote this folder: it has a listing beside crops.json, or that file holds a state of `crops`.
+
+    Others write files of that name too. Raises OSError for a file that cannot be opened.
+    """
+    if (folder / LISTING).is_file():
+        return True
+    try:
+        state = parse_json(read_limited(folder / STATE))
+    except ValueError:
+        return False
+    return isinstance(state, dict) and {"settings", "next_frame", "bytes", "count"} <= state.keys()
+
+
 class CropFolder:
     """Crops as FOLDER/TRACK/FRAME.jpg, and a row of listing.csv for each; the listing appears when all are there.
 

@@ -15,11 +15,11 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
-from mtrl import MTRL
+from mtrl import MTRL, Gallery
 from mtrl.commands import serve
 from mtrl.commands.service import engine as engines
 from mtrl.commands.service.openapi import _SCHEMAS, FIELDS
-from mtrl.retrieval.stores.factory import open_store
+from mtrl.retrieval.stores.factory import create_store, open_store
 from tests.helpers.commands import command
 from tests.helpers.pictures import picture
 from tests.helpers.service import Service, files
@@ -93,6 +93,25 @@ def test_an_index_that_fails_is_no_fault_of_the_sender(
     assert service.client.post("/v1/search", **image).status_code == 400
 
 
+def test_a_full_disk_is_no_fault_of_the_index(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/people")
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", full)
+    answer = service.client.post("/v1/search", files=files(0))
+    assert answer.status_code == 503 and answer.headers["retry-after"] == "30"
+    assert answer.json()["detail"] == "the service has no room for the request now"
+
+
+def test_an_image_is_not_named_as_its_track(model: MTRL, tmp_path: Path) -> None:
+    tracked = Gallery.build(model, [picture(0)], "infrared", names=["0.png"]).replaced(tracks=("t",))
+    create_store("exact", str(tmp_path / "index"), tracked).close()
+    with Service(model, tmp_path / "index") as service:
+        answer = service.client.post("/v1/add", files=files(7), data={"track": "7.png"})
+        assert answer.status_code == 400 and "'7.png'" in answer.json()["detail"], answer.text
+        assert service.client.post("/v1/add", files=files(7), data={"track": "7"}).status_code == 200
+
+
 def test_one_image_is_held_in_full_size(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[weakref.ref[Any]] = []
     most, read = [0], engines.read_image
@@ -122,6 +141,24 @@ def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(OSError, match="in use"):
             command("serve", "--index", tmp_path / "missing", "--port", taken.getsockname()[1])
+
+
+def test_a_port_that_was_taken_meanwhile_is_told(
+    index: Path, model: MTRL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+
+        def load(*_: object, **__: object) -> MTRL:
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+            return model
+
+        monkeypatch.setattr(serve, "load_pretrained", load)
+        with pytest.raises(OSError, match="in use"):
+            command("serve", "--index", index, "--port", port)
 
 
 @pytest.mark.parametrize("way", ["fails", "told to end"])
