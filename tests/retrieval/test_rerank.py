@@ -81,6 +81,9 @@ def test_distances_made_in_blocks_give_the_same(monkeypatch, metric, variant):
     blocks = k_reciprocal_blocks(lambda part: asked.append(part) or distances[part], 50, 20, variant=variant)
     assert max(part.stop - part.start for part in asked) == 7 and len(asked) == 2 * 8
     parts = [blocks(slice(0, 3)), blocks(slice(3, 20))]
+    assert (
+        max(part.stop - part.start for part in asked) == 7
+    )  # of the queries too, however many are asked at once
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
     found = score_reranked(*arguments)[0]
     assert found.map == pytest.approx(expected.map, abs=1e-6) and (found.first == expected.first).all()

@@ -423,7 +423,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         RERANK,
         ("excess >= 0 if at_least", "excess > 0 if at_least"),
         ("else excess > 0)", "else excess >= 0)"),
-        ("(1 - weight) * jaccard + weight * scaled", "weight * jaccard + (1 - weight) * scaled"),
+        ("(1 - weight) * rows + weight * scaled", "weight * rows + (1 - weight) * scaled"),
         ("1 - common / (2 - common)", "1 - common"),
         ("np.exp(-scaled(part)", "np.exp(scaled(part)"),
         ("round(k1 / 2) + 1", "k1 // 2 + 1"),

@@ -15,8 +15,10 @@ import ast
 import gc
 import multiprocessing
 import os
+import queue
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -38,7 +40,7 @@ COPIED = (
     "requirements.txt",
     "README.md",
 )
-SECONDS = 120  # when the tests of a change run longer than this, they are taken as failed
+SECONDS = 300  # when the tests of a change run longer than this, they are taken as failed
 PASSED, FAILED = 0, 1  # of pytest; any other code says that tests could not be run
 _FOREIGN, _HUNG = 70, -9
 
@@ -98,6 +100,7 @@ def _in_parallel(
         todo.put(item)
 
     def work(tree: Path) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what it has forked ends with it
         try:
             for item in iter(todo.get, None):
                 done.put(function(tree, item))
@@ -109,13 +112,27 @@ def _in_parallel(
         process.start()
     try:
         for _ in items:
-            if isinstance(result := done.get(), BaseException):
-                raise result
-            yield result
+            yield _next(done, processes)
     finally:
         for process in processes:
             process.terminate()
             process.join()
+
+
+def _next(done: Any, processes: Sequence[Any]) -> Any:
+    """What one of the processes has put. Raises what it raised, and RuntimeError where one was killed."""
+    while True:
+        try:
+            result = done.get(timeout=5)
+        except queue.Empty:
+            if any(process.exitcode for process in processes):
+                raise RuntimeError(
+                    "a process was killed: is there memory for all of them? See --jobs"
+                ) from None
+            continue
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
 
 def _try(tree: Path, mutation: Mutation) -> tuple[str, float, Mutation, str]:
@@ -146,10 +163,12 @@ def _run(tree: Path, tests: Sequence[str], limit: float | None = None) -> tuple[
     process = multiprocessing.get_context("fork").Process(target=_test, args=(tree, tests, log))
     began = time.monotonic()
     process.start()
-    process.join(limit)
-    if process.is_alive():
-        process.kill()
-        process.join()
+    try:
+        process.join(limit)
+    finally:
+        if process.is_alive():
+            process.kill()
+            process.join()
     return process.exitcode or 0, log.read_text(errors="replace"), time.monotonic() - began
 
 

@@ -87,8 +87,7 @@ def k_reciprocal_blocks(
         raise ValueError(f"re-ranking needs k1, k2 >= 1 and a weight in [0,1], not {k1}, {k2}, {weight}")
     if variant not in VARIANTS:
         raise ValueError(f"re-ranking is one of {', '.join(VARIANTS)}, not {variant!r}")
-    from scipy.sparse import csr_array
-
+    sparse = _sparse()
     nearest, scale = _nearest(distances, total, min(max(k1 + 1, k2), total))
 
     def scaled(part: slice) -> NDArray[np.float32]:
@@ -99,19 +98,32 @@ def k_reciprocal_blocks(
         neighbours = nearest[:, :k2]
         ends = np.arange(0, neighbours.size + 1, neighbours.shape[1])
         share = np.full(neighbours.size, 1 / neighbours.shape[1], dtype=np.float32)
-        encoded = csr_array((share, neighbours.reshape(-1), ends), shape=(total, total)) @ encoded
+        encoded = sparse.csr_array((share, neighbours.reshape(-1), ends), shape=(total, total)) @ encoded
     gallery = encoded[num_queries:].tocsc()
 
     def reranked(part: slice) -> NDArray[np.float32]:
-        jaccard = _jaccard(encoded[:num_queries][part], gallery)
-        return ((1 - weight) * jaccard + weight * scaled(part)[:, num_queries:]).astype(np.float32)
+        first, last, _ = part.indices(num_queries)
+        result = _jaccard(encoded[first:last], gallery)
+        for block in _blocks(first, last, total):
+            rows = result[block.start - first : block.stop - first]
+            rows[:] = (1 - weight) * rows + weight * scaled(block)[:, num_queries:]
+        return result
 
     return reranked
 
 
-def _blocks(total: int) -> Iterator[slice]:
+def _sparse() -> Any:
+    try:
+        import scipy.sparse
+    except ImportError as error:
+        raise ImportError(f're-ranking needs scipy: pip install "mtrl[train]" ({error})') from error
+    return scipy.sparse
+
+
+def _blocks(first: int, last: int, total: int) -> Iterator[slice]:
+    """Slices of the rows from `first` to `last` of a matrix with `total` columns."""
     step = max(1, _BLOCK_ELEMENTS // total)
-    return (slice(start, min(start + step, total)) for start in range(0, total, step))
+    return (slice(start, min(start + step, last)) for start in range(first, last, step))
 
 
 def _nearest(distances: Blocks, total: int, count: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -119,7 +131,7 @@ def _nearest(distances: Blocks, total: int, count: int) -> tuple[NDArray[np.int6
     its distances are divided by.
     """
     result, scale = np.empty((total, count), dtype=np.int64), np.ones((total, 1))
-    for part in _blocks(total):
+    for part in _blocks(0, total, total):
         made = distances(part)
         if not np.isfinite(made).all():
             raise ValueError("re-ranking needs finite distances")
@@ -148,14 +160,13 @@ def _reciprocal(nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _encode(scaled: Blocks, nearest: NDArray[np.int64], k1: int, at_least: bool) -> Any:
     """V of the formulas, a sparse [N, N]. `at_least` adds a set from an overlap of two thirds, else only above it."""
-    from scipy.sparse import csr_array, vstack
-
+    sparse = _sparse()
     full = nearest[:, : k1 + 1]
     half = nearest[:, : round(k1 / 2) + 1]
     full_mask, half_mask = _reciprocal(full), _reciprocal(half)
     half_size = half_mask.sum(axis=1)
     encoded = []
-    for part in _blocks(len(nearest)):
+    for part in _blocks(0, len(nearest), len(nearest)):
         rows = np.arange(len(full[part]))[:, None]
         member = np.zeros((len(rows), len(nearest)), dtype=bool)
         member[rows, full[part]] = full_mask[part]
@@ -171,8 +182,8 @@ def _encode(scaled: Blocks, nearest: NDArray[np.int64], k1: int, at_least: bool)
         values = np.exp(-scaled(part)[row, joined])
         ends = np.searchsorted(row, np.arange(len(rows) + 1))
         values /= np.repeat(np.add.reduceat(values, ends[:-1]), np.diff(ends))  # each row holds its own image
-        encoded.append(csr_array((values, joined, ends), shape=expanded.shape))
-    return vstack(encoded, format="csr")
+        encoded.append(sparse.csr_array((values, joined, ends), shape=expanded.shape))
+    return sparse.vstack(encoded, format="csr")
 
 
 def _jaccard(query: Any, gallery: Any) -> NDArray[np.float32]:
