@@ -172,6 +172,7 @@ def test_pictures_of_no_gallery_of_the_page_are_looked_at(search: Search, stub: 
     assert not stub.seen
     search.respond(picture(), [], *there)
     assert len(stub.seen) == 1
+    assert search._told(str(tmp_path / "gone.png"), None) == "" and len(stub.seen) == 1
 
 
 def test_a_box_is_cut_out_of_its_own_picture_only(search: Search, tmp_path: Path) -> None:
@@ -247,8 +248,11 @@ def test_nothing_is_kept_of_a_visit_that_ends_while_its_picture_is_looked_at(stu
     assert not found._found
     for _ in range(2):  # the connection was lost only
         found.told(picture())
-    CURRENT.set(RequestOrigin())
     assert len(found._found) == 1 and len(stub.seen) == 2
+    found.forget("gone")
+    found.chosen(picture())
+    CURRENT.set(RequestOrigin())
+    assert len(found._found) == 1
 
 
 def test_one_picture_is_looked_at_at_a_time() -> None:

@@ -40,9 +40,7 @@ class People:
     def __init__(self, detector: Detector | None = None) -> None:
         self.detector = detector
         self._found: OrderedDict[tuple[str | None, bytes], Found] = OrderedDict()
-        self._ended: OrderedDict[str, None] = (
-            OrderedDict()
-        )  # visits of which something may still be under way
+        self._ended: OrderedDict[str, None] = OrderedDict()  # visits whose pictures may still be looked at
         self._guard = threading.Lock()
         self._alone = threading.Lock()
 
@@ -50,10 +48,7 @@ class People:
         """What there is to say of the people in a picture that can be read, as HTML; "" if nothing."""
         if self.detector is None:
             return ""
-        try:
-            picture = working_copy(image, value_range)
-        except (ValueError, OSError):  # it went while it was searched with
-            return ""
+        picture = working_copy(image, value_range)
         found = self._look(self.detector, picture)
         if isinstance(found, str):
             return hints_html([f"The detector of people failed on this picture ({found})."])
@@ -62,7 +57,7 @@ class People:
     def chosen(self, part: Image.Image) -> None:
         """Notes a part that the visitor has cut out, of at most `WORKING_PIXELS`: it is the person."""
         if self.detector is not None:
-            self._keep(_key(part), [(0, 0, *part.size)])
+            self._keep(self._asked(part), [(0, 0, *part.size)])
 
     def forget(self, visit: str | None) -> None:
         """Drops the boxes of a visit that has ended, also those of a picture that is being looked at."""
@@ -75,9 +70,7 @@ class People:
                 del self._found[key]
 
     def _look(self, detector: Detector, picture: Image.Image) -> Found:
-        key = _key(picture)
-        with self._guard:
-            self._ended.pop(key[0] or "", None)  # who asks is here again
+        key = self._asked(picture)
         found = self._remembered(key)
         if found is None:
             with self._alone:
@@ -86,6 +79,13 @@ class People:
                     found = _boxes(detector, picture)
                     self._keep(key, found)
         return found
+
+    def _asked(self, picture: Image.Image) -> tuple[str | None, bytes]:
+        """The key of a picture that a visitor asks about, who is here then, also after a connection was lost."""
+        key = CURRENT.get().session, digest(picture)
+        with self._guard:
+            self._ended.pop(key[0] or "", None)
+        return key
 
     def _remembered(self, key: tuple[str | None, bytes]) -> Found | None:
         with self._guard:
@@ -118,7 +118,3 @@ def boxes_within(rows: NDArray[np.float32], size: tuple[int, int]) -> list[Pixel
     edges = np.clip(np.round(edges[np.isfinite(edges).all(axis=1)]), 0, [*size, *size]).astype(int)
     large = (edges[:, 2:] - edges[:, :2] >= LEAST_PART).all(axis=1)
     return sorted({(left, top, right, bottom) for left, top, right, bottom in edges[large].tolist()})
-
-
-def _key(picture: Image.Image) -> tuple[str | None, bytes]:
-    return CURRENT.get().session, digest(picture)

@@ -156,11 +156,12 @@ class Search:
 
     def _told(self, image: Image.Image | str, value_range: ValueRange | None) -> str:
         """What is said of the people in a picture that no gallery holds."""
-        if self.people.detector is None or self.galleries.hold(
-            read_query(image, "the picture", value_range)[0]
-        ):
+        try:
+            if self.people.detector is None or self.galleries.hold(read_query(image, "it", value_range)[0]):
+                return ""
+            return self.people.told(image, value_range)
+        except (ValueError, OSError):  # it went after it was searched with
             return ""
-        return self.people.told(image, value_range)
 
     def _service(self, settings: Settings) -> DemoService:
         return self.galleries.service(self.models.service(settings.source), settings.gallery)
