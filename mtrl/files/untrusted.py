@@ -35,14 +35,15 @@ def inside(path: Path) -> Path:
     return path
 
 
-def read_limited(path: Path, limit: int = MAX_JSON_BYTES) -> str:
-    """The text of a file of at most `limit` bytes. Raises ValueError for a larger file or a link out of its folder."""
+def read_limited(path: Path, limit: int = MAX_JSON_BYTES, errors: str = "strict") -> str:
+    """The text of a file of at most `limit` bytes. Raises ValueError for a larger file or a link out of its folder, and
+    for what is not UTF-8, unless `errors` is "replace"."""
     with inside(path).open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"{path} is larger than {limit // 1000} kB, more than such a file can need")
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8", errors)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not text ({error.reason})") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -26,7 +27,7 @@ from mtrl.console import cli
 from mtrl.demo.page import build_page
 from mtrl.demo.server.request_origin import CURRENT, RequestOrigin
 from mtrl.demo.service.galleries import Galleries
-from mtrl.demo.service.images import part_of
+from mtrl.demo.service.images import mark, part_of
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.tabs import people
@@ -34,10 +35,10 @@ from mtrl.demo.tabs.address import Settings
 from mtrl.demo.tabs.people import People, boxes_within
 from mtrl.demo.tabs.search import Search, answer
 from tests.helpers.detector import tiny_rtdetr
-from tests.helpers.page import draw
+from tests.helpers.page import draw, noise_page
 
 LEFT, RIGHT = (20, 30, 80, 180, 0.9), (150, 20, 230, 188, 0.8)
-BUTTON = re.compile(r'<button type="button" data-box="(.*?)" aria-label="(.*?)"')
+BUTTON = re.compile(r'<button type="button" data-box="(.*?)" data-of="\w+" aria-label="(.*?)"')
 VISIT: Any = SimpleNamespace(session_hash=None)
 
 
@@ -63,7 +64,7 @@ def picture(seed: int = 0, size: tuple[int, int] = (240, 200)) -> Image.Image:
 
 
 def asked(service: DemoService, detector: Any, image: Image.Image | None = None) -> str:
-    return answer(service, image or picture(), Settings(), people=People(detector))
+    return answer(service, image or picture(), Settings(), told=People(detector).told)
 
 
 def buttons(html: str) -> list[tuple[list[float], str]]:
@@ -155,6 +156,37 @@ def test_pictures_of_the_gallery_are_not_looked_at(search: Search, stub: Stub, s
     assert not stub.seen
 
 
+def test_pictures_of_no_gallery_of_the_page_are_looked_at(search: Search, stub: Stub, tmp_path: Path) -> None:
+    other = noise_page(tmp_path / "other")
+    home = search.models.home.service
+    search = dataclasses.replace(search, galleries=Galleries(home, [other.folder], public=True))
+    name = other.images[0].name
+    there = tuple(vars(Settings(gallery="other")).values())
+    path, _, html = search.picked(VISIT, SimpleNamespace(image="2_1.png"), [], *there)
+    assert 'id="hits"' in html
+    search.respond(path, [], *there)
+    search.restored(VISIT, SimpleNamespace(address="?example=2_1.png&gallery=other", shown=""))
+    path, _, html = search.continued(VISIT, SimpleNamespace(image=name), [], *there)
+    assert 'id="hits"' in html
+    search.respond(path, [], *usual(search))
+    assert not stub.seen
+    search.respond(picture(), [], *there)
+    assert len(stub.seen) == 1
+    assert search._told(str(tmp_path / "gone.png"), None) == "" and len(stub.seen) == 1
+
+
+def test_a_box_is_cut_out_of_its_own_picture_only(search: Search, tmp_path: Path) -> None:
+    for number in range(2):
+        picture(number).save(tmp_path / f"{number}.png")
+    old, new = (str(tmp_path / f"{number}.png") for number in range(2))
+    of = re.findall('data-of="(.*?)"', search.respond(old, [], *usual(search)))
+    assert of == [mark(picture())] * 2
+    event = SimpleNamespace(box=[0, 0, 0.5, 1], of=of[0])
+    assert search.cut(VISIT, event, new, [], *usual(search)) == (gr.skip(), gr.skip())
+    path, html = search.cut(VISIT, event, old, [], *usual(search))
+    assert Image.open(path).size == (120, 200) and 'id="hits"' in html
+
+
 def test_a_picture_is_looked_at_once_in_a_visit_by_its_working_copy(search: Search, tmp_path: Path) -> None:
     stub: Any = search.people.detector
     large = picture(size=(3000, 1500))
@@ -181,6 +213,46 @@ def test_few_boxes_are_remembered_and_those_of_a_visit_until_it_ends(monkeypatch
     assert len(stub.seen) == 4 and {key[0] for key in found._found} == {"b"} and len(found._found) == 3
     found.forget("b")
     assert not found._found
+
+
+def test_a_picture_that_is_asked_about_stays_remembered(monkeypatch: Any, stub: Stub) -> None:
+    monkeypatch.setattr(people, "KEPT", 3)
+    found = People(stub)
+    for other in range(1, 6):
+        found.told(picture(0))
+        found.told(picture(other))
+    assert len(stub.seen) == 6
+
+
+def test_a_picture_on_which_the_detector_failed_is_not_looked_at_again() -> None:
+    seen = []
+
+    def find(image: NDArray[np.uint8], least: float) -> NDArray[np.float32]:
+        seen.append(image)
+        raise RuntimeError("no memory")
+
+    found = People(SimpleNamespace(find=find))
+    assert found.told(picture()) == found.told(picture()) and "(RuntimeError)" in found.told(picture())
+    assert len(seen) == 1
+
+
+def test_nothing_is_kept_of_a_visit_that_ends_while_its_picture_is_looked_at(stub: Stub) -> None:
+    def find(image: NDArray[np.uint8], least: float) -> NDArray[np.float32]:
+        if not stub.seen:
+            found.forget("gone")
+        return stub.find(image, least)
+
+    found = People(SimpleNamespace(find=find))
+    CURRENT.set(RequestOrigin(session="gone"))
+    found.told(picture())
+    assert not found._found
+    for _ in range(2):  # the connection was lost only
+        found.told(picture())
+    assert len(found._found) == 1 and len(stub.seen) == 2
+    found.forget("gone")
+    found.chosen(picture())
+    CURRENT.set(RequestOrigin())
+    assert len(found._found) == 1
 
 
 def test_one_picture_is_looked_at_at_a_time() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from mtrl.demo.html import cards
 from mtrl.demo.service.gallery_folder import read_gallery
 from mtrl.demo.service.images import FALSE_COLOUR, TAKEN_AS_INFRARED, coloured_later
-from mtrl.demo.service.model_files import read_card, read_log
+from mtrl.demo.service.model_files import read_backbone, read_card, read_log
 from mtrl.demo.service.service import DemoService
 from mtrl.models.config import Modality
 from tests.demo import rejection
@@ -125,6 +125,12 @@ def test_a_card_that_links_out_of_its_folder_is_not_shown(tmp_path: Path) -> Non
     (snapshot / "README.md").unlink()
     (snapshot / "README.md").symlink_to(secret)
     assert read_card(snapshot) == ""
+
+
+def test_a_card_that_is_not_clean_utf_8_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes("# Modèle".encode("latin-1"))
+    (tmp_path / "config.json").write_bytes('{"backbone": "x", "by": "é"}'.encode("latin-1"))
+    assert read_card(tmp_path) == "# Mod\N{REPLACEMENT CHARACTER}le" and read_backbone(tmp_path) == "x"
 
 
 def test_the_hint_is_part_of_the_answer(service: DemoService) -> None:

@@ -23,7 +23,7 @@ from mtrl.demo.html.transition_view import comparison
 from mtrl.demo.service import benchmark, distances, embedding_map
 from mtrl.demo.service.service import DemoService
 from mtrl.files.metrics_log import read_records
-from mtrl.models.config import Modality
+from mtrl.models.config import Modality, ModelConfig
 from mtrl.translate import load_translator
 from tests.helpers.page import PEOPLE, draw, make_model, write_gallery
 
@@ -99,6 +99,23 @@ def test_the_network_before_training_is_the_same_one_without_its_weights(service
     for mine, other in zip(side.model.parameters(), MTRL(service.model.config).parameters(), strict=True):
         assert torch.equal(mine, other)
     assert side.features.mean(0).norm() < 0.8
+
+
+def test_random_weights_are_drawn_for_one_network_at_a_time(
+    service: DemoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, together = threading.Lock(), []
+
+    def draw_weights(config: ModelConfig) -> MTRL:
+        together.append(not busy.acquire(blocking=False))
+        threading.Event().wait(0.1)
+        busy.release()
+        return MTRL(config)
+
+    monkeypatch.setattr(distances, "MTRL", draw_weights)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(distances.untrained_side, [service] * 2))
+    assert together == [False] * 2
 
 
 def test_pictures_that_are_gone_are_passed_over(tmp_path: Path) -> None:

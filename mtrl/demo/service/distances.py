@@ -4,6 +4,7 @@ service's model, and by its network before training, so that what training has d
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from mtrl.models.reid import MTRL
 SEED = 0
 MOST_IMAGES = 120  # of each spectrum
 MOST_PARAMETERS = 60_000_000
+_seeded = threading.Lock()  # who draws weights changes the random state of all threads
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ def untrained_side(service: DemoService) -> Side | None:
     """
     if sum(p.numel() for p in service.model.parameters()) > MOST_PARAMETERS:
         return None
-    with torch.random.fork_rng(devices=[]):
+    with _seeded, torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = MTRL(service.model.config)
     images = {m: service.opened(_spread(service.rows[m])) for m in Modality}

@@ -8,6 +8,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
+from mtrl.demo.service.images import digest
 from mtrl.demo.service.service import DemoService
 from mtrl.files.filenames import as_text, expanded
 from mtrl.labels.names import printable
@@ -24,6 +27,7 @@ class Galleries:
     def __init__(self, home: DemoService, folders: Sequence[Path] = (), public: bool = False) -> None:
         """`folders` besides that of `home`. `public`: no other folder of this machine can be asked for."""
         self.public = public
+        self._home = home
         self.folders = _named([home.folder, *folders])
         self.names = list(self.folders)
         self._kept: OrderedDict[tuple[int, Path], tuple[DemoService, DemoService]] = OrderedDict()
@@ -52,6 +56,13 @@ class Galleries:
                         while len(self._kept) > KEPT:
                             self._kept.popitem(last=False)
         return found
+
+    def hold(self, image: Image.Image) -> bool:
+        """Whether an image, as `DemoService.read` gives it, is one of the galleries in memory, pixel for pixel."""
+        with self._guard:
+            services = [self._home, *(found for _, found in self._kept.values())]
+        key = digest(image)
+        return any(key in service.known for service in services)
 
     def _folder(self, base: DemoService, name: str) -> Path:
         if not name:

@@ -74,6 +74,17 @@ def digest(image: Image.Image) -> bytes:
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
 
 
+def mark(image: Image.Image) -> str:
+    """A short text by which the page tells one picture from another."""
+    return digest(image)[:6].hex()
+
+
+def working_copy(image: Image.Image | str, value_range: ValueRange | None = None) -> Image.Image:
+    """The copy of a visitor's picture that is shown and searched for people."""
+    with in_turn(image):
+        return fit(read_image(image, "the picture", value_range), WORKING_PIXELS)
+
+
 def coloured_later(image: Image.Image) -> bool:
     """Whether an image with colour looks like an infrared one that was given false colours.
 

@@ -45,7 +45,7 @@ def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
 def read_backbone(folder: Path) -> str:
     """The name of the network in a checkpoint's folder, "" where its configuration does not say."""
     try:
-        values = parse_json(read_limited(folder / CONFIG, MAX_CONFIG))
+        values = parse_json(read_limited(folder / CONFIG, MAX_CONFIG, "replace"))
     except (ValueError, OSError):
         return ""
     name = values.get("backbone") if isinstance(values, dict) else None
@@ -57,7 +57,7 @@ def read_card(folder: Path | None) -> str:
     if folder is None:
         return ""
     try:
-        return read_limited(folder / CARD, MAX_CARD)
+        return read_limited(folder / CARD, MAX_CARD, "replace")
     except FileNotFoundError:
         return _card_of_run(folder / "settings.yaml")
     except (ValueError, OSError):

@@ -59,7 +59,7 @@ class DemoService:
         self.folder = Path(gallery)
         self.public = public
         # A query that is pixel for pixel a gallery image is recognised, so its truth is known.
-        self._known: dict[bytes, GalleryImage] = {}
+        self.known: dict[bytes, GalleryImage] = {}
         self.images, self.scan = scan_gallery(self.folder, public)
         self.value_range: ValueRange | None = None  # of deep images: an index has it
         self.features = self._read_index() if is_index(self.folder) else self._encode(progress)
@@ -92,7 +92,7 @@ class DemoService:
     def open(self, entry: GalleryImage) -> Image.Image:
         """A gallery image as the page shows and recognises it."""
         image = self.read(entry.path, entry.name)[0]
-        self._known[digest(image)] = entry
+        self.known[digest(image)] = entry
         return image
 
     def opened(self, rows: Sequence[int]) -> dict[int, Image.Image]:
@@ -199,7 +199,7 @@ class DemoService:
         if name not in self.translators:
             raise ValueError(f"translator must be one of {list(self.translators)}, not {name!r}")
         query, _ = self.read(image)
-        known = self._known.get(digest(query))
+        known = self.known.get(digest(query))
         transition = self.transition(query, name)
         truth = read_image(known.truth, what=known.truth.name) if known and known.truth else None
         hints = []
@@ -219,7 +219,7 @@ class DemoService:
         if direction != AUTO and direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {[AUTO, *DIRECTIONS]}, not {direction!r}")
         query, size = self.read(image)
-        known = self._known.get(digest(query))
+        known = self.known.get(digest(query))
         detected = known.modality if known else detect_modality(query)
         modality = detected if direction == AUTO else DIRECTIONS[direction]
         hints = hints_for(query, size, known, detected, modality)

@@ -17,7 +17,7 @@ from mtrl.demo.html.comparison import comparison_html
 from mtrl.demo.server.uploads import UPLOADS
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.gallery_folder import GalleryImage
-from mtrl.demo.service.images import WORKING_PIXELS, fit, in_turn, part_of
+from mtrl.demo.service.images import WORKING_PIXELS, fit, in_turn, mark, part_of, read_query, working_copy
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import AUTO, DemoService
 from mtrl.demo.service.thresholds import RATES
@@ -25,6 +25,7 @@ from mtrl.demo.tabs.address import Settings, parse
 from mtrl.demo.tabs.parts import ask, open_tab, publish
 from mtrl.demo.tabs.people import People
 from mtrl.files.images import read_image
+from mtrl.files.levels import ValueRange
 
 MOST_TOGETHER = 8  # images of one query
 
@@ -50,7 +51,7 @@ class Search:
         except (ValueError, OSError) as problem:
             return cards.error(str(problem), "That gallery cannot be searched")
         beside = [path for path in others if path != image]
-        return answer(service, image, settings, beside, self.galleries.names[0], self._second, self.people)
+        return answer(service, image, settings, beside, self.galleries.names[0], self._second, self._told)
 
     def searched(self, others: Sequence[str], *values: Any) -> DemoService:
         """The service of these values."""
@@ -96,11 +97,15 @@ class Search:
 
     def cut(
         self, request: gr.Request, event: gr.EventData, image: str | None, others: Sequence[str], *values: Any
-    ) -> tuple[Any, str]:
-        """A part of the image in its place: `event.box` holds left, top, right and bottom as shares."""
+    ) -> tuple[Any, Any]:
+        """A part of the image in its place: `event.box` holds left, top, right and bottom as shares. With `event.of`,
+        the `mark` of the picture that the box belongs to, nothing where another picture has come meanwhile."""
         if image is None:
             return gr.skip(), self.respond(None, others, *values)
         service = ask(lambda: self._service(_settings(values)))
+        of = getattr(event, "of", None)
+        if of is not None and of != ask(lambda: mark(working_copy(image, service.value_range))):
+            return gr.skip(), gr.skip()
         whole = UPLOADS.original(image)  # of which the page shows a small copy
 
         def cut_out() -> Image.Image:
@@ -149,6 +154,15 @@ class Search:
         result = service.retrieve(image, settings.direction, settings.k, transition=False, others=others)
         return Second(loaded.name, result, service.pairs)
 
+    def _told(self, image: Image.Image | str, value_range: ValueRange | None) -> str:
+        """What is said of the people in a picture that no gallery holds."""
+        try:
+            if self.people.detector is None or self.galleries.hold(read_query(image, "it", value_range)[0]):
+                return ""
+            return self.people.told(image, value_range)
+        except (ValueError, OSError):  # it went after it was searched with
+            return ""
+
     def _service(self, settings: Settings) -> DemoService:
         return self.galleries.service(self.models.service(settings.source), settings.gallery)
 
@@ -160,10 +174,10 @@ def answer(
     others: Sequence[str] = (),
     first_gallery: str | None = None,
     second: Callable[..., Second | None] = lambda *asked: None,
-    people: People | None = None,
+    told: Callable[[Image.Image | str, ValueRange | None], str] = lambda *asked: "",
 ) -> str:
     """The answer to one search as HTML, or what is wrong with its input. `second` gives that of the second model; where
-    it cannot, that stands below the first. `people` looks for people in an image that is none of the gallery's."""
+    it cannot, that stands below the first. `told` says who is in an image that is none of the gallery's."""
     if image is None:
         return cards.empty("Choose an example or add a picture of a person.")
     try:
@@ -176,8 +190,8 @@ def answer(
     except (ValueError, OSError) as problem:
         failed = cards.error(str(problem), "The second model cannot answer")
     address = settings.address(result.known.name if result.known else None, first_gallery)
-    told = people.told(image, service.value_range) if people and result.known is None else ""
-    return cards.answer(result, service.pairs, RATES[settings.rate], address, beside, told) + failed
+    people = told(image, service.value_range) if result.known is None else ""
+    return cards.answer(result, service.pairs, RATES[settings.rate], address, beside, people) + failed
 
 
 def _without_tab(address: str) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ const at = (event) => {
 const stop = () => { box = start = null; draw(); };
 element.addEventListener('click', (event) => {
   const found = event.target.closest('[data-box]');
-  if (found) { trigger('edit', {box: JSON.parse(found.dataset.box)}); stop(); return; }
+  if (found) { trigger('edit', {box: JSON.parse(found.dataset.box), of: found.dataset.of}); stop(); return; }
   if (event.target.closest('[data-uncrop]')) { stop(); button().focus(); }
   if (!event.target.closest('[data-crop]')) return;
   if (box) { trigger('edit', {box}); stop(); }
