@@ -177,9 +177,8 @@ def _with_corrupted(
 ) -> list[Evaluation]:
     """The evaluations with the metrics on corrupted images, as many draws of them as `settings.corruptions` says."""
     found: list[tuple[Scores, ...]] = [() for _ in evaluations]
-    how = dataclasses.replace(
-        settings.extraction(), cache=None
-    )  # whose names would ask for every pixel twice
+    # The cache names its files by every pixel, which would be corrupted once more for that.
+    how = dataclasses.replace(settings.extraction(), cache=None)
     for seed in range(settings.corruptions or 0):
         again = evaluate_settings(
             model,

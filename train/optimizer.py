@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from timm.models import group_parameters
-from timm.models._manipulate import group_with_matcher
 from torch import nn
 
 from train.settings import TrainSettings
@@ -66,14 +66,7 @@ def layers_of(model: nn.Module) -> dict[str, int]:
 
     Raises ValueError for a backbone whose layers timm does not name.
     """
-    backbone: Any = model.backbone
-    body = backbone.body
-    if not hasattr(body, "group_matcher"):
-        raise ValueError(
-            f"timm names no layers of a {type(body).__name__}: leave --layer-decay and --freeze-blocks out"
-        )
-    found: Any = group_parameters(body, body.group_matcher(coarse=False), reverse=True)
-    layers = {f"backbone.body.{name}": int(layer) for name, layer in found.items()}
+    layers = {f"backbone.body.{name}": layer for name, layer in _grouped(model).items()}
     stems = (name for name, _ in model.named_parameters() if name.startswith("backbone.stems."))
     return layers | dict.fromkeys(stems, 0)
 
@@ -83,13 +76,23 @@ def blocks_of(model: nn.Module) -> int:
 
     Raises ValueError as `layers_of`.
     """
-    layers_of(model)
+    unknown = ""  # timm puts all that it names no block for into one layer behind the last
+    return _grouped(model, unknown)[unknown] - 1
+
+
+def _grouped(model: nn.Module, *more: str) -> dict[str, int]:
+    """{name of a parameter of timm's network, or one of `more`: its layer}."""
     backbone: Any = model.backbone
     body = backbone.body
-    # timm puts all that it names no block for into one layer behind the last; such is a parameter named "".
-    named: Any = [*body.named_parameters(), ("", None)]
-    found: Any = group_with_matcher(named, body.group_matcher(coarse=False), reverse=True)
-    return int(found[""]) - 1
+    if not hasattr(body, "group_matcher"):
+        raise ValueError(
+            f"timm names no layers of a {type(body).__name__}: leave --layer-decay and --freeze-blocks out"
+        )
+    named: Any = SimpleNamespace(
+        named_parameters=lambda: [*body.named_parameters(), *((n, None) for n in more)]
+    )
+    found: Any = group_parameters(named, body.group_matcher(coarse=False), reverse=True)
+    return {name: int(layer) for name, layer in found.items()}
 
 
 def exempt_from_decay(model: nn.Module) -> set[str]:

@@ -81,8 +81,7 @@ def mark(image: Image.Image) -> str:
 
 def working_copy(image: Image.Image | str, value_range: ValueRange | None = None) -> Image.Image:
     """The copy of a visitor's picture that is shown and searched for people."""
-    with in_turn(image):
-        return fit(read_image(image, "the picture", value_range), WORKING_PIXELS)
+    return fit(read_query(image, "the picture", value_range)[0], WORKING_PIXELS)
 
 
 def coloured_later(image: Image.Image) -> bool:

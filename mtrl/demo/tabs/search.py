@@ -157,9 +157,10 @@ class Search:
     def _told(self, image: Image.Image | str, value_range: ValueRange | None) -> str:
         """What is said of the people in a picture that no gallery holds."""
         try:
-            if self.people.detector is None or self.galleries.hold(read_query(image, "it", value_range)[0]):
+            if self.people.detector is None:
                 return ""
-            return self.people.told(image, value_range)
+            picture, _ = read_query(image, "it", value_range)
+            return "" if self.galleries.hold(picture) else self.people.told(picture)
         except (ValueError, OSError):  # it went after it was searched with
             return ""
 
