@@ -47,6 +47,22 @@ def evidence_maps(
     return likeness(model, first, second, first_modality, second_modality, value_range)[0]
 
 
+def resemblance(
+    model: MTRL,
+    first: ImageSource | Tensor,
+    second: ImageSource | Tensor,
+    first_modality: str | int | Modality = "visible",
+    second_modality: str | int | Modality = "infrared",
+    value_range: ValueRange | None = None,
+) -> Tensor:
+    """Cosine of every place of the first image to every place of the second: float32 [h,w,h,w], on the CPU.
+
+    Places are those of the feature map A of `evidence_maps`, compared by their channels: [i,j,m,n] belongs to row i and
+    column j of the first map, row m and column n of the second. Arguments and errors as there.
+    """
+    return likeness(model, first, second, first_modality, second_modality, value_range)[1]
+
+
 def likeness(
     model: MTRL,
     first: ImageSource | Tensor,
@@ -55,12 +71,7 @@ def likeness(
     second_modality: str | int | Modality = "infrared",
     value_range: ValueRange | None = None,
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """`evidence_maps`, and the cosine of every place of the first image to every place of the second, from one pass.
-
-    The cosines are float32 [h,w,h,w], on the CPU. Places are those of the feature map A of `evidence_maps`, compared by
-    their channels: [i,j,m,n] belongs to row i and column j of the first map, row m and column n of the second.
-    Arguments and errors as there.
-    """
+    """What `evidence_maps` and `resemblance` give, from one pass of both images. Arguments and errors as there."""
     gradient, values = _last_map(model, first, second, first_modality, second_modality, value_range)
     maps = (gradient * values).sum(1).clamp(min=0).float()
     maps = F.interpolate(maps[:, None], model.config.image_size, mode="bilinear", align_corners=False)[:, 0]

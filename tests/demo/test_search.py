@@ -33,7 +33,7 @@ from mtrl.demo.tabs.address import Settings, parse
 from mtrl.demo.tabs.parts import publish
 from mtrl.demo.tabs.search import MOST_TOGETHER, Search, answer
 from mtrl.models.config import Modality
-from mtrl.models.evidence import likeness
+from mtrl.models.evidence import resemblance
 from tests.helpers.page import PEOPLE, draw, make_model, write_gallery
 
 
@@ -181,7 +181,7 @@ def test_a_picture_of_the_query_is_not_said_to_be_left_out_for_its_room(
 
 def test_places_are_cosines_of_the_feature_map(service: DemoService) -> None:
     first, second = (service.open(service.image(name)) for name in ("0_1.png", "0_3.png"))
-    _, found = likeness(service.model, first, second)
+    found = resemblance(service.model, first, second)
     with torch.inference_mode():
         images = service.model.preprocess([first, second])
         a, b = (service.model.backbone.body.forward_features(one[None])[0] for one in images)

@@ -743,7 +743,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "mtrl/demo/tabs/search.py",
         ("tests/demo/test_people.py",),
         ("if of is not None and of !=", "if False and of !="),
-        ("self.people.detector is None or self.galleries", "False and self.galleries"),
+        ("if self.galleries.hold(picture) else", "if False else"),
     ),
     *changes(
         "mtrl/demo/service/distances.py",
