@@ -69,8 +69,9 @@ def seeded_model(settings: TrainSettings, num_identities: int) -> MTRL:
 
 
 def freeze_blocks(model: MTRL, count: int) -> None:
-    """Stops the training of the first `count` blocks and of all that stands before them. Raises ValueError for more
-    blocks than there are.
+    """Stops the training of the first `count` blocks and of all that stands before them but a modality embedding.
+
+    Raises ValueError for more blocks than there are.
     """
     if not count:
         return
@@ -80,7 +81,7 @@ def freeze_blocks(model: MTRL, count: int) -> None:
             f"--freeze-blocks {count}: {model.config.backbone} has {most} blocks, and one at least is trained"
         )
     for name, parameter in model.named_parameters():
-        if name in layers and layers[name] <= count:
+        if name in layers and layers[name] <= count and ".modality_embedding." not in name:
             parameter.requires_grad_(False)
 
 

@@ -67,8 +67,8 @@ def layers_of(model: nn.Module) -> dict[str, int]:
     Raises ValueError for a backbone whose layers timm does not name.
     """
     layers = {f"backbone.body.{name}": layer for name, layer in _grouped(model).items()}
-    stems = (name for name, _ in model.named_parameters() if name.startswith("backbone.stems."))
-    return layers | dict.fromkeys(stems, 0)
+    stems = ("backbone.stems.", "backbone.modality_embedding.")
+    return layers | dict.fromkeys((name for name, _ in model.named_parameters() if name.startswith(stems)), 0)
 
 
 def blocks_of(model: nn.Module) -> int:
@@ -99,7 +99,7 @@ def exempt_from_decay(model: nn.Module) -> set[str]:
     """Names of parameters that the timm backbone of `model` wants without weight decay, wherever they now stand."""
     listed: Any = getattr(getattr(getattr(model, "backbone", None), "body", None), "no_weight_decay", set)
     exempt = set(listed())
-    # A dual stem has moved the first layers out of the body: `backbone.stems.0.patch_embed.proj.weight`.
+    # Such a stem has moved the first layers out of the body: `backbone.stems.0.patch_embed.proj.weight`.
     place = re.compile(r"backbone\.(body|stems\.\d+)\.")
     names = [name for name, _ in model.named_parameters() if place.match(name)]
     return {name for name in names if place.sub("", name, count=1) in exempt}

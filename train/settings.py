@@ -85,7 +85,9 @@ class TrainSettings(RunSettings):
     backbone_args: str = option(
         "{}", 'further timm arguments as JSON, e.g. {"channels": [32, 64, 128, 256]}', kind=json_object
     )
-    stem: str = option("shared", "one stem, or one per modality", STEMS)
+    stem: str = option(
+        "shared", "one stem, one per modality (dual), or one and a modality embedding in training", STEMS
+    )
     pooling: str = option("auto", "pooling; auto: the one that suits the backbone", POOLINGS)
     last_stride: int = option(1, "stride of a ResNet's last stage")
     patch_stride: int = option(

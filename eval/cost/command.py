@@ -99,8 +99,18 @@ def compare(model: MTRL) -> dict[str, Any]:
             "baseline": _count(fresh),
             "plain": _count(plain_model),
         },
+        "training_parameters": _unused(model),
         "paths": {"checkpoint": trained, "baseline": baseline, "plain": plain},
         "differences": differences,
+    }
+
+
+def _unused(model: MTRL) -> dict[str, int]:
+    """{name: number of values} of the stored parameters that embedding an image does not use."""
+    return {
+        name: parameter.numel()
+        for name, parameter in model.named_parameters()
+        if ".modality_embedding." in name
     }
 
 
@@ -258,6 +268,9 @@ def table(record: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     same = "no" if record["differences"] else "yes"
     lines += ["", f"Same modules, shapes and operations, in the same order: {same}."]
+    if unused := record["training_parameters"]:
+        listed = ", ".join(f"{name} ({count:,})" for name, count in unused.items())
+        lines.append(f"Parameters that only training uses: {listed}.")
     if "latency" in record:
         lines += [
             "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import re
 from pathlib import Path
@@ -18,9 +17,8 @@ from torch import Tensor, nn
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.models.head import pool, suitable_pooling
 from mtrl.models.pretrained import read_weights
+from mtrl.models.stem import ModalityEmbedding, Stems
 
-# Names of the first modules in timm's families of models, in the order in which `forward_features` runs them.
-_STEMS = (("conv1", "bn1", "act1", "maxpool"), ("conv_stem", "bn1"), ("patch_embed",), ("stem",))
 # Modules that only timm's classifier uses.
 _HEADS = ("head", "head_dist", "fc", "fc_norm", "classifier", "attn_pool")
 # Arguments of timm that this module sets itself, or that could read files or the network.
@@ -33,8 +31,7 @@ _RESERVED = {
 class Backbone(nn.Module):
     """A timm model with pooling: images [B,3,H,W] -> pooled features [B,D], float32.
 
-    With `stem="dual"`, infrared images have their own copy of the stem (the first layers), which starts with equal
-    weights. The other layers are shared.
+    What a stem other than "shared" does is told in `mtrl.models.stem`. The layers behind the stem are shared.
     """
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
@@ -48,17 +45,20 @@ class Backbone(nn.Module):
         if config.last_stride == 1 and isinstance(self.body, ResNet):
             keep_last_stage_resolution(self.body)
         self.pooling = config.pooling if config.pooling != "auto" else self._suitable(config.image_size)
-        self.stems: nn.ModuleList | None = None
-        if config.stem == "dual":
-            stem = _take_stem(self.body, config.backbone)
-            self.stems = nn.ModuleList([stem, copy.deepcopy(stem)])
+        self.stems = None if config.stem == "shared" else Stems(self.body, config)
+        self.modality_embedding: ModalityEmbedding | None = None
+        if config.stem == "embedding":
+            assert self.stems is not None
+            self.modality_embedding = ModalityEmbedding(self.stems)
 
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Tensor:
         """Images [B,3,H,W] -> pooled features [B,D], float32.
 
-        modality  integers [B], or one for all images; only a dual stem needs it
+        modality  integers [B], or one for all images; needed by a dual stem, and by an embedding in training
         """
-        x = images if self.stems is None else self._modality_stem(images, modality)
+        x = images if self.stems is None else self.stems(images, modality)
+        if self.modality_embedding is not None and self.training:
+            x = self.modality_embedding(x, modality)
         x = self._checked(self.body.forward_features(x))
         prefix = int(getattr(self.body, "num_prefix_tokens", self._class_token))
         with torch.autocast(x.device.type, enabled=False):
@@ -106,25 +106,6 @@ class Backbone(nn.Module):
             self.body.train(training)
         timm_pool = getattr(self.body, "global_pool", "")
         return suitable_pooling(x, class_token=self._class_token, timm_pool=str(timm_pool))
-
-    def _modality_stem(self, images: Tensor, modality: Tensor | Modality | None) -> Tensor:
-        if modality is None:
-            raise ValueError('a model with stem="dual" needs the modality of each image')
-        assert self.stems is not None
-        if not isinstance(modality, Tensor):
-            return _tensor(self.stems[int(modality)](images), self.name)
-        if modality.shape != images.shape[:1]:
-            raise ValueError(f"modality must have one entry per image, not {list(modality.shape)}")
-        rows = [torch.nonzero(modality == value).flatten() for value in Modality]
-        order = torch.cat(rows)
-        if len(order) != len(images):
-            raise ValueError("modality must hold 0 (visible) or 1 (infrared) for each image")
-        parts = [
-            _tensor(stem(images[own]), self.name)
-            for stem, own in zip(self.stems, rows, strict=True)
-            if len(own)
-        ]
-        return torch.cat(parts)[torch.argsort(order)]
 
 
 def default_config(backbone: str, image_size: tuple[int, int] = (288, 144), **options: Any) -> ModelConfig:
@@ -260,40 +241,3 @@ def _size(module: nn.Module) -> tuple[int, int]:
 def _pad(module: nn.Module) -> tuple[int, int]:
     padding = getattr(module, "padding", 0)
     return _pair(padding) if isinstance(padding, (int, tuple, list)) else (0, 0)
-
-
-class _Passage(nn.Identity):
-    """Replaces a module of a removed stem. Returns its input, and has the attributes that timm reads, as the grid."""
-
-    def __init__(self, replaced: nn.Module) -> None:
-        super().__init__()
-        for name, value in vars(replaced).items():
-            if not name.startswith("_") and name != "training":
-                setattr(self, name, value)
-
-
-def _take_stem(body: nn.Module, name: str) -> nn.Sequential:
-    """Removes the stem (the first layers) from a timm model, puts `_Passage` modules in its place, and returns it.
-
-    Raises ValueError for a model whose stem is not known.
-    """
-    for names in _STEMS:
-        if all(isinstance(getattr(body, part, None), nn.Module) for part in names):
-            stem = nn.Sequential()
-            for part in names:
-                module = getattr(body, part)
-                stem.add_module(part, module)
-                setattr(body, part, _Passage(module))
-            return stem
-    raise _no_stem(name)
-
-
-def _tensor(x: Any, name: str) -> Tensor:
-    if not isinstance(x, Tensor):  # a stem that returns more than a feature map
-        raise _no_stem(name)
-    return x
-
-
-def _no_stem(name: str) -> ValueError:
-    families = "ResNet, EfficientNet, MobileNet, ViT, Swin, ConvNeXt and RegNet families"
-    return ValueError(f'stem="dual" is known for {families}, not for {name}')

@@ -8,7 +8,7 @@ from typing import Any
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-STEMS = ("shared", "dual")
+STEMS = ("shared", "dual", "embedding")
 POOLINGS = ("auto", "gem", "avg", "token")
 
 
@@ -38,7 +38,8 @@ class ModelConfig:
     backbone       timm model name
     image_size     (height, width) in pixels that images are resized to
     mean, std      per-channel normalisation of images in [0, 1]
-    stem           "shared", or "dual": one copy of the first layers per modality, one trunk
+    stem           "shared"; "dual": one copy of the first layers per modality; "embedding": a vector per modality, in
+                   training alone (see `mtrl.models.stem`)
     pooling        "gem" | "avg" for feature maps; token models also take "token" (class token, else mean of tokens).
                    "auto" is replaced by the one that suits the backbone when the model is built
     last_stride    stride of a ResNet's last stage; 1 keeps a finer map and is usual in re-identification

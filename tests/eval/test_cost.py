@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -110,3 +111,14 @@ def test_latency_is_paired() -> None:
     model.backbone.body.load_state_dict(plain.body.state_dict())
     images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
     torch.testing.assert_close(plain.encode(images), model.encode(images))  # they are timed on the same work
+
+
+def test_parameters_of_training_alone_are_named_and_counted() -> None:
+    config = dataclasses.replace(SMALL, stem="embedding")
+    record = cost.compare(MTRL(config))
+    assert record["differences"] == []
+    assert record["training_parameters"] == {"backbone.modality_embedding.vector": 64}
+    stored = record["stored_parameters"]
+    assert stored["checkpoint"] == stored["baseline"] == stored["plain"] + 64
+    assert "only training uses: backbone.modality_embedding.vector (64)" in cost.table(record)
+    assert cost.compare(MTRL(SMALL))["training_parameters"] == {}

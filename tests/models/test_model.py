@@ -197,6 +197,57 @@ def test_dual_stem_copies_the_stem_alone(backbone: str) -> None:
     assert torch.allclose(dual(images[1:3], modality[1:3]).embedding, before[1:3], atol=1e-5)
 
 
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"])
+def test_a_modality_embedding_is_added_in_training_alone(backbone: str) -> None:
+    size = (128, 64)
+    shared = build(ModelConfig(backbone, size))
+    model = MTRL(ModelConfig(backbone, size, stem="embedding"))
+    (stem,) = model.backbone.stems  # type: ignore[misc]
+    for name, module in stem.named_children():
+        module.load_state_dict(getattr(shared.backbone.body, name).state_dict())
+    model.backbone.body.load_state_dict(shared.backbone.body.state_dict(), strict=False)
+    model.neck.load_state_dict(shared.neck.state_dict())
+    vector = model.backbone.modality_embedding.vector  # type: ignore[union-attr]
+    more = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in shared.parameters())
+    assert more == len(vector) > 1 and vector.count_nonzero() == 0
+    with torch.no_grad():
+        vector.copy_(torch.linspace(-0.5, 0.5, len(vector)))
+    images, modality = torch.rand(4, 3, *size), torch.tensor([1, 0, 0, 1])
+    # In evaluation it is the network with a shared stem, whatever the modality, and without one.
+    wanted = shared(images).embedding
+    model.eval()
+    for kind in (modality, Modality.INFRARED, None):
+        torch.testing.assert_close(model(images, kind).embedding, wanted, rtol=1e-5, atol=1e-5)
+    # In training it adds the vector to visible images and subtracts it from infrared ones, channel by channel.
+    seen: list[torch.Tensor] = []
+    model.train()
+    hook = model.backbone.modality_embedding.register_forward_hook(  # type: ignore[union-attr]
+        lambda module, inputs, output: seen.extend([inputs[0], output])
+    )
+    model(images, modality).pooled.sum().backward()
+    hook.remove()
+    signs = [-1, 1, 1, -1]
+    for row, sign in enumerate(signs):
+        added = (seen[1] - seen[0])[row]
+        moved = added.movedim(added.shape.index(len(vector)), -1)
+        torch.testing.assert_close(moved, (sign * vector).expand_as(moved), rtol=1e-4, atol=1e-5)
+    assert vector.grad is not None and vector.grad.count_nonzero() > 0
+    for kind, message in ((None, 'stem="embedding" needs the modality'), (modality[:3], "one entry")):
+        with pytest.raises(ValueError, match=message):
+            model(images, kind)
+
+
+def test_a_modality_embedding_is_saved_and_loaded(tmp_path: Path) -> None:
+    model = MTRL(ModelConfig("test_vit", (64, 32), stem="embedding"))
+    with torch.no_grad():
+        model.backbone.modality_embedding.vector.fill_(0.25)  # type: ignore[union-attr]
+    model.save_pretrained(tmp_path)
+    again = load_pretrained(tmp_path)
+    assert torch.equal(again.backbone.modality_embedding.vector, torch.full((64,), 0.25))  # type: ignore[union-attr]
+    images = pil_images(2)
+    assert torch.equal(again.encode(images, "infrared"), model.encode(images, "visible"))
+
+
 def test_dual_stem_errors() -> None:
     dual = MTRL(ModelConfig("test_resnet", (64, 32), stem="dual")).eval()
     images = torch.zeros(2, 3, 64, 32)

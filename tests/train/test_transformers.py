@@ -189,3 +189,19 @@ def test_settings_out_of_range(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=match):
             settings(tmp_path, **changes)
     assert json.loads(json.dumps(settings(tmp_path, patch_stride=12).fixed()))
+
+
+def test_a_modality_embedding_is_trained_with_the_first_layer_and_not_frozen(
+    tmp_path: Path, data: ReIDData
+) -> None:
+    run = settings(
+        tmp_path / "run", **VIT, stem="embedding", freeze_blocks=1, layer_decay=0.5, epochs=1, ema=0
+    )
+    trainer = Trainer(run, data)
+    name = "backbone.modality_embedding.vector"
+    assert layers_of(trainer.model)[name] == 0
+    free = {n for n, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    assert name in free and not any(n.startswith("backbone.stems.") for n in free)
+    trainer.run()
+    vector = load_pretrained(tmp_path / "run").backbone.modality_embedding.vector  # type: ignore[union-attr]
+    assert vector.count_nonzero() == len(vector)
