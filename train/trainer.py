@@ -37,7 +37,7 @@ from train.build import (
 )
 from train.compile import CompiledForward, worth_compiling
 from train.data import split_rows
-from train.depthwise import depthwise_in_float32
+from train.depthwise import faster_depthwise
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.presets import listed
 from train.run.distributed import DistributedContext, with_sync_bn
@@ -78,8 +78,8 @@ class Trainer(TrainingRun):
         model = seeded_model(settings, len(self.sampler.classes)).to(self.device)
         # The pooling that "auto" stands for.
         self.settings = settings = dataclasses.replace(settings, pooling=model.config.pooling)
-        if self.device.type == "cpu" and self.precision == "bf16":
-            depthwise_in_float32(model)
+        if self.device.type == "cpu":
+            faster_depthwise(model, self.precision)
         self.networks = self.model = with_sync_bn(model) if settings.sync_bn else model
         self.losses = own_losses(settings, model.dim, len(self.sampler.classes))
         modules = nn.ModuleDict({loss.name: loss.module for loss in self.losses if loss.module is not None})
