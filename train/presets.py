@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "augmented": _row(True),
     "direct": _row(False, direct=3.0),
     "augmented-direct": _row(True, direct=3.0),
+    "augmented-direct-1.5": _row(True, direct=1.5),
     "augmented-direct-4.5": _row(True, direct=4.5),
     **{name: _row(True, **{name: weight}) for name, weight in _MTRL.items()},
     # The field's losses, at the weights of their papers. CPM takes transition images for its generated features; CAJ

@@ -27,7 +27,8 @@ from train.ablation import jobs as ablation_jobs
 from train.ablation import kept_result
 from train.ablation.gains import gains
 from train.ablation.report import write_report
-from train.ablation.results import collect
+from train.ablation.results import Run, collect
+from train.presets import METHODS
 from train.trainer import Trainer
 
 torch.set_num_threads(1)
@@ -114,6 +115,24 @@ def test_gains_are_paired_and_tested(tmp_path: Path) -> None:
         assert kept[way]["map"]["p"] == pytest.approx(p, rel=1e-6) and kept["seeds"] == [0, 1, 2]
         assert kept[way]["map"]["differences"] == pytest.approx(list(pair))
     assert cells(text, "mtrl", "full", "4") and (tmp_path / "ablation.png").stat().st_size > 20_000
+
+
+def test_methods_without_the_translator_are_paired_with_those_that_have_it(tmp_path: Path) -> None:
+    """hctri shows no transition image and caj has its own, so both serve every translator."""
+    caj = Run("caj", METHODS["caj"]["translator"], 0).name.removesuffix("-seed0")
+    for name, value in {"mtrl-spectral": 40, "hctri": 30, caj: 36, "cpm-spectral": 44, "cpm": 10}.items():
+        fake(tmp_path, f"{name}-seed0", value, value)
+    methods = ["mtrl", "hctri", "caj", "cpm"]
+    flags = ["--translators", "spectral", "luminance", "--folder", str(tmp_path), "--report-only"]
+    assert ablate.main(["--methods", *methods, *flags]) == 0
+    record = json.loads((tmp_path / "ablation.json").read_text())
+    found = {
+        (gain["control"], gain["translator"]): gain["ir2vis"]["map"]["mean"]
+        for gain in record["gains"]
+        if gain["method"] == "mtrl"
+    }
+    wanted = {("hctri", "spectral"): 10, ("caj", "spectral"): 4, ("cpm", "spectral"): -4}
+    assert found == {key: pytest.approx(value) for key, value in wanted.items()}
 
 
 def test_targets_hold_or_not(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from mtrl.translate import load_translator
 from train.ablation.jobs import run_children
 from train.ablation.kept_result import kept_path, read_kept, write_kept
 from train.ablation.report import write_report
-from train.ablation.results import FIELD, LABELS, Run, collect, seeds_found
+from train.ablation.results import LABELS, NAMED, Run, collect, seeds_found
 from train.data import load
 from train.preflight import check_runs
 from train.presets import METHODS, listed
@@ -45,7 +45,7 @@ class AblateSettings:
     """The ablation's own options. The same command line also takes the options of the trainings."""
 
     methods: tuple[str, ...] = option(
-        tuple(name for name in LABELS if name not in FIELD), "methods to compare", tuple(METHODS)
+        tuple(name for name in LABELS if name not in NAMED), "methods to compare", tuple(METHODS)
     )
     translators: tuple[str, ...] = option(("luminance",), "of the methods that see transition images")
     backbones: tuple[str, ...] = option(("",), "timm names; without it the --backbone of all runs")

@@ -23,6 +23,7 @@ LABELS = {
     "augmented": "A'",
     "direct": "A + direct",
     "augmented-direct": "A' + direct",
+    "augmented-direct-1.5": "A' + direct, weight 1.5",
     "augmented-direct-4.5": "A' + direct, weight 4.5",
     **{name: f"A' + L_{name}" for name, term in TERMS.items() if term.weight},
     "mtrl": "full",
@@ -33,7 +34,8 @@ LABELS = {
     "caj": "A + CAJ's second view and squared triplet",
     "mtrl+hctri": "full + hetero-centre triplet",
 }
-FIELD = ("hctri", "pmt", "cpm", "caj", "mtrl+hctri")  # compared when they are named
+FIELD = ("hctri", "pmt", "cpm", "caj", "mtrl+hctri")
+NAMED = ("augmented-direct-1.5", *FIELD)  # compared when they are named
 # The data set for which this project has targets.
 BENCHMARK = {"dataset": "synthetic", "size": "small", "spectrum": "nir"}
 DIRECTIONS = {"ir2vis": "IR->VIS", "vis2ir": "VIS->IR"}
