@@ -84,10 +84,6 @@ class Trainer(TrainingRun):
         self.losses = own_losses(settings, model.dim, len(self.sampler.classes))
         modules = nn.ModuleDict({loss.name: loss.module for loss in self.losses if loss.module is not None})
         modules.to(self.device)
-        if any(True for _ in modules.parameters()) and self.context.size > 1:
-            raise ValueError(
-                "a loss with parameters of its own is trained in one process: start it without torchrun"
-            )
         if modules:
             self.networks = nn.ModuleDict({"model": self.model, "losses": modules})
         self.forward = self._forward()
@@ -234,6 +230,7 @@ class Trainer(TrainingRun):
         self.optimizer.zero_grad(set_to_none=True)
         # The gradients are averaged over the processes, and each process has those of its own rows alone.
         (loss * self.context.size).backward()
+        self.context.share_gradients(p for own in self.losses if own.module for p in own.module.parameters())
         names, rows = self.data.train.names, batch.rows
         info = StepInfo(self.progress["epoch"] + 1, step + 1, lambda: [names[row] for row in rows])
         self.guard.step({**parts, "total": loss}, info, settings.clip)

@@ -21,6 +21,7 @@ from torch import Tensor
 from mtrl import load_pretrained
 from mtrl.data.sampler import Batch
 from mtrl.files.metrics_log import read_records
+from mtrl.losses.own import own_loss
 from mtrl.losses.total import LossWeights, TriLayout, total_loss
 from mtrl.models.config import ModelConfig
 from mtrl.models.reid import MTRL
@@ -70,6 +71,18 @@ def problem() -> tuple[MTRL, Tensor, Tensor]:
     return model, torch.rand(3, PEOPLE, EACH, 3, 32, 16), torch.arange(PEOPLE)[:, None].expand(-1, EACH)
 
 
+class Pulls(torch.nn.Module):
+    """A loss with parameters: infrared features are pulled to a learned point. `unused` never has a gradient."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.point = torch.nn.Parameter(torch.linspace(0, 1, dim))
+        self.unused = torch.nn.Parameter(torch.zeros(2))
+
+    def forward(self, infrared: Tensor, infrared_identities: Tensor) -> Tensor:
+        return ((infrared - self.point).square().sum(1) * (1 + infrared_identities)).mean()
+
+
 def gradients(world: DistributedContext, folder: Path) -> None:
     """Loss and gradients of this world's share of the problem, written by process 0."""
     model, images, labels = problem()
@@ -78,10 +91,13 @@ def gradients(world: DistributedContext, folder: Path) -> None:
     layout = TriLayout.balanced(labels[own].reshape(-1))
     network = world.wrap(model, sync_bn=False)
     features, layout = world.gather(network(images[:, own].reshape(-1, 3, 32, 16)), layout)
-    loss, _ = total_loss(features, layout, LossWeights(direct=0.5))
+    pulls = own_loss(Pulls(model.dim), "pulls", 0.7, model.dim, PEOPLE)
+    loss, _ = total_loss(features, layout, LossWeights(direct=0.5), own=[pulls])
     (loss * world.size).backward()
+    world.share_gradients(pulls.module.parameters())  # type: ignore[union-attr]
     if world.main:
-        kept = {n: p.grad.contiguous() for n, p in model.named_parameters() if p.grad is not None}
+        named = [*model.named_parameters(), *pulls.module.named_parameters()]  # type: ignore[union-attr]
+        kept = {n: p.grad.contiguous() for n, p in named if p.grad is not None}
         save_file({"loss": loss.detach()} | kept, folder / f"{world.size}.safetensors")
 
 
@@ -97,7 +113,7 @@ def test_two_processes_have_the_loss_and_gradients_of_one(tmp_path: Path) -> Non
     gradients(DistributedContext(), tmp_path)
     multiprocessing.spawn(one_of_two, (free_port(), str(tmp_path)), nprocs=2)
     one, two = (load_file(tmp_path / f"{size}.safetensors") for size in (1, 2))
-    assert one.keys() == two.keys() and len(one) > 20
+    assert one.keys() == two.keys() and len(one) > 20 and "point" in one and "unused" not in one
     assert one["loss"].item() == pytest.approx(two["loss"].item(), rel=1e-5)
     for name in one:
         scale = one[name].abs().max().item()

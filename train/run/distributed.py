@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -115,6 +115,19 @@ class DistributedContext:
             self._rows(features.pooled, counts), self._rows(features.embedding, counts), logits
         )
         return gathered, TriLayout(whole[0], whole[1], whole[2], self._rows(layout.identities, counts))
+
+    def share_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sets the gradients of parameters of losses, after the backward pass of `size` times the loss.
+
+        Unlike the model, losses see the whole batch in each process, so each has the whole gradient, times `size`. The
+        mean over the processes, divided by that, is the same everywhere, whatever each drew at random.
+        """
+        if self.size == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.size**2
 
     def _rows(self, own: Tensor, counts: list[int]) -> Tensor:
         parts = [torch.empty_like(own) for _ in range(self.size)]
