@@ -17,8 +17,8 @@ from mtrl.console.progress import Progress
 from mtrl.data.code_digest import code_digest
 from mtrl.data.imageset import ImageSet
 from mtrl.files.atomic import write_atomically
+from mtrl.models.checkpoint.wrappers import plain_state
 from mtrl.models.reid import MTRL, evaluating
-from mtrl.models.wrappers import plain_state
 
 FEATURES = ("after", "before")
 _HASHED_ROWS = 256

@@ -1,5 +1,5 @@
 """`python -m train`: trains a model. Further commands: `ablate`, `bench`, `publish`, `curves`, `translator`,
-`imagenet`, each with -h.
+`imagenet`, `predict`, each with -h.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ def main(argv: Sequence[str]) -> int:
         from train.bench.command import main as bench
 
         return bench(argv[1:])
+    if argv and argv[0] == "predict":
+        from train.bench.predict import main as predict
+
+        return predict(argv[1:])
     if argv and argv[0] == "translator":
         from train.translator.command import main as translator
 

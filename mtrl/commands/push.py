@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtrl.hub.client import CARD, CONFIG, upload_files, upload_folder
 from mtrl.hub.space import page_commit, space_files
-from mtrl.models.checkpoint_checks import FORMAT
+from mtrl.models.checkpoint.checks import FORMAT
 from mtrl.models.load import find_checkpoint, read_checkpoint
 from mtrl.translate import load_translator
 

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtrl.files.atomic import write_atomically
+from mtrl.models.checkpoint.wrappers import unwrapped
 from mtrl.models.config import Modality
 from mtrl.models.reid import MTRL
-from mtrl.models.wrappers import unwrapped
 
 INPUT, OUTPUT = "images", "embeddings"
 RECORD = "mtrl"

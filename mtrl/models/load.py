@@ -9,11 +9,11 @@ from torch import Tensor
 
 from mtrl.files.filenames import expanded
 from mtrl.hub.client import CONFIG, REPO_ID, advice_on_copy, download
-from mtrl.models.checkpoint_checks import expected_tensors, parse_settings
+from mtrl.models.checkpoint.checks import expected_tensors, parse_settings
+from mtrl.models.checkpoint.weights import Shapes, read_files
 from mtrl.models.config import ModelConfig
 from mtrl.models.device import pick_device
 from mtrl.models.reid import MTRL
-from mtrl.models.weights import Shapes, read_files
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "model"
 

@@ -24,11 +24,11 @@ from mtrl.files.tensor_file import tensor_digest
 from mtrl.hub.client import upload_folder
 from mtrl.models.backbone import Backbone
 from mtrl.models.card import model_card
-from mtrl.models.checkpoint_checks import FORMAT, check_loads
+from mtrl.models.checkpoint.checks import FORMAT, check_loads
+from mtrl.models.checkpoint.weights import parse_dtype, stored, write_files
+from mtrl.models.checkpoint.wrappers import plain_state
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.models.head import BNNeck
-from mtrl.models.weights import parse_dtype, stored, write_files
-from mtrl.models.wrappers import plain_state
 
 CLASSIFIER = "neck.classifier.weight"
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from mtrl.files.tensor_file import tensor_digest
 from mtrl.files.untrusted import read_limited
 from mtrl.hub.client import CONFIG
-from mtrl.models.weights import Shapes, parse_config, parse_dtype, read_files, stored, write_files
-from mtrl.models.wrappers import plain_state
+from mtrl.models.checkpoint.weights import Shapes, parse_config, parse_dtype, read_files, stored, write_files
+from mtrl.models.checkpoint.wrappers import plain_state
 
 from .learned import Learned, LearnedConfig
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from mtrl import MTRL, load_pretrained
 from mtrl.console.cli import read_yaml
 from mtrl.files.tensor_file import tensor_digest
-from mtrl.models.checkpoint_checks import AllocationLimit
+from mtrl.models.checkpoint.checks import AllocationLimit
 from mtrl.models.config import ModelConfig
 from mtrl.retrieval.gallery import Gallery
 from mtrl.translate.files import read_translator, save_translator

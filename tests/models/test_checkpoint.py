@@ -17,7 +17,7 @@ from mtrl import MTRL, load_pretrained
 from mtrl.files.tensor_file import tensor_digest
 from mtrl.models import load
 from mtrl.models.card import CardFacts, Result, model_card
-from mtrl.models.checkpoint_checks import expected_tensors, parse_settings
+from mtrl.models.checkpoint.checks import expected_tensors, parse_settings
 from mtrl.models.config import ModelConfig
 
 CONFIG = ModelConfig(

@@ -17,8 +17,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from mtrl import MTRL, load_pretrained
 from mtrl.files.tensor_file import tensor_bytes, tensor_digest
+from mtrl.models.checkpoint.wrappers import plain_names, plain_state, unwrapped
 from mtrl.models.config import ModelConfig
-from mtrl.models.wrappers import plain_names, plain_state, unwrapped
 from mtrl.translate import Learned, load_translator
 from mtrl.translate.files import fingerprint, save_translator
 from mtrl.translate.learned import LearnedConfig

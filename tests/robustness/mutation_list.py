@@ -695,7 +695,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("yield descriptor is not None", "yield True"),
     ),
     *changes(
-        "mtrl/models/weights.py",
+        "mtrl/models/checkpoint/weights.py",
         ("tests/models/test_checkpoint.py", "tests/translate/test_files.py"),
         ("if own != config:", "if False:"),
         ('("has unknown", found.keys() - expected.keys()),', ""),

@@ -16,6 +16,7 @@ from train.__main__ import main
 from train.settings import METHODS, TrainSettings, parse
 
 TRANSFORMERS = [f"{kind}-{data}" for kind in ("pmt", "mtrl-vit") for data in ("sysu", "regdb", "llcm")]
+LARGE = ["mtrl-large", "mtrl-vit-large"]
 RECIPES = ROOT / "train" / "recipes"
 NAMES = [f"{kind}-{data}" for kind in ("agw", "caj", "mtrl") for data in ("sysu", "regdb", "llcm")]
 
@@ -24,8 +25,41 @@ def read(name: str, *flags: str) -> TrainSettings:
     return parse(["--config", str(RECIPES / f"{name}.yaml"), *flags])
 
 
-def test_fifteen_recipes() -> None:
-    assert sorted(path.stem for path in RECIPES.glob("*.yaml")) == sorted([*NAMES, *TRANSFORMERS])
+def test_all_recipes_are_tested() -> None:
+    assert sorted(path.stem for path in RECIPES.glob("*.yaml")) == sorted([*NAMES, *TRANSFORMERS, *LARGE])
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_scale_on_both_spectra(name: str, tmp_path: Path) -> None:
+    """The backbones that the field uses; two epochs of a tiny network with everything else as the recipe says."""
+    settings = read(name)
+    assert (settings.dataset, settings.size, settings.spectrum) == ("synthetic", "large", "both")
+    assert settings.backbone == ("vit_base_patch16_224" if "vit" in name else "resnet50")
+    assert settings.pretrained is True and settings.hold_out == 200 and settings.method == "mtrl"
+    assert {t: getattr(settings, t) for t in TERMS} == {t: METHODS["mtrl"][t] for t in TERMS}
+    tiny = [
+        "--size",
+        "tiny",
+        "--no-pretrained",
+        "--image-size",
+        "32",
+        "16",
+        "--identities",
+        "2",
+        "--hold-out",
+        "4",
+    ]
+    tiny += [
+        "--backbone",
+        "test_vit" if "vit" in name else "test_resnet",
+        "--instances",
+        "2",
+        "--epochs",
+        "2",
+    ]
+    tiny += ["--batches", "2", "--device", "cpu", "--output", str(tmp_path / "run")]
+    assert main(["--config", str(RECIPES / f"{name}.yaml"), *tiny]) == 0
+    assert load_pretrained(tmp_path / "run").config.patch_stride == (12 if "vit" in name else 0)
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
@@ -100,7 +134,7 @@ def test_methods(name: str) -> None:
     assert settings.channel == "none"
 
 
-@pytest.mark.parametrize("name", [*NAMES, *TRANSFORMERS])
+@pytest.mark.parametrize("name", [*NAMES, *TRANSFORMERS, *LARGE])
 def test_a_recipe_says_what_it_is(name: str) -> None:
     text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
     assert "Ours:" in text and "Not run by us" in text

@@ -27,7 +27,7 @@ from mtrl.files.untrusted import (
     read_limited,
 )
 from mtrl.hub.client import CARD, CONFIG, WEIGHTS
-from mtrl.models.wrappers import plain_names
+from mtrl.models.checkpoint.wrappers import plain_names
 
 Config = TypeVar("Config")
 Shapes = Mapping[str, tuple[int, ...]]  # tensor name -> shape

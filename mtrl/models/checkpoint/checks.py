@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mtrl.hub.client import WEIGHTS
+from mtrl.models.checkpoint.weights import Shapes, check_outline, parse_config, shapes_of
 from mtrl.models.config import POOLINGS, ModelConfig
-from mtrl.models.weights import Shapes, check_outline, parse_config, shapes_of
 
 FORMAT = "mtrl-1"
 _MAX_ARGUMENT = 8192

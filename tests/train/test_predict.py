@@ -1,0 +1,102 @@
+"""What a training will take, said beforehand: counted again on real tensors and by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtrl import MTRL
+from mtrl.data.synthetic import load
+from mtrl.models.config import Modality
+from tests.helpers.paths import ROOT
+from train.__main__ import main
+from train.bench.predict import Prediction, predict
+from train.settings import parse
+
+TINY = ["--size", "tiny", "--no-pretrained", "--identities", "3", "--instances", "2"]
+TINY += ["--hold-out", "4", "--epochs", "5", "--pad", "2"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--backbone", "resnet10t", "--image-size", "64", "32"],
+        [
+            "--backbone",
+            "test_vit",
+            "--backbone-args",
+            "{}",
+            "--image-size",
+            "48",
+            "32",
+            "--patch-stride",
+            "12",
+        ],
+    ],
+    ids=["resnet10t", "test_vit"],
+)
+def test_operations_and_memory_are_those_of_real_tensors(flags: list[str]) -> None:
+    settings = parse([*TINY, *flags, "--method", "mtrl"])
+    found = predict(settings)
+    model = MTRL(settings.model_config(20)).train()  # 24 identities, 4 of them held out
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(value: torch.Tensor) -> torch.Tensor:
+        if (place := value.untyped_storage().data_ptr()) not in weights:
+            kept[place] = value.untyped_storage().nbytes()
+        return value
+
+    images = torch.rand(3 * 3 * 2, 3, *settings.image_size)
+    with FlopCounterMode(display=False) as counter:
+        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value)
+        with hooks, torch.autocast("cpu", torch.bfloat16):
+            features = model(images, Modality.INFRARED)
+        (features.logits.sum() + features.embedding.sum()).backward()
+    assert found.operations_per_step == counter.get_total_flops() > 10**6
+    assert found.kept == pytest.approx(sum(kept.values()), rel=0.1)
+    values = sum(parameter.numel() for parameter in model.parameters())
+    assert found.weights == 16 * values  # float32: weights, gradients, AdamW's two moments
+    assert found.images_per_step == len(images)
+
+
+def test_steps_and_images_follow_from_the_labels() -> None:
+    found = predict(parse([*TINY, "--method", "baseline", "--optimizer", "sgd", "--ema", "0.9"]))
+    assert found.images_per_step == 2 * 3 * 2
+    images = load("tiny", parts=("train",), labels_only=True).train
+    rows, _ = images.split_identities(4, seed=0)
+    assert found.training_images == len(rows) * 3 * 64 * (32 + 2 * 2)  # padded by 2 on both sides
+    adam = predict(parse([*TINY, "--method", "baseline"]))
+    assert found.weights == adam.weights  # one moment and the average, or two moments
+    assert predict(parse([*TINY, "--method", "baseline", "--batches", "1"])).steps == 5
+    assert adam.steps > 5 and adam.operations_per_step < predict(parse(TINY)).operations_per_step
+
+
+def test_time_is_operations_over_rate() -> None:
+    found = Prediction(
+        steps=1000,
+        images_per_step=96,
+        operations_per_step=6 * 10**12,
+        weights=2**30,
+        kept=2**31,
+        training_images=2**29,
+    )
+    assert found.seconds(2e12) == 3000 and found.memory == 3.5 * 2**30
+
+
+def test_the_command_reads_a_recipe_and_says_what_it_takes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text("size: tiny\nbackbone: resnet10t\nimage_size: [64, 32]\nidentities: 4\nepochs: 2\n")
+    assert main(["predict", "--config", str(recipe), "--no-pretrained", "--rate", "0.001"]) == 0
+    said = capsys.readouterr().out
+    assert "steps of 24 images" in said and "memory:" in said and "at 0.001 TFLOP/s" in said
+    assert main(["predict", "--config", str(recipe), "--no-pretrained"]) == 0
+    assert "TFLOP/s" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="rate must be finite and not negative"):
+        main(["predict", "--config", str(recipe), "--rate", "-1"])
+    assert not (ROOT / "runs" / "tiny").exists() and list(tmp_path.iterdir()) == [recipe]
