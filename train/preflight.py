@@ -16,6 +16,7 @@ from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transitions import transition_files
 from mtrl.losses.total import TriLayout
 from mtrl.models.config import Modality
+from mtrl.models.load import load_pretrained
 from mtrl.models.reid import Features
 from mtrl.translate import load_translator
 from train.build import augment_config, loss_weights, own_losses, seeded_model
@@ -66,6 +67,8 @@ def check_runs(
             _check_data(run, tuple(sorted({*parts, *run.parts}, reverse=True)), test_seed)
         if run.transition and not run.transitions and _first(seen, "translator", run.translator):
             load_translator(run.translator)
+        if run.distil and _first(seen, "teacher", run.distil):
+            load_pretrained(run.distil)
         if _first(seen, "model", *(getattr(run, name) for name in _OF_MODEL), run.optimizer, str(device)):
             _check_model(run)
 

@@ -76,6 +76,11 @@ class TrainSettings(RunSettings):
     loss: tuple[str, ...] = option(
         (), "losses of your own, module:callable or module:callable=WEIGHT; may be given again", repeat=True
     )
+    distil: str | None = option(
+        None,
+        "a teacher, a run folder or a Hub id: the similarities that it finds in a batch are learned too",
+    )
+    distil_weight: float = option(1.0, "weight of learning the teacher's similarities")
     triplet: float = option(1.0, "weight of the weighted regularised triplet")
     triplet_feature: str = option("embedding", "feature of the triplet", ("embedding", "pooled"))
 
@@ -160,7 +165,8 @@ class TrainSettings(RunSettings):
         """The weights that hold, in words that a record can keep: of the added terms, and which images they see."""
         images = (self.transitions or self.translator) if self.transition else "none"
         own = dict(own_weight(entry) for entry in self.loss)
-        return {"transition": images, **{name: getattr(self, name) for name in TERMS}, **own}
+        taught = {"distil": self.distil_weight, "teacher": self.distil} if self.distil else {}
+        return {"transition": images, **{name: getattr(self, name) for name in TERMS}, **own, **taught}
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, method, and the weights that its terms really have."""

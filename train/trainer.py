@@ -46,6 +46,7 @@ from train.run.skipped_steps import StepGuard, StepInfo
 from train.run.stop import StopRequest
 from train.run.training import TrainingRun
 from train.settings import TrainSettings
+from train.teacher import Teacher
 from train.validate import held_out_metrics
 
 
@@ -86,6 +87,7 @@ class Trainer(TrainingRun):
         modules.to(self.device)
         if modules:
             self.networks = nn.ModuleDict({"model": self.model, "losses": modules})
+        self.teacher = Teacher(settings.distil, model, self.device) if settings.distil else None
         self.forward = self._forward()
         self.average = averaged(self.model, settings.ema)
         self.optimizer = build_optimizer(self.model, settings, modules)
@@ -146,7 +148,8 @@ class Trainer(TrainingRun):
             log.hyperparameters(dataclasses.asdict(self.settings))
 
     def origin(self) -> dict[str, Any]:
-        return {"starting_weights": starting_weights(self.settings)}
+        taught = {} if self.teacher is None else {"teacher": self.teacher.origin}
+        return {"starting_weights": starting_weights(self.settings), **taught}
 
     def _save_first(self) -> None:
         say(f"{self.settings.backbone} with pooling {self.settings.pooling}")
@@ -223,10 +226,12 @@ class Trainer(TrainingRun):
         self.guard.begin()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             features = self.forward(batch.images, batch.modality)
+            taught = None if self.teacher is None else self.teacher(batch.images, batch.modality)
+        if taught is not None:
+            taught = self.context.gather_rows(taught, batch.layout)
         features, layout = self.context.gather(features, batch.layout)
-        loss, parts = total_loss(
-            features, layout, self.weights, ramp, triplet_scale=0.0 if position < 0 else 1.0, own=self.losses
-        )
+        triplet_scale = 0.0 if position < 0 else 1.0
+        loss, parts = total_loss(features, layout, self.weights, ramp, triplet_scale, self.losses, taught)
         self.optimizer.zero_grad(set_to_none=True)
         # The gradients are averaged over the processes, and each process has those of its own rows alone.
         (loss * self.context.size).backward()

@@ -6,6 +6,7 @@ To add a loss: write its file and one entry of `TERMS` (in `terms.py`).
 from .cpm import center_pair_mining
 from .dcl import discriminative_center
 from .direct import direct_contrastive
+from .distillation import similarity_distillation
 from .hetero_center_triplet import hetero_center_triplet
 from .identity import identity_loss
 from .modality_center import modality_center
@@ -33,6 +34,7 @@ __all__ = [
     "modality_shared_enhancement",
     "modality_transition_contrastive",
     "own_loss",
+    "similarity_distillation",
     "total_loss",
     "weighted_triplet",
 ]

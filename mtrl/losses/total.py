@@ -2,7 +2,8 @@
 
     L = L_id + L_wrt + ramp (l_mtc L_mtc + l_center L_center + l_mqr L_mqr + l_direct L_direct + ...)
 
-The terms in the brackets are the entries of `terms.TERMS`. The methods differ in their weights l:
+The terms in the brackets are the entries of `terms.TERMS`. A teacher adds l_distil L_distil, which is not ramped. The
+methods differ in their weights l:
 baseline A   no transition images, all l = 0
 baseline A'  transition images as additional training data, all l = 0
 controls     A and A' with l_direct > 0
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .distances import Labels, label_tensor, unit_rows
+from .distillation import similarity_distillation
 from .identity import identity_loss
 from .modality_query import QUERY_TEACHERS
 from .modality_transition import HOP1_FORMS, MTC_FORMS
@@ -40,6 +42,7 @@ class LossWeights:
 
     identity, triplet  weights of the baseline's terms
     mtc, center, ...   weights of the added terms: one field per entry of `TERMS`, with its default weight
+    distil_weight      weight of the distillation, where there is a teacher
     smoothing          label smoothing of the identity loss
     temperature        of the contrastive terms
     query_temperature  temperature of the query regularisation
@@ -55,6 +58,7 @@ class LossWeights:
 
     identity: float = 1.0
     triplet: float = 1.0
+    distil_weight: float = 1.0
     smoothing: float = 0.1
     temperature: float = 0.1
     query_temperature: float = 0.1
@@ -67,7 +71,7 @@ class LossWeights:
     triplet_form: str = "weighted"
 
     def __post_init__(self) -> None:
-        for name in ("identity", "triplet", *TERMS, "margin"):
+        for name in ("identity", "triplet", "distil_weight", *TERMS, "margin"):
             _require(
                 0 <= getattr(self, name) < float("inf"), f"{name} must be finite and at least 0", self, name
             )
@@ -136,12 +140,14 @@ def total_loss(
     ramp: float = 1.0,
     triplet_scale: float = 1.0,
     own: Sequence[OwnLoss] = (),
+    teacher: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The objective: (weighted sum, {name: term before weighting, "total": the sum}). The latter have no gradient.
 
     ramp           in [0, 1], scales the added terms (those of `TERMS` and `own`) during the warm-up
     triplet_scale  scales the triplet
     own            losses of one's own, added terms too
+    teacher        embeddings [V+T+I, E] of the same images by the teacher of a distillation
     Raises ValueError if a term needs transition images or logits and there are none.
     """
     if weights.needs_transition and layout.transition == 0 and layout.visible > 0:
@@ -167,6 +173,8 @@ def total_loss(
             parts[name] = term.loss(*images, y_visible, y_infrared, **options)
     scale = {"identity": 1.0, "triplet": triplet_scale}
     weight = {name: getattr(weights, name) * scale.get(name, ramp) for name in parts}
+    if teacher is not None:
+        parts["distil"], weight["distil"] = similarity_distillation(embedding, teacher), weights.distil_weight
     for loss in own:
         parts[loss.name], weight[loss.name] = loss(features, layout, embedding), loss.weight * ramp
     total = torch.zeros((), device=embedding.device)

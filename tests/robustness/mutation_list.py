@@ -62,6 +62,10 @@ SERVICE = ("tests/commands/service/test_service.py", "tests/commands/service/tes
 
 FIELD = ("tests/losses/test_losses.py", "tests/losses/test_field_losses.py")
 COMPARED = ("tests/eval/test_compare.py",)
+DISTILLATION = ("tests/train/test_distillation.py",)
+DEPTHWISE = ("tests/models/test_pretrained.py",)
+MODALITY_EMBEDDING = ("tests/models/test_model.py", "tests/train/test_transformers.py")
+PREDICTION = ("tests/train/test_predict.py",)
 OWN_LOSS = ("tests/train/test_own_loss.py",)
 TRANSFORMERS = ("tests/train/test_transformers.py",)
 
@@ -148,6 +152,35 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("dim=1).detach()", "dim=1)"),
         ("for center in (center_t, center_v)", "for center in (center_t, center_r)"),
         ("pulled - near + margin", "pulled + near + margin"),
+    ),
+    *changes(
+        "mtrl/losses/distillation.py",
+        DISTILLATION,
+        ("for x in (teacher.detach(), student)", "for x in (student, teacher.detach())"),
+        ("teacher.detach()", "teacher"),
+        ("features.T / temperature", "features.T"),
+        (".flatten()[1:].view(n - 1, n + 1)[:, :-1]", ".flatten()[:-1].view(n - 1, n + 1)[:, 1:]"),
+    ),
+    *changes("train/teacher.py", DISTILLATION, ("images * self.std + self.mean", "images")),
+    *changes(
+        "mtrl/models/stem.py",
+        MODALITY_EMBEDDING,
+        ("sign = 1 - 2 *", "sign = 2 *"),
+        ("0 if x.ndim == 3 or self.channels_last", "0 if x.ndim == 3"),
+    ),
+    *changes(
+        "mtrl/models/backbone.py",
+        MODALITY_EMBEDDING,
+        ("is not None and self.training:", "is not None:"),
+    ),
+    *changes(
+        "train/depthwise.py", DEPTHWISE, ("(width, width, height, height)", "(height, height, width, width)")
+    ),
+    *changes(
+        "train/bench/predict.py",
+        PREDICTION,
+        ("2 + _STATE[settings.optimizer]", "1 + _STATE[settings.optimizer]"),
+        ("kept.pop(value.untyped_storage()._cdata, None)", "pass"),
     ),
     *changes(
         "mtrl/losses/own.py",

@@ -129,6 +129,11 @@ class DistributedContext:
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.size**2
 
+    def gather_rows(self, rows: Tensor, layout: TriLayout) -> Tensor:
+        """Rows [V+T+I, ...] of this process -> those of the whole batch, in the order of `gather`."""
+        counts = [layout.visible, layout.transition, layout.infrared]
+        return rows if self.size == 1 else self._rows(rows, counts)
+
     def _rows(self, own: Tensor, counts: list[int]) -> Tensor:
         parts = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(parts, own.detach().contiguous())
