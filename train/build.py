@@ -21,6 +21,7 @@ from mtrl.losses.total import LossWeights
 from mtrl.models.load import load_pretrained
 from mtrl.models.pretrained import read_origin
 from mtrl.models.reid import CLASSIFIER, MTRL
+from mtrl.models.stem import EMBEDDING
 from train.optimizer import blocks_of, layers_of
 from train.settings import TrainSettings, own_weight
 
@@ -81,7 +82,7 @@ def freeze_blocks(model: MTRL, count: int) -> None:
             f"--freeze-blocks {count}: {model.config.backbone} has {most} blocks, and one at least is trained"
         )
     for name, parameter in model.named_parameters():
-        if name in layers and layers[name] <= count and ".modality_embedding." not in name:
+        if name in layers and layers[name] <= count and f".{EMBEDDING}." not in name:
             parameter.requires_grad_(False)
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import nullcontext
 
 import torch
@@ -23,19 +24,20 @@ def faster_depthwise(model: nn.Module, precision: str) -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            module.__class__ = _faster(type(module), precision == "bf16")
+            module.__class__ = _faster(type(module), precision == "bf16")  # type: ignore[arg-type]
 
 
+@functools.cache
 def _faster(base: type[nn.Conv2d], float32: bool) -> type[nn.Conv2d]:
     class Depthwise(base):  # type: ignore[misc, valid-type]
         def forward(self, x: Tensor) -> Tensor:
             with torch.autocast(x.device.type, enabled=False) if float32 else nullcontext():
                 y = x.float() if float32 else x
-                y = self._padded(y) if base is nn.Conv2d and self._wider_than(y) else super().forward(y)
+                y = self._padded(y) if base is nn.Conv2d and self._larger_than(y) else super().forward(y)
             return y.to(x.dtype)
 
-        def _wider_than(self, x: Tensor) -> bool:
-            """Whether the kernel is larger than the map x [N, C, H, W] that it is padded with zeros around."""
+        def _larger_than(self, x: Tensor) -> bool:
+            """Whether the kernel is higher or wider than the map [N, C, H, W], and zeros are put around the map."""
             height, width = self.kernel_size
             larger = height > x.shape[2] or width > x.shape[3]
             return larger and self.padding_mode == "zeros" and isinstance(self.padding, tuple)

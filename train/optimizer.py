@@ -14,6 +14,7 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
+from mtrl.models.stem import EMBEDDING
 from train.settings import TrainSettings
 
 
@@ -67,7 +68,7 @@ def layers_of(model: nn.Module) -> dict[str, int]:
     Raises ValueError for a backbone whose layers timm does not name.
     """
     layers = {f"backbone.body.{name}": layer for name, layer in _grouped(model).items()}
-    stems = ("backbone.stems.", "backbone.modality_embedding.")
+    stems = ("backbone.stems.", f"backbone.{EMBEDDING}.")
     return layers | dict.fromkeys((name for name, _ in model.named_parameters() if name.startswith(stems)), 0)
 
 

@@ -67,8 +67,8 @@ def check_runs(
             _check_data(run, tuple(sorted({*parts, *run.parts}, reverse=True)), test_seed)
         if run.transition and not run.transitions and _first(seen, "translator", run.translator):
             load_translator(run.translator)
-        if run.distil and _first(seen, "teacher", run.distil):
-            load_pretrained(run.distil)
+        if run.teacher and _first(seen, "teacher", run.teacher):
+            load_pretrained(run.teacher)
         if _first(seen, "model", *(getattr(run, name) for name in _OF_MODEL), run.optimizer, str(device)):
             _check_model(run)
 

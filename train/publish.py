@@ -120,9 +120,12 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
         training={
             "method": f"{settings.method} with {settings.terms()['transition']} transition images",
             "weights": listed(
-                (name, weight) for name, weight in settings.terms().items() if name != "transition"
+                (name, weight)
+                for name, weight in settings.terms().items()
+                if name not in ("transition", "teacher")
             ),
             "starting weights": _origin(environment.get("starting_weights", {})),
+            "teacher": _teacher(environment.get("teacher", {})),
             "epochs": str(settings.epochs),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
@@ -143,6 +146,13 @@ def _origin(weights: dict[str, str]) -> str:
     """Where the weights come from that a run started from; "" for a start at random."""
     licence = f", licence {weights['license']}" if weights.get("license") else ""
     return weights["source"] + licence if weights else ""
+
+
+def _teacher(teacher: dict[str, str]) -> str:
+    """The trained model whose similarities a run learned; "" for none."""
+    if not teacher:
+        return ""
+    return f"{teacher['source'].replace(os.path.expanduser('~'), '~')}, fingerprint {teacher['fingerprint'][:16]}"  # noqa: PTH111
 
 
 def _result(label: str, report: Report) -> Result:

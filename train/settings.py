@@ -121,7 +121,7 @@ class TrainSettings(RunSettings):
     lr_warmup: float = option(1.0, "epochs of linear learning-rate warm-up")
     lr_steps: tuple[int, ...] = option((20, 50), "epochs at which the step schedule divides by ten")
     grey_epochs: int = option(0, "first epochs with visible images in grey (PMT's first stage)")
-    warmup_epochs: float = option(0.0, "first epochs on cross-entropy alone, without erasing")
+    warmup_epochs: float = option(0.0, "first epochs on cross-entropy alone (and a teacher), without erasing")
     ramp_epochs: float = option(2.0, "epochs over which the added terms grow to full weight")
     clip: float = option(0.0, "largest gradient norm; 0 for no limit")
 
@@ -146,6 +146,12 @@ class TrainSettings(RunSettings):
             )
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay must be in (0, 1], not {self.layer_decay}")
+        if self.distil is None and self.distil_weight != 1.0:
+            raise ValueError("distil_weight is given without a teacher: add --distil")
+        if self.distil is not None and not 0 < self.distil_weight < math.inf:
+            raise ValueError(
+                f"distil_weight must be positive, not {self.distil_weight}: or leave --distil out"
+            )
         names = [own_weight(entry)[0].partition(":")[2] for entry in self.loss]
         if taken := sorted({name for name in names if name in RESERVED or names.count(name) > 1}):
             raise ValueError(f"--loss: the name {taken[0]} is taken: give your loss another one")
@@ -165,13 +171,18 @@ class TrainSettings(RunSettings):
         """The weights that hold, in words that a record can keep: of the added terms, and which images they see."""
         images = (self.transitions or self.translator) if self.transition else "none"
         own = dict(own_weight(entry) for entry in self.loss)
-        taught = {"distil": self.distil_weight, "teacher": self.distil} if self.distil else {}
+        taught = {"distil": self.distil_weight, "teacher": self.teacher} if self.distil else {}
         return {"transition": images, **{name: getattr(self, name) for name in TERMS}, **own, **taught}
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, method, and the weights that its terms really have."""
         chosen = find_source(self.dataset).chosen(self.size, self.spectrum)
         return {"dataset": self.dataset, **chosen, "method": self.method, "terms": self.terms()}
+
+    @property
+    def teacher(self) -> str | None:
+        """The teacher's run folder or Hub id; for RegDB {trial} stands for the split."""
+        return self.distil.replace("{trial}", self.trial) if self.distil else None
 
     @property
     def run_folder(self) -> str:
@@ -188,6 +199,11 @@ class TrainSettings(RunSettings):
         if self.output and "{trial}" not in self.output:
             raise ValueError(
                 "--trial all trains ten models: write {trial} in --output, e.g. 'runs/regdb-{trial}'"
+            )
+        if self.distil and "{trial}" not in self.distil:
+            raise ValueError(
+                "--trial all trains on ten splits, and a teacher of one has seen test identities of others: write "
+                "{trial} in --distil"
             )
         each = [dataclasses.replace(self, trial=str(number)) for number in find_source(self.dataset).splits]
         begun = [(Path(run.run_folder) / "last" / "state.safetensors").is_file() for run in each]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,8 +21,21 @@ class Teacher:
 
     def __init__(self, source: str, student: MTRL, device: torch.device) -> None:
         self.model = load_pretrained(source).to(device).eval().requires_grad_(False)
-        self.origin = f"the checkpoint {source} (fingerprint {self.model.fingerprint()[:16]})"
+        self.source = source
         self.mean, self.std = student.mean, student.std
+
+    def origin(self) -> dict[str, str]:
+        """What a run records of its teacher."""
+        return {"source": self.source, "fingerprint": self.model.fingerprint()}
+
+    def check_same(self, record: Path) -> None:
+        """Raises ValueError if a run's `environment.json` names a teacher with other weights."""
+        before = json.loads(record.read_text(encoding="utf-8")).get("teacher", {}).get("fingerprint")
+        if before not in (None, (now := self.model.fingerprint())):
+            raise ValueError(
+                f"the teacher {self.source} has changed since the run began (fingerprint {before[:16]}, now "
+                f"{now[:16]}): bring its weights back, or start another run"
+            )
 
     @torch.no_grad()
     def __call__(self, images: Tensor, modality: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class Trainer(TrainingRun):
         modules.to(self.device)
         if modules:
             self.networks = nn.ModuleDict({"model": self.model, "losses": modules})
-        self.teacher = Teacher(settings.distil, model, self.device) if settings.distil else None
+        self.teacher = Teacher(settings.teacher, model, self.device) if settings.teacher else None
         self.forward = self._forward()
         self.average = averaged(self.model, settings.ema)
         self.optimizer = build_optimizer(self.model, settings, modules)
@@ -148,7 +148,7 @@ class Trainer(TrainingRun):
             log.hyperparameters(dataclasses.asdict(self.settings))
 
     def origin(self) -> dict[str, Any]:
-        taught = {} if self.teacher is None else {"teacher": self.teacher.origin}
+        taught = {} if self.teacher is None else {"teacher": self.teacher.origin()}
         return {"starting_weights": starting_weights(self.settings), **taught}
 
     def _save_first(self) -> None:
@@ -157,6 +157,8 @@ class Trainer(TrainingRun):
 
     def _load_state(self) -> None:
         super()._load_state()
+        if self.teacher is not None:
+            self.teacher.check_same(self.folder / "environment.json")
         now = self.progress
         if now["step"] != now["epoch"] * self.steps_per_epoch + now["batch"]:
             raise ValueError(
@@ -231,11 +233,15 @@ class Trainer(TrainingRun):
             taught = self.context.gather_rows(taught, batch.layout)
         features, layout = self.context.gather(features, batch.layout)
         triplet_scale = 0.0 if position < 0 else 1.0
-        loss, parts = total_loss(features, layout, self.weights, ramp, triplet_scale, self.losses, taught)
+        loss, parts = total_loss(
+            features, layout, self.weights, ramp, triplet_scale=triplet_scale, own=self.losses, teacher=taught
+        )
         self.optimizer.zero_grad(set_to_none=True)
         # The gradients are averaged over the processes, and each process has those of its own rows alone.
         (loss * self.context.size).backward()
-        self.context.share_gradients(p for own in self.losses if own.module for p in own.module.parameters())
+        self.context.share_gradients(
+            p for own in self.losses if own.module is not None for p in own.module.parameters()
+        )
         names, rows = self.data.train.names, batch.rows
         info = StepInfo(self.progress["epoch"] + 1, step + 1, lambda: [names[row] for row in rows])
         self.guard.step({**parts, "total": loss}, info, settings.clip)

@@ -24,6 +24,7 @@ from mtrl.files.atomic import write_atomically
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL, evaluating
+from mtrl.models.stem import EMBEDDING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,18 +100,16 @@ def compare(model: MTRL) -> dict[str, Any]:
             "baseline": _count(fresh),
             "plain": _count(plain_model),
         },
-        "training_parameters": _unused(model),
+        "training_parameters": _training_parameters(model),
         "paths": {"checkpoint": trained, "baseline": baseline, "plain": plain},
         "differences": differences,
     }
 
 
-def _unused(model: MTRL) -> dict[str, int]:
+def _training_parameters(model: MTRL) -> dict[str, int]:
     """{name: number of values} of the stored parameters that embedding an image does not use."""
     return {
-        name: parameter.numel()
-        for name, parameter in model.named_parameters()
-        if ".modality_embedding." in name
+        name: parameter.numel() for name, parameter in model.named_parameters() if f".{EMBEDDING}." in name
     }
 
 

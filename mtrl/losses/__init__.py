@@ -3,16 +3,16 @@
 To add a loss: write its file and one entry of `TERMS` (in `terms.py`).
 """
 
-from .cpm import center_pair_mining
-from .dcl import discriminative_center
 from .direct import direct_contrastive
 from .distillation import similarity_distillation
-from .hetero_center_triplet import hetero_center_triplet
+from .field.cpm import center_pair_mining
+from .field.dcl import discriminative_center
+from .field.hetero_center_triplet import hetero_center_triplet
+from .field.msel import modality_shared_enhancement
 from .identity import identity_loss
 from .modality_center import modality_center
 from .modality_query import modality_query_regularization
 from .modality_transition import modality_transition_contrastive
-from .msel import modality_shared_enhancement
 from .own import OwnLoss, own_loss
 from .terms import TERMS, Term
 from .total import LossWeights, TriLayout, total_loss

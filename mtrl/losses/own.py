@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 ARGUMENTS = ("visible", "transition", "infrared", "identities", "infrared_identities", "features", "layout")
 _OF_A_CLASS = ("dim", "num_identities")
 # Names that a record of a step has already, or that torch would not give to a module.
-RESERVED = frozenset({*TERMS, "identity", "triplet", "distil", "total", "gradient", *dir(nn.ModuleDict())})
+RESERVED = frozenset(
+    {*TERMS, "identity", "triplet", "distil", "teacher", "total", "gradient", *dir(nn.ModuleDict())}
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

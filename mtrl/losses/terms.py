@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from .cpm import center_pair_mining
-from .dcl import discriminative_center
 from .direct import direct_contrastive
-from .hetero_center_triplet import hetero_center_triplet
+from .field.cpm import center_pair_mining
+from .field.dcl import discriminative_center
+from .field.hetero_center_triplet import hetero_center_triplet
+from .field.msel import modality_shared_enhancement
 from .modality_center import modality_center
 from .modality_query import modality_query_regularization
 from .modality_transition import modality_transition_contrastive
-from .msel import modality_shared_enhancement
 
 Settings = TypeVar("Settings")
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.models.head import pool, suitable_pooling
 from mtrl.models.pretrained import read_weights
-from mtrl.models.stem import ModalityEmbedding, Stems
+from mtrl.models.stem import ModalityEmbedding, take_stems, through_stems
 
 # Modules that only timm's classifier uses.
 _HEADS = ("head", "head_dist", "fc", "fc_norm", "classifier", "attn_pool")
@@ -45,18 +45,18 @@ class Backbone(nn.Module):
         if config.last_stride == 1 and isinstance(self.body, ResNet):
             keep_last_stage_resolution(self.body)
         self.pooling = config.pooling if config.pooling != "auto" else self._suitable(config.image_size)
-        self.stems = None if config.stem == "shared" else Stems(self.body, config)
+        self.stems = None if config.stem == "shared" else take_stems(self.body, config)
         self.modality_embedding: ModalityEmbedding | None = None
         if config.stem == "embedding":
             assert self.stems is not None
-            self.modality_embedding = ModalityEmbedding(self.stems)
+            self.modality_embedding = ModalityEmbedding(self.stems[0], self.body, self.name)
 
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Tensor:
         """Images [B,3,H,W] -> pooled features [B,D], float32.
 
         modality  integers [B], or one for all images; needed by a dual stem, and by an embedding in training
         """
-        x = images if self.stems is None else self.stems(images, modality)
+        x = images if self.stems is None else through_stems(self.stems, images, modality, self.name)
         if self.modality_embedding is not None and self.training:
             x = self.modality_embedding(x, modality)
         x = self._checked(self.body.forward_features(x))

@@ -42,6 +42,11 @@ The idea is that of the paper; the formulas are this project's own.
 ```"""
 TAGS = ("person-re-identification", "visible-infrared", "image-retrieval", "mtrl")
 LICENCES = {"mit": "MIT"}
+_STEMS = {
+    "shared": "shared stem",
+    "dual": "dual stem",
+    "embedding": "shared stem (trained with a modality embedding)",
+}
 LIMITS = (
     "Expects one whole, upright person per image, cropped close; anything else still gets an embedding.",
     "Clothes carry most of what it recognises: the same person in other clothes is another person to it.",
@@ -180,7 +185,7 @@ def _summary(config: ModelConfig) -> str:
     return (
         "Embeds visible and infrared images of people so that images of one person lie close together, "
         f"whatever the spectrum. A `{config.backbone}` with {config.pooling} pooling and a batch-normalisation neck; "
-        f"{config.stem} stem; images of {height} x {width} pixels."
+        f"{_STEMS[config.stem]}; images of {height} x {width} pixels."
     )
 
 

@@ -38,8 +38,8 @@ class ModelConfig:
     backbone       timm model name
     image_size     (height, width) in pixels that images are resized to
     mean, std      per-channel normalisation of images in [0, 1]
-    stem           "shared"; "dual": one copy of the first layers per modality; "embedding": a vector per modality, in
-                   training alone (see `mtrl.models.stem`)
+    stem           "shared"; "dual": one copy of the first layers per modality; "embedding": one that adds a vector
+                   for the modality, in training alone (see `mtrl.models.stem`)
     pooling        "gem" | "avg" for feature maps; token models also take "token" (class token, else mean of tokens).
                    "auto" is replaced by the one that suits the backbone when the model is built
     last_stride    stride of a ResNet's last stage; 1 keeps a finer map and is usual in re-identification

@@ -75,7 +75,7 @@ class MTRL(nn.Module):
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Features:
         """Normalised images [B,3,H,W] (see `preprocess`) -> `Features`.
 
-        modality  integers [B], or one for all images. Only a dual stem needs it
+        modality  integers [B], or one for all images. A dual stem needs it, and a modality embedding in training
         """
         pooled = self.backbone(images, modality)
         with torch.autocast(pooled.device.type, enabled=False):

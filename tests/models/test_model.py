@@ -237,6 +237,34 @@ def test_a_modality_embedding_is_added_in_training_alone(backbone: str) -> None:
             model(images, kind)
 
 
+@pytest.mark.parametrize("backbone", ["swin_tiny_patch4_window7_224", "test_vit", "resnet10t"])
+def test_a_modality_embedding_finds_the_channels(backbone: str) -> None:
+    """Maps are as high as there are channels: only the axis tells the two apart."""
+    arguments = {"depths": [1, 1], "embed_dim": 32, "num_heads": [1, 1]} if "swin" in backbone else {}
+    size = {"swin_tiny_patch4_window7_224": (128, 64), "test_vit": (1024, 64), "resnet10t": (256, 64)}[
+        backbone
+    ]
+    model = MTRL(ModelConfig(backbone, size, stem="embedding", pooling="avg", backbone_args=arguments))
+    embedding, (stem,) = model.backbone.modality_embedding, model.backbone.stems
+    with torch.no_grad():
+        embedding.vector.copy_(torch.arange(len(embedding.vector)))
+        x = stem(torch.rand(2, 3, *size))
+        added = embedding(x, torch.tensor([0, 1])) - x
+    axis = 1 if backbone == "resnet10t" else added.ndim - 1
+    assert x.shape[axis] == len(embedding.vector)
+    moved = added.movedim(axis, -1)
+    for row, sign in enumerate((1, -1)):
+        torch.testing.assert_close(
+            moved[row], (sign * embedding.vector).expand_as(moved[row]), atol=1e-4, rtol=0
+        )
+
+
+@pytest.mark.parametrize("backbone", ["pvt_v2_b0", "mambaout_femto", "hiera_tiny_224"])
+def test_a_modality_embedding_refuses_stems_whose_channels_are_not_known(backbone: str) -> None:
+    with pytest.raises(ValueError, match="is known for"), torch.device("meta"):
+        MTRL(ModelConfig(backbone, (128, 64), stem="embedding", pooling="avg"))
+
+
 def test_a_modality_embedding_is_saved_and_loaded(tmp_path: Path) -> None:
     model = MTRL(ModelConfig("test_vit", (64, 32), stem="embedding"))
     with torch.no_grad():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import json
 import os
@@ -20,7 +19,6 @@ from mtrl.models.config import ModelConfig
 from mtrl.models.pretrained import WeightsOrigin, read_origin, read_weights
 from train import imagenet
 from train.build import seeded_model, starting_weights
-from train.depthwise import faster_depthwise
 from train.publish import _origin
 from train.settings import parse
 
@@ -185,55 +183,3 @@ def test_the_package_becomes_a_file_that_training_reads(tmp_path: Path) -> None:
     assert torch.equal(ours["conv_stem.weight"], theirs["_conv_stem.weight"])
     assert torch.equal(ours["bn2.running_var"], theirs["_bn1.running_var"])
     assert torch.equal(ours["blocks.6.0.conv_pwl.weight"], theirs["_blocks.15._project_conv.weight"])
-
-
-def test_depthwise_convolutions_compute_in_float32_on_a_cpu() -> None:
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 8, 3, groups=8), torch.nn.Conv2d(8, 4, 1)
-    )
-    names, images = list(model.state_dict()), torch.rand(2, 3, 8, 8)
-    before = model(images)
-    faster_depthwise(model, "bf16")
-    assert torch.equal(model(images), before) and list(model.state_dict()) == names
-    assert type(model[0]) is torch.nn.Conv2d is not type(model[1])
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = model[0](images)
-        assert inside.dtype == model[1](inside).dtype == torch.bfloat16
-    with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        exact = torch.nn.functional.conv2d(inside.float(), model[1].weight, model[1].bias, groups=8)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(model[1](inside), exact.to(torch.bfloat16))
-    model(images).sum().backward()
-    assert model[1].weight.grad is not None and isinstance(model[1], torch.nn.Conv2d)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [(3, 2), (8, 2), (2, 9), (8, 8)])
-def test_a_kernel_larger_than_the_map_computes_the_same_on_a_padded_map(
-    size: tuple[int, int], stride: int
-) -> None:
-    plain = torch.nn.Sequential(
-        torch.nn.Conv2d(6, 6, 5, stride, padding=(2, 3), groups=6), torch.nn.Conv2d(6, 4, 1)
-    ).double()
-    faster = copy.deepcopy(plain)
-    faster_depthwise(faster, "fp32")
-    results = []
-    for model in (plain, faster):
-        images = torch.rand(3, 6, *size, dtype=torch.double, generator=torch.Generator().manual_seed(1))
-        images.requires_grad_()
-        out = model(images)
-        out.square().sum().backward()
-        results.append([out, images.grad, model[0].weight.grad, model[0].bias.grad])
-    for ours, theirs in zip(results[1], results[0], strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-
-
-def test_depthwise_kernels_in_timms_network_are_found_and_copies_keep_them() -> None:
-    model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    faster_depthwise(model, "fp32")
-    changed = [name for name, module in model.named_modules() if type(module).__name__ == "Depthwise"]
-    assert len(changed) == 16
-    again = copy.deepcopy(model)
-    images = torch.rand(2, 3, 96, 48)
-    assert torch.equal(model.eval()(images), again.eval()(images))

@@ -58,12 +58,13 @@ COMPOSED = (
 )
 KEPT_TRACKS = ("tests/retrieval/test_tracks.py::test_a_tracks_entry_is_always_the_mean_of_all_its_images",)
 CROPS = ("tests/commands/test_photos.py", "tests/data/video/test_crops.py")
+SHARED = ("tests/train/test_own_loss.py", "tests/train/test_distillation.py")
 SERVICE = ("tests/commands/service/test_service.py", "tests/commands/service/test_requests.py")
 
 FIELD = ("tests/losses/test_losses.py", "tests/losses/test_field_losses.py")
 COMPARED = ("tests/eval/test_compare.py",)
 DISTILLATION = ("tests/train/test_distillation.py",)
-DEPTHWISE = ("tests/models/test_pretrained.py",)
+DEPTHWISE = ("tests/train/test_depthwise.py",)
 MODALITY_EMBEDDING = ("tests/models/test_model.py", "tests/train/test_transformers.py")
 PREDICTION = ("tests/train/test_predict.py",)
 OWN_LOSS = ("tests/train/test_own_loss.py",)
@@ -125,7 +126,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *changes("mtrl/commands/service/access.py", SERVICE, ("if images > left:", "if left < 0:")),
     *changes(
-        "mtrl/losses/hetero_center_triplet.py",
+        "mtrl/losses/field/hetero_center_triplet.py",
         FIELD,
         ("torch.relu(margin + gap - nearest)", "torch.relu(gap - nearest)"),
         (
@@ -135,19 +136,19 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("& there", "| there"),
     ),
     *changes(
-        "mtrl/losses/msel.py",
+        "mtrl/losses/field/msel.py",
         FIELD,
         ("(across - within).square()", "(across + within).square()"),
         ("& ~torch.eye(", "& torch.eye("),
     ),
     *changes(
-        "mtrl/losses/dcl.py",
+        "mtrl/losses/field/dcl.py",
         FIELD,
         ("distance < foreign[:, None]", "distance > foreign[:, None]"),
         ("own / apart.clamp", "apart / own.clamp"),
     ),
     *changes(
-        "mtrl/losses/cpm.py",
+        "mtrl/losses/field/cpm.py",
         FIELD,
         ("dim=1).detach()", "dim=1)"),
         ("for center in (center_t, center_v)", "for center in (center_t, center_r)"),
@@ -165,8 +166,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "mtrl/models/stem.py",
         MODALITY_EMBEDDING,
-        ("sign = 1 - 2 *", "sign = 2 *"),
-        ("0 if x.ndim == 3 or self.channels_last", "0 if x.ndim == 3"),
+        ("1.0, -1.0)", "1.0, 1.0)"),
+        ("if x.ndim == 3 or self.channels_last", "if x.ndim == 3"),
+        ("(last and embed is None)", "False"),
     ),
     *changes(
         "mtrl/models/backbone.py",
@@ -174,13 +176,25 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("is not None and self.training:", "is not None:"),
     ),
     *changes(
-        "train/depthwise.py", DEPTHWISE, ("(width, width, height, height)", "(height, height, width, width)")
+        "train/depthwise.py",
+        DEPTHWISE,
+        ("(width, width, height, height)", "(height, height, width, width)"),
+        ("larger = height > x.shape[2] or width > x.shape[3]", "larger = False"),
+    ),
+    *changes(
+        "train/trainer.py",
+        SHARED,
+        ("self.context.share_gradients(", "list("),
+        ("taught = self.context.gather_rows(taught, batch.layout)", "pass"),
+        ("self.teacher.check_same(", "str("),
     ),
     *changes(
         "train/bench/predict.py",
         PREDICTION,
-        ("2 + _STATE[settings.optimizer]", "1 + _STATE[settings.optimizer]"),
-        ("kept.pop(value.untyped_storage()._cdata, None)", "pass"),
+        ("(1 + _STATE[settings.optimizer])", "_STATE[settings.optimizer]"),
+        ("kept.pop(weight.untyped_storage()._cdata, None)", "pass"),
+        ("custom_mapping=_ATTENTION", "custom_mapping=None"),
+        ("    freeze_blocks(model, settings.freeze_blocks)\n", "    pass\n"),
     ),
     *changes(
         "mtrl/losses/own.py",

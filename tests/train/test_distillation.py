@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eval.evaluate import evaluate
 from mtrl import MTRL, load_pretrained
 from mtrl.data.imageset import ReIDData
 from mtrl.losses import similarity_distillation
@@ -19,6 +21,9 @@ from mtrl.models.config import Modality, ModelConfig
 from mtrl.models.reid import Features
 from tests.helpers.runs import colour_people, same, settings
 from train.preflight import check_runs
+from train.publish import describe
+from train.run.distributed import DistributedContext
+from train.run.resume import check_folder
 from train.teacher import Teacher
 from train.trainer import Trainer
 
@@ -129,10 +134,8 @@ def test_a_training_learns_the_similarities_of_its_teacher(
     tmp_path: Path, data: ReIDData, teacher: Path
 ) -> None:
     runs = {}
-    for name, distil in (("taught", str(teacher)), ("alone", None)):
-        run = settings(
-            tmp_path / name, method="augmented", distil=distil, distil_weight=20.0, epochs=6, ema=0.0
-        )
+    for name, distil in (("taught", {"distil": str(teacher), "distil_weight": 20.0}), ("alone", {})):
+        run = settings(tmp_path / name, method="augmented", **distil, epochs=6, ema=0.0)
         trainer = Trainer(run, data)
         trainer.run()
         runs[name] = trainer.model
@@ -148,7 +151,7 @@ def test_a_training_learns_the_similarities_of_its_teacher(
     assert far["taught"] < 0.8 * far["alone"], far
     assert same_names(runs["taught"], runs["alone"])  # nothing is added to the network
     facts = json.loads((tmp_path / "taught" / "environment.json").read_text())
-    assert facts["teacher"].startswith(f"the checkpoint {teacher} (fingerprint ")
+    assert facts["teacher"] == {"source": str(teacher), "fingerprint": model.fingerprint()}
     assert "teacher" not in json.loads((tmp_path / "alone" / "environment.json").read_text())
     records = [json.loads(line) for line in (tmp_path / "taught" / "metrics.jsonl").read_text().splitlines()]
     terms = [record["loss_distil"] for record in records if "loss_distil" in record]
@@ -174,3 +177,61 @@ def test_a_teacher_that_is_not_there_is_refused_before_the_training(tmp_path: Pa
     with pytest.raises((ValueError, OSError), match="nobody"):
         check_runs([run])
     assert not (tmp_path / "run").exists()
+
+
+def test_another_teacher_under_the_same_name_ends_a_resumed_run(
+    tmp_path: Path, data: ReIDData, teacher: Path
+) -> None:
+    mine = tmp_path / "teacher"
+    shutil.copytree(teacher, mine)
+    Trainer(settings(tmp_path / "run", distil=str(mine), epochs=1, schedule="step"), data).run()
+    torch.manual_seed(4)
+    MTRL(ModelConfig("test_byobnet", (48, 24))).save_pretrained(mine)
+    again = settings(tmp_path / "run", distil=str(mine), epochs=2, schedule="step", resume=True)
+    with pytest.raises(ValueError, match="has changed since the run began"):
+        Trainer(again, data).run()
+
+
+def test_a_run_of_a_version_without_teachers_gets_none(tmp_path: Path, data: ReIDData, teacher: Path) -> None:
+    Trainer(settings(tmp_path / "run", epochs=1, schedule="step"), data).run()
+    path = tmp_path / "run" / "settings.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "distil" not in line))
+    check_folder(settings(tmp_path / "run", epochs=2, schedule="step", resume=True))
+    with pytest.raises(ValueError, match="belongs to a run with distil None"):
+        check_folder(settings(tmp_path / "run", distil=str(teacher), epochs=2, schedule="step", resume=True))
+
+
+def test_settings_of_a_teacher(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="without a teacher"):
+        settings(tmp_path, distil_weight=2.0)
+    with pytest.raises(ValueError, match="distil_weight must be positive"):
+        settings(tmp_path, distil="runs/x", distil_weight=0.0)
+    regdb = {"dataset": "regdb", "trial": "all"}
+    with pytest.raises(ValueError, match="test identities of others"):
+        settings(tmp_path / "{trial}", **regdb, distil="runs/one").runs()
+    each = settings(tmp_path / "{trial}", **regdb, distil="runs/large-{trial}").runs()
+    assert [run.teacher for run in each] == [f"runs/large-{number}" for number in range(1, 11)]
+
+
+def test_the_card_names_the_teacher(tmp_path: Path, data: ReIDData, teacher: Path) -> None:
+    run = settings(tmp_path / "run", distil=str(teacher), epochs=1)
+    Trainer(run, data).run()
+    facts = describe(
+        tmp_path / "run", run, [evaluate(load_pretrained(tmp_path / "run"), data.test)], "A name"
+    )
+    assert facts.training["teacher"].startswith(f"{teacher}, fingerprint ")
+    assert "distil 1.0" in facts.training["weights"] and str(teacher) not in facts.training["weights"]
+
+
+def test_the_teachers_rows_are_gathered_as_the_features_are(
+    tmp_path: Path, data: ReIDData, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Size] = []
+
+    def gather_rows(self: DistributedContext, rows: Tensor, layout: TriLayout) -> Tensor:
+        seen.append(rows.shape)
+        return rows
+
+    monkeypatch.setattr(DistributedContext, "gather_rows", gather_rows)
+    Trainer(settings(tmp_path / "run", distil=str(teacher), epochs=1, batches=2), data).run()
+    assert seen == [(18, MTRL(ModelConfig("test_byobnet", (48, 24))).dim)] * 2  # 3 x 2 images of three kinds

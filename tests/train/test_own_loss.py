@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from mtrl import load_pretrained
 from mtrl.console import cli
@@ -18,6 +20,7 @@ from mtrl.models.reid import Features
 from tests.helpers.runs import ONE_STEP, same, settings
 from train.__main__ import main
 from train.preflight import check_runs
+from train.run.distributed import DistributedContext
 from train.settings import own_weight, parse
 from train.trainer import Trainer
 
@@ -188,3 +191,20 @@ def test_weights_and_repetition(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("loss: [a:b, c:d=2]\n")
     assert parse(["--config", str(tmp_path / "x.yaml")]).loss == ("a:b", "c:d=2")
     assert parse(["--loss", "a:b", "--loss", "c:d", "e:f"]).loss == ("a:b", "c:d", "e:f")
+
+
+def test_the_gradients_of_its_parameters_are_shared_in_each_step(
+    tmp_path: Path, data: ReIDData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared: list[list[tuple[int, ...]]] = []
+
+    def share(self: DistributedContext, parameters: Iterable[nn.Parameter]) -> None:
+        given = list(parameters)
+        assert all(parameter.grad is not None for parameter in given)  # after the backward pass
+        shared.append([tuple(parameter.shape) for parameter in given])
+
+    monkeypatch.setattr(DistributedContext, "share_gradients", share)
+    run = settings(tmp_path / "run", loss=("own_losses_here:Proxies", "own_losses_here:spread"), epochs=1)
+    trainer = Trainer(run, data)
+    trainer.run()
+    assert shared == [[(len(trainer.sampler.classes), trainer.model.dim)]] * 4

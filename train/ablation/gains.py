@@ -27,7 +27,7 @@ PAIRS = (
     ("mtrl-triangle", "augmented-direct-4.5"),
     ("mtrl-triangle", "mtrl"),
     ("mtrl", "augmented-direct-1.5"),
-    *(("mtrl", method) for method in FIELD[:-1]),
+    *(("mtrl", method) for method in FIELD if method != "mtrl+hctri"),
     ("mtrl+hctri", "mtrl"),
 )
 

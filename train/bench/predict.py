@@ -12,22 +12,32 @@ import argparse
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from mtrl.console import cli
 from mtrl.console.cli import option
 from mtrl.data.sampler import IdentitySampler
-from mtrl.models.config import Modality, ModelConfig
+from mtrl.models.config import Modality
 from mtrl.models.reid import MTRL
+from train.build import freeze_blocks, keep_no_activations
 from train.data import load, split_rows
 from train.settings import TrainSettings, settle
 
 _STATE = {"adamw": 2, "sgd": 1}  # float32 values that the optimiser keeps for each weight
+# Fused attention on a CPU, which torch's counter takes for free.
+_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(
+        q, k, v
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, **__: (
+        sdpa_backward_flop_count(g, q, k, v)
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +79,17 @@ class PredictSettings:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m train predict",
-        description="Says what operations, memory and time a training will take, without running it. All options of "
-        "python -m train hold.",
+        description="Says what operations, memory and time a training on a GPU will take, without running it. All "
+        "options of python -m train hold but --distil.",
     )
     cli.add_flags(parser, PredictSettings)
     cli.add_flags(parser, TrainSettings)
     found = cli.given(parser, argv)
     own = cli.build(PredictSettings, {key: found.values[key] for key in ("rate",) if key in found.values})
-    flags = {key: value for key, value in found.flags.items() if key != "rate"}
-    settings, notes = settle(dataclasses.replace(found, flags=flags))
+    flags, file = (
+        {key: value for key, value in given.items() if key != "rate"} for given in (found.flags, found.file)
+    )
+    settings, notes = settle(dataclasses.replace(found, flags=flags, file=file))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     print(text(predict(settings), 1e12 * own.rate))
@@ -99,10 +111,15 @@ def text(found: Prediction, rate: float = 0.0) -> str:
 
 
 def predict(settings: TrainSettings) -> Prediction:
-    """The prediction for one process with bfloat16. Reads the labels of the data set, and none of its images.
-    Raises ValueError for a
-       network that cannot be built.
+    """The prediction for one process. Reads the labels of the data set, and none of its images.
+
+    In bfloat16, unless the precision is fp32. Raises ValueError for a network that cannot be built or followed, and
+    for a teacher, which is not counted.
     """
+    if settings.distil:
+        raise ValueError(
+            "what a teacher takes is not counted: leave --distil out, and add its forward pass yourself"
+        )
     data = load(settings, parts=("train",), labels_only=True)
     rows, _ = split_rows(data.train, settings)
     sampler = IdentitySampler(
@@ -114,41 +131,62 @@ def predict(settings: TrainSettings) -> Prediction:
     )
     per_epoch = min(settings.batches or len(sampler), len(sampler))
     images = settings.identities * settings.instances * (3 if settings.transition else 2)
-    values, operations, kept = _one_pass(settings.model_config(len(sampler.classes)), images)
+    model = MTRL(settings.model_config(len(sampler.classes)))
+    freeze_blocks(model, settings.freeze_blocks)
+    if settings.grad_checkpointing:
+        keep_no_activations(model)
+    try:
+        operations, kept = _one_step(model.train(), images, settings.precision != "fp32")
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{settings.backbone} cannot be followed without running it: {said}") from error
+    values, trained = (
+        sum(parameter.numel() for parameter in model.parameters() if every or parameter.requires_grad)
+        for every in (True, False)
+    )
     height, width = settings.image_size
     return Prediction(
         steps=settings.epochs * per_epoch,
         images_per_step=images,
         operations_per_step=operations,
-        weights=4 * values * (2 + _STATE[settings.optimizer] + (settings.ema > 0)),
+        weights=4 * (values * (1 + (settings.ema > 0)) + trained * (1 + _STATE[settings.optimizer])),
         kept=kept,
         training_images=len(rows) * 3 * height * (width + 2 * settings.pad),
     )
 
 
-def _one_pass(config: ModelConfig, images: int) -> tuple[int, int, int]:
-    """(number of weights, operations of a forward and backward pass, bytes kept for the latter), in bfloat16."""
-    model = MTRL(config).train()
-    fake, kept = FakeTensorMode(), dict[int, int]()
-    weights: dict[str, Tensor] = {name: fake.from_tensor(value) for name, value in _tensors(model)}
+def _one_step(model: MTRL, images: int, bf16: bool) -> tuple[int, int]:
+    """(operations of a forward and backward pass, bytes kept between the two)."""
+    fake, step = FakeTensorMode(allow_non_fake_inputs=True), _Step(model, bf16)
+    weights: dict[str, Tensor] = {name: fake.from_tensor(value) for name, value in step.named_parameters()}
+    weights |= {name: fake.from_tensor(value) for name, value in step.named_buffers()}
+    with fake, FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+        kept = torch.func.functional_call(
+            step, weights, (torch.empty(images, 3, *model.config.image_size), list(weights.values()))
+        )
+    return int(counter.get_total_flops()), kept
 
-    def keep(value: Tensor) -> Tensor:
-        storage = value.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
-        return value
 
-    with fake, FlopCounterMode(display=False) as counter:
-        batch = torch.empty(images, 3, *config.image_size)
+class _Step(nn.Module):
+    """Forward and backward pass in one call, so that checkpointed blocks find the same weights again."""
+
+    def __init__(self, model: MTRL, bf16: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.bf16 = bf16
+
+    def forward(self, images: Tensor, weights: Sequence[Tensor]) -> int:
+        """Returns the bytes that the forward pass keeps for the backward pass, without the `weights`."""
+        kept: dict[int, int] = {}
+
+        def keep(value: Tensor) -> Tensor:
+            kept[value.untyped_storage()._cdata] = value.untyped_storage().nbytes()
+            return value
+
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value)
-        with hooks, torch.autocast("cpu", torch.bfloat16):
-            features = torch.func.functional_call(model, weights, (batch, Modality.INFRARED))
-        for value in weights.values():
-            kept.pop(value.untyped_storage()._cdata, None)
+        with hooks, torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            features = self.model(images, Modality.INFRARED)
+        for weight in weights:
+            kept.pop(weight.untyped_storage()._cdata, None)
         (features.logits.sum() + features.embedding.sum()).backward()
-    values = sum(parameter.numel() for parameter in model.parameters())
-    return values, int(counter.get_total_flops()), sum(kept.values())
-
-
-def _tensors(model: MTRL) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
+        return sum(kept.values())

@@ -108,19 +108,22 @@ class DistributedContext:
         """
         if self.size == 1:
             return features, layout
-        counts = [layout.visible, layout.transition, layout.infrared]
-        whole = [n * self.size for n in counts]
-        logits = None if features.logits is None else self._rows(features.logits, counts)
+        logits = None if features.logits is None else self.gather_rows(features.logits, layout)
         gathered = Features(
-            self._rows(features.pooled, counts), self._rows(features.embedding, counts), logits
+            self.gather_rows(features.pooled, layout), self.gather_rows(features.embedding, layout), logits
         )
-        return gathered, TriLayout(whole[0], whole[1], whole[2], self._rows(layout.identities, counts))
+        visible, transition, infrared = (
+            n * self.size for n in (layout.visible, layout.transition, layout.infrared)
+        )
+        identities = self.gather_rows(layout.identities, layout)
+        return gathered, TriLayout(visible, transition, infrared, identities)
 
     def share_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sets the gradients of parameters of losses, after the backward pass of `size` times the loss.
 
         Unlike the model, losses see the whole batch in each process, so each has the whole gradient, times `size`. The
-        mean over the processes, divided by that, is the same everywhere, whatever each drew at random.
+        mean over the processes, divided by that, is the same everywhere, whatever each drew at random. What is drawn
+        must not decide whether a parameter takes part.
         """
         if self.size == 1:
             return
@@ -131,10 +134,9 @@ class DistributedContext:
 
     def gather_rows(self, rows: Tensor, layout: TriLayout) -> Tensor:
         """Rows [V+T+I, ...] of this process -> those of the whole batch, in the order of `gather`."""
-        counts = [layout.visible, layout.transition, layout.infrared]
-        return rows if self.size == 1 else self._rows(rows, counts)
-
-    def _rows(self, own: Tensor, counts: list[int]) -> Tensor:
+        if self.size == 1:
+            return rows
+        counts, own = [layout.visible, layout.transition, layout.infrared], rows
         parts = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(parts, own.detach().contiguous())
         parts[self.rank] = own

@@ -46,14 +46,16 @@ def differences(
     """(name, value in the file, value now) of each setting that differs from the settings file at `path`.
 
     free  names of settings that are not compared; None: `settings.free`
-    A pooling of "auto" equals any: the file holds the one that was chosen.
+    A pooling of "auto" equals any: the file holds the one that was chosen. What the file does not name was not known to
+    the version that wrote it, and so switched off, where it can be.
     """
     if not path.is_file():
         return []
     free = settings.free if free is None else free
     there, written = read_settings(type(settings), path), read_entries(path)
     names = [field.name for field in dataclasses.fields(settings)]
-    pairs = [(n, getattr(there, n), getattr(settings, n)) for n in names if n in written and n not in free]
+    compared = [n for n in names if n not in free and (n in written or not getattr(there, n))]
+    pairs = [(n, getattr(there, n), getattr(settings, n)) for n in compared]
     return [pair for pair in pairs if pair[1] != pair[2] and (pair[0], pair[2]) != ("pooling", "auto")]
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .distances import (
+from ..distances import (
     Labels,
     check_batch,
     group_means,

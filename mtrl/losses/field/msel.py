@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .distances import (
+from ..distances import (
     Labels,
     check_batch,
     mean_where,
