@@ -131,6 +131,9 @@ def test_methods_without_the_translator_are_paired_with_those_that_have_it(tmp_p
         for gain in record["gains"]
         if gain["method"] == "mtrl"
     }
+    text = (tmp_path / "ablation.md").read_text()
+    assert cells(text, "caj")[2] == "its own" and cells(text, "hctri")[2] == "none"
+    assert cells(text, "mtrl")[2] == "spectral"
     wanted = {("hctri", "spectral"): 10, ("caj", "spectral"): 4, ("cpm", "spectral"): -4}
     assert found == {key: pytest.approx(value) for key, value in wanted.items()}
 

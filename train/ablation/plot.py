@@ -19,7 +19,9 @@ def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.2, 0.36 * len(rows) + 1.1), dpi=130, layout="constrained")
+    names = [_name(row, rows) for row in rows]
+    width = 6.6 + 0.09 * max(map(len, names), default=0)  # inches: two charts, and the longest name
+    figure = Figure(figsize=(width, 0.36 * len(rows) + 1.1), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, direction in zip(figure.subplots(1, 2, sharey=True), DIRECTIONS, strict=True):
         for place, row in enumerate(rows):
@@ -46,13 +48,18 @@ def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
         axes.set_axisbelow(True)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-    names = [", ".join([*place_of(row, rows), LABELS[row.method]]) for row in rows]
     figure.axes[0].set_yticks(range(len(rows)), names, fontsize=11.5)
     figure.savefig(path, facecolor="white")
     return path
 
 
+def _name(row: Row, rows: Sequence[Row]) -> str:
+    """The row's label, behind what it does not share with the others."""
+    places = [place for place in place_of(row, rows) if place not in ("none", "its own")]
+    return ", ".join([*places, LABELS[row.method]])
+
+
 def _kind(method: str) -> str:
-    if method in ("mtrl", "mtrl-triangle"):
+    if method.startswith("mtrl"):
         return "full"
     return "term" if method in TERMS and TERMS[method].transition else "control"

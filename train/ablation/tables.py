@@ -21,9 +21,13 @@ def varying(rows: Sequence[Row]) -> list[str]:
 
 
 def place_of(row: Row, rows: Sequence[Row]) -> list[str]:
-    """Data set, backbone and translator of a row, as far as the rows differ in them."""
-    transition = METHODS[row.method]["transition"]
-    return [getattr(row, name) if name != "translator" or transition else "none" for name in varying(rows)]
+    """Data set, backbone and translator of a row, as far as the rows differ in them.
+
+    The translator is "none" for a method without transition images, and "its own" for one that names it itself.
+    """
+    method = METHODS[row.method]
+    fixed = "none" if not method["transition"] else "its own" if "translator" in method else ""
+    return [(name == "translator" and fixed) or getattr(row, name) for name in varying(rows)]
 
 
 def csv_table(rows: Sequence[Row]) -> str:
