@@ -160,7 +160,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("for x in (teacher.detach(), student)", "for x in (student, teacher.detach())"),
         ("teacher.detach()", "teacher"),
         ("features.T / temperature", "features.T"),
-        (".flatten()[1:].view(n - 1, n + 1)[:, :-1]", ".flatten()[:-1].view(n - 1, n + 1)[:, 1:]"),
+        ("n + 1)[:, :-1]", "n + 1)[:, 1:]"),
     ),
     *changes("train/teacher.py", DISTILLATION, ("images * self.std + self.mean", "images")),
     *changes(
