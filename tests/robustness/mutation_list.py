@@ -192,9 +192,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "train/bench/predict.py",
         PREDICTION,
         ("(1 + _STATE[settings.optimizer])", "_STATE[settings.optimizer]"),
-        ("kept.pop(weight.untyped_storage()._cdata, None)", "pass"),
-        ("custom_mapping=_ATTENTION", "custom_mapping=None"),
-        ("    freeze_blocks(model, settings.freeze_blocks)\n", "    pass\n"),
     ),
     *changes(
         "mtrl/losses/own.py",
