@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet, ReIDData
+from mtrl.data.sampler import IdentitySampler
 from mtrl.data.sources import find_source
 from mtrl.models.config import Modality
 from train.run.settings import RunSettings
@@ -46,6 +47,22 @@ def load(
         value_range=settings.value_range,
         spectrum=settings.spectrum,
     )
+
+
+def identity_sampler(images: ImageSet, rows: NDArray[np.int64], settings: TrainSettings) -> IdentitySampler:
+    """The P x K sampler of a run over these rows. Raises ValueError where they cannot fill a batch."""
+    return IdentitySampler(
+        images.identities[rows],
+        images.modalities[rows],
+        num_identities=settings.identities,
+        num_instances=settings.instances,
+        seed=settings.seed,
+    )
+
+
+def steps_per_epoch(sampler: IdentitySampler, settings: TrainSettings) -> int:
+    """Batches of an epoch: one pass over the visible images, or fewer where the settings say so."""
+    return min(settings.batches or len(sampler), len(sampler))
 
 
 def split_rows(images: ImageSet, settings: TrainSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from eval.protocols import Setting, make_trials
 from mtrl.data.imageset import ImageSet
-from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transitions import transition_files
 from mtrl.losses.total import TriLayout
 from mtrl.models.config import Modality
@@ -20,7 +19,7 @@ from mtrl.models.load import load_pretrained
 from mtrl.models.reid import Features
 from mtrl.translate import load_translator
 from train.build import augment_config, loss_weights, own_losses, seeded_model
-from train.data import load, split_rows
+from train.data import identity_sampler, load, split_rows
 from train.optimizer import build_optimizer
 from train.run.distributed import DistributedContext
 from train.run.resume import check_folder
@@ -116,9 +115,7 @@ def _check_data(run: TrainSettings, parts: tuple[str, ...], test_seed: int) -> N
         if run.transitions:
             transition_files(data.train, run.transitions, run.data_root or "")
         rows, held_out = split_rows(data.train, run)
-        IdentitySampler(
-            data.train.identities[rows], data.train.modalities[rows], run.identities, run.instances, run.seed
-        )
+        identity_sampler(data.train, rows, run)
         if run.eval_every and run.hold_out:
             _check_evaluation(data.train, held_out, data.protocol, f"the {run.hold_out} held-out identities")
         if "test" in parts:

@@ -17,7 +17,6 @@ from torch.optim.swa_utils import AveragedModel
 from mtrl.console.progress import Progress, say
 from mtrl.data.augment import PairedAugment, Scale
 from mtrl.data.imageset import ReIDData
-from mtrl.data.sampler import IdentitySampler
 from mtrl.data.transitions import read_transitions, transition_images
 from mtrl.losses.total import total_loss
 from mtrl.models.reid import MTRL, Features
@@ -36,7 +35,7 @@ from train.build import (
     step_seed,
 )
 from train.compile import CompiledForward, worth_compiling
-from train.data import split_rows
+from train.data import identity_sampler, split_rows, steps_per_epoch
 from train.depthwise import faster_depthwise
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.presets import listed
@@ -68,14 +67,8 @@ class Trainer(TrainingRun):
         self.precision = pick_precision(settings.precision, self.device)
         rows, held_out = split_rows(data.train, settings)
         self.held_out = data.train.take(held_out) if settings.hold_out else data.validation
-        self.sampler = IdentitySampler(
-            data.train.identities[rows],
-            data.train.modalities[rows],
-            num_identities=settings.identities,
-            num_instances=settings.instances,
-            seed=settings.seed,
-        )
-        self.steps_per_epoch = min(settings.batches or len(self.sampler), len(self.sampler))
+        self.sampler = identity_sampler(data.train, rows, settings)
+        self.steps_per_epoch = steps_per_epoch(self.sampler, settings)
         model = seeded_model(settings, len(self.sampler.classes)).to(self.device)
         # The pooling that "auto" stands for.
         self.settings = settings = dataclasses.replace(settings, pooling=model.config.pooling)

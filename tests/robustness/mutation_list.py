@@ -192,6 +192,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "train/bench/predict.py",
         PREDICTION,
         ("(1 + _STATE[settings.optimizer])", "_STATE[settings.optimizer]"),
+        ("kept.pop(weight.untyped_storage()._cdata, None)", "pass"),
     ),
     *changes(
         "mtrl/losses/own.py",

@@ -16,16 +16,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from mtrl.console import cli
 from mtrl.console.cli import option
-from mtrl.data.sampler import IdentitySampler
 from mtrl.models.config import Modality
+from mtrl.models.fake_weights import fake_weights
 from mtrl.models.reid import MTRL
 from train.build import freeze_blocks, keep_no_activations
-from train.data import load, split_rows
+from train.data import identity_sampler, load, split_rows, steps_per_epoch
 from train.settings import TrainSettings, settle
 
 _STATE = {"adamw": 2, "sgd": 1}  # float32 values that the optimiser keeps for each weight
@@ -122,14 +121,7 @@ def predict(settings: TrainSettings) -> Prediction:
         )
     data = load(settings, parts=("train",), labels_only=True)
     rows, _ = split_rows(data.train, settings)
-    sampler = IdentitySampler(
-        data.train.identities[rows],
-        data.train.modalities[rows],
-        num_identities=settings.identities,
-        num_instances=settings.instances,
-        seed=settings.seed,
-    )
-    per_epoch = min(settings.batches or len(sampler), len(sampler))
+    sampler = identity_sampler(data.train, rows, settings)
     images = settings.identities * settings.instances * (3 if settings.transition else 2)
     model = MTRL(settings.model_config(len(sampler.classes)))
     freeze_blocks(model, settings.freeze_blocks)
@@ -146,7 +138,7 @@ def predict(settings: TrainSettings) -> Prediction:
     )
     height, width = settings.image_size
     return Prediction(
-        steps=settings.epochs * per_epoch,
+        steps=settings.epochs * steps_per_epoch(sampler, settings),
         images_per_step=images,
         operations_per_step=operations,
         weights=4 * (values * (1 + (settings.ema > 0)) + trained * (1 + _STATE[settings.optimizer])),
@@ -157,9 +149,8 @@ def predict(settings: TrainSettings) -> Prediction:
 
 def _one_step(model: MTRL, images: int, bf16: bool) -> tuple[int, int]:
     """(operations of a forward and backward pass, bytes kept between the two)."""
-    fake, step = FakeTensorMode(allow_non_fake_inputs=True), _Step(model, bf16)
-    weights: dict[str, Tensor] = {name: fake.from_tensor(value) for name, value in step.named_parameters()}
-    weights |= {name: fake.from_tensor(value) for name, value in step.named_buffers()}
+    step = _Step(model, bf16)
+    fake, weights = fake_weights(step)
     with fake, FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         kept = torch.func.functional_call(
             step, weights, (torch.empty(images, 3, *model.config.image_size), list(weights.values()))

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtrl.demo.service.service import ENCODED_TOGETHER
+from mtrl.models.fake_weights import fake_weights
 from mtrl.models.reid import MTRL
 
 MAX_PIXELS = 512 * 256
@@ -62,9 +62,7 @@ class _Results(TorchDispatchMode):
 
 def cost_of(model: MTRL) -> Cost:
     """The cost of encoding one image. Raises ValueError for a network whose shapes depend on the image's content."""
-    shapes = FakeTensorMode(allow_non_fake_inputs=True)
-    weights: dict[str, Tensor] = {name: shapes.from_tensor(value) for name, value in model.named_parameters()}
-    weights |= {name: shapes.from_tensor(value) for name, value in model.named_buffers()}
+    shapes, weights = fake_weights(model)
     results, operations = _Results(), FlopCounterMode(display=False)
     try:
         # Plain attention: its products count, and it holds all pairs, as it may have to here.
