@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.settings import EvalSettings
 from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.sampler import IdentitySampler
@@ -14,8 +15,8 @@ from train.run.settings import RunSettings
 from train.settings import TrainSettings
 
 
-def data_name(settings: RunSettings) -> str:
-    """A run's data in a word, e.g. "synthetic-small-thermal"."""
+def data_name(settings: RunSettings | EvalSettings) -> str:
+    """The data of a run or of an evaluation in a word, e.g. "synthetic-small-thermal"."""
     chosen = find_source(settings.dataset).chosen(settings.size, settings.spectrum)
     words = (settings.dataset, *chosen.values())
     return "-".join(word for word in words if word and word != "nir")

@@ -7,6 +7,7 @@ The metrics are those of the stored weights: they are saved, loaded again and ev
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shlex
@@ -16,9 +17,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from eval.evaluate import evaluate_settings
-from eval.protocols import Setting
+from eval.measure import check, measure
 from eval.report import Report
+from eval.settings import EvalSettings
 from mtrl.console import cli
 from mtrl.data.sources import find_source
 from mtrl.data.synthetic import load_part
@@ -29,20 +30,26 @@ from mtrl.models.card import CardFacts, Result, model_card
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
-from train.data import data_name, load
+from train.data import data_name
 from train.presets import listed
 from train.run.log import code_state, run_settings
 from train.settings import TrainSettings
-from train.validate import DIRECTIONS
 
 REFERENCES = 2  # images of each modality
 _DRAWS = (
-    "one gallery image per identity and camera, drawn ten times with the seeds 0 to 9; rank of the identity."
+    "one gallery image (10-shot: ten) per identity and camera, drawn ten times with the seeds 0 to 9; "
+    "rank of the identity."
 )
+_UNSAID = {"checkpoint", "dataset", "data_root", "direction", "device", "batch_size", "cache", "cache_dir", "json",
+           "per_query", "output"}  # fmt: skip
+"""Options of an evaluation that a card does not repeat, or repeats in another form."""
 RULES = {
     "sysu": f"SYSU-MM01's rules: {_DRAWS} A query skips the gallery images taken where it was taken.",
     "llcm": f"LLCM's rules: {_DRAWS} A query skips the gallery images of its own identity and camera.",
     "regdb": "RegDB's rules: every query against every image of the other modality; rank of the image.",
+    "clip": "m3svd: within a clip the last 40 % of a person's images search the first 40 % of all people's images in "
+    "the other spectrum; means over the people. Twelve real people, filmed once: a check whether a model works on a "
+    "real sensor at all, no benchmark; a few points are noise.",
 }
 
 
@@ -55,6 +62,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, help="folder of the checkpoint (default: RUN/published)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float16")
     parser.add_argument("--name", default="MTRL", help="title of the card")
+    parser.add_argument(
+        "--test",
+        action="append",
+        metavar="OPTIONS",
+        help='test set of the card in the options of `python -m eval`, e.g. "--dataset synthetic --spectrum thermal"; '
+        "may be given again (default: that of the run's own data)",
+    )
     parser.add_argument("--push", metavar="USER/REPO", help="also upload it to the Hugging Face Hub")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--revision", help="branch to upload to, made if need be (default: main)")
@@ -63,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     output = arguments.output or arguments.run / "published"
     if arguments.push:
         reserve(arguments.push, private=arguments.private or None)
-    publish(arguments.run, output, arguments.dtype, arguments.name)
+    publish(arguments.run, output, arguments.dtype, arguments.name, arguments.test or ())
     print((output / "README.md").read_text(encoding="utf-8"))
     if arguments.push:
         print(upload_folder(output, arguments.push, revision=arguments.revision, tag=arguments.tag))
@@ -87,34 +101,57 @@ def _repo_id(settings: TrainSettings) -> str:
     return str(settings.push).replace("{trial}", settings.trial)
 
 
-def publish(run: Path, output: Path, dtype: str, name: str) -> None:
-    """Raises FileNotFoundError for a folder that is no run."""
+def publish(run: Path, output: Path, dtype: str, name: str, tests: Sequence[str] = ()) -> None:
+    """Raises FileNotFoundError for a folder that is no run.
+
+    tests  the card's test sets as options of `python -m eval`; none: that of the run's own data
+    """
     settings = cli.read_settings(TrainSettings, run_settings(run))
-    data = load(settings, ("test",))
+    chosen = [_options(text, output) for text in tests] or [_own_test(settings, output)]
+    for test in chosen:
+        check(test)
     load_pretrained(run).save_pretrained(output, dtype=dtype)
+    measured = [(test, evaluation.report) for test in chosen for evaluation in measure(test)[0]]
     model = load_pretrained(output)
-    done = evaluate_settings(
-        model, data.test, [Setting(data.protocol, direction) for direction in DIRECTIONS]
-    )
-    reports = [evaluation.report for evaluation in done]
-    facts = describe(run, settings, reports, name)
+    facts = describe(run, settings, measured, name)
     load_pretrained(run).save_pretrained(output, dtype=dtype, card=model_card(model.config, facts))
     write_atomically(output / "reference.safetensors", references(model, settings.cache_dir))
 
 
-def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name: str) -> CardFacts:
-    """The facts of a run: how it was made, from its own records, and what it reaches."""
+def _options(text: str, output: Path) -> EvalSettings:
+    """The settings that options of `python -m eval` stand for, of the checkpoint in `output`, both directions."""
+    parser = argparse.ArgumentParser("python -m train publish --test")
+    settings = cli.parse(EvalSettings, parser, shlex.split(text))
+    return dataclasses.replace(settings, checkpoint=(str(output),), direction="both")
+
+
+def _own_test(settings: TrainSettings, output: Path) -> EvalSettings:
+    """The test set of the data that a run was trained on, read in the same way."""
+    return EvalSettings(
+        checkpoint=(str(output),),
+        dataset=settings.dataset,
+        data_root=settings.data_root,
+        size=settings.size,
+        spectrum=settings.spectrum,
+        trial=settings.trial,
+        direction="both",
+        device=settings.device,
+        cache_dir=settings.cache_dir,
+        on_bad=settings.on_bad,
+        value_range=settings.value_range,
+    )
+
+
+def describe(
+    run: Path, settings: TrainSettings, measured: Sequence[tuple[EvalSettings, Report]], name: str
+) -> CardFacts:
+    """The facts of a run: how it was made, from its own records, and what it reaches on each test set."""
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     rates = [r["images_per_second"] for r in read_records(run / METRICS) if r["kind"] == "train"]
-    synthetic = settings.dataset == "synthetic"
-    label = data_name(settings)
-    options = f"--size {settings.size}" if synthetic else "--data-root DIR"
-    options += f" --spectrum {settings.spectrum}" * (settings.spectrum != "nir")
-    options += f" --trial {settings.trial}" * bool(find_source(settings.dataset).splits)
     speed = f", {sorted(rates)[len(rates) // 2]:.0f} images/s" if rates else ""
     return CardFacts(
         name=name,
-        dataset=label,
+        dataset=data_name(settings),
         command=shlex.join(environment["command"]).replace(os.path.expanduser("~"), "~"),  # noqa: PTH111
         seed=settings.seed,
         training={
@@ -131,12 +168,12 @@ def describe(run: Path, settings: TrainSettings, reports: Sequence[Report], name
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
             "commit": code_state(environment),
         },
-        results=[_result(label, report) for report in reports],
-        protocol=RULES[reports[0].setting.protocol],
-        evaluation=f"python -m eval --checkpoint {PLACEHOLDER} --dataset {settings.dataset} {options} --direction both",
+        results=[_result(test, report) for test, report in measured],
+        protocol="\n\n".join(dict.fromkeys(RULES[report.setting.protocol] for _, report in measured)),
+        evaluation="\n".join(dict.fromkeys(_command(test) for test, _ in measured)),
         limits=(
             ["Trained on drawn people only: photographs of real people are embedded, but roughly."]
-            if synthetic
+            if settings.dataset == "synthetic"
             else []
         ),
     )
@@ -155,16 +192,31 @@ def _teacher(teacher: dict[str, str]) -> str:
     return f"{teacher['source'].replace(os.path.expanduser('~'), '~')}, fingerprint {teacher['fingerprint'][:16]}"  # noqa: PTH111
 
 
-def _result(label: str, report: Report) -> Result:
+def _command(test: EvalSettings) -> str:
+    """The command that prints the figures of a test set, for those who have its images in a folder DIR."""
+    words = ["--checkpoint", PLACEHOLDER, "--dataset", test.dataset]
+    source = find_source(test.dataset)
+    words += ["--data-root", "DIR"] * (not source.sizes)
+    always = {"size": bool(source.sizes), "trial": bool(source.splits)}
+    for field in dataclasses.fields(test):
+        value = getattr(test, field.name)
+        if field.name not in _UNSAID and (value != field.default or always.get(field.name)):
+            words.append("--" + field.name.replace("_", "-"))
+            words += [] if value is True else map(str, value if isinstance(value, tuple) else (value,))
+    return shlex.join(["python", "-m", "eval", *words, "--direction", "both"])
+
+
+def _result(test: EvalSettings, report: Report) -> Result:
     setting = report.setting
-    words = {"sysu": f", {setting.mode} search, single-shot", "llcm": ", single-shot", "regdb": ""}
+    shots = "single-shot" if setting.shots == 1 else f"{setting.shots}-shot"
+    words = {"sysu": f", {setting.mode} search, {shots}", "llcm": f", {shots}", "regdb": "", "clip": ""}
     return Result(
-        dataset=label,
+        dataset=data_name(test) + f", test seed {test.test_seed}" * bool(test.test_seed),
         setting=setting.direction + words[setting.protocol],
         rank1=report.mean["cmc"]["1"],
         mean_ap=report.mean["map"],
         mean_inp=report.mean["minp"],
-        deviation=report.std["map"],
+        deviation=report.std["map"] if len(report.trials) > 1 else None,
         trials=len(report.trials),
     )
 

@@ -40,7 +40,7 @@ FLAGS += ["--hold-out", "3", "--identities", "3", "--epochs", "1", "--batches", 
 def data(monkeypatch: pytest.MonkeyPatch) -> ReIDData:
     made = ReIDData("synthetic", "sysu", colour_people(10, 0), colour_people(5, 1, first=100))
     monkeypatch.setattr(ablate, "load", lambda *_, **__: made)
-    monkeypatch.setattr(publish, "load", lambda *_, **__: made)
+    monkeypatch.setattr("mtrl.data.load_data", lambda *_, **__: made)
     return made
 
 
@@ -347,6 +347,45 @@ def test_a_published_run_carries_its_own_figures(tmp_path: Path, data: ReIDData)
         np.testing.assert_allclose(
             model.encode(reference[name], modality=name), reference[f"{name}_embeddings"], atol=1e-5
         )
+
+
+def test_a_card_with_other_test_sets(tmp_path: Path, data: ReIDData, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int, str, tuple[int, int]]] = []
+
+    def load_data(name: str, root: str | None = None, **how: Any) -> ReIDData:
+        asked.append((how["size"], how["test_seed"], how["spectrum"], how["image_size"]))
+        return data
+
+    assert ablate.main(["--methods", "mtrl", "--seeds", "1", "--folder", str(tmp_path), *FLAGS]) == 0
+    monkeypatch.setattr("mtrl.data.load_data", load_data)
+    run, output = str(tmp_path / "mtrl-seed1"), tmp_path / "card"
+    tests = ["--size tiny --spectrum thermal", "--size small --test-seed 7 --mode indoor --shots 10"]
+    assert publish.main([run, "--output", str(output), "--test", tests[0], "--test", tests[1]]) == 0
+    assert set(asked) == {("tiny", 0, "thermal", (32, 16)), ("small", 7, "nir", (32, 16))}
+    card = (output / "README.md").read_text()
+    for row in (
+        "| synthetic-tiny-thermal | ir2vis, all search, single-shot |",
+        "| synthetic-tiny-thermal | vis2ir, all search, single-shot |",
+        "| synthetic-small, test seed 7 | vis2ir, indoor search, 10-shot |",
+    ):
+        assert row in card
+    shown = "python -m eval --checkpoint user/repo --dataset synthetic --size"
+    assert f"{shown} tiny --spectrum thermal --direction both\n" in card
+    assert f"{shown} small --test-seed 7 --mode indoor --shots 10 --direction both\n" in card
+
+
+@pytest.mark.parametrize(
+    ("test", "message"), [("--dataset nothing", "nothing"), ("--shots 3", "3"), ("--trial 2", "RegDB")]
+)
+def test_a_wrong_test_set_is_refused_before_anything_is_written(
+    tmp_path: Path, data: ReIDData, capsys: pytest.CaptureFixture[str], test: str, message: str
+) -> None:
+    assert ablate.main(["--methods", "mtrl", "--seeds", "1", "--folder", str(tmp_path), *FLAGS]) == 0
+    capsys.readouterr()
+    with pytest.raises((ValueError, SystemExit)) as error:
+        publish.main([str(tmp_path / "mtrl-seed1"), "--output", str(tmp_path / "card"), "--test", test])
+    assert message in str(error.value) + capsys.readouterr().err
+    assert not (tmp_path / "card").exists()
 
 
 def test_publishing_something_else(tmp_path: Path) -> None:

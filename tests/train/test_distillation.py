@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eval.evaluate import evaluate
+from eval.settings import EvalSettings
 from mtrl import MTRL, load_pretrained
 from mtrl.data.imageset import ReIDData
 from mtrl.losses import similarity_distillation
@@ -216,9 +217,8 @@ def test_settings_of_a_teacher(tmp_path: Path) -> None:
 def test_the_card_names_the_teacher(tmp_path: Path, data: ReIDData, teacher: Path) -> None:
     run = settings(tmp_path / "run", distil=str(teacher), epochs=1)
     Trainer(run, data).run()
-    facts = describe(
-        tmp_path / "run", run, [evaluate(load_pretrained(tmp_path / "run"), data.test)], "A name"
-    )
+    report = evaluate(load_pretrained(tmp_path / "run"), data.test)
+    facts = describe(tmp_path / "run", run, [(EvalSettings(), report)], "A name")
     assert facts.training["teacher"].startswith(f"{teacher}, fingerprint ")
     assert "distil 1.0" in facts.training["weights"] and str(teacher) not in facts.training["weights"]
 
