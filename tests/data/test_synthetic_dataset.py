@@ -229,11 +229,26 @@ def test_export_never_overwrites(tiny, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
 
 
+def test_a_gallery_of_both_spectra_says_which_is_which(tmp_path):
+    write_gallery(tmp_path / "both", people=2, with_truth=0, spectrum="both")
+    entries = json.loads((tmp_path / "both" / "manifest.json").read_text())
+    said = {entry["camera"]: entry["spectrum"] for entry in entries}
+    assert said == {1: None, 2: None, 3: "nir", 4: None, 5: None, 6: "thermal"}
+    for entry in entries:
+        if entry["spectrum"]:
+            person = draw_person("test", 0, entry["identity"] - 1)
+            drawn = render(person, entry["camera"], 0, spectrum=entry["spectrum"]).astype(int)
+            stored = np.asarray(Image.open(tmp_path / "both" / entry["file"])).astype(int)
+            assert np.abs(drawn - stored).mean() < 4  # JPEG
+
+
 def test_gallery_and_sheet(tmp_path):
     assert write_gallery(tmp_path / "gallery", people=2, with_truth=1) == 12
     entries = json.loads((tmp_path / "gallery" / "manifest.json").read_text())
-    assert [sorted(entry) for entry in entries] == [["camera", "file", "identity", "modality", "truth"]] * 12
+    keys = ["camera", "file", "identity", "modality", "spectrum", "truth"]
+    assert [sorted(entry) for entry in entries] == [keys] * 12
     for entry in entries:
+        assert entry["spectrum"] == (None if entry["modality"] == "visible" else "nir")
         assert Image.open(tmp_path / "gallery" / entry["file"]).size == (128, 256)
         assert (entry["truth"] is not None) == (entry["identity"] == 1 and entry["modality"] == "visible")
         if entry["truth"]:

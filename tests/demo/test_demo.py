@@ -196,6 +196,9 @@ def test_galleries_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         ('[{"file": "a.png"}]', "modality"),
         ('[{"file": "../../etc/passwd", "modality": "visible"}]', "outside"),
         ('[{"file": "a.png", "modality": "visible"}]', "no such file"),
+        ('[{"file": "a.png", "modality": "infrared", "spectrum": "far"}]', '"nir", "thermal", null'),
+        ('[{"file": "a.png", "modality": "infrared", "spectrum": ["nir"]}]', '"nir", "thermal", null'),
+        ('[{"file": "a.png", "modality": "visible", "spectrum": "nir"}]', "must be null: it is visible"),
     ):
         manifest.write_text(content)
         with pytest.raises((ValueError, FileNotFoundError), match=message):

@@ -29,6 +29,7 @@ from mtrl.demo.service.images import WORKING_PIXELS, fit, part_of
 from mtrl.demo.service.model_files import find_runs
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import AUTO, DemoService
+from mtrl.demo.tabs import retrieve
 from mtrl.demo.tabs.address import Settings, parse
 from mtrl.demo.tabs.parts import publish
 from mtrl.demo.tabs.search import MOST_TOGETHER, Search, answer
@@ -273,6 +274,24 @@ def test_examples_are_of_the_pages_gallery_and_results_of_the_searched_one(
         path, direction, html = take(VISIT, event(image=name), [], *asked)
         assert direction == AUTO and 'id="hits"' in html
         assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(folder / name))), folder
+
+
+def test_examples_stand_apart_by_spectrum(service: DemoService, tmp_path: Path) -> None:
+    assert [title for title, _, _ in retrieve._examples(service)] == ["Visible examples", "Infrared examples"]
+    path = write_gallery(tmp_path) / "manifest.json"
+    kinds = {3: "nir", 6: "thermal"}
+    entries = [{**entry, "spectrum": kinds.get(entry["camera"])} for entry in json.loads(path.read_text())]
+    path.write_text(json.dumps(entries))
+    rows = retrieve._examples(DemoService(service.model, tmp_path, service.translators))
+    assert [title for title, _, _ in rows] == [
+        "Visible examples",
+        "Near-infrared examples",
+        "Thermal examples",
+    ]
+    for (_, modality, images), cameras in zip(rows, ((1, 2, 4, 5), (3,), (6,)), strict=True):
+        assert images and {p.camera for p in images} <= set(cameras)
+        assert {p.modality for p in images} == {modality}
+    assert cards.name_of(rows[2][2][0]).endswith("camera 6, thermal")
 
 
 # addresses

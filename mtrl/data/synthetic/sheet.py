@@ -15,6 +15,7 @@ from mtrl.data.synthetic.cameras import ALL_CAMERAS, CAMERAS, INFRARED_CAMERAS, 
 from mtrl.data.synthetic.dataset import FIRST_IDENTITY
 from mtrl.data.synthetic.difficulty import HEIGHT, WIDTH, Difficulty
 from mtrl.data.synthetic.render import draw_person, render
+from mtrl.data.synthetic.spectra import is_thermal
 
 GALLERY_BYTES = 4_000_000
 
@@ -103,9 +104,17 @@ def _gallery_pictures(
                     "camera": camera,
                     "modality": CAMERAS[camera].modality.name.lower(),
                     "truth": truth,
+                    "spectrum": _spectrum_name(spectrum, camera),
                 }
             )
     return entries, pictures
+
+
+def _spectrum_name(spectrum: str, camera: int) -> str | None:
+    """What a gallery says of a camera's first image: "nir" or "thermal"; None for a visible one."""
+    if not CAMERAS[camera].infrared:
+        return None
+    return "thermal" if is_thermal(spectrum, camera, 0) else "nir"
 
 
 def save_jpeg(picture: NDArray[np.uint8], path: Path, quality: int = 92) -> None:

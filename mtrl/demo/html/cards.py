@@ -11,7 +11,7 @@ from html import escape
 
 from mtrl.demo.html import verdict
 from mtrl.demo.html.charts import bar, histogram, image_tag, number
-from mtrl.demo.service.gallery_folder import GalleryImage
+from mtrl.demo.service.gallery_folder import SPECTRUM_NAMES, GalleryImage
 from mtrl.demo.service.images import fit
 from mtrl.demo.service.results import Hit, Retrieval
 from mtrl.demo.service.thresholds import PairScores
@@ -23,10 +23,12 @@ COLOURS = {Modality.VISIBLE: "m-v", Modality.INFRARED: "m-i"}
 
 
 def name_of(image: GalleryImage) -> str:
-    """ "person 12, camera 3", as far as it is known."""
+    """ "person 12, camera 3, thermal", as far as it is known."""
     parts = [f"person {image.identity}"] if image.identity is not None else ["unknown person"]
     if image.camera is not None:
         parts.append(f"camera {image.camera}")
+    if image.spectrum is not None:
+        parts.append(SPECTRUM_NAMES[image.spectrum])
     return ", ".join(parts)
 
 

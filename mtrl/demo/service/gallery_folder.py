@@ -19,6 +19,8 @@ from mtrl.retrieval.image_folders import image_folders
 
 MANIFEST = "manifest.json"
 INDEX = "gallery.json"
+SPECTRUM_NAMES = {"nir": "near-infrared", "thermal": "thermal"}
+"""What a manifest may say of an infrared image, and how the page calls it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,7 @@ class GalleryImage:
     """One image of a gallery. `identity`, `camera` and `truth` (the aligned true infrared view) may be unknown.
 
     `identity` is the person's name as the gallery writes it, to be shown; `person` is compared.
+    `spectrum` of an infrared image: "nir", "thermal", or None where the gallery does not say; of others None.
     """
 
     name: str
@@ -34,6 +37,7 @@ class GalleryImage:
     identity: int | str | None = None
     camera: int | None = None
     truth: Path | None = None
+    spectrum: str | None = None
 
     @property
     def person(self) -> str | None:
@@ -49,9 +53,9 @@ def read_gallery(folder: Path) -> list[GalleryImage]:
 def scan_gallery(folder: Path, public: bool = False) -> tuple[list[GalleryImage], Scan]:
     """The images of a gallery folder, in its own order, and what was passed over.
 
-    The folder holds either `manifest.json`, a list of {"file", "identity", "camera", "modality", "truth"}, or
-    two sub-folders `visible` and `infrared` of images; a level of folders below them names the people. An index
-    made by `python -m mtrl index` lists images of one spectrum, which may have been moved away since.
+    The folder holds either `manifest.json`, a list of {"file", "identity", "camera", "modality", "truth",
+    "spectrum"}, or two sub-folders `visible` and `infrared` of images; a level of folders below them names the
+    people. An index made by `python -m mtrl index` lists images of one spectrum, which may have been moved away since.
     Links are followed; on a `public` page those that lead out of the folder are passed over.
     Raises FileNotFoundError or ValueError that say what is missing.
     """
@@ -147,6 +151,12 @@ def _image(entry: Any, manifest: Path, found: Scan) -> GalleryImage | None:
         elif value is not None and not (key == "identity" and isinstance(value, str) and value):
             what = "a name, a whole number" if key == "identity" else "a whole number"
             raise ValueError(f"{manifest}: {key} of {entry['file']} must be {what} or null")
+    modality = Modality.parse(entry["modality"])
+    spectra = SPECTRUM_NAMES if modality is Modality.INFRARED else ()
+    if entry.get("spectrum") not in (None, *spectra):
+        known = ", ".join([*(f'"{name}"' for name in spectra), "null"])
+        kind = modality.name.lower()
+        raise ValueError(f"{manifest}: spectrum of {entry['file']} must be {known}: it is {kind}")
     path = _inside(manifest.parent, entry["file"], found)
     truth = _inside(manifest.parent, str(entry["truth"]), found) if entry.get("truth") else None
     if path is None:
@@ -154,10 +164,11 @@ def _image(entry: Any, manifest: Path, found: Scan) -> GalleryImage | None:
     return GalleryImage(
         name=as_text(entry["file"]),
         path=path,
-        modality=Modality.parse(entry["modality"]),
+        modality=modality,
         identity=_label(labels["identity"]),
         camera=labels["camera"],
         truth=truth,
+        spectrum=entry.get("spectrum"),
     )
 
 

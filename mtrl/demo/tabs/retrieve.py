@@ -10,7 +10,7 @@ import gradio as gr
 from mtrl.demo.html import cards
 from mtrl.demo.html.about import BESIDE_UPLOAD
 from mtrl.demo.service.galleries import Galleries
-from mtrl.demo.service.gallery_folder import GalleryImage
+from mtrl.demo.service.gallery_folder import SPECTRUM_NAMES, GalleryImage
 from mtrl.demo.service.models import Models
 from mtrl.demo.service.service import AUTO, DIRECTIONS, MAX_RESULTS, DemoService
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE
@@ -28,16 +28,15 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     """The tab's components and events. A click on an image of the map searches with it too."""
     models, galleries, chosen = page.models, page.galleries, page.chosen
     service = models.home.service
-    examples = {m: _examples(service, m) for m in Modality}
-    first = (examples[Modality.VISIBLE] or examples[Modality.INFRARED])[0]
+    examples = _examples(service)
+    first = examples[0][2][0]
     others = gr.State([])  # paths of the images that are one query together with the shown one
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
             image = image_input("query", service.open(first), webcam=True)
             html(BESIDE_UPLOAD, scripts=["refuse"])
             together = html(cards.together(0), "together", ["together"])
-            shown = [(f"{m.name.capitalize()} examples", m, examples[m]) for m in Modality if examples[m]]
-            picks = html(cards.thumbnails(shown), "examples", ["pick"])
+            picks = html(cards.thumbnails(examples), "examples", ["pick"])
             direction = _direction_choice()
             with gr.Accordion("More options", open=False, elem_id="options"):
                 k = gr.Slider(1, MAX_RESULTS, value=SHOWN, step=1, label="Results to show", elem_id="k")
@@ -123,5 +122,13 @@ def _second_choice(models: Models) -> gr.Dropdown:
     )
 
 
-def _examples(service: DemoService, modality: Modality) -> list[GalleryImage]:
-    return spread([p for p in service.images if p.modality is modality], EXAMPLES)
+def _examples(service: DemoService) -> list[tuple[str, Modality, list[GalleryImage]]]:
+    """Title, modality and images of each row of examples: visible, then infrared by what the gallery says of it."""
+    rows = []
+    for modality in Modality:
+        own = [p for p in service.images if p.modality is modality]
+        for spectrum in dict.fromkeys(p.spectrum for p in own):
+            name = SPECTRUM_NAMES[spectrum] if spectrum else modality.name.lower()
+            images = spread([p for p in own if p.spectrum == spectrum], EXAMPLES)
+            rows.append((f"{name.capitalize()} examples", modality, images))
+    return rows
