@@ -13,7 +13,7 @@ from PIL import Image
 
 from eval.__main__ import main as evaluate
 from eval.protocols import Setting, make_trials
-from eval.translation.command import TranslatorEvalSettings
+from eval.translation.settings import TranslatorEvalSettings
 from mtrl.__main__ import main
 from mtrl.data import load_data
 from mtrl.data.sources import trainable

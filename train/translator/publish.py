@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.translation.command import TranslatorEvalSettings, markdown, measure
+from eval.translation.command import markdown, measure
+from eval.translation.settings import TranslatorEvalSettings
 from mtrl.console import cli
 from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.translate import load_translator

@@ -1,0 +1,127 @@
+"""`python -m eval translators` on real pairs, and by the embeddings of a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eval.__main__ import main
+from eval.translation.command import markdown
+from eval.translation.sample import load_sample
+from eval.translation.settings import TranslatorEvalSettings
+from mtrl import load_pretrained
+from mtrl.data import load_data
+from mtrl.models.config import ModelConfig
+from mtrl.models.reid import MTRL
+from tests.helpers import m3svd
+
+SIZE = ("32", "16")
+FLAGS = ["--size", "tiny", "--image-size", *SIZE, "--hold-out", "4", "--steps", "2", "--spectrum", "thermal"]
+FLAGS += ["--translators", "luminance"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return m3svd.draw(tmp_path_factory.mktemp("m3svd"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    MTRL(ModelConfig("test_resnet", (32, 16))).save_pretrained(folder)
+    return folder
+
+
+def test_real_pairs_are_of_the_same_box(clips: Path, cache: Path) -> None:
+    settings = TranslatorEvalSettings(
+        dataset="m3svd", data_root=str(clips), spectrum="thermal", size="tiny", image_size=(32, 16),
+        hold_out=4, cache_dir=str(cache), limit=100,
+    )  # fmt: skip
+    (visible, infrared), sample = load_sample(settings)
+    drawn = load_data(
+        "synthetic", size="tiny", spectrum="thermal", image_size=(32, 16), cache_dir=cache, parts=("train",)
+    )
+    assert len(visible) + len(infrared) < len(drawn.train)  # the classifier learns from drawn people, less 4
+    test = load_data("m3svd", clips, image_size=(32, 16)).test
+    pictures = dict(zip(test.names, test.images, strict=True))
+    names = [name for name in test.names if name.startswith("visible/")]
+    chosen = [names[place] for place in np.linspace(0, len(names) - 1, 100).astype(int)]
+    assert sample.truth is not None and len(sample.visible) == len(sample.truth) == 100
+    for row, name in enumerate(chosen):
+        np.testing.assert_array_equal((255 * sample.visible[row]).round(), pictures[name].transpose(2, 0, 1))
+        pair = pictures[name.replace("visible/", "infrared/")]
+        np.testing.assert_array_equal((255 * sample.truth[row, 0]).round(), pair[..., 0])
+
+
+def test_the_measures_on_real_pairs(clips: Path, model: Path, cache: Path, tmp_path: Path) -> None:
+    report, sheet = tmp_path / "real.json", tmp_path / "real.md"
+    asked = [
+        "translators",
+        "--dataset",
+        "m3svd",
+        "--data-root",
+        str(clips),
+        *FLAGS,
+        "--checkpoint",
+        str(model),
+    ]
+    asked += ["--cache-dir", str(cache), "--json", str(report), "--markdown", str(sheet)]
+    assert main(asked) == 0
+    found = json.loads(report.read_text())
+    grey, true = found["rows"]
+    assert (grey["translator"], true["translator"]) == ("luminance", "true infrared")
+    assert found["images"] == 440 and found["checkpoint"] == str(model)
+    test = load_data("m3svd", clips, image_size=(32, 16)).test
+    pictures = {name: image.astype(float) / 255 for name, image in zip(test.names, test.images, strict=True)}
+    names = [name for name in test.names if name.startswith("visible/")]
+    errors, day, night = [], [], []
+    for name in names:
+        light = pictures[name] @ np.array([0.299, 0.587, 0.114])
+        heat = pictures[name.replace("visible/", "infrared/")][..., 0]
+        errors.append(-10 * np.log10(np.mean((light - heat) ** 2)))
+        day.append(np.repeat(light[None], 3, axis=0))
+        night.append(np.repeat(heat[None], 3, axis=0))
+    assert grey["psnr"] == pytest.approx(np.mean(errors), abs=1e-3)
+    encoded = [
+        load_pretrained(model).encode(torch.tensor(np.stack(images), dtype=torch.float32), "infrared").numpy()
+        for images in (day, night)
+    ]
+    assert grey["cosine"] == pytest.approx((encoded[0] * encoded[1]).sum(axis=1).mean(), abs=1e-4)
+    assert true["psnr"] is None and true["cosine"] is None
+    assert (
+        sheet.read_text().startswith("| translator | alignment | infrared score |")
+        and "cosine" in sheet.read_text()
+    )
+
+
+def test_a_measure_that_no_row_has_is_not_shown() -> None:
+    row = {"translator": "x", "alignment": 1.0, "infrared_score": 0.25, "frechet": 2.0}
+    both = {"visible": 0.5, "infrared": 1.0}
+    for values, shown in (
+        ((None,) * 3, ()),
+        ((9.5, None, None), ("PSNR",)),
+        ((9.5, 0.5, 0.75), ("PSNR", "cosine")),
+    ):
+        rows = [{**row, **dict(zip(("psnr", "ssim", "cosine"), values, strict=True))}]
+        text = markdown({"rows": rows, "images": 1, "part": "test", "classifier": both})
+        assert [word for word in ("PSNR", "cosine") if word in text] == list(shown)
+        head, _, cells = text.splitlines()[:3]
+        assert head.count("|") == cells.count("|")
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--spectrum", "both"], ["--spectrum", "thermal", "--part", "held-out"]]
+)
+def test_what_the_real_pairs_cannot_be_asked(clips: Path, flags: list[str]) -> None:
+    with pytest.raises(ValueError, match="--spectrum thermal and no --part"):
+        main(["translators", "--dataset", "m3svd", "--data-root", str(clips), *flags])
