@@ -24,7 +24,7 @@ COMMANDS = {
     "cost": ("eval.cost.command", "proves what inference costs"),
     "insight": ("eval.insight", "draws what was learned"),
     "tracks": ("eval.queries.tracks", "asks whether pooling the images of a track pays"),
-    "drawings": ("eval.drawings", "compares drawn infrared images with real ones"),
+    "drawings": ("eval.translation.drawings", "compares drawn infrared images with real ones"),
 }
 
 

@@ -1,1 +1,1 @@
-"""Measures of a visible-to-infrared translator, one file each."""
+"""What translated and drawn infrared images are measured by, one file each, and the two commands that do it."""

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-import eval.drawings as drawings
+import eval.translation.drawings as drawings
 from eval.__main__ import main as evaluate
-from eval.drawings import DrawingsSettings, Group, measures, told_apart
+from eval.translation.drawings import DrawingsSettings, Group, measures, told_apart
 
 
 def noise(seed: int, count: int = 40, smooth: bool = False) -> Group:

@@ -15,13 +15,13 @@ from eval.report import make_room, write_values
 
 # {command: (what does its work, words that it needs)}
 WORK = {
-    "": ("eval.__main__._evaluate_split", ["--size", "tiny"]),
+    "": ("eval.__main__.measure", ["--size", "tiny"]),
     "compare": ("eval.queries.compare.compare", ["a.npz", "a.npz"]),
     "features": ("eval.official.evaluate_features", ["--features", "f", "--prefix", "p", "--splits", "s"]),
     "translators": ("eval.translation.command.measure", ["--translators", "luminance"]),
     "cost": ("eval.cost.command.compare", []),
     "tracks": ("eval.queries.tracks.score", ["a", "a"]),
-    "drawings": ("eval.drawings.compare", ["--data-root", "d"]),
+    "drawings": ("eval.translation.drawings.compare", ["--data-root", "d"]),
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -18,13 +20,15 @@ from safetensors.torch import load_file
 
 from eval.evaluate import evaluate
 from mtrl import load_pretrained
+from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
 from mtrl.data.synthetic import load_part
+from tests.helpers import m3svd
 from tests.helpers.runs import colour_people
 from train import publish
 from train.ablation import command as ablate
 from train.ablation import jobs as ablation_jobs
-from train.ablation import kept_result
+from train.ablation import kept_result, one_run
 from train.ablation.gains import gains
 from train.ablation.report import write_report
 from train.ablation.results import Run, collect
@@ -39,7 +43,7 @@ FLAGS += ["--hold-out", "3", "--identities", "3", "--epochs", "1", "--batches", 
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch) -> ReIDData:
     made = ReIDData("synthetic", "sysu", colour_people(10, 0), colour_people(5, 1, first=100))
-    monkeypatch.setattr(ablate, "load", lambda *_, **__: made)
+    monkeypatch.setattr(one_run, "load", lambda *_, **__: made)
     monkeypatch.setattr("mtrl.data.load_data", lambda *_, **__: made)
     return made
 
@@ -323,6 +327,59 @@ def test_finished_runs_are_kept_and_a_stopped_one_goes_on(
     before = len(steps)
     assert compare(tmp_path) == text
     assert len(steps) == before
+
+
+def test_real_people_are_a_further_column(tmp_path: Path, data: ReIDData) -> None:
+    clips = m3svd.draw(tmp_path / "m3svd")
+    folder = tmp_path / "runs"
+    command = ["--methods", "baseline", "mtrl", "--seeds", "0", "1", "--folder", str(folder), *FLAGS]
+    assert ablate.main(command) == 0
+    assert "real" not in (folder / "ablation.md").read_text()
+    weights = (folder / "mtrl-seed0" / "model.safetensors").read_bytes()
+    shutil.rmtree(folder / "baseline-seed1" / "last")  # trained to the end; only a test is missing
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        ablate.main([*command, "--real", str(tmp_path / "nowhere")])
+    assert ablate.main([*command, "--real", str(clips)]) == 0
+    assert (folder / "mtrl-seed0" / "model.safetensors").read_bytes() == weights
+    people = load_data("m3svd", clips, image_size=(32, 16)).test
+    text = (folder / "ablation.md").read_text()
+    head = next(line for line in text.splitlines() if line.startswith("| method | row |"))
+    place = [cell.strip() for cell in head.split("|")[1:-1]].index("real IR->VIS mAP")
+    means = {}
+    for method in ("baseline", "mtrl"):
+        own = [load_pretrained(folder / f"{method}-seed{seed}") for seed in (0, 1)]
+        found = [
+            [100 * evaluate(model, people, "clip", way).mean["map"] for model in own]
+            for way in ("ir2vis", "vis2ir")
+        ]
+        shown = cells(text, method)[place : place + 2]
+        assert [cell.split(" ")[0] for cell in shown] == [f"{np.mean(values):.1f}" for values in found]
+        means[method] = np.mean(found, axis=0)
+    gain = cells(text, "mtrl", "baseline")
+    assert gain[-2].split(" ")[0] == f"{np.mean(means['mtrl'] - means['baseline']):+.1f}"
+    kept = json.loads((folder / "mtrl-seed0" / "test-0.json").read_text())
+    assert (
+        set(kept["real"]) == {"ir2vis", "vis2ir"}
+        and "real_ir2vis_map" in (folder / "ablation.csv").read_text()
+    )
+    kept["real"]["ir2vis"]["map"] = "high"
+    (folder / "mtrl-seed0" / "test-0.json").write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="holds no result"):
+        ablate.main(["--folder", str(folder), "--report-only"])
+
+
+def test_seeds_that_were_not_tested_on_real_people_leave_gaps(tmp_path: Path) -> None:
+    fake(tmp_path, "baseline-seed0", 20, 30)
+    fake(tmp_path, "mtrl-seed0", 30, 40)
+    path = tmp_path / "mtrl-seed0" / "test-0.json"
+    real = {way: {"map": 0.5, "minp": 0.4, "rank1": 0.3} for way in ("ir2vis", "vis2ir")}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "real": real}))
+    assert ablate.main(["--folder", str(tmp_path), "--report-only"]) == 0
+    text = (tmp_path / "ablation.md").read_text()
+    assert cells(text, "mtrl")[-3:-1] == ["50.0", "50.0"] and cells(text, "baseline")[-3:-1] == ["", ""]
+    assert "real mAP, mean of both" not in text  # no pair has both
+    lines = list(csv.DictReader((tmp_path / "ablation.csv").read_text().splitlines()))
+    assert {line["method"]: line["real_vis2ir_map"] for line in lines} == {"baseline": "", "mtrl": "50.000"}
 
 
 def test_a_published_run_carries_its_own_figures(tmp_path: Path, data: ReIDData) -> None:

@@ -16,6 +16,7 @@ from tests.helpers.paths import ASSETS
 from tests.helpers.runs import colour_people, settings
 from train import __main__ as command
 from train.ablation import command as ablate
+from train.ablation import one_run
 from train.ablation.report import write_report
 from train.ablation.results import Row, collect
 from train.settings import TrainSettings
@@ -130,7 +131,7 @@ def test_every_run_of_an_ablation_is_the_one_it_names(
 
 def test_reports_name_the_weights_and_no_targets_for_other_data(tmp_path: Path, monkeypatch: Any) -> None:
     made = ReIDData("synthetic", "sysu", colour_people(10, 0), colour_people(5, 1, first=100))
-    monkeypatch.setattr(ablate, "load", lambda *_, **__: made)
+    monkeypatch.setattr(one_run, "load", lambda *_, **__: made)
     flags = [*TINY, "--hold-out", "3", "--identities", "3", "--epochs", "1", "--batches", "1", "--seeds", "0"]
     assert ablate.main(["--methods", "mtc", "--folder", str(tmp_path), *flags]) == 0
     assert "transition luminance, mtc 1.5, center 0.0" in (tmp_path / "ablation.md").read_text()

@@ -12,28 +12,23 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from eval.evaluate import evaluate_settings
-from eval.protocols import Setting
 from mtrl.console import cli
 from mtrl.console.cli import Given, option
+from mtrl.data import load_data
 from mtrl.data.transitions import translator_key
-from mtrl.models.load import load_pretrained
 from mtrl.translate import load_translator
 from train.ablation.jobs import run_children
-from train.ablation.kept_result import kept_path, read_kept, write_kept
+from train.ablation.kept_result import read_kept
+from train.ablation.one_run import continued, train_one
 from train.ablation.report import write_report
 from train.ablation.results import LABELS, NAMED, Run, collect, seeds_found
-from train.data import load
 from train.preflight import check_runs
 from train.presets import METHODS, listed
 from train.run.resume import differences
 from train.settings import TrainSettings, settle
-from train.trainer import Trainer
-from train.validate import DIRECTIONS
 
 PROGRAM = "python -m train ablate"
 # Options of `python -m train` that the ablation sets for each run, so its own command line refuses them.
@@ -53,6 +48,9 @@ class AblateSettings:
     seeds: tuple[int, ...] = option((0, 1, 2), "of the runs; with --report-only all there are, if not given")
     folder: str = option("runs/ablation", "folder of the runs and of the report")
     test_seed: int = option(0, "which synthetic test identities")
+    real: str | None = option(
+        None, "folder of m3svd: test the models on its real people, too; it never chooses a model"
+    )
     jobs: int = option(
         1, "runs at a time: processor threads divided, GPUs taken in turn unless --device names one"
     )
@@ -92,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"{unknown}: --report-only takes none of the training's options")
     failed = []
     if not chosen.report_only:
-        settings = _settings_of_all(runs, folder, shared, chosen.test_seed)
+        settings = _settings_of_all(runs, folder, shared, chosen.test_seed, chosen.real)
         failed = _train(settings, chosen, argv, one)
     if not one:
         print(write_report(collect(folder, runs, chosen.test_seed), folder).read_text("utf-8"))
@@ -172,7 +170,7 @@ def _translators(method: str, chosen: Sequence[str]) -> Sequence[str]:
 
 
 def _settings_of_all(
-    runs: Sequence[Run], folder: Path, shared: Given, test_seed: int
+    runs: Sequence[Run], folder: Path, shared: Given, test_seed: int, real: str | None
 ) -> dict[Run, TrainSettings]:
     """The settings of each run. What could not be trained is refused here, before anything slow."""
     settings, notes = dict[Run, TrainSettings](), dict[str, None]()
@@ -184,9 +182,11 @@ def _settings_of_all(
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     _all_different(settings)
+    if real is not None:
+        load_data("m3svd", real, parts=("test",), labels_only=True)
     for chosen in settings.values():
         _same_settings(chosen)
-    check_runs([_continued(chosen) for chosen in settings.values()], ("train", "test"), test_seed)
+    check_runs([continued(chosen) for chosen in settings.values()], ("train", "test"), test_seed)
     return settings
 
 
@@ -201,7 +201,8 @@ def _train(
             write_report(collect(folder, list(settings), chosen.test_seed), folder)
 
     if chosen.jobs > 1:
-        waiting = [run for run, its in settings.items() if read_kept(its, chosen.test_seed) is None]
+        real = chosen.real is not None
+        waiting = [run for run, its in settings.items() if read_kept(its, chosen.test_seed, real) is None]
         name = PROGRAM.split()[-1]
         commands = {run.name: [name, *argv, *run.flags(), "--one", "--jobs", "1"] for run in waiting}
         numbered = any(
@@ -212,46 +213,11 @@ def _train(
     failed = []
     for run, its in settings.items():
         try:
-            train_one(its, chosen.test_seed)
+            train_one(its, chosen.test_seed, chosen.real)
         except (ValueError, OSError, ImportError, RuntimeError) as error:
             failed.append(f"{run.name}: {error}")
         after()
     return failed
-
-
-def train_one(settings: TrainSettings, test_seed: int = 0) -> dict[str, Any]:
-    """Trains one run unless it is finished, and returns its metrics on the test set.
-
-    {"seed", "dataset", "size", "method", "terms": weights that its terms had, "ir2vis": {...}, "vis2ir": {...}}
-    Stored metrics count as finished only if model, test set, code and libraries are those they were made with; else
-    the model is tested again. If the model was removed, the stored metrics are returned as they are.
-    """
-    if (kept := read_kept(settings, test_seed)) is not None:
-        return kept
-    folder = Path(settings.run_folder)
-    data = load(settings, test_seed=test_seed)
-    settings = _continued(settings)
-    if (
-        settings.resume or not kept_path(folder, test_seed).is_file()
-    ):  # else trained to the end: only the test is missing
-        Trainer(settings, data).run()
-    model = load_pretrained(folder)
-    result: dict[str, Any] = {"seed": settings.seed, **settings.record()}
-    for done in evaluate_settings(model, data.test, [Setting(data.protocol, d) for d in DIRECTIONS]):
-        metrics = done.report.mean
-        result[done.report.setting.direction] = {
-            "map": metrics["map"],
-            "minp": metrics["minp"],
-            "rank1": metrics["cmc"]["1"],
-        }
-    write_kept(settings, test_seed, result)
-    return result
-
-
-def _continued(settings: TrainSettings) -> TrainSettings:
-    """The settings, with `resume` True if the run's folder holds a saved training state, else False."""
-    begun = (Path(settings.run_folder) / "last" / "state.safetensors").is_file()
-    return dataclasses.replace(settings, resume=begun)
 
 
 def _all_different(settings: Mapping[Run, TrainSettings]) -> None:

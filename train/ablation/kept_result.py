@@ -43,10 +43,11 @@ def write_kept(settings: TrainSettings, test_seed: int, result: dict[str, Any]) 
     write_atomically(kept_path(Path(settings.run_folder), test_seed), json.dumps(content, indent=1).encode())
 
 
-def read_kept(settings: TrainSettings, test_seed: int) -> dict[str, Any] | None:
+def read_kept(settings: TrainSettings, test_seed: int, real: bool = False) -> dict[str, Any] | None:
     """The stored metrics, or None where there are none, or they are of another model, test set, code or library.
 
-    Where the model was removed they stay: they cannot be measured again.
+    With `real`, metrics on real people must be among them. Where the model was removed they stay: they cannot be
+    measured again.
     """
     path = kept_path(Path(settings.run_folder), test_seed)
     try:
@@ -60,7 +61,7 @@ def read_kept(settings: TrainSettings, test_seed: int) -> dict[str, Any] | None:
     if other and now["model"]:
         warnings.warn(f"{path} was measured with another {' and '.join(other)}: tested again", stacklevel=2)
         return None
-    return result
+    return None if real and now["model"] and "real" not in result else result
 
 
 def is_of_another_model(path: Path, result: dict[str, Any]) -> bool:

@@ -121,6 +121,11 @@ class Row:
         """Percent, by seed."""
         return [100 * result[direction][metric] for result in self.results.values()]
 
+    def real(self, direction: str, metric: str = "map") -> list[float]:
+        """Percent on real people, by seed; of those seeds that were tested on them."""
+        found = [result["real"] for result in self.results.values() if "real" in result]
+        return [100 * metrics[direction][metric] for metrics in found]
+
 
 def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:
     """The finished runs among these, as rows in the order of the report. Raises ValueError for a damaged file."""
@@ -131,7 +136,13 @@ def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:
             continue
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
-            metrics = [float(result[direction][metric]) for direction in DIRECTIONS for metric in METRICS]
+            sets = [result, *([result["real"]] if "real" in result else [])]
+            metrics = [
+                float(one[direction][metric])
+                for one in sets
+                for direction in DIRECTIONS
+                for metric in METRICS
+            ]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} holds no result ({error}); delete it, and the run is tested again"

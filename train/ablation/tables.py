@@ -33,12 +33,15 @@ def place_of(row: Row, rows: Sequence[Row]) -> list[str]:
 def csv_table(rows: Sequence[Row]) -> str:
     """A line for each run, metrics in percent."""
     figures = [f"{direction}_{metric}" for direction in DIRECTIONS for metric in METRICS]
+    real = [direction for direction in DIRECTIONS if any(row.real(direction) for row in rows)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["dataset", "backbone", "method", "translator", "seed", *figures])
+    named = [f"real_{direction}_map" for direction in real]
+    writer.writerow(["dataset", "backbone", "method", "translator", "seed", *figures, *named])
     for row in rows:
         for seed, result in row.results.items():
             values = [f"{100 * result[d][m]:.3f}" for d in DIRECTIONS for m in METRICS]
+            values += [f"{100 * result['real'][d]['map']:.3f}" if "real" in result else "" for d in real]
             dataset = row.dataset or result.get("dataset", "")
             writer.writerow([dataset, row.backbone, row.method, row.translator, seed, *values])
     return buffer.getvalue()
@@ -71,13 +74,16 @@ def result_table(rows: Sequence[Row]) -> str:
     if not rows:
         return "No finished run."
     titles = ["method", "row", *(_PLACES[name] for name in varying(rows)), "seeds"]
+    real = [direction for direction in DIRECTIONS if any(row.real(direction) for row in rows)]
     lines = [
         titles
         + [f"{direction} {metric}" for direction in DIRECTIONS.values() for metric in METRICS.values()]
+        + [f"real {DIRECTIONS[direction]} mAP" for direction in real]
         + ["trained with"]
     ]
     for row in rows:
         cells = [_spread(row.values(direction, metric)) for direction in DIRECTIONS for metric in METRICS]
+        cells += [_spread(row.real(direction)) for direction in real]
         count = str(len(row.results))
         lines.append([row.method, LABELS[row.method], *place_of(row, rows), count, *cells, row.terms])
     return _markdown(lines)
@@ -88,12 +94,16 @@ def gain_table(compared: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> st
     if not compared:
         return ""
     titles = ["gain of", "over", *(_PLACES[name] for name in varying(rows)), "seeds"]
+    real = any("real" in pair for pair in compared)
     lines = [titles + [f"{name} {what}" for name in DIRECTIONS.values() for what in ("mAP", "p")]]
+    lines[0] += ["real mAP, mean of both", "p"] * real
     for pair in compared:
-        cells = []
-        for direction in DIRECTIONS:
-            paired = pair[direction]["map"]
-            cells += [_spread(paired["differences"], "+"), _p(paired["p"])]
+        measured = [pair[direction]["map"] for direction in DIRECTIONS] + [pair.get("real")] * real
+        cells = [
+            cell
+            for one in measured
+            for cell in ((_spread(one["differences"], "+"), _p(one["p"])) if one else ("", ""))
+        ]
         names = [
             pair["method"],
             pair["control"],
@@ -129,7 +139,9 @@ def _markdown(lines: list[list[str]]) -> str:
 
 
 def _spread(values: list[float], sign: str = "") -> str:
-    """Mean and sample deviation."""
+    """Mean and sample deviation; "" of no values."""
+    if not values:
+        return ""
     deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
     return f"{mean(values):{sign}.1f}{deviation}"
 
