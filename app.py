@@ -11,7 +11,9 @@ def main() -> int:
     """Parses the arguments, builds the page and serves it until interrupted."""
     parser = argparse.ArgumentParser(prog="app.py", description="Serves the MTRL demo page.")
     parser.add_argument(
-        "--checkpoint", metavar="SOURCE", help="folder or Hub id (default: the shipped model)"
+        "--checkpoint",
+        metavar="SOURCE",
+        help='folder, Hub id, or a shipped model: "accurate" (default), "fast"',
     )
     parser.add_argument(
         "--gallery",

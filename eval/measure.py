@@ -1,10 +1,10 @@
-"""Evaluates the models and the test set that the options of `python -m eval` name. Nothing is printed here."""
+"""Evaluates the models on the test set that the options of `python -m eval` name."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -35,8 +35,18 @@ def check(settings: EvalSettings) -> None:
     _permutations(settings)
 
 
+def check_labels(settings: EvalSettings) -> None:
+    """Reads the labels of the test set and refuses what cannot be evaluated, without decoding an image.
+
+    Raises ValueError or OSError.
+    """
+    permutations = _permutations(settings)
+    for split in chosen_splits(settings):
+        _check_trials(_reader(settings, split)(labels_only=True), settings, permutations)
+
+
 def measure(settings: EvalSettings) -> tuple[list[Evaluation], ImageSet, PerQuery]:
-    """An evaluation for each checkpoint and setting, the last split's images, and every query's AP if it was asked for.
+    """An evaluation for each checkpoint and setting, the first split's images, and every query's AP if asked for.
 
     The settings have passed `check`. Errors as `mtrl.load_pretrained` and `mtrl.data.load_data`.
     """
@@ -81,29 +91,15 @@ def _evaluate_split(
     known: dict[tuple[int, ...], list[Report]],
 ) -> tuple[list[Evaluation], ImageSet]:
     """The evaluations of a model on a split, and its images. `known`: what stands beside them, by image size."""
-    from mtrl.data import load_data
     from mtrl.models.load import load_pretrained
 
     if source and find_source(settings.dataset).splits:
         source = source.replace("{trial}", str(split))
     model = load_pretrained(source, device=pick_device(settings.device))
-    read = partial(
-        load_data,
-        settings.dataset,
-        settings.data_root,
-        size=settings.size,
-        test_seed=settings.test_seed,
-        spectrum=settings.spectrum,
-        image_size=model.config.image_size,
-        cache_dir=settings.cache_dir,
-        parts=("test",),
-        trial=split,
-        on_bad=settings.on_bad,
-        value_range=settings.value_range,
-    )
+    read = _reader(settings, split, model.config.image_size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reading in earnest says the same
-        _check_labels(read(labels_only=True), settings, permutations)
+        _check_trials(read(labels_only=True), settings, permutations)
     data = read()
     evaluations = evaluate_settings(
         model,
@@ -127,6 +123,28 @@ def _evaluate_split(
             device=pick_device(settings.device),
         )
     return beside(evaluations, known.get(size, [])), data.test
+
+
+def _reader(
+    settings: EvalSettings, split: int, image_size: tuple[int, int] | None = None
+) -> Callable[..., ReIDData]:
+    """Reads the test set at an image size; with labels_only=True only its labels."""
+    from mtrl.data import load_data
+
+    return partial(
+        load_data,
+        settings.dataset,
+        settings.data_root,
+        size=settings.size,
+        test_seed=settings.test_seed,
+        spectrum=settings.spectrum,
+        image_size=image_size,
+        cache_dir=settings.cache_dir,
+        parts=("test",),
+        trial=split,
+        on_bad=settings.on_bad,
+        value_range=settings.value_range,
+    )
 
 
 def _with_corrupted(
@@ -156,7 +174,7 @@ def _with_corrupted(
     ]
 
 
-def _check_labels(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:
+def _check_trials(data: ReIDData, settings: EvalSettings, permutations: Permutations | None) -> None:
     """Raises ValueError for labels that cannot be evaluated as the settings say, before an image is decoded."""
     test = data.test
     for setting in settings.protocol_settings(data.protocol):

@@ -13,6 +13,7 @@ from mtrl.console.cli import option
 from mtrl.data.sources import Names
 from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
+from mtrl.models.load import SOURCE_HELP
 from mtrl.retrieval.metrics.ranking import CMC_LEVELS
 from mtrl.retrieval.metrics.rerank import VARIANTS
 
@@ -27,9 +28,7 @@ _DIRECTION_HELP = (
 class EvalSettings:
     """Every option of `python -m eval`. Field names are the flags."""
 
-    checkpoint: tuple[str, ...] | None = option(
-        None, "run folders or Hub ids, one or several; without it the checkpoint shipped with mtrl"
-    )
+    checkpoint: tuple[str, ...] | None = option(None, f"one or several: {SOURCE_HELP}")
     dataset: str = option(
         "synthetic", "data set whose test split is evaluated; your own: module:function", Names()
     )

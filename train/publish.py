@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from eval.measure import check, measure
+from eval.measure import check, check_labels, measure
 from eval.report import Report
 from eval.settings import EvalSettings
 from mtrl.console import cli
@@ -40,16 +40,20 @@ _DRAWS = (
     "one gallery image (10-shot: ten) per identity and camera, drawn ten times with the seeds 0 to 9; "
     "rank of the identity."
 )
-_UNSAID = {"checkpoint", "dataset", "data_root", "direction", "device", "batch_size", "cache", "cache_dir", "json",
-           "per_query", "output"}  # fmt: skip
-"""Options of an evaluation that a card does not repeat, or repeats in another form."""
+_SAID = ("dataset", "data_root", "size", "test_seed", "spectrum", "mode", "shots", "batch_size", "device", "cache_dir",
+         "on_bad", "value_range")  # fmt: skip
+"""Options of an evaluation that a card's row and command can say, or that change no figure."""
+_UNSAID = ("dataset", "data_root", "batch_size", "device", "cache_dir")
+_REAL = (
+    "m3svd: twelve real people, filmed once: a check whether a model works on a real sensor at all, no benchmark; a "
+    "few points are noise. Chance beside it: mAP {chance}."
+)
 RULES = {
     "sysu": f"SYSU-MM01's rules: {_DRAWS} A query skips the gallery images taken where it was taken.",
     "llcm": f"LLCM's rules: {_DRAWS} A query skips the gallery images of its own identity and camera.",
     "regdb": "RegDB's rules: every query against every image of the other modality; rank of the image.",
-    "clip": "m3svd: within a clip the last 40 % of a person's images search the first 40 % of all people's images in "
-    "the other spectrum; means over the people. Twelve real people, filmed once: a check whether a model works on a "
-    "real sensor at all, no benchmark; a few points are noise.",
+    "clip": "Within a clip the last 40 % of a person's images search the first 40 % of all people's images in the "
+    "other spectrum; means over the people.",
 }
 
 
@@ -66,8 +70,8 @@ def main(argv: Sequence[str]) -> int:
         "--test",
         action="append",
         metavar="OPTIONS",
-        help='test set of the card in the options of `python -m eval`, e.g. "--dataset synthetic --spectrum thermal"; '
-        "may be given again (default: that of the run's own data)",
+        help='a test set of the card, in options of `python -m eval`: --test="--size small --spectrum thermal"; may '
+        "be given again (default: that of the run's own data)",
     )
     parser.add_argument("--push", metavar="USER/REPO", help="also upload it to the Hugging Face Hub")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
@@ -107,9 +111,10 @@ def publish(run: Path, output: Path, dtype: str, name: str, tests: Sequence[str]
     tests  the card's test sets as options of `python -m eval`; none: that of the run's own data
     """
     settings = cli.read_settings(TrainSettings, run_settings(run))
-    chosen = [_options(text, output) for text in tests] or [_own_test(settings, output)]
+    chosen = [_options(text, settings, output) for text in tests] or [_own_test(settings, output)]
     for test in chosen:
         check(test)
+        check_labels(test)
     load_pretrained(run).save_pretrained(output, dtype=dtype)
     measured = [(test, evaluation.report) for test in chosen for evaluation in measure(test)[0]]
     model = load_pretrained(output)
@@ -118,11 +123,22 @@ def publish(run: Path, output: Path, dtype: str, name: str, tests: Sequence[str]
     write_atomically(output / "reference.safetensors", references(model, settings.cache_dir))
 
 
-def _options(text: str, output: Path) -> EvalSettings:
-    """The settings that options of `python -m eval` stand for, of the checkpoint in `output`, both directions."""
-    parser = argparse.ArgumentParser("python -m train publish --test")
-    settings = cli.parse(EvalSettings, parser, shlex.split(text))
-    return dataclasses.replace(settings, checkpoint=(str(output),), direction="both")
+def _options(text: str, settings: TrainSettings, output: Path) -> EvalSettings:
+    """The settings that options of `python -m eval` stand for, of the checkpoint in `output`, both directions.
+
+    Raises ValueError for options that would change figures without being named in a card's row.
+    """
+    parser = argparse.ArgumentParser("python -m train publish --test", allow_abbrev=False)
+    cli.add_flags(
+        parser,
+        EvalSettings,
+        without=[f.name for f in dataclasses.fields(EvalSettings) if f.name not in _SAID],
+    )
+    test = cli.build(EvalSettings, cli.given(parser, shlex.split(text)).values)
+    # Of a data set with splits the run may have trained on the test identities of all but its own.
+    own = test.dataset == settings.dataset and bool(find_source(test.dataset).splits)
+    trial = settings.trial if own else test.trial
+    return dataclasses.replace(test, checkpoint=(str(output),), direction="both", trial=trial)
 
 
 def _own_test(settings: TrainSettings, output: Path) -> EvalSettings:
@@ -135,7 +151,6 @@ def _own_test(settings: TrainSettings, output: Path) -> EvalSettings:
         spectrum=settings.spectrum,
         trial=settings.trial,
         direction="both",
-        device=settings.device,
         cache_dir=settings.cache_dir,
         on_bad=settings.on_bad,
         value_range=settings.value_range,
@@ -169,7 +184,7 @@ def describe(
             "commit": code_state(environment),
         },
         results=[_result(test, report) for test, report in measured],
-        protocol="\n\n".join(dict.fromkeys(RULES[report.setting.protocol] for _, report in measured)),
+        protocol="\n\n".join(_rules(measured)),
         evaluation="\n".join(dict.fromkeys(_command(test) for test, _ in measured)),
         limits=(
             ["Trained on drawn people only: photographs of real people are embedded, but roughly."]
@@ -192,6 +207,14 @@ def _teacher(teacher: dict[str, str]) -> str:
     return f"{teacher['source'].replace(os.path.expanduser('~'), '~')}, fingerprint {teacher['fingerprint'][:16]}"  # noqa: PTH111
 
 
+def _rules(measured: Sequence[tuple[EvalSettings, Report]]) -> list[str]:
+    """How the tests were made, each once."""
+    rules = list(dict.fromkeys(RULES[report.setting.protocol] for _, report in measured))
+    real = [report.beside["chance"].mean["map"] for test, report in measured if test.dataset == "m3svd"]
+    chance = " / ".join(f"{100 * value:.1f}" for value in real)
+    return rules + [_REAL.format(chance=chance)] * bool(real)
+
+
 def _command(test: EvalSettings) -> str:
     """The command that prints the figures of a test set, for those who have its images in a folder DIR."""
     words = ["--checkpoint", PLACEHOLDER, "--dataset", test.dataset]
@@ -200,7 +223,8 @@ def _command(test: EvalSettings) -> str:
     always = {"size": bool(source.sizes), "trial": bool(source.splits)}
     for field in dataclasses.fields(test):
         value = getattr(test, field.name)
-        if field.name not in _UNSAID and (value != field.default or always.get(field.name)):
+        said = field.name in _SAID and field.name not in _UNSAID and value != field.default
+        if said or always.get(field.name):
             words.append("--" + field.name.replace("_", "-"))
             words += [] if value is True else map(str, value if isinstance(value, tuple) else (value,))
     return shlex.join(["python", "-m", "eval", *words, "--direction", "both"])

@@ -78,7 +78,7 @@ class TrainSettings(RunSettings):
     )
     distil: str | None = option(
         None,
-        "a teacher, a run folder or a Hub id: the similarities that it finds in a batch are learned too",
+        "a teacher, as --checkpoint of eval: the similarities that it finds in a batch are learned too",
     )
     distil_weight: float = option(1.0, "weight of learning the teacher's similarities")
     triplet: float = option(1.0, "weight of the weighted regularised triplet")
@@ -105,7 +105,7 @@ class TrainSettings(RunSettings):
         True, "start from timm's ImageNet weights, or from a local .safetensors or .pth file of them"
     )
     init: str | None = option(
-        None, "start from a checkpoint instead: a run folder or a Hub id; its classifier is left out"
+        None, "start from a checkpoint instead, as --checkpoint of eval; its classifier is left out"
     )
 
     identities: int = option(8, "P: identities in a batch")

@@ -22,7 +22,7 @@ from eval.report import make_room, write_values
 from mtrl.console.cli import option, parse
 from mtrl.files.atomic import write_atomically
 from mtrl.models.config import Modality
-from mtrl.models.load import load_pretrained
+from mtrl.models.load import SOURCE_HELP, load_pretrained
 from mtrl.models.reid import MTRL, evaluating
 from mtrl.models.stem import EMBEDDING
 
@@ -31,9 +31,7 @@ from mtrl.models.stem import EMBEDDING
 class CostSettings:
     """Options of `python -m eval cost`."""
 
-    checkpoint: str | None = option(
-        None, "a run folder or a Hub id; without it the checkpoint shipped with mtrl"
-    )
+    checkpoint: str | None = option(None, SOURCE_HELP)
     rounds: int = option(31, "timed pairs per batch size and device; 0 for no timing")
     batches: tuple[int, ...] = option((1, 64), "batch sizes that are timed")
     json: str | None = option(None, "write everything here")

@@ -20,7 +20,7 @@ from mtrl.data.sources import Names
 from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.device import pick_device
-from mtrl.models.load import load_pretrained
+from mtrl.models.load import SOURCE_HELP, load_pretrained
 from mtrl.models.reid import MTRL
 from mtrl.translate import load_translator
 
@@ -29,9 +29,7 @@ from mtrl.translate import load_translator
 class InsightSettings:
     """Every option of `python -m eval insight`. Field names are the flags."""
 
-    checkpoint: str | None = option(
-        None, "a run folder or a Hub id; without it the checkpoint shipped with mtrl"
-    )
+    checkpoint: str | None = option(None, SOURCE_HELP)
     output: str = option("insight", "folder for the figures")
     run: str | None = option(
         None, "run folder for the modality gap over the epochs (default: --checkpoint, if it is one)"

@@ -16,7 +16,7 @@ from eval.translation.alignment import alignment
 from eval.translation.frechet import frechet_distance
 from eval.translation.infrared_score import SpectrumClassifier, score_images, train_classifier
 from eval.translation.sample import Sample, load_sample
-from eval.translation.settings import TranslatorEvalSettings
+from eval.translation.settings import PAIRED, TranslatorEvalSettings
 from eval.translation.sheet import write_sheet
 from eval.translation.similarity import psnr, ssim
 from mtrl.console.cli import parse
@@ -84,17 +84,25 @@ def measure(
         "dataset": settings.dataset,
         **find_source(settings.dataset).chosen(settings.size, settings.spectrum),
         "part": settings.part,
-        "test_seed": settings.test_seed if settings.part == "test" else None,
+        "test_seed": settings.test_seed if settings.part == "test" and settings.dataset != PAIRED else None,
         "images": len(sample.visible),
         "seed": settings.seed,
         "checkpoint": settings.checkpoint,
         "classifier": {
+            **_trained_on(settings),
             "visible": float((day < 0.5).float().mean()),
             "infrared": float((real > 0.5).float().mean()),
         },
         "rows": rows,
     }
     return result, sample, outputs
+
+
+def _trained_on(settings: TranslatorEvalSettings) -> dict[str, Any]:
+    """The drawn people that taught the classifier of real pairs; of other data sets it learns from their own."""
+    if settings.dataset != PAIRED:
+        return {}
+    return {"size": settings.size, "spectrum": settings.spectrum, "data_seed": settings.data_seed}
 
 
 def _measures(

@@ -37,6 +37,7 @@ def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor]
     """((visible, infrared) images uint8 [N,3,H,W] to train the classifier on, images for the measurements)."""
     height, width = settings.image_size
     held_out, paired = settings.part == "held-out", settings.dataset == PAIRED
+    real = _aligned(settings) if paired else None  # before anything is drawn
     read = partial(
         load_data,
         "synthetic" if paired else settings.dataset,
@@ -61,8 +62,8 @@ def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor]
         _pixels(data.train, np.flatnonzero(kept & (data.train.modalities == int(m))), len(kept))
         for m in Modality
     )
-    if paired:
-        return (known[0], known[1]), _aligned(settings)
+    if real is not None:
+        return (known[0], known[1]), real
     images = data.train.take(np.flatnonzero(~kept)) if held_out else data.test
     exact = _truth(settings, (height, width)) if settings.dataset == "synthetic" else None
     return (known[0], known[1]), _sample(images, exact, settings.limit)

@@ -8,6 +8,7 @@ from mtrl.console.cli import option
 from mtrl.data.sources import Names, trainable
 from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
+from mtrl.models.load import SOURCE_HELP
 from mtrl.translate import TRANSLATORS
 
 PAIRED = "m3svd"
@@ -35,8 +36,7 @@ class TranslatorEvalSettings:
     hold_out: int = option(60, "training identities that the classifier does not see")
     image_size: tuple[int, ...] = option((128, 64), "height and width in pixels")
     checkpoint: str | None = option(
-        None,
-        "model whose embeddings of translated and true infrared images are compared: run folder or Hub id",
+        None, f"also compare embeddings of translated and true infrared images, by this model: {SOURCE_HELP}"
     )
     limit: int = option(2000, "most images of each kind, evenly spaced")
     steps: int = option(300, "training steps of the classifier")
@@ -53,6 +53,10 @@ class TranslatorEvalSettings:
             raise ValueError(f"image_size is a height and a width of at least 16, not {self.image_size}")
         if min(self.limit, self.steps, self.hold_out) < 1:
             raise ValueError("limit, steps and hold_out must be at least 1")
+        if self.checkpoint and self.dataset not in ("synthetic", PAIRED):
+            raise ValueError(
+                f"{self.dataset} has no true infrared views to compare embeddings with: leave out --checkpoint"
+            )
         if self.dataset != PAIRED:
             trainable(self.dataset)  # the classifier needs training images
         elif self.spectrum != "thermal" or self.part != "test":

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mtrl.models.export import export_onnx
-from mtrl.models.load import load_pretrained
+from mtrl.models.load import SOURCE_HELP, load_pretrained
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         nargs="?",
         default=None,
-        help="folder of a checkpoint, or a Hugging Face Hub id user/repo (default: the shipped one)",
+        help=SOURCE_HELP,
     )
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the .onnx file to write")
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")

@@ -17,6 +17,7 @@ from mtrl.files.images import read_image
 from mtrl.files.levels import RANGE_HELP, ValueRange
 from mtrl.files.scan import PassedOver, report, scan, why_unreadable
 from mtrl.models.config import Modality
+from mtrl.models.load import SOURCE_HELP
 from mtrl.models.reid import MTRL
 from mtrl.models.spectrum import detect_modality
 
@@ -29,7 +30,7 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         metavar="SOURCE",
         default=None,
-        help="folder of a checkpoint, or a Hugging Face Hub id user/repo (default: the shipped one)",
+        help=SOURCE_HELP,
     )
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps, ... (default: cpu)")

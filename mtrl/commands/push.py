@@ -9,7 +9,7 @@ from pathlib import Path
 from mtrl.hub.client import CARD, CONFIG, upload_files, upload_folder
 from mtrl.hub.space import page_commit, space_files
 from mtrl.models.checkpoint.checks import FORMAT
-from mtrl.models.load import find_checkpoint, read_checkpoint
+from mtrl.models.load import SOURCE_HELP, find_checkpoint, read_checkpoint
 from mtrl.translate import load_translator
 
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         metavar="SOURCE",
         default=None,
-        help="with --space: the model of the page, a folder or a Hub id (default: the shipped one)",
+        help=f"with --space: the model of the page: {SOURCE_HELP}",
     )
 
 

@@ -21,7 +21,7 @@ from mtrl.demo.service.service import DemoService
 from mtrl.files.filenames import expanded
 from mtrl.hub.detector import Detector
 from mtrl.models.config import Modality
-from mtrl.models.load import load_pretrained
+from mtrl.models.load import SHIPPED, load_pretrained, shipped_folder
 from mtrl.translate import TRANSLATORS, load_translator
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
@@ -33,7 +33,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 def open_service(
     checkpoint: str | None = None, gallery: str | None = None, public: bool = False
 ) -> DemoService:
-    """The service over a checkpoint (folder or Hub id) and a gallery folder; None takes the shipped one.
+    """The service over a checkpoint (as `load_pretrained`) and a gallery folder; None takes the shipped one.
 
     Raises FileNotFoundError or ValueError that say what is missing.
     """
@@ -56,9 +56,16 @@ def gallery_folder(gallery: str | None) -> Path:
 
 def card_folder(checkpoint: str | None) -> Path | None:
     """The folder that may hold the model card; None for a model from the Hub, whose card stays there."""
-    if checkpoint is None:
-        return ASSETS / "model"
+    shipped = shipped_folder(checkpoint)
+    if shipped is not None or checkpoint is None:
+        return shipped
     return Path(checkpoint) if Path(checkpoint).is_dir() else None
+
+
+def other_shipped(checkpoint: str | None) -> dict[str, Path]:
+    """The shipped models that the page can show beside its own, by the names that `load_pretrained` takes."""
+    own = shipped_folder(checkpoint)
+    return {name: folder for name, folder in SHIPPED.items() if folder != own and folder.is_dir()}
 
 
 def is_public(host: str | None, share: bool, public: bool) -> bool:
@@ -100,8 +107,7 @@ def serve(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     public = is_public(host, share, public)
     folders = [gallery_folder(gallery) for gallery in galleries]
-    listed = {"shipped": ASSETS / "model"} if checkpoint and (ASSETS / "model").is_dir() else {}
-    listed |= find_runs([expanded(folder) for folder in runs])
+    listed = other_shipped(checkpoint) | find_runs([expanded(folder) for folder in runs])
     complete = [
         folder
         for folder in folders

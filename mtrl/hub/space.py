@@ -9,7 +9,8 @@ from mtrl.hub.checkout import read_checkout
 from mtrl.hub.client import CARD, CONFIG, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = "mtrl/assets/model"
+MODEL = "mtrl/assets/accurate"  # the default checkpoint, which the page opens
+OTHERS = ("mtrl/assets/fast",)
 PARTS = ("app.py", "LICENSE", "README.md", "requirements.txt", "mtrl")
 # What may be uploaded from a folder that is no Git checkout. A test compares it with the committed files.
 WITHOUT_GIT = (
@@ -25,7 +26,7 @@ WITHOUT_GIT = (
     "mtrl/assets/m3svd/*",
     *(
         f"mtrl/assets/{folder}/{name}"
-        for folder in ("model", "translator")
+        for folder in ("accurate", "fast", "translator")
         for name in (CARD, CONFIG, WEIGHTS, "reference.safetensors")
     ),
 )
@@ -50,7 +51,7 @@ def space_files(checkpoint: Path | None = None, root: Path = ROOT) -> dict[str, 
 
     They are app.py, mtrl/, README.md, LICENSE and the page's requirements. In a Git checkout, only committed files are
     taken, in another folder those of `WITHOUT_GIT`.
-    checkpoint  folder of a model that replaces the shipped one, so that the Space needs no other repository
+    checkpoint  folder of a model that replaces the shipped ones, so that the Space needs no other repository
     Raises FileNotFoundError if the page's files are missing, ValueError for changes that are not committed, and
     NoAnswerError if Git cannot tell whether there are any.
     """
@@ -63,7 +64,8 @@ def space_files(checkpoint: Path | None = None, root: Path = ROOT) -> dict[str, 
     files: dict[str, Path | bytes] = {name: root / name for name in _names(root)}
     files["requirements.txt"] = page_requirements(root).encode()
     if checkpoint is not None:
-        files = {name: source for name, source in files.items() if not name.startswith(f"{MODEL}/")}
+        shipped = tuple(f"{folder}/" for folder in (MODEL, *OTHERS))
+        files = {name: source for name, source in files.items() if not name.startswith(shipped)}
         for name in (CONFIG, WEIGHTS, CARD):
             if (checkpoint / name).is_file():
                 files[f"{MODEL}/{name}"] = checkpoint / name

@@ -1,4 +1,4 @@
-"""Loads a trained model: the one shipped in the package, one in a folder, or one on the Hugging Face Hub."""
+"""Loads a trained model: one shipped in the package, one in a folder, or one on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from mtrl.models.config import ModelConfig
 from mtrl.models.device import pick_device
 from mtrl.models.reid import MTRL
 
-SHIPPED = Path(__file__).parents[1] / "assets" / "model"
+_ASSETS = Path(__file__).parents[1] / "assets"
+SHIPPED = {"accurate": _ASSETS / "accurate", "fast": _ASSETS / "fast"}
+"""{name of a shipped checkpoint: its folder}."""
+DEFAULT = "accurate"
+SOURCE_HELP = (
+    'folder of a checkpoint, Hugging Face Hub id "user/repo", or a shipped one: "accurate" (default), "fast"'
+)
 
 
 def load_pretrained(
@@ -27,9 +33,9 @@ def load_pretrained(
 ) -> MTRL:
     """Loads a trained model, float32, in evaluation mode.
 
-    source    None: the checkpoint shipped in the package; or a folder; or a Hugging Face Hub id "user/repo", of which
-              only `config.json` and `model.safetensors` are downloaded, into the Hub's cache. If a folder of that name
-              exists, it is used
+    source    "accurate" | "fast": a checkpoint shipped in the package; None: the default of the two; or a folder; or a
+              Hugging Face Hub id "user/repo", of which only `config.json` and `model.safetensors` are downloaded, into
+              the Hub's cache. If a folder of that name exists, it is used
     device    "cpu", "cuda", "cuda:1", "mps", ..., or "auto": a GPU if there is one
     revision  branch, tag or commit on the Hub
     token     access token for private repositories; None: the one logged in
@@ -49,13 +55,17 @@ def find_checkpoint(
     source: str | Path | None, *, revision: str | None = None, token: str | bool | None = None
 ) -> Path:
     """The local folder of a checkpoint, which is downloaded if necessary. Arguments and errors as `load_pretrained`."""
-    if source is None:
-        if not (SHIPPED / CONFIG).is_file():
+    shipped = shipped_folder(source)
+    if shipped is not None:
+        if revision is not None:
+            raise ValueError("a shipped checkpoint has no revisions; a revision belongs to a Hub id")
+        if not (shipped / CONFIG).is_file():
             raise FileNotFoundError(
-                f"no checkpoint is shipped in {SHIPPED}; train one with `python -m train --output runs/x` "
+                f"no checkpoint is shipped in {shipped}; train one with `python -m train --output runs/x` "
                 "and give its folder"
             )
-        return SHIPPED
+        return shipped
+    assert source is not None
     folder = expanded(source)
     if folder.is_dir():
         if revision is not None:
@@ -65,6 +75,13 @@ def find_checkpoint(
         hint = "give the folder that holds it" if folder.exists() else "there is no such folder"
         raise FileNotFoundError(f'cannot load {source}: {hint} (a Hub model is written "user/repo")')
     return download(source, revision, token)
+
+
+def shipped_folder(source: str | Path | None) -> Path | None:
+    """The folder in the package that a source of `load_pretrained` stands for; None where it stands for another."""
+    if source is None:
+        return SHIPPED[DEFAULT]
+    return SHIPPED.get(source) if isinstance(source, str) and not expanded(source).is_dir() else None
 
 
 def read_checkpoint(folder: str | Path) -> MTRL:

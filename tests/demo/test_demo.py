@@ -20,6 +20,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from mtrl import MTRL
+from mtrl.demo import launch
 from mtrl.demo.html import cards
 from mtrl.demo.html import charts as figures
 from mtrl.demo.html.about import about_html
@@ -27,6 +28,7 @@ from mtrl.demo.service.gallery_folder import GalleryImage, read_gallery
 from mtrl.demo.service.images import fit
 from mtrl.demo.service.service import DemoService, same_room
 from mtrl.models.config import Modality, ModelConfig
+from mtrl.models.load import DEFAULT, SHIPPED
 from mtrl.models.spectrum import detect_modality
 from mtrl.retrieval.metrics.labels import Labels
 from mtrl.translate import load_translator
@@ -203,6 +205,23 @@ def test_galleries_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         manifest.write_text(content)
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             read_gallery(tmp_path)
+
+
+def test_the_page_lists_the_shipped_models_beside_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("accurate", "fast"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setitem(SHIPPED, name, tmp_path / name)
+    both = {name: tmp_path / name for name in ("accurate", "fast")}
+    assert launch.other_shipped("runs/x") == both
+    for name in both:
+        assert launch.other_shipped(name) == {n: folder for n, folder in both.items() if n != name}
+        assert launch.card_folder(name) == tmp_path / name
+    assert launch.other_shipped(None) == launch.other_shipped(DEFAULT)
+    assert launch.card_folder(None) == tmp_path / DEFAULT and launch.card_folder("user/repo") is None
+    (tmp_path / "fast").rmdir()
+    assert launch.other_shipped("accurate") == {}
 
 
 def test_html_has_alt_texts_and_reaches_nobody(service: DemoService, gallery: Path) -> None:

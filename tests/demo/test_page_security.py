@@ -102,7 +102,7 @@ def attempts(traps: dict[str, str], folder: Path, mine: str) -> list[str]:
     double = quote(quote(secret, safe=""), safe="")
     files = [
         *traps.values(), passwd, "/proc/self/environ", "/proc/self/cwd/README.md", "/proc/self/root" + passwd,
-        "/dev/null", str(Path.home() / ".ssh/id_rsa"), "app.py", "mtrl/assets/model/model.safetensors", ".", "", "/",
+        "/dev/null", str(Path.home() / ".ssh/id_rsa"), "app.py", "mtrl/assets/accurate/model.safetensors", ".", "", "/",
         str(folder), f"{folder}/", f"{folder}/{'b' * 64}", f"{folder}/{'b' * 64}/", up + passwd[1:],
         f"{folder}/{up}{passwd[1:]}", f"{mine}/../../../../../../../..{passwd}", f"{mine}/{up}etc/passwd",
         quote(secret, safe=""), double, quote(f"{folder}/../{Path(secret).name}", safe=""),

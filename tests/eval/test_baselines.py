@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from eval import __main__ as command
-from eval import baselines
+from eval import baselines, measure
 from eval.baselines import IMAGENET_BACKBONE, chance, imagenet
 from eval.evaluate import evaluate_settings
 from eval.features import Extraction
@@ -122,8 +122,8 @@ def test_they_are_evaluated_as_the_model_is_once_for_all_checkpoints(
 
     monkeypatch.setitem(sys.modules, "mtrl.data", types.SimpleNamespace(load_data=lambda *_, **__: data))
     monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: model)
-    monkeypatch.setattr(command, "imagenet", noted)
-    monkeypatch.setattr(command, "_permutations", lambda settings: drawn)
+    monkeypatch.setattr(measure, "imagenet", noted)
+    monkeypatch.setattr(measure, "_permutations", lambda settings: drawn)
     words = ["--dataset", "m3svd", "--device", "cpu", "--imagenet", str(weights), "--checkpoint", "a", "b"]
     written = {}
     for metric in ("cosine", "euclidean"):

@@ -21,8 +21,18 @@ from mtrl import MTRL
 from mtrl.__main__ import main
 from mtrl.commands import push
 from mtrl.hub.checkout import NoAnswerError, read_checkout
-from mtrl.hub.space import PAGE_PACKAGES, ROOT, WITHOUT_GIT, page_commit, page_requirements, space_files
+from mtrl.hub.space import (
+    MODEL,
+    OTHERS,
+    PAGE_PACKAGES,
+    ROOT,
+    WITHOUT_GIT,
+    page_commit,
+    page_requirements,
+    space_files,
+)  # fmt: skip
 from mtrl.models.config import ModelConfig
+from mtrl.models.load import DEFAULT, SHIPPED
 from tests.helpers.hub_stub import TOKEN, Hub
 from train.run.log import git_state
 
@@ -41,9 +51,11 @@ def small_clone(root: Path) -> Path:
         "LICENSE": "MIT\n",
         "README.md": "---\nsdk: gradio\nsdk_version: 6.31.0\n---\n# Page\n",
         "mtrl/__init__.py": "",
-        "mtrl/assets/model/config.json": "{}",
-        "mtrl/assets/model/model.safetensors": "w",
-        "mtrl/assets/model/reference.safetensors": "r",
+        "mtrl/assets/accurate/config.json": "{}",
+        "mtrl/assets/accurate/model.safetensors": "w",
+        "mtrl/assets/accurate/reference.safetensors": "r",
+        "mtrl/assets/fast/config.json": "{}",
+        "mtrl/assets/fast/model.safetensors": "w",
         "mtrl/assets/gallery/1.jpg": "j",
         "mtrl/demo/html/static/page.css": ".m {}",
         "mtrl/demo/html/static/map.js": "read();",
@@ -69,9 +81,11 @@ WANTED = {
     "README.md",
     "requirements.txt",
     "mtrl/__init__.py",
-    "mtrl/assets/model/config.json",
-    "mtrl/assets/model/model.safetensors",
-    "mtrl/assets/model/reference.safetensors",
+    "mtrl/assets/accurate/config.json",
+    "mtrl/assets/accurate/model.safetensors",
+    "mtrl/assets/accurate/reference.safetensors",
+    "mtrl/assets/fast/config.json",
+    "mtrl/assets/fast/model.safetensors",
     "mtrl/assets/gallery/1.jpg",
     "mtrl/demo/html/static/page.css",
     "mtrl/demo/html/static/map.js",
@@ -231,7 +245,7 @@ def test_without_git_an_explicit_list_says_what_may_leave(tmp_path: Path) -> Non
     for name in (
         "mtrl/people.csv",
         "mtrl/assets/gallery/ann.png",
-        "mtrl/assets/model/optimizer.safetensors",
+        "mtrl/assets/accurate/optimizer.safetensors",
         "a.py",
     ):
         (root / name).write_text("private")
@@ -249,16 +263,24 @@ def test_the_explicit_list_has_all_committed_files_of_the_page() -> None:
     assert set(checkout.files) <= listed
 
 
-def test_another_model_takes_the_place_of_the_shipped_one(tmp_path: Path) -> None:
+def test_another_model_takes_the_place_of_the_shipped_ones(tmp_path: Path) -> None:
     root, folder = small_clone(tmp_path / "clone"), tmp_path / "run"
     torch.manual_seed(0)
     MTRL(ModelConfig("test_resnet", (64, 32))).save_pretrained(folder, card="# Mine\n")
     (folder / "settings.yaml").write_text("data_root: /photos/ann\n")
     files = space_files(folder, root)
-    model = {name: path for name, path in files.items() if name.startswith("mtrl/assets/model/")}
+    model = {name: path for name, path in files.items() if name.startswith("mtrl/assets/accurate/")}
     assert model == {
-        f"mtrl/assets/model/{n}": folder / n for n in ("config.json", "model.safetensors", "README.md")
+        f"mtrl/assets/accurate/{n}": folder / n for n in ("config.json", "model.safetensors", "README.md")
     }
+    assert not [name for name in files if name.startswith("mtrl/assets/fast/")]
+
+
+def test_the_page_opens_the_default_model() -> None:
+    assert [ROOT / folder for folder in (MODEL, *OTHERS)] == [
+        SHIPPED[DEFAULT],
+        *(folder for name, folder in SHIPPED.items() if name != DEFAULT),
+    ]
 
 
 def test_an_installed_package_is_told_to_clone(tmp_path: Path) -> None:
@@ -281,12 +303,12 @@ def test_the_front_matter_and_the_requirements_agree_with_the_project() -> None:
 
 def test_a_space_mirrors_the_clone(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = small_clone(tmp_path / "clone")
-    shutil.copytree(ROOT / "mtrl" / "assets" / "model", root / "mtrl/assets/model", dirs_exist_ok=True)
+    shutil.copytree(ROOT / "mtrl" / "assets" / "accurate", root / "mtrl/assets/accurate", dirs_exist_ok=True)
     monkeypatch.setattr(push, "space_files", lambda checkpoint: space_files(checkpoint, root))
     assert main(["push", "--space", "ann/page", "--private"]) == 0
     space = hub.repos["spaces/ann/page"]
     assert space.private and space.sdk == "gradio" and "ann/page" not in hub.repos
-    assert set(space.commits[space.branches["main"]]) == WANTED | {"mtrl/assets/model/README.md"}
+    assert set(space.commits[space.branches["main"]]) == WANTED | {"mtrl/assets/accurate/README.md"}
     (root / "mtrl" / "assets" / "gallery" / "1.jpg").unlink()
     assert main(["push", "--space", "ann/page"]) == 0
     files = space.commits[space.branches["main"]]

@@ -154,11 +154,34 @@ def test_what_is_missing_is_listed(folder: Path, tmp_path: Path) -> None:
 def test_without_a_shipped_checkpoint_training_is_advised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "SHIPPED", tmp_path / "none")
+    monkeypatch.setitem(load.SHIPPED, load.DEFAULT, tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="python -m train"):
         load_pretrained()
     MODEL.save_pretrained(tmp_path / "none")
     assert torch.equal(load_pretrained().encode(IMAGES), MODEL.encode(IMAGES))
+
+
+@pytest.mark.parametrize("name", ["accurate", "fast"])
+def test_shipped_checkpoints_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(load.SHIPPED, name, tmp_path / "inside")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no checkpoint is shipped"):
+        load_pretrained(name)
+    MODEL.save_pretrained(tmp_path / "inside")
+    assert torch.equal(load_pretrained(name).encode(IMAGES), MODEL.encode(IMAGES))
+    assert load.shipped_folder(name) == tmp_path / "inside"
+    assert (
+        load.shipped_folder(None) == load.SHIPPED[load.DEFAULT] and load.shipped_folder("user/repo") is None
+    )
+    for source in (None, name):
+        with pytest.raises(ValueError, match="no revisions"):
+            load_pretrained(source, revision="v1")
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        load_pretrained(Path(name))
+    (tmp_path / name).mkdir()  # a folder of that name wins, as with the names of the Hub
+    assert load.shipped_folder(name) is None
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        load_pretrained(name)
 
 
 def test_an_unusable_device_is_named(folder: Path) -> None:

@@ -13,14 +13,15 @@ from safetensors.torch import load_file
 from mtrl import load_pretrained
 from mtrl.models.config import Modality
 from mtrl.models.load import SHIPPED
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ASSETS, ROOT
 
-GALLERY = SHIPPED.parent / "gallery"
+GALLERY = ASSETS / "gallery"
 
 
-def test_the_checkpoint_gives_the_stored_embeddings() -> None:
-    model = load_pretrained()
-    reference = load_file(SHIPPED / "reference.safetensors")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_checkpoint_gives_the_stored_embeddings(name: str) -> None:
+    model = load_pretrained(name)
+    reference = load_file(SHIPPED[name] / "reference.safetensors")
     for modality in Modality:
         name = modality.name.lower()
         features = model.encode(reference[name], modality=modality)
@@ -32,9 +33,10 @@ def test_the_checkpoint_gives_the_stored_embeddings() -> None:
     )
 
 
-def test_the_checkpoint_is_small_and_its_card_complete() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 10_000_000
-    card = (SHIPPED / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("folder", SHIPPED.values(), ids=SHIPPED)
+def test_the_checkpoint_is_small_and_its_card_complete(folder: Path) -> None:
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 10_000_000
+    card = (folder / "README.md").read_text(encoding="utf-8")
     for part in (
         "model-index",
         "python -m train",

@@ -16,16 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from eval.evaluate import evaluate
 from mtrl import load_pretrained
 from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
-from mtrl.data.synthetic import load_part
 from tests.helpers import m3svd
 from tests.helpers.runs import colour_people
-from train import publish
 from train.ablation import command as ablate
 from train.ablation import jobs as ablation_jobs
 from train.ablation import kept_result, one_run
@@ -44,7 +41,6 @@ FLAGS += ["--hold-out", "3", "--identities", "3", "--epochs", "1", "--batches", 
 def data(monkeypatch: pytest.MonkeyPatch) -> ReIDData:
     made = ReIDData("synthetic", "sysu", colour_people(10, 0), colour_people(5, 1, first=100))
     monkeypatch.setattr(one_run, "load", lambda *_, **__: made)
-    monkeypatch.setattr("mtrl.data.load_data", lambda *_, **__: made)
     return made
 
 
@@ -337,7 +333,7 @@ def test_real_people_are_a_further_column(tmp_path: Path, data: ReIDData) -> Non
     assert "real" not in (folder / "ablation.md").read_text()
     weights = (folder / "mtrl-seed0" / "model.safetensors").read_bytes()
     shutil.rmtree(folder / "baseline-seed1" / "last")  # trained to the end; only a test is missing
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(ValueError, match=r"--real: .*nowhere"):
         ablate.main([*command, "--real", str(tmp_path / "nowhere")])
     assert ablate.main([*command, "--real", str(clips)]) == 0
     assert (folder / "mtrl-seed0" / "model.safetensors").read_bytes() == weights
@@ -362,6 +358,13 @@ def test_real_people_are_a_further_column(tmp_path: Path, data: ReIDData) -> Non
         set(kept["real"]) == {"ir2vis", "vis2ir"}
         and "real_ir2vis_map" in (folder / "ablation.csv").read_text()
     )
+    assert "real IR" in (folder / "ablation.tex").read_text()
+    rows = json.loads((folder / "ablation.json").read_text())["rows"]
+    assert 100 * rows[1]["runs"][0]["real"]["ir2vis"]["map"] == pytest.approx(
+        evaluate(load_pretrained(folder / "mtrl-seed0"), people, "clip", "ir2vis").mean["map"] * 100
+    )
+    both = [rows[1]["real_map"][way]["mean"] for way in ("ir2vis", "vis2ir")]
+    assert np.mean(both) == pytest.approx(means["mtrl"].mean())
     kept["real"]["ir2vis"]["map"] = "high"
     (folder / "mtrl-seed0" / "test-0.json").write_text(json.dumps(kept))
     with pytest.raises(ValueError, match="holds no result"):
@@ -380,71 +383,3 @@ def test_seeds_that_were_not_tested_on_real_people_leave_gaps(tmp_path: Path) ->
     assert "real mAP, mean of both" not in text  # no pair has both
     lines = list(csv.DictReader((tmp_path / "ablation.csv").read_text().splitlines()))
     assert {line["method"]: line["real_vis2ir_map"] for line in lines} == {"baseline": "", "mtrl": "50.000"}
-
-
-def test_a_published_run_carries_its_own_figures(tmp_path: Path, data: ReIDData) -> None:
-    assert ablate.main(["--methods", "mtrl", "--seeds", "1", "--folder", str(tmp_path), *FLAGS]) == 0
-    output = tmp_path / "published"
-    (tmp_path / "publish.yaml").write_text(f"name: Test\noutput: {output}\n")
-    assert publish.main([str(tmp_path / "mtrl-seed1"), "--config", str(tmp_path / "publish.yaml")]) == 0
-    model = load_pretrained(output)
-    card = (output / "README.md").read_text()
-    for direction in ("ir2vis", "vis2ir"):
-        figures = evaluate(model, data.test, direction=direction).mean
-        row = next(line for line in card.splitlines() if line.startswith(f"| synthetic-tiny | {direction}"))
-        cells = [cell.strip() for cell in row.split("|")]
-        assert cells[3] == f"{100 * figures['cmc']['1']:.1f}"
-        assert cells[4].split(" ")[0] == f"{100 * figures['map']:.1f}"
-    assert "# Test" in card and "- Seed: 1" in card
-    reference = load_file(output / "reference.safetensors")
-    drawn = load_part("test", "tiny", image_size=(128, 64), cache_dir=tmp_path, progress=False, people=(0, 2))
-    for name in ("visible", "infrared"):
-        for loaded in reference[name]:  # never of the run's own data
-            assert any(np.array_equal(loaded.permute(1, 2, 0), image) for image in drawn.images)
-        np.testing.assert_allclose(
-            model.encode(reference[name], modality=name), reference[f"{name}_embeddings"], atol=1e-5
-        )
-
-
-def test_a_card_with_other_test_sets(tmp_path: Path, data: ReIDData, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, int, str, tuple[int, int]]] = []
-
-    def load_data(name: str, root: str | None = None, **how: Any) -> ReIDData:
-        asked.append((how["size"], how["test_seed"], how["spectrum"], how["image_size"]))
-        return data
-
-    assert ablate.main(["--methods", "mtrl", "--seeds", "1", "--folder", str(tmp_path), *FLAGS]) == 0
-    monkeypatch.setattr("mtrl.data.load_data", load_data)
-    run, output = str(tmp_path / "mtrl-seed1"), tmp_path / "card"
-    tests = ["--size tiny --spectrum thermal", "--size small --test-seed 7 --mode indoor --shots 10"]
-    assert publish.main([run, "--output", str(output), "--test", tests[0], "--test", tests[1]]) == 0
-    assert set(asked) == {("tiny", 0, "thermal", (32, 16)), ("small", 7, "nir", (32, 16))}
-    card = (output / "README.md").read_text()
-    for row in (
-        "| synthetic-tiny-thermal | ir2vis, all search, single-shot |",
-        "| synthetic-tiny-thermal | vis2ir, all search, single-shot |",
-        "| synthetic-small, test seed 7 | vis2ir, indoor search, 10-shot |",
-    ):
-        assert row in card
-    shown = "python -m eval --checkpoint user/repo --dataset synthetic --size"
-    assert f"{shown} tiny --spectrum thermal --direction both\n" in card
-    assert f"{shown} small --test-seed 7 --mode indoor --shots 10 --direction both\n" in card
-
-
-@pytest.mark.parametrize(
-    ("test", "message"), [("--dataset nothing", "nothing"), ("--shots 3", "3"), ("--trial 2", "RegDB")]
-)
-def test_a_wrong_test_set_is_refused_before_anything_is_written(
-    tmp_path: Path, data: ReIDData, capsys: pytest.CaptureFixture[str], test: str, message: str
-) -> None:
-    assert ablate.main(["--methods", "mtrl", "--seeds", "1", "--folder", str(tmp_path), *FLAGS]) == 0
-    capsys.readouterr()
-    with pytest.raises((ValueError, SystemExit)) as error:
-        publish.main([str(tmp_path / "mtrl-seed1"), "--output", str(tmp_path / "card"), "--test", test])
-    assert message in str(error.value) + capsys.readouterr().err
-    assert not (tmp_path / "card").exists()
-
-
-def test_publishing_something_else(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"settings\.yaml"):
-        publish.publish(tmp_path, tmp_path / "out", "float16", "x")

@@ -17,12 +17,11 @@ import torch
 
 from mtrl.console import cli
 from mtrl.console.cli import Given, option
-from mtrl.data import load_data
 from mtrl.data.transitions import translator_key
 from mtrl.translate import load_translator
 from train.ablation.jobs import run_children
 from train.ablation.kept_result import read_kept
-from train.ablation.one_run import continued, train_one
+from train.ablation.one_run import continued, real_people, train_one
 from train.ablation.report import write_report
 from train.ablation.results import LABELS, NAMED, Run, collect, seeds_found
 from train.preflight import check_runs
@@ -183,7 +182,8 @@ def _settings_of_all(
         print(f"note: {note}", file=sys.stderr)
     _all_different(settings)
     if real is not None:
-        load_data("m3svd", real, parts=("test",), labels_only=True)
+        for size in {chosen.image_size for chosen in settings.values()}:
+            real_people(real, size)  # what is wrong with it shows before the trainings
     for chosen in settings.values():
         _same_settings(chosen)
     check_runs([continued(chosen) for chosen in settings.values()], ("train", "test"), test_seed)

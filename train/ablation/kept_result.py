@@ -12,6 +12,7 @@ import timm
 import torch
 
 from mtrl.data.code_digest import code_digest
+from mtrl.data.sources.m3svd import BOXES
 from mtrl.files.atomic import write_atomically
 from mtrl.hub.client import CONFIG, WEIGHTS
 from train.settings import TrainSettings
@@ -39,7 +40,8 @@ def made_by(settings: TrainSettings) -> dict[str, str]:
 
 def write_kept(settings: TrainSettings, test_seed: int, result: dict[str, Any]) -> None:
     """Stores the metrics of the model that lies in the run's folder now."""
-    content = {**result, _MADE_BY: made_by(settings)}
+    made = made_by(settings) | ({"real people": _real_people()} if "real" in result else {})
+    content = {**result, _MADE_BY: made}
     write_atomically(kept_path(Path(settings.run_folder), test_seed), json.dumps(content, indent=1).encode())
 
 
@@ -57,11 +59,21 @@ def read_kept(settings: TrainSettings, test_seed: int, real: bool = False) -> di
     if not isinstance(result, dict):
         return None
     now, before = made_by(settings), result.pop(_MADE_BY, {})
+    if real and now["model"]:
+        if "real" not in result:
+            return None
+        now["real people"] = _real_people()
     other = [name for name, value in now.items() if before.get(name) != value]
     if other and now["model"]:
         warnings.warn(f"{path} was measured with another {' and '.join(other)}: tested again", stacklevel=2)
         return None
-    return None if real and now["model"] and "real" not in result else result
+    return result
+
+
+def _real_people() -> str:
+    """Digest of what decides which images of m3svd are tested."""
+    boxes = hashlib.sha256(BOXES.read_bytes()).hexdigest()
+    return f"{code_digest('mtrl.data.sources.m3svd')} {boxes}"
 
 
 def is_of_another_model(path: Path, result: dict[str, Any]) -> bool:

@@ -41,6 +41,11 @@ def _summary(row: Row) -> dict[str, Any]:
         }
         for direction in DIRECTIONS
     }
+    real = {
+        direction: {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None}
+        for direction in DIRECTIONS
+        if (values := row.real(direction))
+    }
     runs = [{"seed": seed, **result} for seed, result in row.results.items()]
     return {
         "method": row.method,
@@ -50,5 +55,6 @@ def _summary(row: Row) -> dict[str, Any]:
         "dataset": row.dataset,
         "terms": row.terms,
         **spread,
+        **({"real_map": real} if real else {}),
         "runs": runs,
     }

@@ -30,10 +30,15 @@ def place_of(row: Row, rows: Sequence[Row]) -> list[str]:
     return [(name == "translator" and fixed) or getattr(row, name) for name in varying(rows)]
 
 
+def tested_on_real(rows: Sequence[Row]) -> list[str]:
+    """The directions in which a row was tested on real people: both or none."""
+    return [direction for direction in DIRECTIONS if any(row.real(direction) for row in rows)]
+
+
 def csv_table(rows: Sequence[Row]) -> str:
     """A line for each run, metrics in percent."""
     figures = [f"{direction}_{metric}" for direction in DIRECTIONS for metric in METRICS]
-    real = [direction for direction in DIRECTIONS if any(row.real(direction) for row in rows)]
+    real = tested_on_real(rows)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     named = [f"real_{direction}_map" for direction in real]
@@ -53,9 +58,12 @@ def latex_table(rows: Sequence[Row]) -> str:
         return "% no finished run\n"
     names = [_PLACES[name] for name in varying(rows)]
     titles = [f"{direction} {metric}" for direction in DIRECTIONS.values() for metric in METRICS.values()]
+    real = tested_on_real(rows)
+    titles += [f"real {DIRECTIONS[direction]} mAP" for direction in real]
     lines = [[*names, "method", "seeds", *titles]]
     for row in rows:
         cells = [_spread(row.values(direction, metric)) for direction in DIRECTIONS for metric in METRICS]
+        cells += [_spread(row.real(direction)) for direction in real]
         lines.append([*place_of(row, rows), LABELS[row.method], str(len(row.results)), *cells])
     body = [" & ".join(map(_latex, cells)) + r" \\" for cells in lines]
     columns = "l" * (len(names) + 1) + "r" * (len(titles) + 1)
@@ -74,7 +82,7 @@ def result_table(rows: Sequence[Row]) -> str:
     if not rows:
         return "No finished run."
     titles = ["method", "row", *(_PLACES[name] for name in varying(rows)), "seeds"]
-    real = [direction for direction in DIRECTIONS if any(row.real(direction) for row in rows)]
+    real = tested_on_real(rows)
     lines = [
         titles
         + [f"{direction} {metric}" for direction in DIRECTIONS.values() for metric in METRICS.values()]
