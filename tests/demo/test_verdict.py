@@ -17,13 +17,10 @@ from mtrl.demo.service.thresholds import PairScores
 from mtrl.models.config import Modality
 from tests.demo import rejection
 from tests.helpers.page import write_gallery
-from tests.helpers.paths import ASSETS
 
 
 @pytest.fixture(scope="module")
 def shipped() -> DemoService:
-    if not (ASSETS / "model" / "config.json").is_file() or not (ASSETS / "gallery").is_dir():
-        pytest.skip("no model and gallery are shipped")
     from mtrl.demo.launch import open_service
 
     return open_service()
@@ -33,9 +30,9 @@ def shipped() -> DemoService:
 def test_pictures_without_a_person_and_absent_people_are_no_match(shipped: DemoService) -> None:
     photographs = [image for images in rejection.photographs().values() for image in images]
     assert photographs
-    for images in (photographs, rejection.backgrounds(40)):
+    for images in (photographs, rejection.backgrounds(100)):
         before, after = rejection.shares(shipped, images)
-        assert after == 0 and before > 0.05
+        assert after == 0 and before > 0.02
     for image in photographs:
         result = shipped.retrieve(image, "visible to infrared")
         html = cards.answer(result, shipped.pairs)

@@ -80,7 +80,7 @@ def test_the_map_leads_back_to_retrieve(visit: Any, shoot: Any) -> None:
 
 
 def test_models_are_compared_chosen_and_refused(visit: Any, shoot: Any, tmp_path: Path) -> None:
-    shutil.copytree(ASSETS / "model", tmp_path / "second <model>")
+    shutil.copytree(ASSETS / "fast", tmp_path / "second <model>")
     page = visit()
     tab(page, "Explore")
     page.locator("#second-model :is(input, textarea)").fill(str(tmp_path / "second <model>"))
