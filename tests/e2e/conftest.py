@@ -10,9 +10,7 @@ from urllib.parse import urlparse
 
 import pytest
 
-from mtrl.models.load import DEFAULT, SHIPPED
 from tests.helpers.browser import CHROMIUM
-from tests.helpers.paths import ASSETS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -33,10 +31,6 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 def base_url() -> Iterator[str]:
     pytest.importorskip("matplotlib.cbook")  # here, not while a thread of Gradio imports it too
     checkpoint, gallery = os.environ.get("MTRL_E2E_CHECKPOINT"), os.environ.get("MTRL_E2E_GALLERY")
-    if not (checkpoint or (SHIPPED[DEFAULT] / "config.json").is_file()):
-        pytest.skip("no checkpoint is shipped")
-    if not (gallery or (ASSETS / "gallery" / "manifest.json").is_file()):
-        pytest.skip("no gallery is shipped in mtrl/assets/gallery")
     from mtrl.demo.launch import card_folder, open_service
     from mtrl.demo.page import build_page, launch
 
