@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from eval.__main__ import main
 from eval.translation.command import markdown
@@ -26,7 +27,11 @@ FLAGS += ["--translators", "luminance"]
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return m3svd.draw(tmp_path_factory.mktemp("m3svd"))
+    root = m3svd.draw(tmp_path_factory.mktemp("m3svd"))
+    for path in (root / "infrared").rglob("*.png"):  # unlike its pair in every channel
+        with Image.open(path) as image:
+            ImageOps.invert(image).save(path, compress_level=1)
+    return root
 
 
 @pytest.fixture(scope="module")

@@ -855,4 +855,40 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("tests/models/test_wrappers.py::test_equal_content_gives_equal_bytes",),
         ("dict(sorted(metadata.items()))", "header['__metadata__']"),
     ),
+    *changes(
+        "train/publish.py",
+        (
+            "tests/train/test_publish.py::test_a_run_of_a_split_is_tested_on_its_own",
+            "tests/train/test_publish.py::test_a_card_with_other_test_sets",
+        ),
+        ("trial = settings.trial if own else test.trial", "trial = test.trial"),
+        (
+            "for test in chosen for evaluation in measure(test)[0]",
+            "for test in chosen for evaluation in measure(chosen[0])[0]",
+        ),
+    ),
+    *changes(
+        "eval/translation/sample.py",
+        ("tests/eval/test_translator_command.py::test_real_pairs_are_of_the_same_box",),
+        ("[place[boxes[row]] for row", "[row for row"),
+    ),
+    *changes(
+        "train/ablation/gains.py",
+        ("tests/train/test_ablate.py::test_real_people_are_a_further_column",),
+        ("for s in seeds] for r in (row, control)))", "for s in seeds] for r in (control, row)))"),
+    ),
+    *changes(
+        "mtrl/demo/service/gallery_folder.py",
+        (
+            "tests/demo/test_search.py::test_examples_stand_apart_by_spectrum",
+            "tests/demo/test_demo.py::test_galleries_that_cannot_be_used_say_why",
+        ),
+        ('spectrum=entry.get("spectrum")', "spectrum=None"),
+        ("spectra = SPECTRUM_NAMES if modality is Modality.INFRARED else ()", "spectra = SPECTRUM_NAMES"),
+    ),
+    *changes(
+        "mtrl/models/load.py",
+        ("tests/models/test_checkpoint.py",),
+        ("and not expanded(source).is_dir() else None", "else None"),
+    ),
 )
