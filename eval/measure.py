@@ -16,10 +16,12 @@ from eval.queries.per_query import PerQuery
 from eval.report import Report
 from eval.score import Scores
 from eval.settings import EvalSettings
+from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.matfiles import read_permutations
 from mtrl.data.sources import find_source
 from mtrl.models.device import pick_device
+from mtrl.models.load import DEFAULT, load_pretrained
 from mtrl.models.pretrained import read_origin
 from mtrl.models.reid import MTRL
 
@@ -91,8 +93,6 @@ def _evaluate_split(
     known: dict[tuple[int, ...], list[Report]],
 ) -> tuple[list[Evaluation], ImageSet]:
     """The evaluations of a model on a split, and its images. `known`: what stands beside them, by image size."""
-    from mtrl.models.load import load_pretrained
-
     if source and find_source(settings.dataset).splits:
         source = source.replace("{trial}", str(split))
     model = load_pretrained(source, device=pick_device(settings.device))
@@ -129,8 +129,6 @@ def _reader(
     settings: EvalSettings, split: int, image_size: tuple[int, int] | None = None
 ) -> Callable[..., ReIDData]:
     """Reads the test set at an image size; with labels_only=True only its labels."""
-    from mtrl.data import load_data
-
     return partial(
         load_data,
         settings.dataset,
@@ -207,7 +205,7 @@ def _named(
         corrupted=tuple(scores for report in reports for scores in report.corrupted),
         modality_gap=sum(report.modality_gap for report in reports) / len(reports),
         dataset=settings.dataset,
-        checkpoint=source or "shipped",
+        checkpoint=source or DEFAULT,
         size=chosen["size"],
         spectrum=chosen["spectrum"],
         test_seed=settings.test_seed if described.sizes else None,

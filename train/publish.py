@@ -40,10 +40,17 @@ _DRAWS = (
     "one gallery image (10-shot: ten) per identity and camera, drawn ten times with the seeds 0 to 9; "
     "rank of the identity."
 )
-_SAID = ("dataset", "data_root", "size", "test_seed", "spectrum", "mode", "shots", "batch_size", "device", "cache_dir",
-         "on_bad", "value_range")  # fmt: skip
-"""Options of an evaluation that a card's row and command can say, or that change no figure."""
-_UNSAID = ("dataset", "data_root", "batch_size", "device", "cache_dir")
+_SHOWN = ("size", "spectrum", "test_seed", "mode", "shots", "trial", "on_bad", "value_range")
+"""Options of an evaluation that a card's command repeats."""
+_TAKEN = (
+    "dataset",
+    "data_root",
+    *(name for name in _SHOWN if name != "trial"),
+    "batch_size",
+    "device",
+    "cache_dir",
+)
+"""Options that a test may have: others would change figures without standing in a card's row."""
 _REAL = (
     "m3svd: twelve real people, filmed once: a check whether a model works on a real sensor at all, no benchmark; a "
     "few points are noise. Chance beside it: mAP {chance}."
@@ -126,16 +133,15 @@ def publish(run: Path, output: Path, dtype: str, name: str, tests: Sequence[str]
 def _options(text: str, settings: TrainSettings, output: Path) -> EvalSettings:
     """The settings that options of `python -m eval` stand for, of the checkpoint in `output`, both directions.
 
-    Raises ValueError for options that would change figures without being named in a card's row.
+    Of a data set with splits it is the run's own: it may have trained on the test identities of the others.
     """
     parser = argparse.ArgumentParser("python -m train publish --test", allow_abbrev=False)
     cli.add_flags(
         parser,
         EvalSettings,
-        without=[f.name for f in dataclasses.fields(EvalSettings) if f.name not in _SAID],
+        without=[f.name for f in dataclasses.fields(EvalSettings) if f.name not in _TAKEN],
     )
     test = cli.build(EvalSettings, cli.given(parser, shlex.split(text)).values)
-    # Of a data set with splits the run may have trained on the test identities of all but its own.
     own = test.dataset == settings.dataset and bool(find_source(test.dataset).splits)
     trial = settings.trial if own else test.trial
     return dataclasses.replace(test, checkpoint=(str(output),), direction="both", trial=trial)
@@ -179,6 +185,7 @@ def describe(
             "starting weights": _origin(environment.get("starting_weights", {})),
             "teacher": _teacher(environment.get("teacher", {})),
             "epochs": str(settings.epochs),
+            "continued": "; ".join(environment.get("continued", ())),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
             "commit": code_state(environment),
@@ -221,12 +228,14 @@ def _command(test: EvalSettings) -> str:
     source = find_source(test.dataset)
     words += ["--data-root", "DIR"] * (not source.sizes)
     always = {"size": bool(source.sizes), "trial": bool(source.splits)}
-    for field in dataclasses.fields(test):
-        value = getattr(test, field.name)
-        said = field.name in _SAID and field.name not in _UNSAID and value != field.default
-        if said or always.get(field.name):
-            words.append("--" + field.name.replace("_", "-"))
-            words += [] if value is True else map(str, value if isinstance(value, tuple) else (value,))
+    usual = EvalSettings()
+    for name in _SHOWN:
+        value = getattr(test, name)
+        if always.get(name, value != getattr(usual, name)):
+            words += [
+                "--" + name.replace("_", "-"),
+                *map(str, value if isinstance(value, tuple) else (value,)),
+            ]
     return shlex.join(["python", "-m", "eval", *words, "--direction", "both"])
 
 

@@ -22,7 +22,7 @@ from eval.report import make_room, write_values
 from mtrl.console.cli import option, parse
 from mtrl.files.atomic import write_atomically
 from mtrl.models.config import Modality
-from mtrl.models.load import SOURCE_HELP, load_pretrained
+from mtrl.models.load import DEFAULT, SOURCE_HELP, load_pretrained
 from mtrl.models.reid import MTRL, evaluating
 from mtrl.models.stem import EMBEDDING
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     make_room(settings.json, settings.table)
     model = load_pretrained(settings.checkpoint)
     record = compare(model)
-    record["checkpoint"] = settings.checkpoint or "shipped with mtrl"
+    record["checkpoint"] = settings.checkpoint or DEFAULT
     if settings.rounds:
         record["latency"] = latency(model, settings.batches, settings.rounds)
     text = table(record)

@@ -28,10 +28,16 @@ from mtrl.models.reid import MTRL
 from mtrl.translate import Translator, load_translator
 from mtrl.translate.learned import luminance
 
-DIGITS = {"alignment": 3, "infrared_score": 3, "frechet": 2, "psnr": 2, "ssim": 3, "cosine": 3}
-"""Each measure with the decimals that a table shows."""
+COLUMNS = {
+    "alignment": ("alignment", 3),
+    "infrared_score": ("infrared score", 3),
+    "frechet": ("Fréchet distance", 2),
+    "psnr": ("PSNR (dB)", 2),
+    "ssim": ("SSIM", 3),
+    "cosine": ("cosine", 3),
+}
+"""{measure: its title in a table, and the decimals there}."""
 RANDOM = ", random"
-_TITLES = ("alignment", "infrared score", "Fréchet distance", "PSNR (dB)", "SSIM", "cosine")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -156,14 +162,15 @@ def _translate(translator: Translator, visible: Tensor, device: torch.device) ->
 
 def markdown(result: dict[str, Any]) -> str:
     """The metrics as a Markdown table, with the classifier's accuracy on real images below it."""
-    shown = [key for key in DIGITS if any(row[key] is not None for row in result["rows"])]
-    titles = dict(zip(DIGITS, _TITLES, strict=True))
+    shown = {
+        key: column for key, column in COLUMNS.items() if any(row[key] is not None for row in result["rows"])
+    }
     lines = [
-        "| translator | " + " | ".join(titles[key] for key in shown) + " |",
+        "| translator | " + " | ".join(title for title, _ in shown.values()) + " |",
         "|---|" + "---:|" * len(shown),
     ]
     for row in result["rows"]:
-        cells = ["" if row[key] is None else f"{row[key]:.{DIGITS[key]}f}" for key in shown]
+        cells = ["" if row[key] is None else f"{row[key]:.{digits}f}" for key, (_, digits) in shown.items()]
         lines.append(f"| {row['translator']} | " + " | ".join(cells) + " |")
     seen = result["classifier"]
     lines.append(

@@ -57,9 +57,9 @@ def gallery_folder(gallery: str | None) -> Path:
 def card_folder(checkpoint: str | None) -> Path | None:
     """The folder that may hold the model card; None for a model from the Hub, whose card stays there."""
     shipped = shipped_folder(checkpoint)
-    if shipped is not None or checkpoint is None:
-        return shipped
-    return Path(checkpoint) if Path(checkpoint).is_dir() else None
+    if shipped is None and checkpoint is not None and Path(checkpoint).is_dir():
+        return Path(checkpoint)
+    return shipped
 
 
 def other_shipped(checkpoint: str | None) -> dict[str, Path]:

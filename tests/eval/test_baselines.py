@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +93,8 @@ def test_the_command_shows_them_beside_the_model(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     data = ReIDData("m3svd", "clip", images, images)
-    monkeypatch.setitem(sys.modules, "mtrl.data", types.SimpleNamespace(load_data=lambda *_, **__: data))
-    monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: model)
+    monkeypatch.setattr("eval.measure.load_data", lambda *_, **__: data)
+    monkeypatch.setattr("eval.measure.load_pretrained", lambda source, device: model)
     asked = ["--dataset", "m3svd", "--device", "cpu", "--json", str(tmp_path / "x.json")]
     assert command.main(asked) == 0
     assert set(json.loads((tmp_path / "x.json").read_text())["beside"]) == {"chance"}
@@ -120,8 +118,8 @@ def test_they_are_evaluated_as_the_model_is_once_for_all_checkpoints(
         asked.append(options)
         return imagenet(*given, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setitem(sys.modules, "mtrl.data", types.SimpleNamespace(load_data=lambda *_, **__: data))
-    monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: model)
+    monkeypatch.setattr("eval.measure.load_data", lambda *_, **__: data)
+    monkeypatch.setattr("eval.measure.load_pretrained", lambda source, device: model)
     monkeypatch.setattr(measure, "imagenet", noted)
     monkeypatch.setattr(measure, "_permutations", lambda settings: drawn)
     words = ["--dataset", "m3svd", "--device", "cpu", "--imagenet", str(weights), "--checkpoint", "a", "b"]
@@ -163,8 +161,8 @@ def test_they_stand_beside_corrupted_images_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     data = ReIDData("m3svd", "clip", images, images)
-    monkeypatch.setitem(sys.modules, "mtrl.data", types.SimpleNamespace(load_data=lambda *_, **__: data))
-    monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: model)
+    monkeypatch.setattr("eval.measure.load_data", lambda *_, **__: data)
+    monkeypatch.setattr("eval.measure.load_pretrained", lambda source, device: model)
     asked = ["--dataset", "m3svd", "--device", "cpu", "--corruptions", "--json", str(tmp_path / "x.json")]
     assert command.main([*asked, "--per-query", str(tmp_path / "q.npz")]) == 0
     written = json.loads((tmp_path / "x.json").read_text())

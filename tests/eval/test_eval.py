@@ -6,7 +6,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -209,8 +208,8 @@ def installed(model, images, monkeypatch):
         protocol = {"synthetic": "sysu", "folder": "sysu"}.get(name, name)
         return ReIDData(name, protocol, images, images)
 
-    monkeypatch.setitem(sys.modules, "mtrl.data", types.SimpleNamespace(load_data=load_data))
-    monkeypatch.setattr("mtrl.models.load.load_pretrained", lambda source, device: model)
+    monkeypatch.setattr("eval.measure.load_data", load_data)
+    monkeypatch.setattr("eval.measure.load_pretrained", lambda source, device: model)
     return requests
 
 
@@ -310,7 +309,7 @@ def test_other_protocols(installed, dataset, tmp_path):
 def test_regdb_mean_over_ten_splits(installed, tmp_path, monkeypatch, model):
     sources = []
     monkeypatch.setattr(
-        "mtrl.models.load.load_pretrained", lambda source, device: sources.append(source) or model
+        "eval.measure.load_pretrained", lambda source, device: sources.append(source) or model
     )
     target = tmp_path / "out.json"
     arguments = ["--dataset", "regdb", "--trial", "all", "--device", "cpu", "--json", str(target)]

@@ -891,4 +891,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("tests/models/test_checkpoint.py",),
         ("and not expanded(source).is_dir() else None", "else None"),
     ),
+    *changes(
+        "train/run/log.py",
+        ("tests/train/test_preflight.py::test_a_resumed_run_is_the_same_experiment",),
+        ('[*facts.get("continued", []), f"from', '[f"from'),
+    ),
+    *changes(
+        "train/ablation/kept_result.py",
+        ("tests/train/test_ablate.py::test_real_people_are_a_further_column",),
+        ('now, before = made_by(settings, "real" in result)', "now, before = made_by(settings, False)"),
+    ),
 )

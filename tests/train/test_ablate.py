@@ -365,6 +365,12 @@ def test_real_people_are_a_further_column(tmp_path: Path, data: ReIDData) -> Non
     )
     both = [rows[1]["real_map"][way]["mean"] for way in ("ir2vis", "vis2ir")]
     assert np.mean(both) == pytest.approx(means["mtrl"].mean())
+    assert ablate.main(command) == 0  # without --real the figures on real people stay
+    assert json.loads((folder / "mtrl-seed0" / "test-0.json").read_text()) == kept
+    with pytest.MonkeyPatch.context() as patch:  # other boxes: they are measured again
+        patch.setattr(kept_result, "BOXES", folder / "mtrl-seed0" / "settings.yaml")
+        with pytest.warns(UserWarning, match="another real people"):
+            assert ablate.main([*command, "--real", str(clips)]) == 0
     kept["real"]["ir2vis"]["map"] = "high"
     (folder / "mtrl-seed0" / "test-0.json").write_text(json.dumps(kept))
     with pytest.raises(ValueError, match="holds no result"):

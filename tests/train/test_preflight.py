@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eval.evaluate import evaluate
+from eval.settings import EvalSettings
+from mtrl import load_pretrained
 from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
 from mtrl.data.synthetic import dataset
@@ -19,6 +22,7 @@ from train.ablation import command as ablate
 from train.ablation import one_run
 from train.ablation.report import write_report
 from train.ablation.results import Row, collect
+from train.publish import describe
 from train.settings import TrainSettings
 from train.trainer import Trainer
 from train.translator import command as translator
@@ -159,6 +163,11 @@ def test_a_resumed_run_is_the_same_experiment(tmp_path: Path, capsys: pytest.Cap
     assert "continued with epochs 2, lr 0.0001 instead of epochs 1, lr 0.002" in capsys.readouterr().err
     text = (tmp_path / "settings.yaml").read_text()
     assert "epochs: 2" in text and "lr: 0.0001" in text
+    # A card states the first command, so it also has to say what was changed later, and when.
+    Trainer(dataclasses.replace(run, resume=True, epochs=3, lr=1e-4), data).run()
+    facts = describe(tmp_path, run, [(EvalSettings(), evaluate(load_pretrained(tmp_path), data.test))], "x")
+    first = "from step 1 with epochs 2, lr 0.0001 instead of epochs 1, lr 0.002"
+    assert facts.training["continued"] == f"{first}; from step 2 with epochs 3 instead of epochs 2"
 
 
 def test_a_choice_of_identities_is_refused_where_it_would_choose_nothing() -> None:

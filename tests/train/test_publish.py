@@ -45,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, made: ReIDData) -> Path:
 def test_a_published_run_carries_its_own_figures(
     tmp_path: Path, run: Path, made: ReIDData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mtrl.data.load_data", lambda *_, **__: made)
+    monkeypatch.setattr("eval.measure.load_data", lambda *_, **__: made)
     output = tmp_path / "published"
     (tmp_path / "publish.yaml").write_text(f"name: Test\noutput: {output}\n")
     assert publish.main([str(run), "--config", str(tmp_path / "publish.yaml")]) == 0
@@ -79,7 +79,7 @@ def test_a_card_with_other_test_sets(
     def load_data(name: str, root: str | None = None, **how: Any) -> ReIDData:
         return sets[how["size"], how["test_seed"], how["spectrum"]]
 
-    monkeypatch.setattr("mtrl.data.load_data", load_data)
+    monkeypatch.setattr("eval.measure.load_data", load_data)
     output = tmp_path / "card"
     tests = ["--size tiny --spectrum thermal", "--size small --test-seed 7 --mode indoor --shots 10"]
     assert publish.main([str(run), "--output", str(output), *(f"--test={test}" for test in tests)]) == 0

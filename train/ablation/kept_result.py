@@ -25,8 +25,8 @@ def kept_path(folder: Path, test_seed: int) -> Path:
     return folder / f"test-{test_seed}.json"
 
 
-def made_by(settings: TrainSettings) -> dict[str, str]:
-    """What test metrics follow from: the run's model, the test data, code and libraries."""
+def made_by(settings: TrainSettings, real: bool) -> dict[str, str]:
+    """What test metrics follow from: the run's model, the test data, code and libraries; `real`: those of m3svd too."""
     drawn = settings.dataset == "synthetic"
     return {
         "model": _model(Path(settings.run_folder)),
@@ -35,13 +35,13 @@ def made_by(settings: TrainSettings) -> dict[str, str]:
         else str(Path(settings.data_root or ".").resolve()),
         "code": code_digest("eval.evaluate", "mtrl.models.reid"),
         "libraries": f"torch {torch.__version__}, timm {timm.__version__}",
+        **({"real people": _real_people()} if real else {}),
     }
 
 
 def write_kept(settings: TrainSettings, test_seed: int, result: dict[str, Any]) -> None:
     """Stores the metrics of the model that lies in the run's folder now."""
-    made = made_by(settings) | ({"real people": _real_people()} if "real" in result else {})
-    content = {**result, _MADE_BY: made}
+    content = {**result, _MADE_BY: made_by(settings, "real" in result)}
     write_atomically(kept_path(Path(settings.run_folder), test_seed), json.dumps(content, indent=1).encode())
 
 
@@ -58,11 +58,9 @@ def read_kept(settings: TrainSettings, test_seed: int, real: bool = False) -> di
         return None
     if not isinstance(result, dict):
         return None
-    now, before = made_by(settings), result.pop(_MADE_BY, {})
-    if real and now["model"]:
-        if "real" not in result:
-            return None
-        now["real people"] = _real_people()
+    now, before = made_by(settings, "real" in result), result.pop(_MADE_BY, {})
+    if real and "real" not in result and now["model"]:
+        return None
     other = [name for name, value in now.items() if before.get(name) != value]
     if other and now["model"]:
         warnings.warn(f"{path} was measured with another {' and '.join(other)}: tested again", stacklevel=2)

@@ -34,18 +34,10 @@ def write_report(rows: Sequence[Row], folder: Path) -> Path:
 
 def _summary(row: Row) -> dict[str, Any]:
     spread = {
-        direction: {
-            metric: {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None}
-            for metric in METRICS
-            for values in [row.values(direction, metric)]
-        }
+        direction: {metric: _spread(row.values(direction, metric)) for metric in METRICS}
         for direction in DIRECTIONS
     }
-    real = {
-        direction: {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None}
-        for direction in DIRECTIONS
-        if (values := row.real(direction))
-    }
+    real = {direction: _spread(values) for direction in DIRECTIONS if (values := row.real(direction))}
     runs = [{"seed": seed, **result} for seed, result in row.results.items()]
     return {
         "method": row.method,
@@ -58,3 +50,7 @@ def _summary(row: Row) -> dict[str, Any]:
         **({"real_map": real} if real else {}),
         "runs": runs,
     }
+
+
+def _spread(values: list[float]) -> dict[str, float | None]:
+    return {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None}

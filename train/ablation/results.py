@@ -121,10 +121,10 @@ class Row:
         """Percent, by seed."""
         return [100 * result[direction][metric] for result in self.results.values()]
 
-    def real(self, direction: str, metric: str = "map") -> list[float]:
-        """Percent on real people, by seed; of those seeds that were tested on them."""
+    def real(self, direction: str) -> list[float]:
+        """mAP on real people in percent, by seed; of those seeds that were tested on them."""
         found = [result["real"] for result in self.results.values() if "real" in result]
-        return [100 * metrics[direction][metric] for metrics in found]
+        return [100 * metrics[direction]["map"] for metrics in found]
 
 
 def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:

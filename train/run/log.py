@@ -19,6 +19,7 @@ from mtrl.files.atomic import explained, flush_file, make_folder, write_atomical
 from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.checkout import NoAnswerError, read_checkout
 
+ENVIRONMENT = "environment.json"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 
 
@@ -123,6 +124,14 @@ def environment(trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "git_commit": commit,
         "git_changed_files": changed,
     }
+
+
+def add_change(path: Path, step: int, change: str) -> None:
+    """Adds to a run's `environment.json` that it went on from a step with other settings. Nothing if it has none."""
+    if path.is_file():
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts["continued"] = [*facts.get("continued", []), f"from step {step} with {change}"]
+        write_atomically(path, json.dumps(facts, indent=1).encode())
 
 
 def git_state(root: Path) -> tuple[str, list[str] | None]:

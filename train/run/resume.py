@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,7 @@ def differences(
     return [pair for pair in pairs if pair[1] != pair[2] and (pair[0], pair[2]) != ("pooling", "auto")]
 
 
-def say_changes(changes: Sequence[tuple[str, Any, Any]], say: Callable[[str], None]) -> None:
-    """Says in one line what a resumed run changes."""
-    if changes:
-        before, now = (listed((name, pair[side]) for name, *pair in changes) for side in (0, 1))
-        say(f"note: continued with {now} instead of {before}")
+def in_words(changes: Sequence[tuple[str, Any, Any]]) -> str:
+    """What a resumed run changes, as `epochs 4 instead of epochs 5`."""
+    before, now = (listed((name, pair[side]) for name, *pair in changes) for side in (0, 1))
+    return f"{now} instead of {before}"

@@ -15,8 +15,8 @@ from mtrl.console.progress import say
 from mtrl.files.atomic import remove_partial, write_atomically
 from mtrl.hub.client import CONFIG, WEIGHTS
 from train.run.distributed import WorkerLostError, worker_failures
-from train.run.log import RunLog, draw_curves, environment
-from train.run.resume import check_folder, say_changes
+from train.run.log import ENVIRONMENT, RunLog, add_change, draw_curves, environment
+from train.run.resume import check_folder, in_words
 from train.run.run_lock import run_lock
 from train.run.settings import RunSettings
 from train.run.skipped_steps import SkippedStep, StepGuard
@@ -95,12 +95,13 @@ class TrainingRun(abc.ABC):
                 for folder in (self.folder, self.state.parent):
                     remove_partial(folder, (self.state.name, WEIGHTS, CONFIG, "metrics.jsonl"))
                 if changes:
-                    say_changes(changes, say)
+                    say(f"note: continued with {in_words(changes)}")
                     self._write_settings()
+                    add_change(self.folder / ENVIRONMENT, self.progress["step"], in_words(changes))
         elif self.main:
             self._write_settings()
             facts = json.dumps(environment(self.settings.record()) | self.origin(), indent=1)
-            write_atomically(self.folder / "environment.json", facts.encode())
+            write_atomically(self.folder / ENVIRONMENT, facts.encode())
             self._save_first()
 
     def origin(self) -> dict[str, Any]:
