@@ -713,6 +713,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("1 - product.square()", "1 - product"),
     ),
     *changes(
+        "train/translator/targets.py",
+        ("tests/train/test_translator_targets.py",),
+        ("torch.stack([maps[:, 0], -maps[:, 1]], dim=1)", "maps"),
+        ("(x * x - y * y).sum(dim=1) / length, (2 * x * y)", "(x * x - y * y).sum(dim=1) / length, (x * y)"),
+        ("self.place[visible] = np.arange(len(visible))", "self.place[visible] = visible"),
+        ("pixels[:, :, ::-1], pixels)", "pixels[:, ::-1], pixels)"),
+        ("torch.randint(count,", "torch.randint(1,"),
+    ),
+    *changes(
+        "train/translator/loop.py",
+        ("tests/train/test_translator_targets.py",),
+        ('"truth" if settings.paired else "match"', '"truth"'),
+    ),
+    *changes(
         "eval/translation/similarity.py",
         MEASURES,
         ("(2 * both + C2)", "(both + C2)"),

@@ -32,6 +32,7 @@ from train.translator.objective import (
     structure_loss,
 )
 from train.translator.settings import TranslatorSettings, parse
+from train.translator.targets import TrueViews
 
 torch.set_num_threads(1)
 
@@ -62,7 +63,8 @@ def people(identities: int = 6, height: int = 32, width: int = 16) -> ImageSet:
 def settings(output: Path, **changes: object) -> TranslatorSettings:
     base = parse(["--size", "tiny", "--device", "cpu", "--precision", "fp32", "--epochs", "2"])
     small = {"image_size": (32, 16), "batch_size": 4, "hold_out": 1, "width": 4, "deep": 8, "log_every": 1}
-    return dataclasses.replace(base, **{**small, "output": str(output), **changes})
+    terms = {"structure": 0.5, "identity": 5.0}
+    return dataclasses.replace(base, **{**small, **terms, "output": str(output), **changes})
 
 
 def test_adversarial_and_identity_equal_loops() -> None:
@@ -145,10 +147,11 @@ def test_the_truth_belongs_to_its_visible_image() -> None:
     rows, held_out = split_last(images, 2)
     assert set(images.identities[held_out]) == {5, 6} and len(rows) == 24
     augment = AugmentConfig(pad=2, erase=0.0)
-    for batch in Batches(images, rows, truth, 4, augment, torch.device("cpu"), seed=0).epoch(0):
-        assert batch.truth is not None
+    target = TrueViews(images, truth)
+    for batch in Batches(images, rows, target, 4, augment, torch.device("cpu"), seed=0).epoch(0):
+        assert batch.target is not None
         expected = (255 * batch.visible[:, :1]).round().int() // 2
-        assert torch.equal((255 * batch.truth).round().int(), expected)
+        assert torch.equal((255 * batch.target).round().int(), expected)
 
 
 def same(first: Path, second: Path) -> bool:

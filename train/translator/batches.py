@@ -1,4 +1,4 @@
-"""Batches for training a translator: visible images, infrared images and, if there are any, true infrared views."""
+"""Batches for training a translator: visible and infrared images, and what the visible ones are drawn towards."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ImageSet
 from mtrl.models.config import Modality
+from train.translator.targets import Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +22,14 @@ class Batch:
 
     visible   [B,3,H,W]
     infrared  [B,1,H,W], drawn independently of the visible images
-    truth     [B,1,H,W], the true infrared view of each visible image in the same crop, or None
+    target    [B,1,H,W], what each visible image is drawn towards (`targets`), in the same crop, or None
     draws     CPU generator for all other random draws of this step
     rows      int64 [2 B], rows of these images in the set, first visible, then infrared
     """
 
     visible: Tensor
     infrared: Tensor
-    truth: Tensor | None
+    target: Tensor | None
     draws: torch.Generator
     rows: NDArray[np.int64]
 
@@ -44,21 +45,19 @@ class Batches:
         self,
         images: ImageSet,
         rows: NDArray[np.int64],
-        truth: ImageSet | None,
+        target: Target | None,
         batch_size: int,
         augment: AugmentConfig,
         device: torch.device,
         seed: int,
     ) -> None:
         visible = images.modalities[rows] == int(Modality.VISIBLE)
-        self.images, self.truth = images, truth
+        self.images, self.target = images, target
         self.visible, self.infrared = rows[visible], rows[~visible]
         check_modalities(images.modalities[rows], "the images that a translator learns from")
         self.batch_size = min(batch_size, len(self.visible), len(self.infrared))
         self.augment = PairedAugment(augment)
         self.device, self.seed = device, seed
-        # `truth` has one row per visible image of the whole set, in order.
-        self.truth_row = np.cumsum(images.modalities == int(Modality.VISIBLE)) - 1
 
     def __len__(self) -> int:
         return len(self.visible) // self.batch_size
@@ -77,16 +76,15 @@ class Batches:
     def _batch(
         self, visible: NDArray[np.int64], infrared: NDArray[np.int64], draws: torch.Generator
     ) -> Batch:
-        truth, rows = None, np.concatenate([visible, infrared])
-        if self.truth is not None:
-            truth = to_float(self.truth.images[self.truth_row[visible]], self.device)
-        day, truth, night = self.augment(
+        target = None if self.target is None else to_float(self.target(visible, draws), self.device)
+        day, target, night = self.augment(
             to_float(self.images.images[visible], self.device),
-            truth,
+            target,
             to_float(self.images.images[infrared], self.device),
             draws,
         )
-        return Batch(day, night[:, :1], None if truth is None else truth[:, :1], draws, rows)
+        rows = np.concatenate([visible, infrared])
+        return Batch(day, night[:, :1], None if target is None else target[:, :1], draws, rows)
 
 
 def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

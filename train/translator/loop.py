@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from time import perf_counter
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mtrl.console.progress import Progress
 from mtrl.data.augment import AugmentConfig
 from mtrl.data.imageset import ImageSet
+from mtrl.models.config import Modality
 from mtrl.models.device import pick_device
 from mtrl.translate.files import save_translator
 from mtrl.translate.learned import STRIDE, Learned, luminance
@@ -30,6 +33,7 @@ from train.translator.objective import (
 )
 from train.translator.settings import TranslatorSettings
 from train.translator.sheet import sample_sheet
+from train.translator.targets import SimilarImages, Target, TrueViews
 
 BETAS = (0.5, 0.99)  # less momentum than usual, since generator and discriminator change each other's loss
 
@@ -50,7 +54,8 @@ class TranslatorTrainer(TrainingRun):
         self.precision = pick_precision(settings.precision, self.device)
         rows, self.held_out = split_last(images, settings.hold_out)
         augment = AugmentConfig(pad=settings.pad, flip=settings.flip, erase=0.0)
-        self.batches = Batches(images, rows, truth, settings.batch_size, augment, self.device, settings.seed)
+        target = self._target(rows, truth)
+        self.batches = Batches(images, rows, target, settings.batch_size, augment, self.device, settings.seed)
         self.steps_per_epoch = min(settings.batches or len(self.batches), len(self.batches))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -65,6 +70,15 @@ class TranslatorTrainer(TrainingRun):
             f"The last saved state stands in {self.folder / 'last'}; try a lower --lr or --precision fp32"
         )
         self.guard = StepGuard(self.networks, self.optimizer, advice=advice)
+
+    def _target(self, rows: NDArray[np.int64], truth: ImageSet | None) -> Target | None:
+        """What the visible images are drawn towards, of the images of `rows`."""
+        if truth is not None:
+            return TrueViews(self.images, truth)
+        if not self.settings.match:
+            return None
+        visible, infrared = (rows[self.images.modalities[rows] == int(kind)] for kind in Modality)
+        return SimilarImages(self.images, visible, infrared, self.settings.matches, self.device)
 
     def _train(self, log: RunLog | None, stop: StopRequest) -> None:
         for epoch in range(self.progress["epoch"], self.settings.epochs):
@@ -163,8 +177,8 @@ class TranslatorTrainer(TrainingRun):
             with self._autocast():
                 same = networks.generator.predict(batch.infrared.expand(-1, 3, -1, -1))
             parts["identity"] = identity_loss(same, batch.infrared)
-        if batch.truth is not None:
-            parts["truth"] = identity_loss(fake, batch.truth)
+        if batch.target is not None:
+            parts["truth" if settings.paired else "match"] = identity_loss(fake, batch.target)
         return fake, parts
 
     def _patches(

@@ -15,7 +15,7 @@ from mtrl.translate.learned import LearnedConfig
 from train.presets import resolve
 from train.run.settings import RunSettings
 
-_WEIGHTS = ("adversarial", "contrast", "structure", "identity", "truth")
+_WEIGHTS = ("adversarial", "contrast", "structure", "identity", "match", "truth")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,14 @@ class TranslatorSettings(RunSettings):
     """Every option of `python -m train translator`: those of `RunSettings` and these. Field names are the flags."""
 
     tunable: ClassVar[frozenset[str]] = frozenset({"epochs", "lr", "sheet_every", "on_bad"})
-    unchanging: ClassVar[tuple[str, ...]] = (*RunSettings.unchanging, "paired", "batch_size")
-    positive: ClassVar[tuple[str, ...]] = (*RunSettings.positive, "batch_size", "samples")
+    unchanging: ClassVar[tuple[str, ...]] = (
+        *RunSettings.unchanging,
+        "paired",
+        "match",
+        "matches",
+        "batch_size",
+    )
+    positive: ClassVar[tuple[str, ...]] = (*RunSettings.positive, "batch_size", "samples", "matches")
     not_negative: ClassVar[tuple[str, ...]] = (*RunSettings.not_negative, "sheet_every", *_WEIGHTS)
 
     trial: str = option("1", "RegDB split, 1 to 10")
@@ -34,10 +40,12 @@ class TranslatorSettings(RunSettings):
     blocks: int = option(4, "residual blocks at stride 8")
 
     paired: bool = option(False, "learn from true infrared views of the same instant (synthetic data only)")
-    adversarial: float = option(2.0, "weight of the adversarial loss")
-    contrast: float = option(0.5, "weight of the patch contrast")
-    structure: float = option(0.5, "weight of the structure term")
-    identity: float = option(5.0, "weight of the identity term on real infrared images")
+    adversarial: float = option(1.0, "weight of the adversarial loss")
+    contrast: float = option(0.25, "weight of the patch contrast")
+    structure: float = option(0.0, "weight of the structure term")
+    identity: float = option(0.0, "weight of the identity term on real infrared images")
+    match: float = option(20.0, "weight of the distance to infrared images, of anyone, with similar edges")
+    matches: int = option(8, "most similar infrared images of each visible one, from which --match draws")
     truth: float = option(20.0, "weight of the distance to the true infrared image, with --paired")
     samples: int = option(64, "places per image and stage in the patch contrast")
 
@@ -71,7 +79,8 @@ class TranslatorSettings(RunSettings):
 
     def terms(self) -> dict[str, float]:
         """{name of a loss term: its weight}."""
-        return {name: getattr(self, name) for name in _WEIGHTS if self.paired or name != "truth"}
+        left_out = "match" if self.paired else "truth"
+        return {name: getattr(self, name) for name in _WEIGHTS if name != left_out}
 
     def record(self) -> dict[str, Any]:
         """A description of the training for reports: data set, and the weights of the loss terms."""

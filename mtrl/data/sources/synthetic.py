@@ -39,9 +39,12 @@ _TRAINING: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _TRANSLATOR: dict[str, dict[str, Any]] = {
     "tiny": {"image_size": (64, 32), "pad": 2, "hold_out": 6, "width": 8, "deep": 32, "blocks": 1},
-    "small": {"image_size": (128, 64), "pad": 4, "hold_out": 60, "epochs": 3},
+    "small": {
+        "image_size": (128, 64), "pad": 4, "hold_out": 60, "epochs": 4, "lr": 6e-4,
+        "width": 16, "deep": 96, "blocks": 3,
+    },
     "large": {"image_size": (256, 128), "pad": 8, "hold_out": 200},
-}
+}  # fmt: skip
 
 
 def load(request: Request) -> dict[str, ImageSet]:
