@@ -1,6 +1,6 @@
 """A small convolutional network that predicts the infrared image of a visible one as luminance + correction.
 
-    out = clamp( luminance(x) + N(x) , 0, 1 )      in all three channels
+    out = clamp( luminance(x) + N(x) , 0, 1 )      in all three channels, for x at the height it was trained at
 
 N is a U-shaped network: strides 1, 2, 4 and 8, residual blocks at stride 8, and bilinear upsampling. A skip connection
 at every stride, also at full resolution, keeps content in its place. There is no normalisation over the image, since N
@@ -23,32 +23,40 @@ from .photometric import LUMA
 
 STRIDE = 8
 SLOPE = 0.1
-_LARGEST = {"width": 128, "deep": 512, "blocks": 32}
+_RANGES = {"width": (1, 128), "deep": (1, 512), "blocks": (1, 32), "height": (0, 2048)}
+_LARGEST_SCALE = 4.0  # of a small image that is brought to the height of training
 
 
 @dataclasses.dataclass(frozen=True)
 class LearnedConfig:
-    """Size of the network.
+    """Size of the network, and of the people that it knows.
 
     width   channels at full resolution, 1 to 128; twice as many at stride 2, four times at stride 4
     deep    channels at stride 8, 1 to 512
     blocks  number of residual blocks at stride 8, 1 to 32
+    height  of the images that it was trained on, in pixels, up to 2048: it knows outlines at that size, so images of
+            another height are brought to it, and the result back; 0: images stay as they are
     Raises ValueError for other values.
     """
 
     width: int = 24
     deep: int = 128
     blocks: int = 4
+    height: int = 0
 
     def __post_init__(self) -> None:
-        for name, largest in _LARGEST.items():
+        for name, (least, largest) in _RANGES.items():
             value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= largest:
-                raise ValueError(f"{name} must be a whole number from 1 to {largest}, not {value!r}")
+            if type(value) is not int or not least <= value <= largest:
+                raise ValueError(f"{name} must be a whole number from {least} to {largest}, not {value!r}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LearnedConfig:
-        """A configuration from parsed JSON. Raises ValueError for unknown or missing entries and impossible values."""
+        """A configuration from parsed JSON. Raises ValueError for unknown or missing entries and impossible values.
+
+        Files of before there was a height lack it.
+        """
+        values = {"height": 0, **values}
         names = {field.name for field in dataclasses.fields(cls)}
         if set(values) != names:
             raise ValueError(f"a translator is described by {sorted(names)}, not by {sorted(values)}")
@@ -86,8 +94,20 @@ class Learned(Translator):
         Raises ValueError for another shape or integers.
         """
         check_images(images)
-        grey = self.predict(images.to(self.head.weight.dtype)).clamp(0, 1)
+        grey = self._at_known_height(images.to(self.head.weight.dtype)).clamp(0, 1)
         return grey.to(images.dtype).expand_as(images).contiguous()
+
+    def _at_known_height(self, images: Tensor) -> Tensor:
+        """`predict` at the height of training, if there is one, and the result at that of the images."""
+        height, width = images.shape[2:]
+        scale = (
+            min(self.config.height / height, _LARGEST_SCALE) if self.config.height and len(images) else 1.0
+        )
+        size = max(1, round(scale * height)), max(1, round(scale * width))
+        if size == (height, width):
+            return self.predict(images)
+        resized = F.interpolate(images, size, mode="bilinear", antialias=True)
+        return F.interpolate(self.predict(resized), (height, width), mode="bilinear", antialias=True)
 
     def predict(self, images: Tensor) -> Tensor:
         """Visible images, float [N,3,H,W] -> [N,1,H,W], not clamped to [0, 1], so that training has a gradient."""

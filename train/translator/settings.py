@@ -70,7 +70,7 @@ class TranslatorSettings(RunSettings):
 
     def network(self) -> LearnedConfig:
         """The configuration of the translator's network. Raises ValueError for impossible sizes."""
-        return LearnedConfig(self.width, self.deep, self.blocks)
+        return LearnedConfig(self.width, self.deep, self.blocks, self.image_size[0])
 
     @property
     def run_folder(self) -> str:
