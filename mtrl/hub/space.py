@@ -26,7 +26,7 @@ WITHOUT_GIT = (
     "mtrl/assets/m3svd/*",
     *(
         f"mtrl/assets/{folder}/{name}"
-        for folder in ("accurate", "fast", "translator")
+        for folder in ("accurate", "fast", "translator", "translator-thermal")
         for name in (CARD, CONFIG, WEIGHTS, "reference.safetensors")
     ),
 )

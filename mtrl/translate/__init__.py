@@ -6,6 +6,7 @@ To add a translator: write its file and one entry of `TRANSLATORS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from mtrl.console.own_part import find_own, is_own
@@ -28,21 +29,22 @@ __all__ = [
 ]
 
 
-def _shipped() -> Translator:
-    """The learned translator that is shipped in the package. Raises FileNotFoundError if it is missing."""
+def _shipped(name: str) -> Translator:
+    """A learned translator that is shipped in the package. Raises FileNotFoundError if it is missing."""
     from .files import SHIPPED, read_translator
 
-    if not SHIPPED.is_dir():
-        others = quoted(name for name in TRANSLATORS if name != "learned")
-        raise FileNotFoundError(f"no learned translator is shipped in {SHIPPED}: use {others}")
-    return read_translator(SHIPPED)
+    if not (folder := SHIPPED[name]).is_dir():
+        others = quoted(other for other in TRANSLATORS if other not in SHIPPED)
+        raise FileNotFoundError(f"no translator {name} is shipped in {folder}: use {others}")
+    return read_translator(folder)
 
 
 # {name: function that makes the translator}. The choices of all commands and of the page follow from this table.
 TRANSLATORS: dict[str, Callable[[], Translator]] = {
     "luminance": Luminance,
     "spectral": Spectral,
-    "learned": _shipped,
+    "learned": partial(_shipped, "learned"),
+    "learned-thermal": partial(_shipped, "learned-thermal"),
 }
 
 
@@ -51,10 +53,10 @@ def load_translator(
 ) -> Translator:
     """Loads a translator, float32, on the CPU, in evaluation mode. Its weights require no gradient.
 
-    source    a name of `TRANSLATORS` ("learned" is the one shipped in the package); or a folder written by
-              `python -m train translator`; or a Hugging Face Hub id "user/repo", of which only configuration and
-              weights are downloaded; or "module:Class", a `Translator` of your own, built without arguments: its
-              module is imported, which runs it
+    source    a name of `TRANSLATORS` ("learned" and "learned-thermal" are shipped in the package); or a folder
+              written by `python -m train translator`; or a Hugging Face Hub id "user/repo", of which only
+              configuration and weights are downloaded; or "module:Class", a `Translator` of your own, built without
+              arguments: its module is imported, which runs it
     revision  branch, tag or commit on the Hub
     token     access token for private repositories
     Raises FileNotFoundError for a translator that does not exist, ValueError for a damaged one or an unknown name, and

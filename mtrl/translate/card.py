@@ -22,7 +22,7 @@ PRIVACY = """\
   translated image that you ask for.
 - **A translated image shows the same person**: it hides nobody, and what holds for the photograph holds for it."""
 LIMITS = (
-    "It guesses. How a fabric looks in near infrared does not follow from its colour; what comes out is plausible, "
+    "It guesses. How a fabric looks in infrared does not follow from its colour; what comes out is plausible, "
     "not measured. Never use it as evidence of what an infrared camera saw.",
     "It knows the cameras it was trained on; on others its brightness and contrast will be off.",
     "It adds no noise or blur of its own: a deterministic function of the image.",
@@ -57,6 +57,9 @@ def translator_card(translator: Learned, facts: TranslatorFacts) -> str:
     """README.md of a translator: YAML front matter as the Hugging Face Hub reads it, then Markdown."""
     count = sum(parameter.numel() for parameter in translator.parameters())
     config = translator.config
+    at = f" Images of another height are brought to {config.height} pixels, and the correction back." * (
+        config.height > 0
+    )
     rows = [
         f"- {name}: {value}" for name, value in [("Data", facts.dataset), *facts.training.items()] if value
     ]
@@ -69,7 +72,7 @@ def translator_card(translator: Learned, facts: TranslatorFacts) -> str:
         f"# {facts.name}\n\nTurns visible images of people into infrared-like ones of the same size, pixel on pixel: "
         f"luminance plus a correction by a convolutional network of {count / 1e6:.2f} million parameters "
         f"({config.width} channels at full resolution, {config.blocks} residual blocks of {config.deep} channels at "
-        "stride 8). It makes the transition images of training; a re-identification model does not need it.",
+        f"stride 8).{at} It makes the transition images of training; a re-identification model does not need it.",
         "## Use\n\n" + _USAGE,
         "## Training\n\n" + "\n".join(rows),
     ]

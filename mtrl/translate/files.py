@@ -18,7 +18,9 @@ from mtrl.models.checkpoint.wrappers import plain_state
 from .learned import Learned, LearnedConfig
 
 FORMAT = "mtrl-translator-1"
-SHIPPED = Path(__file__).parents[1] / "assets" / "translator"
+_ASSETS = Path(__file__).parents[1] / "assets"
+SHIPPED = {"learned": _ASSETS / "translator", "learned-thermal": _ASSETS / "translator-thermal"}
+"""{name: folder} of the learned translators that are shipped in the package: near-infrared and thermal."""
 
 
 def save_translator(

@@ -49,8 +49,8 @@ class RandomTranslator(Translator):
 
 
 def check_images(images: Tensor) -> None:
-    """Raises ValueError unless `images` is floating point [N,3,H,W]. Values are not checked."""
-    if images.ndim != 4 or images.shape[1] != 3:
+    """Raises ValueError unless `images` is floating point [N,3,H,W], H and W at least 1. Values are not checked."""
+    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 1:
         raise ValueError(f"images must be [N,3,H,W], not {list(images.shape)}")
     if not images.is_floating_point():
         raise ValueError(

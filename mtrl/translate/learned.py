@@ -1,10 +1,11 @@
 """A small convolutional network that predicts the infrared image of a visible one as luminance + correction.
 
-    out = clamp( luminance(x) + N(x) , 0, 1 )      in all three channels, for x at the height it was trained at
+    out = clamp( luminance(x) + N(x) , 0, 1 )      in all three channels
 
 N is a U-shaped network: strides 1, 2, 4 and 8, residual blocks at stride 8, and bilinear upsampling. A skip connection
 at every stride, also at full resolution, keeps content in its place. There is no normalisation over the image, since N
-needs its brightness and contrast.
+needs its brightness and contrast. N knows outlines at the size that people had in training: for an image of another
+height it is computed at that of training and resized.
 """
 
 from __future__ import annotations
@@ -29,13 +30,12 @@ _LARGEST_SCALE = 4.0  # of a small image that is brought to the height of traini
 
 @dataclasses.dataclass(frozen=True)
 class LearnedConfig:
-    """Size of the network, and of the people that it knows.
+    """Size of the network and of its training images.
 
     width   channels at full resolution, 1 to 128; twice as many at stride 2, four times at stride 4
     deep    channels at stride 8, 1 to 512
     blocks  number of residual blocks at stride 8, 1 to 32
-    height  of the images that it was trained on, in pixels, up to 2048: it knows outlines at that size, so images of
-            another height are brought to it, and the result back; 0: images stay as they are
+    height  of its training images in pixels, up to 2048; 0: not known, N is computed at the size of any image
     Raises ValueError for other values.
     """
 
@@ -54,7 +54,7 @@ class LearnedConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> LearnedConfig:
         """A configuration from parsed JSON. Raises ValueError for unknown or missing entries and impossible values.
 
-        Files of before there was a height lack it.
+        Older files have no height.
         """
         values = {"height": 0, **values}
         names = {field.name for field in dataclasses.fields(cls)}
@@ -98,7 +98,7 @@ class Learned(Translator):
         return grey.to(images.dtype).expand_as(images).contiguous()
 
     def _at_known_height(self, images: Tensor) -> Tensor:
-        """`predict` at the height of training, if there is one, and the result at that of the images."""
+        """`predict`, with N computed at the height of training and resized to that of the images."""
         height, width = images.shape[2:]
         scale = (
             min(self.config.height / height, _LARGEST_SCALE) if self.config.height and len(images) else 1.0
@@ -106,8 +106,8 @@ class Learned(Translator):
         size = max(1, round(scale * height)), max(1, round(scale * width))
         if size == (height, width):
             return self.predict(images)
-        resized = F.interpolate(images, size, mode="bilinear", antialias=True)
-        return F.interpolate(self.predict(resized), (height, width), mode="bilinear", antialias=True)
+        resized = _resize(images, size)
+        return luminance(images) + _resize(self.predict(resized) - luminance(resized), (height, width))
 
     def predict(self, images: Tensor) -> Tensor:
         """Visible images, float [N,3,H,W] -> [N,1,H,W], not clamped to [0, 1], so that training has a gradient."""
@@ -149,6 +149,11 @@ def luminance(images: Tensor) -> Tensor:
     """RGB images, float [N,3,H,W] -> their luminance [N,1,H,W]."""
     weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device)
     return (images * weights[:, None, None]).sum(dim=1, keepdim=True)
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """In float32: antialiasing does not exist for half precision."""
+    return F.interpolate(images.float(), size, mode="bilinear", antialias=True).to(images.dtype)
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

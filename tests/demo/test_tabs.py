@@ -408,6 +408,7 @@ def test_a_strangers_card_can_neither_run_nor_load_anything() -> None:
     ("line", "translator"),
     [
         ("- method: mtrl-triangle with learned transition images", "learned"),
+        ("- method: mtrl with learned-thermal transition images", "learned-thermal"),
         ("- translator: spectral", "spectral"),
         ("- method: baseline", ""),
     ],

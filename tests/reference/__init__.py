@@ -1,1 +1,1 @@
-"""Slow loops that the tests compare with."""
+"""What the tests compare with: slow loops, and `near-infrared`, a checkpoint that was shipped once."""

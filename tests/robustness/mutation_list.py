@@ -36,7 +36,7 @@ TRANSLATE = ("tests/translate/test_properties.py", "tests/translate/test_transla
 OBJECTIVE = tuple(
     f"tests/train/test_translator.py::test_{name}"
     for name in (
-        "adversarial_and_identity_equal_loops",
+        "adversarial_and_difference_equal_loops",
         "patch_contrast_equals_a_loop_and_teaches_one_side",
         "structure_equals_a_loop",
     )
@@ -689,8 +689,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         (
             "tests/translate/test_files.py::test_an_untrained_network_is_luminance_and_the_default_has_one_to_three_million_weights",
             "tests/translate/test_files.py::test_any_size_keeps_shape_type_and_range",
+            "tests/translate/test_files.py::test_images_are_seen_at_the_height_of_training",
         ),
         ("luminance(images) + self.head(x)", "self.head(x)"),
+        (
+            "_resize(self.predict(resized) - luminance(resized), (height",
+            "_resize(self.predict(resized), (height",
+        ),
+        ("self.config.height / height, _LARGEST_SCALE", "self.config.height / height, 40.0"),
         ("reversed(features[: len(self.down)])", "reversed(features[1 : len(self.down) + 1])"),
     ),
     *changes(
@@ -699,7 +705,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("(translated - 1).square()", "(translated + 1).square()"),
         ("(infrared - 1).square()", "infrared.square()"),
     ),
-    *changes("train/translator/objective/identity.py", OBJECTIVE, (".abs().mean()", ".square().mean()")),
+    *changes("train/translator/objective/difference.py", OBJECTIVE, (".abs().mean()", ".square().mean()")),
     *changes(
         "train/translator/objective/patch_contrast.py",
         OBJECTIVE,
@@ -715,7 +721,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *changes(
         "train/translator/targets.py",
         ("tests/train/test_translator_targets.py",),
-        ("torch.stack([maps[:, 0], -maps[:, 1]], dim=1)", "maps"),
+        ("torch.stack([even, -odd], dim=1)", "torch.stack([even, odd], dim=1)"),
         ("(x * x - y * y).sum(dim=1) / length, (2 * x * y)", "(x * x - y * y).sum(dim=1) / length, (x * y)"),
         ("self.place[visible] = np.arange(len(visible))", "self.place[visible] = visible"),
         ("pixels[:, :, ::-1], pixels)", "pixels[:, ::-1], pixels)"),

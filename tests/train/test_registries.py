@@ -95,7 +95,7 @@ def test_a_translator_is_a_file_and_an_entry(
     own = module(tmp_path, monkeypatch, "own_translator", TRANSLATOR)
     monkeypatch.setitem(TRANSLATORS, "negative", own.Negative)
     assert isinstance(load_translator("negative"), own.Negative)
-    with pytest.raises(ValueError, match='"learned", "negative", a folder'):
+    with pytest.raises(ValueError, match='"learned-thermal", "negative", a folder'):
         load_translator("nothing")
     main = fresh(monkeypatch)
     with pytest.raises(SystemExit):

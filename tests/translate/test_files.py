@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtrl.hub.client import upload_folder
-from mtrl.translate import Learned, load_translator
+from mtrl.translate import TRANSLATORS, Learned, load_translator
 from mtrl.translate.files import SHIPPED, fingerprint, read_translator, save_translator
 from mtrl.translate.learned import LearnedConfig, luminance
 from tests.helpers.hub_stub import TOKEN, Hub
@@ -48,7 +48,7 @@ def test_any_size_keeps_shape_type_and_range(size: tuple[int, int], dtype: torch
     assert output.isfinite().all() and output.min() >= 0 and output.max() <= 1
     assert torch.equal(output[:, 0], output[:, 1]) and torch.equal(output[:, 0], output[:, 2])
     assert trained()(batch[:0]).shape == (0, 3, *size)
-    for bad in (batch[0], batch[:, :1], (255 * batch).byte()):
+    for bad in (batch[0], batch[:, :1], (255 * batch).byte(), batch[:, :, :0]):
         with pytest.raises(ValueError, match="images must be"):
             trained()(bad)
 
@@ -58,6 +58,37 @@ def test_an_untrained_network_is_luminance_and_the_default_has_one_to_three_mill
     assert 1e6 <= sum(parameter.numel() for parameter in network.parameters()) <= 3e6
     batch = images(2, 16, 8)
     assert torch.allclose(network(batch), luminance(batch).expand_as(batch), atol=1e-6)
+
+
+def test_images_are_seen_at_the_height_of_training() -> None:
+    """Images of another height are brought to it, at most four times as large, and the result back."""
+
+    def resized(batch: Tensor, *size: int) -> Tensor:
+        return torch.nn.functional.interpolate(batch, size, mode="bilinear", antialias=True)
+
+    plain, known = trained(), trained(config=LearnedConfig(width=4, deep=8, blocks=1, height=32))
+    for size, seen in (((32, 16), (32, 16)), ((96, 50), (32, 17)), ((16, 8), (32, 16)), ((4, 6), (16, 24))):
+        batch = images(2, *size)
+        small = resized(batch, *seen)
+        correction = resized(plain.predict(small) - luminance(small), *size)
+        expected = (luminance(batch) + correction).clamp(0, 1).expand_as(batch)
+        assert torch.allclose(known(batch), expected, atol=1e-6)
+        half = known(batch.bfloat16())
+        assert half.dtype == torch.bfloat16 and torch.allclose(half.float(), expected, atol=0.02)
+    assert not torch.allclose(known(images(2, 96, 50)), plain(images(2, 96, 50)), atol=0.01)
+    for size in ((1, 1), (7, 3), (33, 18), (1, 400)):
+        batch = images(2, *size)
+        output = known(batch)
+        assert output.shape == batch.shape and output.isfinite().all()
+        assert output.min() >= 0 and output.max() <= 1 and known(batch[:0]).shape == (0, 3, *size)
+
+
+def test_a_file_without_a_height_is_read(folder: Path) -> None:
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    assert values.pop("height") == 0
+    path.write_text(json.dumps(values))
+    assert read_translator(folder).config == SMALL
 
 
 def test_content_stays_where_it_is_and_brightness_is_seen() -> None:
@@ -116,6 +147,10 @@ def test_missing_damaged_and_foreign_files_are_refused(folder: Path, tmp_path: P
         ({"width": 5}, "another"),
         ({"width": 10**9}, "whole number"),
         ({"width": True}, "whole number"),
+        ({"height": -1}, "whole number"),
+        ({"height": 2049}, "whole number"),
+        ({"height": True}, "whole number"),
+        ({"height": 1.5}, "whole number"),
         ({"colour": 1}, "described by"),
         ({"format": "mtrl-1"}, "not written by"),
     ):
@@ -161,17 +196,17 @@ def test_the_hub_round_trip(hub: Hub, folder: Path, tmp_path: Path) -> None:
 
 
 def test_names_and_revisions_do_not_mix() -> None:
-    for name in ("luminance", "learned"):
+    for name in TRANSLATORS:
         with pytest.raises(ValueError, match="revision"):
             load_translator(name, revision="v1")
     with pytest.raises(ValueError, match="learned"):
         load_translator("sepia")
 
 
-@pytest.mark.skipif(not SHIPPED.is_dir(), reason="no translator is shipped")
-def test_the_shipped_one_is_small_aligned_and_not_luminance() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 6e6
-    network = load_translator("learned")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_ones_are_small_repeatable_and_not_luminance(name: str) -> None:
+    assert sum(path.stat().st_size for path in SHIPPED[name].iterdir()) <= 6e6
+    network = load_translator(name)
     batch = images(4, 32, 16)
     batch = torch.nn.functional.interpolate(batch, scale_factor=4, mode="bilinear")
     output = network(batch)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 import mtrl.commands.translate as command
 from mtrl.translate import TRANSLATORS, Luminance, Spectral, Translator, load_translator
+from mtrl.translate.files import SHIPPED
 
-every_translator = pytest.mark.parametrize("name", [name for name in TRANSLATORS if name != "learned"])
+every_translator = pytest.mark.parametrize("name", [name for name in TRANSLATORS if name not in SHIPPED])
 every_mode = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 
 
@@ -106,9 +107,10 @@ def test_translators_that_do_not_exist_say_what_does(tmp_path: Path, monkeypatch
         load_translator("sepia")
     with pytest.raises(FileNotFoundError, match="lacks"):
         load_translator(tmp_path)
-    monkeypatch.setattr("mtrl.translate.files.SHIPPED", tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match="luminance"):
-        load_translator("learned")
+    for name in SHIPPED:
+        monkeypatch.setitem(SHIPPED, name, tmp_path / "none")
+        with pytest.raises(FileNotFoundError, match=f'{name} is shipped in .*: use "luminance", "spectral"$'):
+            load_translator(name)
 
 
 def run(*argv: object) -> int:

@@ -1,9 +1,10 @@
-"""Batches for training a translator: visible and infrared images, and what the visible ones are drawn towards."""
+"""Batches for training a translator: visible and infrared images, and what the visible ones should look like."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor
 from mtrl.data.augment import AugmentConfig, PairedAugment
 from mtrl.data.imageset import ImageSet
 from mtrl.models.config import Modality
-from train.translator.targets import Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Batch:
 
     visible   [B,3,H,W]
     infrared  [B,1,H,W], drawn independently of the visible images
-    target    [B,1,H,W], what each visible image is drawn towards (`targets`), in the same crop, or None
+    target    [B,1,H,W], what each visible image should come to look like, in the same crop, or None
     draws     CPU generator for all other random draws of this step
     rows      int64 [2 B], rows of these images in the set, first visible, then infrared
     """
@@ -32,6 +32,14 @@ class Batch:
     target: Tensor | None
     draws: torch.Generator
     rows: NDArray[np.int64]
+
+
+class Target(Protocol):
+    """What visible images should come to look like."""
+
+    def __call__(self, rows: NDArray[np.int64], draws: torch.Generator) -> NDArray[np.uint8]:
+        """For visible images, given by their rows in the set: uint8 [N,H,W,3]. Random choices come from `draws`."""
+        ...
 
 
 class Batches:
@@ -54,7 +62,6 @@ class Batches:
         visible = images.modalities[rows] == int(Modality.VISIBLE)
         self.images, self.target = images, target
         self.visible, self.infrared = rows[visible], rows[~visible]
-        check_modalities(images.modalities[rows], "the images that a translator learns from")
         self.batch_size = min(batch_size, len(self.visible), len(self.infrared))
         self.augment = PairedAugment(augment)
         self.device, self.seed = device, seed

@@ -22,18 +22,18 @@ from train.run.log import RunLog
 from train.run.skipped_steps import StepGuard, StepInfo
 from train.run.stop import StopRequest
 from train.run.training import TrainingRun
-from train.translator.batches import Batch, Batches, split_last
+from train.translator.batches import Batch, Batches, Target, check_modalities, split_last
 from train.translator.networks import Networks, draw_positions
 from train.translator.objective import (
     discriminator_loss,
     generator_loss,
-    identity_loss,
+    mean_difference,
     patch_contrast,
     structure_loss,
 )
 from train.translator.settings import TranslatorSettings
 from train.translator.sheet import sample_sheet
-from train.translator.targets import SimilarImages, Target, TrueViews
+from train.translator.targets import SimilarImages, TrueViews
 
 BETAS = (0.5, 0.99)  # less momentum than usual, since generator and discriminator change each other's loss
 
@@ -52,7 +52,10 @@ class TranslatorTrainer(TrainingRun):
         self.images = images
         self.device = pick_device(settings.device)
         self.precision = pick_precision(settings.precision, self.device)
+        if settings.paired != (truth is not None):
+            raise ValueError("true infrared views belong to --paired, and --paired needs them")
         rows, self.held_out = split_last(images, settings.hold_out)
+        check_modalities(images.modalities[rows], "the images that a translator learns from")
         augment = AugmentConfig(pad=settings.pad, flip=settings.flip, erase=0.0)
         target = self._target(rows, truth)
         self.batches = Batches(images, rows, target, settings.batch_size, augment, self.device, settings.seed)
@@ -72,7 +75,7 @@ class TranslatorTrainer(TrainingRun):
         self.guard = StepGuard(self.networks, self.optimizer, advice=advice)
 
     def _target(self, rows: NDArray[np.int64], truth: ImageSet | None) -> Target | None:
-        """What the visible images are drawn towards, of the images of `rows`."""
+        """What the visible images of `rows` should come to look like: the truth, or infrared images of `rows`."""
         if truth is not None:
             return TrueViews(self.images, truth)
         if not self.settings.match:
@@ -176,9 +179,9 @@ class TranslatorTrainer(TrainingRun):
         if settings.identity:
             with self._autocast():
                 same = networks.generator.predict(batch.infrared.expand(-1, 3, -1, -1))
-            parts["identity"] = identity_loss(same, batch.infrared)
+            parts["identity"] = mean_difference(same, batch.infrared)
         if batch.target is not None:
-            parts["truth" if settings.paired else "match"] = identity_loss(fake, batch.target)
+            parts["truth" if settings.paired else "match"] = mean_difference(fake, batch.target)
         return fake, parts
 
     def _patches(

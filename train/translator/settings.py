@@ -44,8 +44,12 @@ class TranslatorSettings(RunSettings):
     contrast: float = option(0.25, "weight of the patch contrast")
     structure: float = option(0.0, "weight of the structure term")
     identity: float = option(0.0, "weight of the identity term on real infrared images")
-    match: float = option(20.0, "weight of the distance to infrared images, of anyone, with similar edges")
-    matches: int = option(8, "most similar infrared images of each visible one, from which --match draws")
+    match: float = option(
+        20.0, "weight of the distance to infrared images of similar outlines, without --paired"
+    )
+    matches: int = option(
+        8, "how many infrared images of a similar outline each visible one has, for --match"
+    )
     truth: float = option(20.0, "weight of the distance to the true infrared image, with --paired")
     samples: int = option(64, "places per image and stage in the patch contrast")
 
@@ -62,8 +66,8 @@ class TranslatorSettings(RunSettings):
         if self.trial == "all":
             raise ValueError("a translator learns from one split: --trial 1 to 10")
         super().__post_init__()
-        if min(self.image_size) < 16:
-            raise ValueError(f"image_size is a height and a width of at least 16, not {self.image_size}")
+        if min(self.image_size) < 16 or max(self.image_size) > 2048:
+            raise ValueError(f"image_size is a height and a width of 16 to 2048, not {self.image_size}")
         if self.paired and self.dataset != "synthetic":
             raise ValueError(f"{self.dataset} has no pixel-aligned pairs: --paired is for synthetic data")
         self.network()
@@ -71,6 +75,11 @@ class TranslatorSettings(RunSettings):
     def network(self) -> LearnedConfig:
         """The configuration of the translator's network. Raises ValueError for impossible sizes."""
         return LearnedConfig(self.width, self.deep, self.blocks, self.image_size[0])
+
+    def fixed(self) -> dict[str, Any]:
+        """As `RunSettings.fixed`; runs without similar outlines, which earlier versions began too, name none."""
+        unused = {} if self.match and not self.paired else {"match": None, "matches": None}
+        return super().fixed() | unused
 
     @property
     def run_folder(self) -> str:

@@ -20,7 +20,7 @@ MAX_MARKDOWN = 50_000  # characters
 MAX_PARAGRAPH = 2000
 _WEB = re.compile(r"https?://\S+", re.IGNORECASE)
 _TRANSLATOR = re.compile(
-    r"^- (?:method: .{1,80} with (\w{1,40}) transition images|translator: (.{1,80}))$", re.MULTILINE
+    r"^- (?:method: .{1,80} with ([\w-]{1,40}) transition images|translator: (.{1,80}))$", re.MULTILINE
 )
 MAX_VALUE = 1e9  # of a figure; also leaves out what is no number or too long for one
 

@@ -18,8 +18,10 @@ NOTES = {
     "luminance": "Brightness alone, without any colour. The simplest transition.",
     "spectral": "Another mixture of red, green and blue, other contrasts, and the blur and noise of an infrared "
     "camera. Nothing is learned.",
-    "learned": "A small network that has learned from visible and infrared pictures of the training people, without "
-    "being shown which belong together.",
+    "learned": "A small network that has learned from visible and near-infrared pictures of the training people, "
+    "without being shown which belong together.",
+    "learned-thermal": "A small network that has learned from visible and thermal pictures of the training people, "
+    "without being shown which belong together. It guesses how warm skin, cloth and ground are.",
 }
 TRUTH = "true infrared"
 TRUTH_NOTE = (

@@ -20,14 +20,14 @@ EDGE = 0.05  # e, in units of the image's range per two pixels
 
 def structure_loss(output: Tensor, luminance: Tensor, edge: float = EDGE) -> Tensor:
     """Two image batches [N,1,H,W] -> scalar in [0, 1]; 0 for equal images."""
-    (gx, gy), (hx, hy) = _gradient(output), _gradient(luminance)
+    (gx, gy), (hx, hy) = gradient(output), gradient(luminance)
     floor = edge * edge
     product = gx * hx + gy * hy + floor
     return (1 - product.square() / ((gx * gx + gy * gy + floor) * (hx * hx + hy * hy + floor))).mean()
 
 
-def _gradient(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences (along x, along y) at the inner pixels, each [N,1,H-2,W-2]."""
+def gradient(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences (along x, along y) of images [N,C,H,W] at the inner pixels, each [N,C,H-2,W-2]."""
     x = image[:, :, 1:-1, 2:] - image[:, :, 1:-1, :-2]
     y = image[:, :, 2:, 1:-1] - image[:, :, :-2, 1:-1]
     return x, y
