@@ -88,6 +88,9 @@ def test_only_the_given_images_are_looked_at_and_labels_are_not() -> None:
     target = SimilarImages(images, np.array([5, 0]), np.array([8, 9]), 99, CPU)
     assert target.found.shape == (2, 4)  # two images, and both mirrored
     assert sorted(target.found[0]) == [0, 1, 2, 3]
+    nearest = SimilarImages(images, np.array([3, 5, 0]), np.arange(6, 12), 1, CPU)
+    given = nearest(np.array([0, 3]), torch.Generator())
+    assert np.array_equal(given, drawn(outlines(0)[[0, 3]], (230, 230, 230), 20))
     others = both(np.tile([3, 8, 1], 4))
     assert np.array_equal(
         SimilarImages(others, np.array([5, 0]), np.array([8, 9]), 99, CPU).found, target.found
