@@ -106,11 +106,14 @@ class Learned(Translator):
         size = max(1, round(scale * height)), max(1, round(scale * width))
         if size == (height, width):
             return self.predict(images)
-        resized = _resize(images, size)
-        return luminance(images) + _resize(self.predict(resized) - luminance(resized), (height, width))
+        return luminance(images) + _resize(self.correction(_resize(images, size)), (height, width))
 
     def predict(self, images: Tensor) -> Tensor:
         """Visible images, float [N,3,H,W] -> [N,1,H,W], not clamped to [0, 1], so that training has a gradient."""
+        return luminance(images) + self.correction(images)
+
+    def correction(self, images: Tensor) -> Tensor:
+        """N(x), [N,1,H,W], of visible images, float [N,3,H,W], at their own size."""
         height, width = images.shape[2:]
         padded = F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         features = self.encode(padded)
@@ -118,7 +121,7 @@ class Learned(Translator):
         skips = reversed(features[: len(self.down)])
         for narrow, merge, skip in zip(self.narrow, self.merge, skips, strict=True):
             x = merge(F.interpolate(narrow(x), scale_factor=2.0, mode="bilinear") + skip)
-        return luminance(images) + self.head(x)[:, :, :height, :width]
+        return self.head(x)[:, :, :height, :width]
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """The encoder's feature maps: at strides 1, 2, 4 and 8, then after each residual block.

@@ -691,10 +691,10 @@ MUTATIONS: tuple[Mutation, ...] = (
             "tests/translate/test_files.py::test_any_size_keeps_shape_type_and_range",
             "tests/translate/test_files.py::test_images_are_seen_at_the_height_of_training",
         ),
-        ("luminance(images) + self.head(x)", "self.head(x)"),
+        ("luminance(images) + self.correction(images)", "self.correction(images)"),
         (
-            "_resize(self.predict(resized) - luminance(resized), (height",
-            "_resize(self.predict(resized), (height",
+            "_resize(self.correction(_resize(images, size))",
+            "_resize(self.predict(_resize(images, size))",
         ),
         ("self.config.height / height, _LARGEST_SCALE", "self.config.height / height, 40.0"),
         ("reversed(features[: len(self.down)])", "reversed(features[1 : len(self.down) + 1])"),
