@@ -41,6 +41,7 @@ COPIED = (
     "README.md",
 )
 SECONDS = 300  # when the tests of a change run longer than this, they are taken as failed
+UNCHANGED_SECONDS = 1200  # when all tests take longer than this without a change, they hang
 PASSED, FAILED = 0, 1  # of pytest; any other code says that tests could not be run
 _FOREIGN, _HUNG = 70, -9
 
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tests = sorted({test for mutation in chosen for test in mutation.tests})
         share = -(-len(tests) // len(trees))
         shares = [tests[first : first + share] for first in range(0, len(tests), share)]
-        for code, log, seconds in _in_parallel(_run, trees, shares):
+        for code, log, seconds in _in_parallel(_unchanged, trees, shares):
             print(
                 f"{'passed' if code == PASSED else 'FAILED':<9}{seconds:5.1f} s  without a change", flush=True
             )
@@ -135,6 +136,11 @@ def _next(done: Any, processes: Sequence[Any]) -> Any:
         return result
 
 
+def _unchanged(tree: Path, tests: Sequence[str]) -> tuple[int, str, float]:
+    """What `_run` says of tests where nothing is changed; one that hangs is a failure too."""
+    return _run(tree, tests, UNCHANGED_SECONDS)
+
+
 def _try(tree: Path, mutation: Mutation) -> tuple[str, float, Mutation, str]:
     """(verdict, seconds, change, the test that failed) of one change; the tree is as before afterwards."""
     path = tree / mutation.path
@@ -157,7 +163,7 @@ def _try(tree: Path, mutation: Mutation) -> tuple[str, float, Mutation, str]:
     )
 
 
-def _run(tree: Path, tests: Sequence[str], limit: float | None = None) -> tuple[int, str, float]:
+def _run(tree: Path, tests: Sequence[str], limit: float) -> tuple[int, str, float]:
     """(exit code of pytest, what it printed, seconds) in a process of its own, ended after `limit` seconds."""
     log = tree.with_name("log")
     process = multiprocessing.get_context("fork").Process(target=_test, args=(tree, tests, log))
@@ -190,7 +196,9 @@ def _test(tree: Path, tests: Sequence[str], log: Path) -> None:
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
     hypothesis.settings.register_profile("mutations", phases=phases, derandomize=True, database=None)
     hypothesis.settings.load_profile("mutations")
-    code = int(pytest.main(["-x", "--no-header", "--tb=short", "-p", "no:cacheprovider", *tests]))
+    # A test that hangs writes where it stands, before its process is ended.
+    options = ["-x", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=240"]
+    code = int(pytest.main([*options, *tests]))
     rooms = ("mtrl", "eval", "train", "tests")
     ours = [module for name, module in sys.modules.items() if name.split(".")[0] in rooms]
     foreign = [m for m in ours if m.__file__ and not Path(m.__file__).resolve().is_relative_to(tree)]
@@ -210,7 +218,14 @@ def _copy(tree: Path) -> Path:
 
 
 def _import_once() -> None:
-    """What all tests need and no change touches, so that a forked process has it at once."""
+    """What all tests need and no change touches, so that a forked process has it at once.
+
+    One thread, as threads do not survive a fork; said to torch before it is imported, as `torch.set_num_threads` here
+    makes the backward pass of a forked process end or hang now and then.
+    """
+    if "torch" in sys.modules:
+        raise RuntimeError("torch was imported before its number of threads was set")
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     import hypothesis.strategies
     import numpy
     import pytest
@@ -218,8 +233,7 @@ def _import_once() -> None:
     import timm
     import torch
 
-    assert all((hypothesis.strategies, numpy, pytest, scipy.stats, timm))
-    torch.set_num_threads(1)  # threads do not survive a fork
+    assert all((hypothesis.strategies, numpy, pytest, scipy.stats, timm)) and torch.get_num_threads() == 1
 
 
 if __name__ == "__main__":
