@@ -1,6 +1,6 @@
 """How often the page takes a picture for a match that cannot be one.
 
-    python -m tests.demo.rejection [--people DIR]
+    python -m tests.demo.rejection [--people DIR] [--checkpoint SOURCE]
 
 Searches the shipped gallery with pictures that show nobody (photographs that come with scikit-image, scikit-learn,
 gradio and matplotlib, crops of them, the drawn backgrounds) and with real people (crops of `--people`, which holds
@@ -110,10 +110,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--people", type=Path, help="folder with visible/SEQ.mp4 and boxes.json")
+    parser.add_argument("--checkpoint", help="as `load_pretrained` takes it; default: the shipped default")
     options = parser.parse_args()
     from mtrl.demo.launch import open_service
 
-    service = open_service()
+    service = open_service(options.checkpoint)
     found = photographs()
     whole = [image for images in found.values() for image in images]
     sets = {"photographs": whole, "crops of them": crops(whole), "drawn backgrounds": backgrounds()}
