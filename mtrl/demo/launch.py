@@ -124,7 +124,7 @@ def serve(
         try:
             page_module = module.result()
         except ModuleNotFoundError as error:
-            raise ImportError(f'the page needs gradio: pip install "mtrl[demo]" ({error})') from error
+            raise ImportError(f"the page needs gradio: pip install -r requirements.txt ({error})") from error
     # Visitors are served side by side, one image each: more threads per image would wait for one another.
     torch.set_num_threads(1)
     page = page_module.build_page(

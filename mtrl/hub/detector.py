@@ -29,7 +29,7 @@ class Detector:
             from transformers import AutoImageProcessor, AutoModelForObjectDetection
         except ImportError as error:
             raise ImportError(
-                f'a detector needs transformers: pip install "mtrl[detector]" ({error})'
+                f'a detector needs transformers: pip install "transformers>=4.49" ({error})'
             ) from error
         self.device = torch.device(device)
         options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}

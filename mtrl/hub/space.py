@@ -42,6 +42,7 @@ PAGE_PACKAGES = (
     "tqdm",
     "pyyaml",
     "markdown-it-py",
+    "scikit-learn",
 )
 _SDK = re.compile(r"^sdk_version: *[\"']?([0-9.]+)[\"']? *$", re.MULTILINE)
 

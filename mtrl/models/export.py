@@ -102,7 +102,7 @@ def _packages() -> Any:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            'export needs three packages: pip install onnx onnxruntime "onnxscript>=0.6" (or mtrl[onnx])'
+            'export needs three packages: pip install onnx onnxruntime "onnxscript>=0.6"'
         ) from error
     return onnx
 

@@ -71,7 +71,7 @@ def encode_with_ray(
         import ray
         import ray.data
     except ImportError as error:
-        raise ImportError('--engine ray needs Ray: pip install "ray[data]>=2.40" (or mtrl[ray])') from error
+        raise ImportError('--engine ray needs Ray: pip install "ray[data]>=2.40"') from error
     folder = Path(work.parts) / _digest(model, paths, modalities, work)
     make_folder(folder)
     work = dataclasses.replace(work, parts=str(folder))

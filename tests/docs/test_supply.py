@@ -143,6 +143,24 @@ def test_every_import_is_declared() -> None:
                     assert package in core, f"{path}: {top}"
 
 
+def test_nobody_is_sent_to_a_registry_for_this_project() -> None:
+    """The package of this name on the registry is another project's."""
+    files = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("*.py"),
+        *(ROOT / "docs").rglob("*"),
+        *(ROOT / ".github").rglob("*"),
+    ]
+    files += [path for room in ("mtrl", "train", "eval") for path in (ROOT / room).rglob("*.py")]
+    texts = {path: path.read_text("utf-8", "replace") for path in files if path.is_file()}
+    lines = [(path, line) for path, text in texts.items() for line in text.splitlines() if "mtrl" in line]
+    wrong = [
+        (path, line) for path, line in lines if re.search(r"install ['\"]?mtrl\b|\bmtrl\[[a-z]+\]", line)
+    ]
+    assert [line for _, line in wrong if "Never `pip install mtrl`" not in line] == []
+    assert len(wrong) == 1  # the warning itself
+
+
 def test_packages_that_come_with_another_do() -> None:
     for top, package in WITH.items():
         required = {Requirement(line).name.lower() for line in importlib.metadata.requires(package) or []}

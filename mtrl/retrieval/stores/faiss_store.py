@@ -166,9 +166,7 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise ImportError(
-            'approximate search needs faiss: pip install "faiss-cpu>=1.12" (or mtrl[faiss])'
-        ) from error
+        raise ImportError('approximate search needs faiss: pip install "faiss-cpu>=1.12"') from error
     return faiss
 
 

@@ -238,9 +238,7 @@ def _connect(target: str | Path) -> Any:
         from pymilvus import MilvusClient
         from pymilvus.exceptions import ConnectionConfigException
     except ImportError as error:
-        raise ImportError(
-            'this store needs Milvus: pip install "pymilvus[milvus-lite]>=3,<4" (or mtrl[milvus])'
-        ) from error
+        raise ImportError('this store needs Milvus: pip install "pymilvus[milvus-lite]>=3,<4"') from error
     with _answering(target):
         if is_uri(target):
             return MilvusClient(str(target), token=os.environ.get(TOKEN, ""))
