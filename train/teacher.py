@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
+from train.run.origins import Origin, of_model
 
 
 class Teacher:
@@ -24,18 +22,9 @@ class Teacher:
         self.source = source
         self.mean, self.std = student.mean, student.std
 
-    def origin(self) -> dict[str, str]:
+    def origin(self) -> Origin:
         """What a run records of its teacher."""
-        return {"source": self.source, "fingerprint": self.model.fingerprint()}
-
-    def check_same(self, record: Path) -> None:
-        """Raises ValueError if a run's `environment.json` names a teacher with other weights."""
-        before = json.loads(record.read_text(encoding="utf-8")).get("teacher", {}).get("fingerprint")
-        if before not in (None, (now := self.model.fingerprint())):
-            raise ValueError(
-                f"the teacher {self.source} has changed since the run began (fingerprint {before[:16]}, now "
-                f"{now[:16]}): bring its weights back, or start another run"
-            )
+        return of_model(self.source, self.model)
 
     @torch.no_grad()
     def __call__(self, images: Tensor, modality: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from mtrl.data.augment import PairedAugment, Scale
 from mtrl.data.imageset import ReIDData
 from mtrl.data.transitions import read_transitions, transition_images
 from mtrl.losses.total import total_loss
+from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL, Features
 from mtrl.translate import Luminance, Translator, load_translator
 from train.batches.memory import keep_freed_memory
@@ -41,6 +42,7 @@ from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.presets import listed
 from train.run.distributed import DistributedContext, with_sync_bn
 from train.run.log import RunLog
+from train.run.origins import of_images, of_model, of_pixels, of_translator
 from train.run.skipped_steps import StepGuard, StepInfo
 from train.run.stop import StopRequest
 from train.run.training import TrainingRun
@@ -80,7 +82,11 @@ class Trainer(TrainingRun):
         modules.to(self.device)
         if modules:
             self.networks = nn.ModuleDict({"model": self.model, "losses": modules})
-        self.teacher = Teacher(settings.teacher, model, self.device) if settings.teacher else None
+        self.origins["training images"] = of_images(data.train)
+        self.teacher = None
+        if settings.teacher:
+            self.teacher = Teacher(settings.teacher, model, self.device)
+            self.origins["teacher"] = self.teacher.origin()
         self.forward = self._forward()
         self.average = averaged(self.model, settings.ema)
         self.optimizer = build_optimizer(self.model, settings, modules)
@@ -103,8 +109,11 @@ class Trainer(TrainingRun):
         if not settings.transition:
             return None, None
         if settings.transitions:
-            return Luminance(), read_transitions(data.train, settings.transitions, settings.cache_dir)
+            read = read_transitions(data.train, settings.transitions, settings.cache_dir)
+            self.origins["transitions"] = of_pixels(settings.transitions, read)
+            return Luminance(), read
         translator = load_translator(settings.translator).to(self.device)
+        self.origins["translator"] = of_translator(settings.translator, translator)
         # One that draws at random gives every step fresh transition images; nothing of it is trained.
         translator.train(not translator.deterministic).requires_grad_(False)
         if not translator.deterministic or not any(True for _ in translator.parameters()):
@@ -141,24 +150,13 @@ class Trainer(TrainingRun):
             log.hyperparameters(dataclasses.asdict(self.settings))
 
     def origin(self) -> dict[str, Any]:
-        taught = {} if self.teacher is None else {"teacher": self.teacher.origin()}
-        return {"starting_weights": starting_weights(self.settings), **taught}
+        init = self.settings.init
+        begun = {"init": of_model(init, load_pretrained(init))} if init else {}
+        return {"starting_weights": starting_weights(self.settings), **begun, **self.origins}
 
     def _save_first(self) -> None:
         say(f"{self.settings.backbone} with pooling {self.settings.pooling}")
         self._save()
-
-    def _load_state(self) -> None:
-        super()._load_state()
-        if self.teacher is not None:
-            self.teacher.check_same(self.folder / "environment.json")
-        now = self.progress
-        if now["step"] != now["epoch"] * self.steps_per_epoch + now["batch"]:
-            raise ValueError(
-                f"{self.state} was saved with other images or batches: {now['step']} steps, which are not "
-                f"{now['epoch']} epochs of {self.steps_per_epoch} and {now['batch']}; start another run in "
-                "another folder"
-            )
 
     def _train_epoch(self, epoch: int, log: RunLog | None, stop: StopRequest) -> None:
         settings = self.settings
@@ -262,6 +260,7 @@ class Trainer(TrainingRun):
         settings, last = self.settings, epoch + 1 == self.settings.epochs
         if self.held_out is None or not settings.eval_every:
             self.best_network().save_pretrained(self.folder)
+            self.progress |= {"best": -1.0, "best_step": 0}
             return
         if (epoch + 1) % settings.eval_every and not last:
             return

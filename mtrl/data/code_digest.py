@@ -8,13 +8,16 @@ import hashlib
 import importlib.util
 from collections.abc import Iterator
 
+_BASE = "mtrl"  # imported by every other package of the project, and importing none of them
+
 
 @functools.cache
 def code_digest(*modules: str) -> str:
     """Twenty hex digits that change with the code of these modules (dotted names) and of all modules that they import.
 
-    Only imports inside the same top-level package are followed. Comments, docstrings and layout do not count. The
-    digest may differ between versions of Python. A module without source, as in a frozen program, counts as empty.
+    Imports inside the same top-level package are followed, and those of `mtrl`, on which all others stand. Comments,
+    docstrings and layout do not count. The digest may differ between versions of Python. A module without source, as in
+    a frozen program, counts as empty.
     Raises ModuleNotFoundError for a module that does not exist.
     """
     codes: dict[str, str] = {}
@@ -47,7 +50,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _imported(tree: ast.Module, package: str) -> Iterator[str]:
-    """The modules of the same top-level package that a module imports, inside functions too."""
+    """The modules that a module imports, of the same top-level package and of `mtrl`, inside functions too."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -55,8 +58,8 @@ def _imported(tree: ast.Module, package: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             names |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
-    top = package.partition(".")[0]
-    return (name for name in names if name.partition(".")[0] == top and _is_module(name))
+    followed = {package.partition(".")[0], _BASE}
+    return (name for name in names if name.partition(".")[0] in followed and _is_module(name))
 
 
 def _is_module(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -60,6 +61,15 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def digest(self) -> str:
+        """A checksum of pixels and labels; names do not count."""
+        found = hashlib.sha256(f"{self.images.shape}".encode())
+        for labels in (self.identities, self.cameras, self.modalities, self.subsets):
+            found.update(b"none" if labels is None else labels.tobytes())
+        for image in self.images:
+            found.update(np.ascontiguousarray(image).data)
+        return found.hexdigest()
 
     def identity_name(self, identity: int) -> str:
         """An identity's name in the data set, for messages and figures, such as "anna" or "0117"."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mtrl.data import code_digest as source
 from mtrl.data.code_digest import code_digest
 
 FILES = {
@@ -52,6 +53,29 @@ def test_comments_layout_and_other_modules_do_not_count(package: Path) -> None:
     (package / "top.py").write_text(FILES["top.py"].replace("What it is", "In other words"))
     (package / "aside.py").write_text("OTHER = 2\n")
     assert digest("digested.top") == before
+
+
+def test_imports_of_the_base_package_count(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `eval` measures with is written in `mtrl`."""
+    (package / "top.py").write_text("from aside_base import values\n")
+    (package.parent / "aside_base").mkdir()
+    (package.parent / "aside_base" / "__init__.py").write_text("")
+    (package.parent / "aside_base" / "values.py").write_text("VALUE = 1\n")
+    apart = digest("digested.top")
+    monkeypatch.setattr("mtrl.data.code_digest._BASE", "aside_base")
+    before = digest("digested.top")
+    (package.parent / "aside_base" / "values.py").write_text("VALUE = 2\n")
+    assert len({apart, before, digest("digested.top")}) == 3
+    monkeypatch.undo()
+    code_digest.cache_clear()
+    followed: list[str] = []
+    monkeypatch.setattr(
+        source, "_parsed", lambda name, real=source._parsed: followed.append(name) or real(name)
+    )
+    code_digest("eval.evaluate", "mtrl.models.reid")
+    assert {"mtrl.retrieval.metrics.ranking", "mtrl.retrieval.metrics.labels", "eval.protocols"} <= set(
+        followed
+    )
 
 
 def test_a_module_that_is_not_there(package: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from eval.evaluate import evaluate
 from mtrl import load_pretrained
@@ -25,7 +26,7 @@ from tests.helpers import m3svd
 from tests.helpers.runs import colour_people
 from train.ablation import command as ablate
 from train.ablation import jobs as ablation_jobs
-from train.ablation import kept_result, one_run
+from train.ablation import kept_result, one_run, test_sets
 from train.ablation.gains import gains
 from train.ablation.report import write_report
 from train.ablation.results import Run, collect
@@ -213,12 +214,14 @@ def test_figures_of_another_model_or_code_are_measured_again(
     before, row = kept.read_bytes(), cells((tmp_path / "ablation.md").read_text(), "baseline", "A", "1")
     monkeypatch.setattr(Trainer, "_step", lambda *_: pytest.fail("it was trained again"))
     assert ablate.main(command) == 0 and kept.read_bytes() == before
-    for changed in ("eval.evaluate", "mtrl.data.synthetic.draw", "timm"):
+    for changed in ("code", "drawings", "timm"):
         with monkeypatch.context() as patch:
             if changed == "timm":
                 patch.setattr("timm.__version__", "99.1")
             else:
-                patch.setattr(kept_result, "code_digest", lambda *names, of=changed: f"new {of in names}")
+                patch.setattr(
+                    kept_result if changed == "code" else test_sets, "code_digest", lambda *_: "new"
+                )
             with pytest.warns(UserWarning, match="measured with another .*: tested again"):
                 assert ablate.main(command) == 0
         assert kept.read_bytes() != before
@@ -367,10 +370,12 @@ def test_real_people_are_a_further_column(tmp_path: Path, data: ReIDData) -> Non
     assert np.mean(both) == pytest.approx(means["mtrl"].mean())
     assert ablate.main(command) == 0  # without --real the figures on real people stay
     assert json.loads((folder / "mtrl-seed0" / "test-0.json").read_text()) == kept
-    with pytest.MonkeyPatch.context() as patch:  # other boxes: they are measured again
-        patch.setattr(kept_result, "BOXES", folder / "mtrl-seed0" / "settings.yaml")
-        with pytest.warns(UserWarning, match="another real people"):
-            assert ablate.main([*command, "--real", str(clips)]) == 0
+    for frame in next((clips / "visible").iterdir()).glob("*.png"):  # another clip under the same name
+        Image.new("RGB", m3svd.FRAME_SIZE).save(frame)
+    with pytest.warns(UserWarning, match="another real people"):
+        assert ablate.main([*command, "--real", str(clips)]) == 0
+    again = json.loads((folder / "mtrl-seed0" / "test-0.json").read_text())
+    assert again["real"] != kept["real"] and again["ir2vis"] == kept["ir2vis"]
     kept["real"]["ir2vis"]["map"] = "high"
     (folder / "mtrl-seed0" / "test-0.json").write_text(json.dumps(kept))
     with pytest.raises(ValueError, match="holds no result"):

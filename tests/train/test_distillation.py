@@ -189,7 +189,7 @@ def test_another_teacher_under_the_same_name_ends_a_resumed_run(
     torch.manual_seed(4)
     MTRL(ModelConfig("test_byobnet", (48, 24))).save_pretrained(mine)
     again = settings(tmp_path / "run", distil=str(mine), epochs=2, schedule="step", resume=True)
-    with pytest.raises(ValueError, match="has changed since the run began"):
+    with pytest.raises(ValueError, match="teacher changed since the run began"):
         Trainer(again, data).run()
 
 

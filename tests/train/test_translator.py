@@ -60,7 +60,7 @@ def test_patch_contrast_equals_a_loop_and_teaches_one_side() -> None:
             logits = [float((q[n, s] @ k[n, u]).detach()) / 0.07 for u in range(5)]
             total += math.log(sum(math.exp(x - logits[s]) for x in logits))
     loss = patch_contrast(q, k)
-    assert float(loss) == pytest.approx(total / 10, rel=1e-9)
+    assert float(loss.detach()) == pytest.approx(total / 10, rel=1e-9)
     loss.backward()
     assert q.grad is not None and k.grad is None
     assert float(patch_contrast(k, k)) < float(patch_contrast(k, k.roll(1, dims=1)))
@@ -156,6 +156,9 @@ def test_a_run_trains_every_part_and_resumes_bit_for_bit(
     signal.signal(signal.SIGINT, before_signal)
     monkeypatch.undo()
     again = parse(["--config", str(tmp_path / "cut" / "settings.yaml"), "--resume"])
+    renamed = dataclasses.replace(people(), names=tuple(f"other/{name}" for name in people().names))
+    with pytest.raises(ValueError, match="training images changed"):
+        TranslatorTrainer(again, renamed).run()
     resumed = TranslatorTrainer(again, people())
     assert resumed.run()["step"] == 10
     assert same(tmp_path / "whole", tmp_path / "cut")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,14 +19,18 @@ import torch
 from mtrl.console import cli
 from mtrl.console.cli import Given, option
 from mtrl.data.transitions import translator_key
+from mtrl.models.load import load_pretrained
 from mtrl.translate import load_translator
 from train.ablation.jobs import run_children
-from train.ablation.kept_result import read_kept
-from train.ablation.one_run import continued, real_people, train_one
+from train.ablation.kept_result import made_differently, read_kept
+from train.ablation.one_run import continued, train_one
 from train.ablation.report import write_report
 from train.ablation.results import LABELS, NAMED, Run, collect, seeds_found
+from train.ablation.test_sets import forget_test_sets, real_people
 from train.preflight import check_runs
 from train.presets import METHODS, listed
+from train.run.log import ENVIRONMENT
+from train.run.origins import Origin, check_same, of_model, of_translator
 from train.run.resume import differences
 from train.settings import TrainSettings, settle
 
@@ -77,6 +82,7 @@ def main(argv: Sequence[str]) -> int:
         parser.add_argument(f"--{name}", type=kind, nargs="?", const=0, help=argparse.SUPPRESS)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # a child of --jobs: no report
     found = cli.given(parser, argv)
+    forget_test_sets()
     chosen, shared = _split(found)
     folder, one = Path(chosen.folder), bool(found.flags.get("one"))
     seeds = seeds_found(folder) if chosen.report_only and "seeds" not in found.values else chosen.seeds
@@ -92,7 +98,14 @@ def main(argv: Sequence[str]) -> int:
         settings = _settings_of_all(runs, folder, shared, chosen.test_seed, chosen.real)
         failed = _train(settings, chosen, argv, one)
     if not one:
-        print(write_report(collect(folder, runs, chosen.test_seed), folder).read_text("utf-8"))
+        rows = collect(folder, runs, chosen.test_seed)
+        print(write_report(rows, folder).read_text("utf-8"))
+        if names := made_differently([result for row in rows for result in row.results.values()]):
+            warnings.warn(
+                f"the figures in {folder} were not all measured with the same {' and '.join(names)}: without "
+                "--report-only those that are not of today are measured again",
+                stacklevel=2,
+            )
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return 2 if failed else 0
@@ -184,8 +197,9 @@ def _settings_of_all(
     if real is not None:
         for size in {chosen.image_size for chosen in settings.values()}:
             real_people(real, size)  # what is wrong with it shows before the trainings
+    known: dict[tuple[str, str], Origin] = {}
     for chosen in settings.values():
-        _same_settings(chosen)
+        _same_settings(chosen, known)
     check_runs([continued(chosen) for chosen in settings.values()], ("train", "test"), test_seed)
     return settings
 
@@ -201,8 +215,8 @@ def _train(
             write_report(collect(folder, list(settings), chosen.test_seed), folder)
 
     if chosen.jobs > 1:
-        real = chosen.real is not None
-        waiting = [run for run, its in settings.items() if read_kept(its, chosen.test_seed, real) is None]
+        found = {run: read_kept(its, chosen.test_seed, chosen.real) for run, its in settings.items()}
+        waiting = [run for run, kept in found.items() if kept is None]
         name = PROGRAM.split()[-1]
         commands = {run.name: [name, *argv, *run.flags(), "--one", "--jobs", "1"] for run in waiting}
         numbered = any(
@@ -241,11 +255,29 @@ def _translator_identity(source: str) -> str:
     return translator_key(load_translator(source)) or source
 
 
-def _same_settings(settings: TrainSettings) -> None:
-    """Raises ValueError if the run folder was trained with other settings or, for "folder", other images."""
+def _same_settings(settings: TrainSettings, known: dict[tuple[str, str], Origin]) -> None:
+    """Raises ValueError if the run folder was trained with other settings, for "folder" with other images, or with a
+    translator, starting model or teacher that was replaced under its name. `known`: those that were read already.
+    """
     folder = Path(settings.run_folder)
     free = settings.free - {"data_root"} if settings.dataset == "folder" else settings.free
     other = differences(settings, folder / "settings.yaml", free)
     if other:
         words = "; ".join(f"{name} {before}, not {now}" for name, before, now in other)
         raise ValueError(f"{folder} was trained with {words}: choose another --folder")
+    if (folder / ENVIRONMENT).is_file():
+        check_same(folder / ENVIRONMENT, _origins(settings, known))
+
+
+def _origins(settings: TrainSettings, known: dict[tuple[str, str], Origin]) -> dict[str, Origin]:
+    sources = {"init": settings.init, "teacher": settings.teacher}
+    if settings.transition and not settings.transitions:
+        sources["translator"] = settings.translator
+    for name, source in sources.items():
+        if source and (name, source) not in known:
+            known[name, source] = (
+                of_translator(source, load_translator(source))
+                if name == "translator"
+                else of_model(source, load_pretrained(source))
+            )
+    return {name: known[name, source] for name, source in sources.items() if source}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import timm
 import torch
 
 from mtrl.data.code_digest import code_digest
-from mtrl.data.sources.m3svd import BOXES
 from mtrl.files.atomic import write_atomically
 from mtrl.hub.client import CONFIG, WEIGHTS
+from train.ablation.test_sets import key_of_images, key_of_real_people
 from train.settings import TrainSettings
 
 _MADE_BY = "made_by"
@@ -25,31 +26,34 @@ def kept_path(folder: Path, test_seed: int) -> Path:
     return folder / f"test-{test_seed}.json"
 
 
-def made_by(settings: TrainSettings, real: bool) -> dict[str, str]:
-    """What test metrics follow from: the run's model, the test data, code and libraries; `real`: those of m3svd too."""
-    drawn = settings.dataset == "synthetic"
+def is_trained(folder: Path) -> bool:
+    """Whether a run without a saved training state is finished: its model was tested before, on whomever."""
+    return bool(_model(folder)) and any(folder.glob("test-*.json"))
+
+
+def made_by(settings: TrainSettings, test_seed: int, real: str | None) -> dict[str, str]:
+    """What test metrics follow from: model, test images, code and libraries, and with `real` the images there."""
+    height, width = settings.image_size
     return {
         "model": _model(Path(settings.run_folder)),
-        "data": code_digest("mtrl.data.synthetic.draw")
-        if drawn
-        else str(Path(settings.data_root or ".").resolve()),
+        "data": key_of_images(settings, test_seed),
         "code": code_digest("eval.evaluate", "mtrl.models.reid"),
         "libraries": f"torch {torch.__version__}, timm {timm.__version__}",
-        **({"real people": _real_people()} if real else {}),
+        **({} if real is None else {"real people": key_of_real_people(real, (height, width))}),
     }
 
 
-def write_kept(settings: TrainSettings, test_seed: int, result: dict[str, Any]) -> None:
+def write_kept(settings: TrainSettings, test_seed: int, real: str | None, result: dict[str, Any]) -> None:
     """Stores the metrics of the model that lies in the run's folder now."""
-    content = {**result, _MADE_BY: made_by(settings, "real" in result)}
+    content = {**result, _MADE_BY: made_by(settings, test_seed, real)}
     write_atomically(kept_path(Path(settings.run_folder), test_seed), json.dumps(content, indent=1).encode())
 
 
-def read_kept(settings: TrainSettings, test_seed: int, real: bool = False) -> dict[str, Any] | None:
+def read_kept(settings: TrainSettings, test_seed: int, real: str | None = None) -> dict[str, Any] | None:
     """The stored metrics, or None where there are none, or they are of another model, test set, code or library.
 
-    With `real`, metrics on real people must be among them. Where the model was removed they stay: they cannot be
-    measured again.
+    With `real`, metrics on the real people of that folder must be among them. Where the model was removed they stay:
+    they cannot be measured again.
     """
     path = kept_path(Path(settings.run_folder), test_seed)
     try:
@@ -58,20 +62,23 @@ def read_kept(settings: TrainSettings, test_seed: int, real: bool = False) -> di
         return None
     if not isinstance(result, dict):
         return None
-    now, before = made_by(settings, "real" in result), result.pop(_MADE_BY, {})
-    if real and "real" not in result and now["model"]:
+    before = result.pop(_MADE_BY, {})
+    if not _model(path.parent):
+        return result
+    if real is not None and "real" not in result:
         return None
-    other = [name for name, value in now.items() if before.get(name) != value]
-    if other and now["model"]:
+    now = made_by(settings, test_seed, real)
+    if other := [name for name, value in now.items() if before.get(name) != value]:
         warnings.warn(f"{path} was measured with another {' and '.join(other)}: tested again", stacklevel=2)
         return None
     return result
 
 
-def _real_people() -> str:
-    """Digest of what decides which images of m3svd are tested."""
-    boxes = hashlib.sha256(BOXES.read_bytes()).hexdigest()
-    return f"{code_digest('mtrl.data.sources.m3svd')} {boxes}"
+def made_differently(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of stored metrics that stand in one table: which of code, libraries and real people are not the same for all."""
+    made = [result[_MADE_BY] for result in results if _MADE_BY in result]
+    names = ("code", "libraries", "real people")
+    return [name for name in names if len({its[name] for its in made if name in its}) > 1]
 
 
 def is_of_another_model(path: Path, result: dict[str, Any]) -> bool:

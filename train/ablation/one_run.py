@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
 from eval.evaluate import evaluate_settings
 from eval.protocols import Setting
-from mtrl.console.os_errors import readable
-from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
 from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
-from train.ablation.kept_result import kept_path, read_kept, write_kept
+from train.ablation.kept_result import is_trained, read_kept, write_kept
+from train.ablation.test_sets import real_people
 from train.data import load
 from train.settings import TrainSettings
 from train.trainer import Trainer
@@ -29,30 +27,19 @@ def train_one(settings: TrainSettings, test_seed: int = 0, real: str | None = No
     Stored metrics count as finished only if model, test set, code and libraries are those they were made with; else
     the model is tested again. If the model was removed, the stored metrics are returned as they are.
     """
-    if (kept := read_kept(settings, test_seed, real is not None)) is not None:
+    if (kept := read_kept(settings, test_seed, real)) is not None:
         return kept
     folder = Path(settings.run_folder)
     data = load(settings, test_seed=test_seed)
     settings = continued(settings)
-    if (
-        settings.resume or not kept_path(folder, test_seed).is_file()
-    ):  # else trained to the end: only the test is missing
+    if settings.resume or not is_trained(folder):
         Trainer(settings, data).run()
     model = load_pretrained(folder)
     result: dict[str, Any] = {"seed": settings.seed, **settings.record(), **_metrics(model, data)}
     if real is not None:
         result["real"] = _metrics(model, real_people(real, model.config.image_size))
-    write_kept(settings, test_seed, result)
+    write_kept(settings, test_seed, real, result)
     return result
-
-
-@functools.cache
-def real_people(folder: str, image_size: tuple[int, int]) -> ReIDData:
-    """The test images of m3svd, cut out of its clips once. Errors as `mtrl.data.load_data`, with the option's name."""
-    try:
-        return load_data("m3svd", folder, image_size=image_size, parts=("test",))
-    except (ValueError, OSError, ImportError) as error:
-        raise ValueError(f"--real: {readable(error)}") from error
 
 
 def _metrics(model: MTRL, data: ReIDData) -> dict[str, dict[str, float]]:

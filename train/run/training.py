@@ -16,6 +16,7 @@ from mtrl.files.atomic import remove_partial, write_atomically
 from mtrl.hub.client import CONFIG, WEIGHTS
 from train.run.distributed import WorkerLostError, worker_failures
 from train.run.log import ENVIRONMENT, RunLog, add_change, draw_curves, environment
+from train.run.origins import Origin, check_same
 from train.run.resume import check_folder, in_words
 from train.run.run_lock import run_lock
 from train.run.settings import RunSettings
@@ -34,7 +35,9 @@ class TrainingRun(abc.ABC):
     optimizer  its optimiser
     average    moving average of its weights, or None
     guard      skips steps in which loss or gradient is not finite
+    steps_per_epoch  batches of an epoch
     progress   numbers of epochs, batches of the current epoch, steps and skipped steps so far
+    origins    what it learns from, by name; a run is not resumed with another one
     """
 
     command: ClassVar[str]  # arguments of `python -m` that continue a stopped run
@@ -44,11 +47,13 @@ class TrainingRun(abc.ABC):
     optimizer: torch.optim.Optimizer
     average: nn.Module | None
     guard: StepGuard
+    steps_per_epoch: int
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         self.state = self.folder / "last" / "state.safetensors"
         self.progress: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "skipped": 0}
+        self.origins: dict[str, Origin] = {}
 
     @abc.abstractmethod
     def _train(self, log: RunLog | None, stop: StopRequest) -> None:
@@ -105,8 +110,8 @@ class TrainingRun(abc.ABC):
             self._save_first()
 
     def origin(self) -> dict[str, Any]:
-        """Further entries for `environment.json`, about the weights from which the run started."""
-        return {}
+        """Further entries for `environment.json`, about what the run started from."""
+        return dict(self.origins)
 
     def _write_settings(self) -> None:
         write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
@@ -122,6 +127,14 @@ class TrainingRun(abc.ABC):
     def _load_state(self) -> None:
         run = self.settings.fixed()
         self.progress |= load_state(self.state, self.networks, self.optimizer, self.average, run)
+        check_same(self.folder / ENVIRONMENT, self.origins)
+        now = self.progress
+        if now["step"] != now["epoch"] * self.steps_per_epoch + now["batch"]:
+            raise ValueError(
+                f"{self.state} was saved with other images or batches: {now['step']} steps, which are not "
+                f"{now['epoch']} epochs of {self.steps_per_epoch} and {now['batch']}; start another run in "
+                "another folder"
+            )
 
     def _save_stopped(self, log: RunLog | None) -> None:
         """Saves after an interruption. If that interrupted a step of the optimiser, the last saved state is kept."""

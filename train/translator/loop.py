@@ -19,6 +19,7 @@ from mtrl.translate.files import save_translator
 from mtrl.translate.learned import STRIDE, Learned, luminance
 from train.build import pick_precision
 from train.run.log import RunLog
+from train.run.origins import of_images
 from train.run.skipped_steps import StepGuard, StepInfo
 from train.run.stop import StopRequest
 from train.run.training import TrainingRun
@@ -58,6 +59,7 @@ class TranslatorTrainer(TrainingRun):
         check_modalities(images.modalities[rows], "the images that a translator learns from")
         augment = AugmentConfig(pad=settings.pad, flip=settings.flip, erase=0.0)
         target = self._target(rows, truth)
+        self.origins["training images"] = of_images(images)
         self.batches = Batches(images, rows, target, settings.batch_size, augment, self.device, settings.seed)
         self.steps_per_epoch = min(settings.batches or len(self.batches), len(self.batches))
         with torch.random.fork_rng(devices=[]):
