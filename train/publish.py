@@ -33,6 +33,7 @@ from mtrl.models.reid import MTRL
 from train.data import data_name
 from train.presets import listed
 from train.run.log import code_state, run_settings
+from train.run.state import epochs_done
 from train.settings import TrainSettings
 
 REFERENCES = 2  # images of each modality
@@ -184,7 +185,7 @@ def describe(
             ),
             "starting weights": _origin(environment.get("starting_weights", {})),
             "teacher": _teacher(environment.get("teacher", {})),
-            "epochs": str(settings.epochs),
+            "epochs": epochs_done(run / "last" / "state.safetensors", settings.epochs),
             "continued": "; ".join(environment.get("continued", ())),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,15 @@ def main(argv: Sequence[str]) -> int:
     if settings.markdown:
         write_atomically(Path(settings.markdown), text.encode())
     if settings.sheet:
-        shown = {Path(name).name: grey for name, grey in outputs.items() if not name.endswith(RANDOM)}
-        write_sheet(Path(settings.sheet), sample.visible, shown, sample.truth)
+        shown = {name: grey for name, grey in outputs.items() if not name.endswith(RANDOM)}
+        write_sheet(Path(settings.sheet), sample.visible, _short(shown), sample.truth)
     return 0
+
+
+def _short(shown: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By the last part of each name, where no other ends in it."""
+    ends = Counter(Path(name).name for name in shown)
+    return {end if ends[end := Path(name).name] == 1 else name: grey for name, grey in shown.items()}
 
 
 def measure(

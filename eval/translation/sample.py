@@ -47,6 +47,7 @@ def load_sample(settings: TranslatorEvalSettings) -> tuple[tuple[Tensor, Tensor]
         test_seed=settings.test_seed,
         spectrum=settings.spectrum,
         image_size=(height, width),
+        trial=settings.trial,
         cache_dir=settings.cache_dir,
         parts=("train",) if held_out or paired else ("train", "test"),
         value_range=settings.value_range,

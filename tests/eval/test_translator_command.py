@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,14 +12,16 @@ import torch
 from PIL import Image, ImageOps
 
 from eval.__main__ import main
-from eval.translation.command import markdown
+from eval.translation.command import _short, markdown
 from eval.translation.sample import load_sample
 from eval.translation.settings import TranslatorEvalSettings
 from mtrl import load_pretrained
 from mtrl.data import load_data
 from mtrl.models.config import ModelConfig
 from mtrl.models.reid import MTRL
-from tests.helpers import m3svd
+from tests.helpers import m3svd, trees
+from train.translator.publish import evaluation
+from train.translator.settings import parse as parse_run
 
 SIZE = ("32", "16")
 FLAGS = ["--size", "tiny", "--image-size", *SIZE, "--hold-out", "4", "--steps", "2", "--spectrum", "thermal"]
@@ -131,3 +134,31 @@ def test_a_measure_that_no_row_has_is_not_shown() -> None:
 def test_what_the_real_pairs_cannot_be_asked(clips: Path, flags: list[str]) -> None:
     with pytest.raises(ValueError, match="--spectrum thermal and no --part"):
         main(["translators", "--dataset", "m3svd", "--data-root", str(clips), *flags])
+
+
+def test_a_split_of_regdb_is_measured_on_its_own_test_identities(tmp_path: Path) -> None:
+    root = trees.regdb(tmp_path / "regdb", people=8)
+    found = {}
+    for trial in (1, 3):
+        asked = TranslatorEvalSettings(
+            dataset="regdb", data_root=str(root), trial=trial, image_size=(32, 16), hold_out=1, limit=100
+        )
+        _, sample = load_sample(asked)
+        test = load_data("regdb", root, trial=trial, image_size=(32, 16)).test
+        expected = test.images[test.modalities == 0]
+        assert np.array_equal((255 * sample.visible).round().permute(0, 2, 3, 1).numpy(), expected)
+        found[trial] = set(test.identities.tolist())
+    assert found[1] != found[3]
+    run = dataclasses.replace(parse_run(["--dataset", "regdb", "--data-root", str(root)]), trial="3")
+    assert evaluation(run).trial == 3
+    for wrong in ({"dataset": "regdb", "trial": 11}, {"dataset": "synthetic", "trial": 2}):
+        with pytest.raises(ValueError, match="trial is a split of RegDB"):
+            TranslatorEvalSettings(**wrong)
+
+
+def test_translators_of_one_last_name_keep_their_own_column() -> None:
+    names = ["learned", "runs/a/learned", "runs/b/night", "spectral"]
+    images = {name: torch.full((1, 1, 2, 2), float(place)) for place, name in enumerate(names)}
+    short = _short(images)
+    assert list(short) == ["learned", "runs/a/learned", "night", "spectral"]
+    assert [float(grey.mean()) for grey in short.values()] == [0, 1, 2, 3]

@@ -167,6 +167,9 @@ def test_a_resumed_run_is_the_same_experiment(tmp_path: Path, capsys: pytest.Cap
     Trainer(dataclasses.replace(run, resume=True, epochs=3, lr=1e-4), data).run()
     facts = describe(tmp_path, run, [(EvalSettings(), evaluate(load_pretrained(tmp_path), data.test))], "x")
     first = "from step 1 with epochs 2, lr 0.0001 instead of epochs 1, lr 0.002"
+    assert describe(tmp_path, dataclasses.replace(run, epochs=3), [], "x").training["epochs"] == "3"
+    longer = dataclasses.replace(run, epochs=30)
+    assert describe(tmp_path, longer, [], "x").training["epochs"] == "3 of 30, then it was stopped"
     assert facts.training["continued"] == f"{first}; from step 2 with epochs 3 instead of epochs 2"
 
 

@@ -31,6 +31,7 @@ from train.translator.objective import (
     patch_contrast,
     structure_loss,
 )
+from train.translator.publish import describe
 from train.translator.settings import parse
 from train.translator.targets import TrueViews
 
@@ -234,4 +235,8 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
 def test_the_run_folder_records_how_it_was_made(tmp_path: Path) -> None:
     TranslatorTrainer(settings(tmp_path, epochs=1), people()).run()
     assert "packages" in json.loads((tmp_path / "environment.json").read_text())
+    TranslatorTrainer(settings(tmp_path, epochs=2, lr=1e-4, resume=True), people()).run()
+    facts = describe(tmp_path, settings(tmp_path, epochs=4), "x", None).training
+    assert facts["epochs"] == "2 of 4, then it was stopped"
+    assert facts["continued"].startswith("from step 5 with epochs 2, lr 0.0001 instead of")
     assert parse(["--config", str(tmp_path / "settings.yaml")]).deep == 8

@@ -88,6 +88,18 @@ def load_state(
     return facts["progress"]
 
 
+def epochs_done(path: Path, planned: int) -> str:
+    """How far a run came, for its card: "12", or "3 of 12" where a saved state at `path` says that it stopped before.
+
+    Raises ValueError for a damaged state.
+    """
+    if not path.is_file():
+        return str(planned)
+    with open_tensors(path) as file:
+        done = _facts(file.metadata() or {}, path)["progress"]["epoch"]
+    return str(planned) if done >= planned else f"{done} of {planned}, then it was stopped"
+
+
 def _weights(model: nn.Module, average: nn.Module | None) -> dict[str, Tensor]:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     if average is not None:

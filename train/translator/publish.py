@@ -22,6 +22,7 @@ from mtrl.translate.files import read_translator, save_translator
 from train.data import data_name
 from train.presets import listed
 from train.run.log import code_state, run_settings
+from train.run.state import epochs_done
 from train.translator.settings import TranslatorSettings
 
 SIMPLE = ("luminance", "spectral")
@@ -61,6 +62,7 @@ def evaluation(settings: TranslatorSettings) -> TranslatorEvalSettings:
         data_seed=settings.data_seed,
         spectrum=settings.spectrum,
         image_size=settings.image_size,
+        trial=int(settings.trial),
         hold_out=max(1, settings.hold_out),
         cache_dir=settings.cache_dir,
         value_range=settings.value_range,
@@ -83,6 +85,8 @@ def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float 
             "weights": listed(settings.terms().items()),
             "steps": f"{records[-1]['step'] if records else 0} of {settings.batch_size} visible and as many "
             f"infrared images of {settings.image_size[0]} x {settings.image_size[1]} pixels",
+            "epochs": epochs_done(run / "last" / "state.safetensors", settings.epochs),
+            "continued": "; ".join(environment.get("continued", ())),
             "machine": f"{environment['device']}, {environment['threads']} threads{took}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
             "commit": code_state(environment),
