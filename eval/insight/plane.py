@@ -24,7 +24,7 @@ def draw_planes(before: MTRL, after: MTRL, people: People, path: Path, seed: int
     """
     figure = new_figure(9.4, 5.0)
     axes = figure.subplots(1, 2)
-    for panel, model, title in zip(axes, (before, after), ("before training", "after training"), strict=True):
+    for panel, model, title in zip(axes, (before, after), ("random weights", "after training"), strict=True):
         features = people.encode(model)
         _scatter(panel, project_2d(torch.cat(features), seed), people, features, title)
     shapes = [

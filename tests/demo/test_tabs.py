@@ -79,7 +79,7 @@ def test_the_sentence_says_what_the_figures_say(after: tuple[float, ...], said: 
     first = distances.ModalityDistance(row(0.5, 0.5), {"x": row(*after)}, {"x": -0.001})
     text = distance_figure.sentence(found, first, "x")
     assert said.format("was").replace("(", "(cosine ") in text.partition("Now ")[0]
-    assert "0.90 alike (before training: 0.00)" in text
+    assert "0.90 alike (with random weights: 0.00)" in text
     unknown = distances.ModalityDistance(row(), {"x": row()}, {"x": 0.9})
     assert "no infrared picture" in distance_figure.sentence(unknown, None, "x")
     assert "0.90" in distance_figure.sentence(unknown, None, "x")
@@ -169,10 +169,10 @@ def test_before_and_after_training_stand_on_one_axis(service: DemoService, galle
     assert low <= -0.6 and html.count("m-axis") == 1
     dots = [float(v) for v in re.findall(r'<i style="left:([\d.]+)%', html)]
     assert dots == pytest.approx([100 * (s - low) / (high - low) for s in (-0.6, 0.1, 0.5, 0.52)], abs=0.01)
-    assert html.index("before training") < html.index("trained</h3>")
+    assert html.index("with random weights") < html.index("trained</h3>")
     compare = pytest.importorskip("mtrl.demo.tabs.transition").compare
     shown = compare(service, service.open(service.image("0_1.png")))
-    assert "before training" in shown and "−0.0<" not in shown and "-0.0" not in shown
+    assert "with random weights" in shown and "−0.0<" not in shown and "-0.0" not in shown
 
 
 def test_dots_lie_where_their_cosines_belong() -> None:

@@ -14,11 +14,11 @@ NOTICEABLE = 0.05  # of a mean cosine; less is told as no difference
 
 
 def sentence(measured: ModalityDistance, untrained: ModalityDistance | None, name: str) -> str:
-    """What a transition did to the distance to infrared before training, and does now, in plain words."""
+    """What a transition did to the distance to infrared with random weights, and does now, in plain words."""
     now = number(measured.similarity[name])
     alike = f"the model finds the visible picture and its {name} transition {now} alike"
     if untrained is not None:
-        alike += f" (before training: {number(untrained.similarity[name])})"
+        alike += f" (with random weights: {number(untrained.similarity[name])})"
     if not len(measured.before.own):
         return f"{_capital(alike)}. This person has no infrared picture in the gallery to compare with."
     text = f"{_then(untrained, name)} " if untrained is not None and len(untrained.before.own) else ""
@@ -40,10 +40,10 @@ def _then(untrained: ModalityDistance, name: str) -> str:
     before, after = (float(d.own.mean()) for d in (untrained.before, untrained.after[name]))
     figures = f"cosine {number(after)} against {number(before)}"
     if abs(after - before) < NOTICEABLE:
-        return f"Before training, the {name} transition and the visible picture were about equally near ({figures})."
+        return f"With random weights, the {name} transition and the visible picture were about equally near ({figures})."
     direction = "nearer to" if after > before else "farther from"
     return (
-        f"Before training, the {name} transition was {direction} this person's infrared pictures than the visible "
+        f"With random weights, the {name} transition was {direction} this person's infrared pictures than the visible "
         f"picture was ({figures})."
     )
 
@@ -69,7 +69,7 @@ def distance_figure(measured: ModalityDistance, untrained: ModalityDistance | No
     """One row per embedding: a dot per infrared image of the person, their mean, and a band for other people."""
     groups = {"This model": measured}
     if untrained is not None and len(untrained.before.own):
-        groups = {"The same network before training": untrained, "This model, trained": measured}
+        groups = {"The same network with random weights": untrained, "This model, trained": measured}
     low, high = axis(*groups.values())
     rows = "".join(
         (f"<h3>{title}</h3>" if len(groups) > 1 else "")

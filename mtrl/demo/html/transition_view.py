@@ -36,7 +36,7 @@ def comparison(
     untrained: ModalityDistance | None = None,
 ) -> str:
     """The tab's answer for one image: `results` by translator, of which `shown` comes first. `untrained` are the
-    distances before training."""
+    distances with random weights."""
     result = results[shown]
     ratio = result.query.width / result.query.height
     tiles = "".join(

@@ -1,5 +1,5 @@
 """Cosine similarities of a visible image and its transition images to infrared images of the same person: by a
-service's model, and by its network before training, so that what training has done can be seen beside it."""
+service's model, and by its network with random weights, so that what its weights do can be seen beside it."""
 
 from __future__ import annotations
 
