@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from mtrl.data.listing import GALLERY, QUERY, Sample, in_order, open_root
 from mtrl.data.sources.source import Request, Source
 from mtrl.data.sources.verify.report import Report
 from mtrl.data.video import iter_frames
+from mtrl.data.video.frames import DamagedVideo
 from mtrl.models.config import Modality
 
 BOXES = Path(__file__).parents[2] / "assets" / "m3svd" / "boxes.csv"
@@ -159,15 +161,25 @@ def cut_clip(clip: Path, boxes: Sequence[Box], size: tuple[int, int]) -> list[ND
     places: defaultdict[int, list[int]] = defaultdict(list)
     for place, box in enumerate(boxes):
         places[box.frame].append(place)
-    for frame in iter_frames(clip, wanted=places.__contains__):
-        height, width = frame.image.shape[:2]
-        for place in places[frame.index]:
-            if (width, height) != FRAME_SIZE:
-                found[place] = f"{clip} has frames of {width} x {height}; the boxes are for 640 x 480"
-                continue
-            person = Image.fromarray(frame.image).crop(boxes[place].corners)
-            found[place] = np.asarray(person.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DamagedVideo)  # a box belongs to a frame by its number
+        try:
+            for frame in iter_frames(clip, wanted=places.__contains__):
+                for place in places[frame.index]:
+                    found[place] = _cut_out(frame.image, boxes[place], size, clip)
+        except DamagedVideo as damage:
+            raise ValueError(f"{damage}; {_ADVICE}") from damage
     return found
+
+
+def _cut_out(
+    image: NDArray[np.uint8], box: Box, size: tuple[int, int], clip: Path
+) -> NDArray[np.uint8] | str:
+    height, width = image.shape[:2]
+    if (width, height) != FRAME_SIZE:
+        return f"{clip} has frames of {width} x {height}; the boxes are for 640 x 480"
+    person = Image.fromarray(image).crop(box.corners)
+    return np.asarray(person.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def _clips(boxes: Sequence[Box]) -> Iterator[tuple[Modality, str, list[Box]]]:

@@ -132,10 +132,13 @@ def _of_video(path: Path, limits: ValueRange | None, wanted: Callable[[int], boo
         stream.thread_type = "AUTO"
         index, first, last = 0, None, 0.0
         gap = 1 / float(stream.average_rate or 25)
-        for frame in _decoded(container, stream, name):
-            first = frame.time if first is None else first
+        for frame, damaged in _decoded(container, stream, name):
+            if first is None:
+                first = _start(stream) if damaged else frame.time
             seconds = last + gap if frame.time is None and index else (frame.time or 0.0) - (first or 0.0)
             last = seconds
+            if damaged:  # frames that could not be decoded keep their numbers
+                index = max(index, round(seconds / gap))
             if wanted(index):
                 yield Frame(index, _pixels(frame, limits, name), seconds, _deep_grey(frame))
             index += 1
@@ -143,8 +146,13 @@ def _of_video(path: Path, limits: ValueRange | None, wanted: Callable[[int], boo
             raise ValueError(f"{name} holds no frame that can be decoded; record or export it again")
 
 
-def _decoded(container: Any, stream: Any, name: str) -> Iterator[Any]:
-    """Frames as they are shown. What cannot be decoded is counted, and told at the end."""
+def _start(stream: Any) -> float | None:
+    """When a stream begins, by its container, in seconds; None where that is not known."""
+    return None if stream.start_time is None else float(stream.start_time * stream.time_base)
+
+
+def _decoded(container: Any, stream: Any, name: str) -> Iterator[tuple[Any, bool]]:
+    """(frame, whether anything before it could not be decoded), in the order of showing. Damage is told at the end."""
     import av
 
     damaged = in_a_row = 0
@@ -159,7 +167,7 @@ def _decoded(container: Any, stream: Any, name: str) -> Iterator[Any]:
             damaged, in_a_row = damaged + 1, in_a_row + 1
             continue
         in_a_row = 0
-        yield from frames
+        yield from ((frame, damaged > 0) for frame in frames)
     if damaged:
         warnings.warn(
             f"{name} is damaged: {damaged} parts could not be decoded, so frames are missing where they stood",

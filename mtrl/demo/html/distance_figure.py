@@ -40,7 +40,8 @@ def _then(untrained: ModalityDistance, name: str) -> str:
     before, after = (float(d.own.mean()) for d in (untrained.before, untrained.after[name]))
     figures = f"cosine {number(after)} against {number(before)}"
     if abs(after - before) < NOTICEABLE:
-        return f"With random weights, the {name} transition and the visible picture were about equally near ({figures})."
+        equal = f"the {name} transition and the visible picture were about equally near"
+        return f"With random weights, {equal} ({figures})."
     direction = "nearer to" if after > before else "farther from"
     return (
         f"With random weights, the {name} transition was {direction} this person's infrared pictures than the visible "

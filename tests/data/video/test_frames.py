@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mtrl import Gallery
+from mtrl.data.sources.m3svd import Box, cut_clip
 from mtrl.data.video.frames import DamagedVideo, frame_count, iter_frames
 from tests.helpers.commands import command
 from tests.helpers.paths import ROOT
@@ -72,6 +73,24 @@ def test_damage_is_told_and_passed_over(tmp_path: Path) -> None:
     (tmp_path / "b.avi").write_bytes(content)
     with pytest.warns(DamagedVideo, match=r"b\.avi is damaged: 10 parts"):
         assert len(list(iter_frames(tmp_path / "b.avi"))) == 30
+
+
+@pytest.mark.parametrize("lost", [(5,), (0, 1), (7, 8, 20), (39,)], ids=str)
+def test_frames_after_damage_keep_their_numbers(tmp_path: Path, lost: tuple[int, ...]) -> None:
+    content = bytearray(write_video(tmp_path / "a.avi", 40, "mjpeg").read_bytes())
+    starts = [i for i in range(len(content) - 3) if content[i : i + 3] == b"\xff\xd8\xff"]
+    for number in lost:
+        content[starts[number] : starts[number] + 640] = bytes(640)
+    (tmp_path / "b.avi").write_bytes(content)
+    with pytest.warns(DamagedVideo):
+        found = list(iter_frames(tmp_path / "b.avi"))
+    assert [frame.index for frame in found] == [number for number in range(40) if number not in lost]
+    whole = {frame.index: frame for frame in iter_frames(tmp_path / "a.avi")}
+    for frame in found:
+        assert np.array_equal(frame.image, whole[frame.index].image)
+        assert frame.seconds == pytest.approx(whole[frame.index].seconds, abs=0.002)
+    with pytest.raises(ValueError, match=r"b\.avi is damaged"):
+        cut_clip(tmp_path / "b.avi", [Box(0, "a", "b", 20, (0, 0, 8, 8))], (8, 8))
 
 
 def test_what_is_no_video_is_refused_with_advice(tmp_path: Path) -> None:
