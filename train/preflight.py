@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from eval.protocols import Setting, make_trials
+from mtrl.console.settings_file import read_entries
 from mtrl.data.imageset import ImageSet
+from mtrl.data.sources import find_source
 from mtrl.data.transitions import transition_files
 from mtrl.losses.total import TriLayout
 from mtrl.models.config import Modality
@@ -58,6 +61,7 @@ def check_runs(
         if context.main or run.resume:  # the first process may have begun to write while another one is here
             check_folder(run)
         context.check_batch(run.identities)
+        _check_splits(run)
         device = context.device(run.device)
         context.check_sync_bn(run.sync_bn, device)
         loss_weights(run)
@@ -78,6 +82,24 @@ def _first(seen: set[tuple[Any, ...]], *key: Any) -> bool:
     new = key not in seen
     seen.add(key)
     return new
+
+
+def _check_splits(run: TrainSettings) -> None:
+    """No model or translator of another split of the same data set: it has seen test identities of this one."""
+    sources = {"init": run.init, "distil": run.teacher}
+    if run.transition and not run.transitions:
+        sources["translator"] = run.translator
+    for name, source in sources.items():
+        path = Path(source or "") / "settings.yaml"
+        if not find_source(run.dataset).splits or not source or not path.is_file():
+            continue
+        made = {key: str(node.value) for key, node in read_entries(path).items()}
+        split = made.get("trial", "1")
+        if made.get("dataset") == run.dataset and split != run.trial:
+            raise ValueError(
+                f"--{name} {source} was trained on split {split} of {run.dataset} and has seen test identities of "
+                f"split {run.trial}: give one of that split; with --trial all write {{trial}} in its name"
+            )
 
 
 def _check_model(run: TrainSettings) -> None:

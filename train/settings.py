@@ -140,6 +140,10 @@ class TrainSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.trial != "all" and find_source(self.dataset).splits:
+            for name in ("init", "translator"):  # {trial} in a name stands for the split
+                if value := getattr(self, name):
+                    object.__setattr__(self, name, value.replace("{trial}", self.trial))
         if self.transitions and not self.transition:
             raise ValueError(
                 "transitions are given, but not shown: add --transition, or leave --transitions out"

@@ -40,7 +40,9 @@ class InsightSettings:
     test_seed: int = option(0, "synthetic test identities: 0 the published ones, N fresh ones")
     spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     translator: str = option("luminance", "makes the transition images that are shown")
-    seed: int = option(0, "draws people and images, and the random weights of the network beside the trained one")
+    seed: int = option(
+        0, "draws people and images, and the random weights of the network beside the trained one"
+    )
     device: str = option("auto", '"auto", "cpu", "cuda", "cuda:1", ...')
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
     value_range: tuple[float, ...] = option((), RANGE_HELP)

@@ -19,7 +19,9 @@ from mtrl.translate.learned import Learned, LearnedConfig
 from tests.helpers import trees
 from tests.helpers.runs import colour_people, settings
 from train.ablation import command as ablate
+from train.preflight import check_runs
 from train.run.origins import of_images, of_translator
+from train.settings import parse
 from train.trainer import Trainer
 
 SMALL = ["--epochs", "1", "--batches", "1", "--hold-out", "0", "--device", "cpu", "--backbone", "test_resnet"]
@@ -124,3 +126,24 @@ def test_an_ablation_notices_other_images_translators_and_starting_models(
     write_translator(tmp_path / "translator", 1)
     with pytest.raises(ValueError, match="translator changed since the run began"):
         ablate.main(words)
+
+
+@pytest.mark.parametrize("name", ["init", "distil", "translator"])
+def test_what_another_split_of_regdb_made_is_refused(tmp_path: Path, name: str) -> None:
+    root = trees.regdb(tmp_path / "regdb", people=12)
+    for split in (1, 2):
+        folder = tmp_path / f"made-{split}"
+        write_translator(folder, split)
+        (folder / "settings.yaml").write_text(f"dataset: regdb\ntrial: '{split}'\n")
+    words = ["--dataset", "regdb", "--data-root", str(root), *SMALL[:-2], "--method", "mtrl"]
+    words += [f"--{name}", str(tmp_path / "made-1"), "--output", str(tmp_path / "run-{trial}")]
+    with pytest.raises(ValueError, match=f"--{name} .* was trained on split 1 .* test identities of split 2"):
+        check_runs([parse([*words, "--trial", "2"])])
+    (tmp_path / "made-1" / "settings.yaml").write_text("dataset: synthetic\n")
+    if name == "translator":  # the other two are no checkpoints here
+        check_runs([parse([*words, "--trial", "2"])])
+        named = parse(
+            [*words[:-4], "--translator", str(tmp_path / "made-{trial}"), *words[-2:], "--trial", "2"]
+        )
+        assert named.translator == str(tmp_path / "made-2")
+        check_runs([named])
