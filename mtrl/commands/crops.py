@@ -127,7 +127,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _find_people(args: argparse.Namespace, total: int | None) -> Path:
     """The MOTChallenge file of what the detector finds, made unless it is there already."""
-    told = repr((_digest(args.source), args.detector, args.every, args.value_range))
+    told = repr((_digest(args.source), _detector_digest(args.detector), args.every, args.value_range))
     name = f"{args.output.name}.{hashlib.sha256(told.encode()).hexdigest()[:12]}.boxes.txt"
     path: Path = args.output.with_name(name)
     if not path.is_file():
@@ -207,6 +207,19 @@ def _settings(args: argparse.Namespace, rules: CropRules) -> dict[str, Any]:
             for name in ("modality", "min_confidence", "camera", "start", "rate", "value_range")
         },
     }
+
+
+def _detector_digest(source: str) -> str:
+    """Of a folder its settings and weights; a Hub id stands for itself."""
+    if not (folder := Path(source)).is_dir():
+        return source
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            digest.update(path.name.encode())
+            while block := file.read(_DIGESTED):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _digest(source: Path) -> str:

@@ -62,5 +62,8 @@ def test_the_command_finds_and_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "crops of" in capsys.readouterr().out and len(list(tmp_path.glob("out.*.boxes.txt"))) == 1
     monkeypatch.setattr(Detector, "find", lambda self, image: 1 / 0)  # what was found is kept
     command(*words)
+    tiny_rtdetr(folder, {0: "person", 1: "bus"})  # another detector in the same place
+    with pytest.raises(ZeroDivisionError):
+        command(*words)
     with pytest.raises(ValueError, match="or --detector SOURCE"):
         command(*words, "--boxes", tmp_path / "x.txt")
