@@ -440,7 +440,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("tests/data/test_m3svd.py",),
         ("own[len(own) - int(QUERY_SHARE * len(own)) :]", "own[int(QUERY_SHARE * len(own)) :]"),
         ("used += [(box, GALLERY) for box", "used += [(box, QUERY) for box"),
-        ("crop(boxes[place].corners)", "crop(boxes[0].corners)"),
+        ("_cut_out(frame.image, boxes[place], size, clip)", "_cut_out(frame.image, boxes[0], size, clip)"),
         ("if (width, height) != FRAME_SIZE:", "if False:"),
         ("clips[box.sequence],", "1,"),
     ),
@@ -920,5 +920,42 @@ MUTATIONS: tuple[Mutation, ...] = (
         "train/ablation/kept_result.py",
         ("tests/train/test_ablate.py::test_real_people_are_a_further_column",),
         ("now = made_by(settings, test_seed, real)", "now = made_by(settings, test_seed, None)"),
+    ),
+    *changes(
+        "train/run/origins.py",
+        ("tests/train/test_origins.py",),
+        ('if before not in (None, its["fingerprint"]):', "if False:"),
+        ("for labels in (images.identities, images.cameras, images.modalities):", "for labels in ():"),
+    ),
+    *changes(
+        "mtrl/data/code_digest.py",
+        ("tests/data/test_code_digest.py",),
+        ('{package.partition(".")[0], _BASE}', '{package.partition(".")[0]}'),
+    ),
+    *changes(
+        "train/ablation/test_sets.py",
+        ("tests/train/test_origins.py",),
+        ('load(settings, ("test",), test_seed).test.digest()', "str(settings.data_root)"),
+    ),
+    *changes(
+        "train/ablation/one_run.py",
+        ("tests/train/test_origins.py",),
+        ("not is_trained(folder)", "True"),
+    ),
+    *changes(
+        "train/preflight.py",
+        ("tests/train/test_origins.py",),
+        ("and split != run.trial", "and False"),
+    ),
+    *changes(
+        "mtrl/data/video/frames.py",
+        ("tests/data/video/test_frames.py",),
+        ("index = max(index, round(seconds / gap))", "pass"),
+        ("first = _start(stream) if damaged else frame.time", "first = frame.time"),
+    ),
+    *changes(
+        "eval/translation/sample.py",
+        ("tests/eval/test_translator_command.py",),
+        ("trial=settings.trial", "trial=1"),
     ),
 )
