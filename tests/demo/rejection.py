@@ -3,8 +3,8 @@
     python -m tests.demo.rejection [--people DIR] [--checkpoint SOURCE]
 
 Searches the shipped gallery with pictures that show nobody (photographs that come with scikit-image, scikit-learn,
-gradio and matplotlib, crops of them, the drawn backgrounds) and with real people (crops of `--people`, which holds
-visible/SEQ.mp4 and boxes.json), and prints which share of each finds a match: by the threshold for pairs of the
+gradio and matplotlib, crops of them, the drawn backgrounds) and with real people (those of m3svd, whose folder
+`--people` names), and prints which share of each finds a match: by the threshold for pairs of the
 gallery, and by the score that the page asks of a visitor's picture.
 """
 
@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mtrl.data.sources.m3svd import Box, read_boxes
 from mtrl.data.synthetic.backgrounds import PAD, frame
+from mtrl.data.video import iter_frames
 from mtrl.demo.service.service import DemoService
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE
 from mtrl.models.config import Modality
@@ -65,18 +66,14 @@ def crops(images: list[Image.Image], each: int = 6) -> list[Image.Image]:
 
 
 def people(folder: Path, every: int = 15) -> Iterator[Image.Image]:
-    """Real people, cut out of the visible videos of a folder."""
-    import av
-
-    boxes = json.loads((folder / "boxes.json").read_text())["boxes"]
-    for sequence in sorted({box["seq"] for box in boxes}):
-        wanted: dict[int, list[list[int]]] = {}
-        for box in boxes:
-            if box["seq"] == sequence and box["frame"] % every == 0:
-                wanted.setdefault(box["frame"], []).append(box["box"])
-        with av.open(str(folder / "visible" / f"{sequence}.mp4")) as video:
-            for number, picture in enumerate(video.decode(video=0)):
-                yield from (picture.to_image().crop(tuple(box)) for box in wanted.get(number, []))
+    """The real people of m3svd in every 15th frame, cut out of the visible clips of a folder."""
+    for sequence in dict.fromkeys(box.sequence for box in read_boxes()):
+        wanted: dict[int, list[Box]] = {}
+        for box in read_boxes():
+            if box.sequence == sequence and box.frame % every == 0:
+                wanted.setdefault(box.frame, []).append(box)
+        for seen in iter_frames(folder / "visible" / f"{sequence}.mp4", wanted=wanted.__contains__):
+            yield from (Image.fromarray(seen.image).crop(box.corners) for box in wanted[seen.index])
 
 
 def shares(service: DemoService, images: list[Image.Image]) -> tuple[float, float]:
@@ -109,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--people", type=Path, help="folder with visible/SEQ.mp4 and boxes.json")
+    parser.add_argument("--people", type=Path, help="folder of m3svd")
     parser.add_argument("--checkpoint", help="as `load_pretrained` takes it; default: the shipped default")
     options = parser.parse_args()
     from mtrl.demo.launch import open_service

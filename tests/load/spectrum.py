@@ -1,6 +1,6 @@
-"""`python -m tests.load.spectrum`: how often the detector of infrared images is right, on the real clips.
+"""`python -m tests.load.spectrum --data-root DIR`: how often infrared images are told apart, on the real clips.
 
-Every crop of `real/m3svd` in its own colours, and the thermal ones in false colours, saved as JPEG of three qualities;
+Every crop of m3svd in its own colours, and the thermal ones in false colours, saved as JPEG of three qualities;
 and one frame in fifty of every clip, whole.
 """
 
@@ -18,7 +18,7 @@ from mtrl.data.video import iter_crops, iter_frames
 from mtrl.models.config import Modality
 from mtrl.models.spectrum import detect_modality
 from tests.helpers.false_colours import PALETTES, false_coloured
-from tests.helpers.real_clips import REAL, write_boxes
+from tests.helpers.real_clips import clips_folder, write_boxes
 
 QUALITIES = (95, 60, 30)
 
@@ -29,20 +29,21 @@ def saved(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(buffer)
 
 
-def crops(kind: str) -> Iterator[Image.Image]:
+def crops(root: Path, kind: str) -> Iterator[Image.Image]:
     with TemporaryDirectory() as folder:
         for clip, boxes in write_boxes(Path(folder)).items():
-            yield from (crop.image for crop in iter_crops(REAL / kind / f"{clip}.mp4", boxes))
+            yield from (crop.image for crop in iter_crops(root / kind / f"{clip}.mp4", boxes))
 
 
-def frames(kind: str) -> Iterator[Image.Image]:
-    for clip in sorted((REAL / kind).glob("*.mp4")):
+def frames(root: Path, kind: str) -> Iterator[Image.Image]:
+    for clip in sorted((root / kind).glob("*.mp4")):
         yield from (Image.fromarray(f.image) for f in iter_frames(clip, wanted=lambda index: index % 50 == 0))
 
 
 def main() -> None:
+    root = clips_folder("tests.load.spectrum", __doc__)
     for what, images in (("crops", crops), ("frames", frames)):
-        whole = {kind: list(images(kind)) for kind in ("visible", "infrared")}
+        whole = {kind: list(images(root, kind)) for kind in ("visible", "infrared")}
         for palette in PALETTES:
             whole[f"infrared, {palette}"] = [false_coloured(image, palette) for image in whole["infrared"]]
         for name, some in whole.items():

@@ -1,4 +1,4 @@
-"""`python -m tests.load.tracks`: pooling of tracks on the real clips, in both directions (see docs/video.md).
+"""`python -m tests.load.tracks --data-root DIR`: pooling of tracks on the real clips, both ways (docs/video.md).
 
 The first 40 % of a person's frames are gallery, the last 40 % queries, of the three clips that have boxes together.
 """
@@ -10,13 +10,14 @@ from pathlib import Path
 
 from eval.queries.tracks import main as score
 from mtrl.__main__ import main as command
-from tests.helpers.real_clips import REAL, write_boxes
+from tests.helpers.real_clips import clips_folder, write_boxes
 
 PARTS = {"gallery": (0.0, 0.4), "query": (0.6, 1.0)}
 KINDS = ("visible", "infrared")
 
 
 def main() -> None:
+    clips = clips_folder("tests.load.tracks", __doc__)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part, share in PARTS.items():
@@ -28,7 +29,7 @@ def main() -> None:
                     command(
                         [
                             "crops",
-                            str(REAL / kind / f"{clip}.mp4"),
+                            str(clips / kind / f"{clip}.mp4"),
                             "--boxes",
                             str(file),
                             "--output",
