@@ -1,53 +1,39 @@
-"""`python -m train`: trains a model. Further commands: `ablate`, `bench`, `publish`, `curves`, `translator`,
-`imagenet`, `predict`, each with -h.
-"""
+"""`python -m train`: trains a model; starts the other training commands too."""
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from mtrl.console import cli
 from train.settings import parse
 
+# The other commands: (module, what it does). Imported when it is called.
+COMMANDS = {
+    "ablate": ("train.ablation.command", "compares methods, translators, backbones, data sets and seeds"),
+    "translator": ("train.translator.command", "trains a translator"),
+    "imagenet": ("train.imagenet", "writes ImageNet weights without the Hub"),
+    "predict": ("train.bench.predict", "says what a training will take"),
+    "bench": ("train.bench.command", "times training, encoding, search and evaluation"),
+    "publish": ("train.publish", "writes a run's model with its card"),
+    "curves": ("train.run.curves", "draws the curves of a run folder"),
+}
+
 
 def main(argv: Sequence[str]) -> int:
+    """The command line; see `python -m train -h`."""
     if argv and not argv[0].startswith("-") and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError(f"python -m train {argv[0]} runs in one process: start it without torchrun")
-    if argv and argv[0] == "curves":
-        return curves(argv[1:])
-    if argv and argv[0] == "ablate":
-        from train.ablation.command import main as ablate
-
-        return ablate(argv[1:])
-    if argv and argv[0] == "publish":
-        from train.publish import main as publish
-
-        return publish(argv[1:])
-    if argv and argv[0] == "bench":
-        from train.bench.command import main as bench
-
-        return bench(argv[1:])
-    if argv and argv[0] == "predict":
-        from train.bench.predict import main as predict
-
-        return predict(argv[1:])
-    if argv and argv[0] == "translator":
-        from train.translator.command import main as translator
-
-        return translator(argv[1:])
-    if argv and argv[0] == "imagenet":
-        from train.imagenet import main as imagenet
-
-        return imagenet(argv[1:])
+    if argv and argv[0] in COMMANDS:
+        return int(importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:]))
     return train(argv)
 
 
 def train(argv: Sequence[str]) -> int:
-    settings = parse(argv)
+    others = "; ".join(f'"python -m train {name} -h" {does}' for name, (_, does) in COMMANDS.items())
+    settings = parse(argv, epilog=f"{others}.")
     from train.data import load
     from train.preflight import check_runs
     from train.publish import push_run, reserve_repository
@@ -64,17 +50,6 @@ def train(argv: Sequence[str]) -> int:
             trainer.run()
             if context.main and run.push:
                 print(push_run(run))
-    return 0
-
-
-def curves(argv: Sequence[str]) -> int:
-    from train.run.log import draw_curves
-
-    parser = argparse.ArgumentParser(
-        "python -m train curves", description="Draws the curves of a run folder."
-    )
-    parser.add_argument("run", type=Path)
-    print(draw_curves(parser.parse_args(argv).run))
     return 0
 
 

@@ -258,9 +258,17 @@ def own_weight(entry: str) -> tuple[str, float]:
     return name, value
 
 
-def parse(argv: Sequence[str], program: str = "python -m train") -> TrainSettings:
-    """Settings from the preset of the data set and method, then --config, then flags; says what a name overrides."""
-    parser = _parser(program)
+def parse(argv: Sequence[str], program: str = "python -m train", epilog: str = "") -> TrainSettings:
+    """Settings from the preset of the data set and method, then --config, then flags; says what a name overrides.
+
+    epilog  what the help says at its end
+    """
+    parser = argparse.ArgumentParser(
+        program,
+        description="Trains a visible-infrared re-identification model. Writes a run folder that "
+        "load_pretrained reads. Defaults depend on --dataset, --size and --method.",
+        epilog=epilog,
+    )
     cli.add_flags(parser, TrainSettings)
     settings, notes = settle(cli.given(parser, argv))
     for note in notes:
@@ -272,11 +280,3 @@ def settle(found: Given) -> tuple[TrainSettings, list[str]]:
     """Settings of what was given, and lines about entries of a file that a name on the command line overrides."""
     values, notes = resolve(found, "training", dataclasses.asdict(TrainSettings()), METHODS)
     return cli.build(TrainSettings, values), notes
-
-
-def _parser(program: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        program,
-        description="Trains a visible-infrared re-identification model. Writes a run folder that "
-        "load_pretrained reads. Defaults depend on --dataset, --size and --method.",
-    )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from pathlib import Path
 
 import pytest
 
 from mtrl.losses.terms import TERMS
 from tests.helpers.paths import ROOT
+from train.__main__ import COMMANDS
+from train.__main__ import main as train_main
 from train.data import data_name
 from train.presets import METHODS
 from train.settings import TrainSettings, parse
@@ -130,3 +133,12 @@ def test_the_spectrum_is_part_of_a_run() -> None:
         "runs/synthetic-thermal-mtrl-seed0",
     )
     assert (data_name(near), data_name(thermal)) == ("synthetic-small", "synthetic-small-thermal")
+
+
+def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train_main(["-h"])
+    told = " ".join(capsys.readouterr().out.split())
+    for name, (module, does) in COMMANDS.items():
+        assert f'"python -m train {name} -h" {does}' in told
+        assert callable(importlib.import_module(module).main)
