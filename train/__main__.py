@@ -32,8 +32,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def train(argv: Sequence[str]) -> int:
-    others = "; ".join(f'"python -m train {name} -h" {does}' for name, (_, does) in COMMANDS.items())
-    settings = parse(argv, epilog=f"{others}.")
+    others = "; ".join(f"{name} {does}" for name, (_, does) in COMMANDS.items())
+    settings = parse(argv, epilog=f"Further commands, python -m train NAME, each with -h: {others}.")
     from train.data import load
     from train.preflight import check_runs
     from train.publish import push_run, reserve_repository

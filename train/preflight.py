@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from mtrl.console.settings_file import read_entries
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sources import find_source
 from mtrl.data.transitions import transition_files
+from mtrl.files.filenames import expanded
 from mtrl.losses.total import TriLayout
 from mtrl.models.config import Modality
 from mtrl.models.load import load_pretrained
@@ -90,10 +90,12 @@ def _check_splits(run: TrainSettings) -> None:
     if run.transition and not run.transitions:
         sources["translator"] = run.translator
     for name, source in sources.items():
-        path = Path(source or "") / "settings.yaml"
-        if not find_source(run.dataset).splits or not source or not path.is_file():
+        if not find_source(run.dataset).splits or not source:
             continue
-        made = {key: str(node.value) for key, node in read_entries(path).items()}
+        folder = expanded(source)  # a run's folder, or RUN/last, RUN/published, RUN/epochs/0010
+        records = [place / "settings.yaml" for place in (folder, *folder.parents[:2]) if folder.is_dir()]
+        record = next((path for path in records if path.is_file()), None)
+        made = {} if record is None else {key: str(node.value) for key, node in read_entries(record).items()}
         split = made.get("trial", "1")
         if made.get("dataset") == run.dataset and split != run.trial:
             raise ValueError(

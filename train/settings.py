@@ -36,7 +36,7 @@ class TrainSettings(RunSettings):
     free: ClassVar[frozenset[str]] = RunSettings.free | {"grad_checkpointing", "save_every", "test_every"}
     tunable: ClassVar[frozenset[str]] = frozenset(
         {"epochs", "lr", "backbone_lr", "layer_decay", "weight_decay", "schedule", "lr_warmup", "lr_steps", "clip",
-         "warmup_epochs", "ramp_epochs", "on_nonfinite", "eval_every", "on_bad", "sync_bn"}
+         "warmup_epochs", "ramp_epochs", "on_nonfinite", "eval_every", "sync_bn"}
     )  # fmt: skip
     unchanging: ClassVar[tuple[str, ...]] = (
         *RunSettings.unchanging, "identities", "instances", "infrared_images",

@@ -247,7 +247,7 @@ class Trainer(TrainingRun):
         if self.progress["best_step"]:
             came = f"best mAP of held-out identities {self.progress['best']:.3f}"
         else:
-            came = "no held-out identities, so the model is that of the last epoch"
+            came = "not evaluated on held-out identities, so the model is that of the last epoch"
         return f"method {self.settings.method} ({listed(self.settings.terms().items())}), {came}"
 
     def best_network(self) -> MTRL:

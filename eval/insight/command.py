@@ -51,8 +51,8 @@ class InsightSettings:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m eval insight",
-        description="Draws test people by a seed and writes insight-plane.png (embeddings before and after "
-        "training), insight-similarity.png (what the query regularisation compares), insight-evidence.jpg (which "
+        description="Draws test people by a seed and writes insight-plane.png (embeddings by random weights and "
+        "after training), insight-similarity.png (what the query regularisation compares), insight-evidence.jpg (which "
         "regions make two images alike) and, with a run folder, insight-gap.png (modality gap by epoch).",
     )
     settings = parse(InsightSettings, parser, argv)

@@ -1,4 +1,4 @@
-"""Two-dimensional maps of the embeddings, before and after training."""
+"""Two-dimensional maps of the embeddings, by random weights and after training."""
 
 from __future__ import annotations
 

@@ -97,6 +97,7 @@ def measure(
         "dataset": settings.dataset,
         **find_source(settings.dataset).chosen(settings.size, settings.spectrum),
         "part": settings.part,
+        "trial": settings.trial if find_source(settings.dataset).splits else None,
         "test_seed": settings.test_seed if settings.part == "test" and settings.dataset != PAIRED else None,
         "images": len(sample.visible),
         "seed": settings.seed,

@@ -54,10 +54,11 @@ class TranslatorEvalSettings:
             raise ValueError(f"image_size is a height and a width of at least 16, not {self.image_size}")
         if min(self.limit, self.steps, self.hold_out) < 1:
             raise ValueError("limit, steps and hold_out must be at least 1")
-        if self.trial not in (splits := find_source(self.dataset).splits or (1,)):
-            raise ValueError(
-                f"trial is a split of RegDB, 1 to {len(splits)} of {self.dataset}, not {self.trial}"
-            )
+        splits = find_source(self.dataset).splits
+        if self.trial != 1 and not splits:
+            raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
+        if self.trial not in (splits or (1,)):
+            raise ValueError(f"trial is a split of RegDB, 1 to {len(splits)}, not {self.trial}")
         if self.checkpoint and self.dataset not in ("synthetic", PAIRED):
             raise ValueError(
                 f"{self.dataset} has no true infrared views to compare embeddings with: leave out --checkpoint"

@@ -140,5 +140,5 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         train_main(["-h"])
     told = " ".join(capsys.readouterr().out.split())
     for name, (module, does) in COMMANDS.items():
-        assert f'"python -m train {name} -h" {does}' in told
+        assert f"{name} {does}" in told
         assert callable(importlib.import_module(module).main)

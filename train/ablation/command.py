@@ -101,9 +101,10 @@ def main(argv: Sequence[str]) -> int:
         rows = collect(folder, runs, chosen.test_seed)
         print(write_report(rows, folder).read_text("utf-8"))
         if names := made_differently([result for row in rows for result in row.results.values()]):
+            again = "; without --report-only those whose models are there are measured again"
             warnings.warn(
-                f"the figures in {folder} were not all measured with the same {' and '.join(names)}: without "
-                "--report-only those that are not of today are measured again",
+                f"the figures in {folder} were not all measured with the same {' and '.join(names)}"
+                f"{again if chosen.report_only else ''}",
                 stacklevel=2,
             )
     for line in failed:

@@ -75,10 +75,9 @@ def read_kept(settings: TrainSettings, test_seed: int, real: str | None = None) 
 
 
 def made_differently(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of stored metrics that stand in one table: which of code, libraries and real people are not the same for all."""
+    """Of stored metrics that stand in one table: which of code and libraries are not the same for all."""
     made = [result[_MADE_BY] for result in results if _MADE_BY in result]
-    names = ("code", "libraries", "real people")
-    return [name for name in names if len({its[name] for its in made if name in its}) > 1]
+    return [name for name in ("code", "libraries") if len({its[name] for its in made if name in its}) > 1]
 
 
 def is_of_another_model(path: Path, result: dict[str, Any]) -> bool:

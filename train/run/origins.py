@@ -37,10 +37,10 @@ def of_translator(source: str, translator: Translator) -> Origin:
 
 
 def of_images(images: ImageSet) -> Origin:
-    """Of names and labels; pixels are not read."""
+    """Of names, and of who is whom; pixels are not read, and what number an identity or camera has does not matter."""
     found = hashlib.sha256("\n".join(images.names).encode("utf-8", "surrogateescape"))
     for labels in (images.identities, images.cameras, images.modalities):
-        found.update(labels.tobytes())
+        found.update(np.unique(labels, return_inverse=True)[1].astype(np.int64).tobytes())
     return {"source": f"of {len(images)} names and labels", "fingerprint": found.hexdigest()}
 
 
@@ -52,12 +52,15 @@ def of_pixels(source: str, pixels: NDArray[np.uint8]) -> Origin:
 
 
 def check_same(record: Path, now: Mapping[str, Origin]) -> None:
-    """Raises ValueError if a run's `environment.json` has another fingerprint of one of these; none equals any."""
+    """Raises ValueError if a run's `environment.json` has another fingerprint of one of these.
+
+    No fingerprint, or an empty one, on either side says nothing.
+    """
     facts = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     for name, its in now.items():
-        before = facts.get(name, {}).get("fingerprint")
-        if before not in (None, its["fingerprint"]):
+        before, after = facts.get(name, {}).get("fingerprint"), its["fingerprint"]
+        if before and after and before != after:
             raise ValueError(
                 f"{record.parent}: {name} changed since the run began ({its['source']}: fingerprint "
-                f"{before[:16]}, now {its['fingerprint'][:16]}); bring back what was there, or start another run"
+                f"{before[:16]}, now {after[:16]}); bring back what was there, or start another run"
             )

@@ -50,7 +50,10 @@ class RunSettings(abc.ABC):
     data_seed: int = option(0, "seed of the synthetic training identities")
     spectrum: str = option("nir", SPECTRUM_HELP, SPECTRA)
     cache_dir: str | None = option(None, "where rendered and resized images are kept")
-    trial: str = option("1", 'RegDB split 1 to 10, or "all": ten models with {trial} in the name of --output')
+    trial: str = option(
+        "1",
+        'RegDB split 1 to 10, or "all": ten models, with {trial} in --output and in what they start from',
+    )
     train_ids: str = option(
         "395",
         "SYSU-MM01 training identities: 395, or 296 with the other 99 for model selection",

@@ -89,14 +89,17 @@ def load_state(
 
 
 def epochs_done(path: Path, planned: int) -> str:
-    """How far a run came, for its card: "12", or "3 of 12" where a saved state at `path` says that it stopped before.
+    """How far a run came, for its card: "12", or "3 of 12, then it was stopped", by its saved state at `path`.
 
-    Raises ValueError for a damaged state.
+    Of a state that cannot be read: "12 planned".
     """
     if not path.is_file():
         return str(planned)
-    with open_tensors(path) as file:
-        done = _facts(file.metadata() or {}, path)["progress"]["epoch"]
+    try:
+        with open_tensors(path) as file:
+            done = _facts(file.metadata() or {}, path)["progress"]["epoch"]
+    except ValueError:
+        return f"{planned} planned"
     return str(planned) if done >= planned else f"{done} of {planned}, then it was stopped"
 
 

@@ -22,7 +22,7 @@ _WEIGHTS = ("adversarial", "contrast", "structure", "identity", "match", "truth"
 class TranslatorSettings(RunSettings):
     """Every option of `python -m train translator`: those of `RunSettings` and these. Field names are the flags."""
 
-    tunable: ClassVar[frozenset[str]] = frozenset({"epochs", "lr", "sheet_every", "on_bad"})
+    tunable: ClassVar[frozenset[str]] = frozenset({"epochs", "lr", "sheet_every"})
     unchanging: ClassVar[tuple[str, ...]] = (
         *RunSettings.unchanging,
         "paired",

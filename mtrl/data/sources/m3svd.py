@@ -168,7 +168,7 @@ def cut_clip(clip: Path, boxes: Sequence[Box], size: tuple[int, int]) -> list[ND
                 for place in places[frame.index]:
                     found[place] = _cut_out(frame.image, boxes[place], size, clip)
         except DamagedVideo as damage:
-            raise ValueError(f"{damage}; {_ADVICE}") from damage
+            raise ValueError(f"{damage}; bring it anew") from damage
     return found
 
 

@@ -65,9 +65,10 @@ def iter_frames(
     value_range  (low, high) that frames of more than 8 bits are scaled from; they are refused without it
     wanted       whether the frame of an index is given; of a video the others are decoded too, but not made into RGB
     A video's frames are counted as they are decoded and shown: variable frame rates, rotation tags and B-frames are
-    taken care of. Parts that cannot be decoded are passed over, with a warning that counts them. Images of a folder are
-    frames by the numbers that end their names (000001.jpg is frame 1 of a MOTChallenge file; where there is a 0, the
-    first is 0), or by their order where they have none.
+    taken care of. Parts that cannot be decoded are passed over, with a warning that counts them; the frames after them
+    keep their numbers. Images of a folder are frames by the numbers that end their
+    names (000001.jpg is frame 1 of a MOTChallenge file; where there is a 0, the first is 0), or by their order where
+    they have none.
     Raises FileNotFoundError, ImportError without the package `av`, ValueError for what is no video or holds no frame,
     OSError for a file that cannot be read.
     """
@@ -130,15 +131,23 @@ def _of_video(path: Path, limits: ValueRange | None, wanted: Callable[[int], boo
     with _opened(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        index, first, last = 0, None, 0.0
         gap = 1 / float(stream.average_rate or 25)
-        for frame, damaged in _decoded(container, stream, name):
+        index, first, last, pending = 0, None, -gap, 0
+        reorders = bool(stream.codec_context.has_b_frames)
+        for frame, lost in _decoded(container, stream, name):
+            pending += lost
             if first is None:
-                first = _start(stream) if damaged else frame.time
-            seconds = last + gap if frame.time is None and index else (frame.time or 0.0) - (first or 0.0)
-            last = seconds
-            if damaged:  # frames that could not be decoded keep their numbers
-                index = max(index, round(seconds / gap))
+                first = _start(stream) if pending else None
+                first = frame.time if first is None else first
+            seconds = last + gap if frame.time is None else frame.time - (first or 0.0)
+            # Frames that could not be decoded keep their numbers. A decoder that reorders frames tells of a loss before
+            # it comes to be shown: there it is counted where time passes over it.
+            passed = max(0, round((seconds - last) / gap) - 1) if reorders else pending
+            missing = min(pending, passed)
+            index += missing
+            if not missing and seconds > last:
+                gap = seconds - last
+            pending, last = pending - missing, seconds
             if wanted(index):
                 yield Frame(index, _pixels(frame, limits, name), seconds, _deep_grey(frame))
             index += 1
@@ -151,11 +160,13 @@ def _start(stream: Any) -> float | None:
     return None if stream.start_time is None else float(stream.start_time * stream.time_base)
 
 
-def _decoded(container: Any, stream: Any, name: str) -> Iterator[tuple[Any, bool]]:
-    """(frame, whether anything before it could not be decoded), in the order of showing. Damage is told at the end."""
+def _decoded(container: Any, stream: Any, name: str) -> Iterator[tuple[Any, int]]:
+    """(frame, how many parts since the one before could not be decoded), in the order of showing. A warning at the end
+    tells of damage.
+    """
     import av
 
-    damaged = in_a_row = 0
+    damaged = in_a_row = lost = 0
     packets = container.demux(stream)
     while in_a_row < _MOST_ERRORS:
         try:
@@ -164,10 +175,12 @@ def _decoded(container: Any, stream: Any, name: str) -> Iterator[tuple[Any, bool
         except StopIteration:
             break
         except (av.error.FFmpegError, ValueError):
-            damaged, in_a_row = damaged + 1, in_a_row + 1
+            damaged, in_a_row, lost = damaged + 1, in_a_row + 1, lost + 1
             continue
         in_a_row = 0
-        yield from ((frame, damaged > 0) for frame in frames)
+        for frame in frames:
+            yield frame, lost
+            lost = 0
     if damaged:
         warnings.warn(
             f"{name} is damaged: {damaged} parts could not be decoded, so frames are missing where they stood",

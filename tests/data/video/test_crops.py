@@ -18,7 +18,7 @@ from mtrl.data.video.frames import Frame
 from mtrl.data.video.listing import CropFolder
 from mtrl.data.video.thermal import recorded_range
 from tests.helpers.commands import command
-from tests.helpers.real_clips import REAL, needs_real_clips
+from tests.helpers.real_clips import REAL, needs_real_clips, write_boxes
 from tests.helpers.videos import picture, shade, write_video
 
 RULES = CropRules(min_height=4)
@@ -187,11 +187,7 @@ def test_a_video_and_its_frames_give_the_same_people(clip: tuple[Path, Path], tm
 @needs_real_clips
 def test_the_real_clips(tmp_path: Path) -> None:
     pytest.importorskip("av")
-    people = json.loads((REAL / "boxes.json").read_text())["boxes"]
-    here = [p for p in people if p["seq"] == "0117_1605"]
-    lines = [f"{p['frame'] + 1},{p['id']},{x},{y},{right - x},{bottom - y},1"
-             for p in here for x, y, right, bottom in [p["box"]]]  # fmt: skip
-    (tmp_path / "boxes.txt").write_text("\n".join(lines))
+    boxes = write_boxes(tmp_path)["0117_1605"]
     for kind in ("visible", "infrared"):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -199,12 +195,14 @@ def test_the_real_clips(tmp_path: Path) -> None:
                 "crops",
                 REAL / kind / "0117_1605.mp4",
                 "--boxes",
-                tmp_path / "boxes.txt",
+                boxes,
                 "--output",
                 tmp_path / kind,
             )
         rows = listing(tmp_path / kind)
-        assert len(rows) == len(here) and {row["modality"] for row in rows} == {kind}
+        assert len(rows) == len(boxes.read_text().splitlines()) and {row["modality"] for row in rows} == {
+            kind
+        }
 
 
 def test_only_frames_that_were_scaled_say_from_what(clip: tuple[Path, Path], tmp_path: Path) -> None:

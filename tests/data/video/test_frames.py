@@ -93,6 +93,19 @@ def test_frames_after_damage_keep_their_numbers(tmp_path: Path, lost: tuple[int,
         cut_clip(tmp_path / "b.avi", [Box(0, "a", "b", 20, (0, 0, 8, 8))], (8, 8))
 
 
+def test_a_lost_frame_of_a_variable_rate_shifts_nothing(tmp_path: Path) -> None:
+    times = [66 * n for n in range(30)] + [66 * 30 + 33 * n for n in range(60)]
+    content = bytearray(write_video(tmp_path / "a.mkv", 90, "mjpeg", times).read_bytes())
+    starts = [i for i in range(len(content) - 3) if content[i : i + 3] == b"\xff\xd8\xff"]
+    assert len(starts) == 90
+    for number in (1, 40, 41):
+        content[starts[number] : starts[number] + 640] = bytes(640)
+    (tmp_path / "b.mkv").write_bytes(content)
+    with pytest.warns(DamagedVideo, match="3 parts"):
+        found = [frame.index for frame in iter_frames(tmp_path / "b.mkv")]
+    assert found == [number for number in range(90) if number not in (1, 40, 41)]
+
+
 def test_what_is_no_video_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video")
