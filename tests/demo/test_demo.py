@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -23,7 +24,7 @@ from mtrl import MTRL
 from mtrl.demo import launch
 from mtrl.demo.html import cards
 from mtrl.demo.html import charts as figures
-from mtrl.demo.html.about import about_html
+from mtrl.demo.html.about import DOES_IT_HELP, about_html
 from mtrl.demo.service.gallery_folder import GalleryImage, read_gallery
 from mtrl.demo.service.images import fit
 from mtrl.demo.service.service import DemoService, same_room
@@ -319,3 +320,15 @@ def test_the_page_and_the_ranking_leave_out_the_same_cameras(camera: int, others
     dropped = labels.dropped(slice(0, 1))
     assert dropped is not None
     assert page == {c for c, out in zip(cameras, dropped[0], strict=True) if out} == others
+
+
+def test_the_about_tab_says_what_was_measured() -> None:
+    """The figures of the files that `python -m train ablate` wrote."""
+    cells = iter(re.findall(r"<td>(?:<b>)?([0-9.]+) / ([0-9.]+)", DOES_IT_HELP))
+    for label in ("A", "A' + direct, weight 1.5", "full"):
+        for name in ("field-nir", "path-thermal"):
+            rows = json.loads((ROOT / "docs" / f"{name}.json").read_text())["rows"]
+            of_a = {"translator": "luminance"} if label == "A" else {"translator": "spectral"}
+            row = next(row for row in rows if row["label"] == label and of_a.items() <= row.items())
+            assert next(cells) == tuple(f"{row[way]['map']['mean']:.1f}" for way in ("ir2vis", "vis2ir"))
+    assert next(cells, None) is None
