@@ -19,9 +19,9 @@ METHOD = """
 pixel by pixel and similar to infrared.</li>
 <li>In training the transition is a stepping stone: each visible picture is pulled to its own transition (hop 1), and
 each transition to infrared pictures of the same person (hop 2).</li>
-<li>There are two more losses. One takes the mean of a person's visible, transition and infrared pictures, keeps the three
-means together, and keeps them away from those of other people. The other makes a visible picture and its transition
-rank the infrared pictures in the same order.</li>
+<li>There are two more losses. One takes the mean of a person's visible, transition and infrared pictures, keeps the
+three means together, and keeps them away from those of other people. The other makes a visible picture and its
+transition rank the infrared pictures in the same order.</li>
 <li>These losses add no parameter to the network, and searching needs no translator: a search is one pass through an
 ordinary network, and a comparison with every picture of the gallery.</li>
 </ol>
