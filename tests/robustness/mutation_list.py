@@ -955,7 +955,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *changes(
         "eval/translation/sample.py",
-        ("tests/eval/test_translator_command.py",),
+        (
+            "tests/eval/test_translator_command.py::test_a_split_of_regdb_is_measured_on_its_own_test_identities",
+        ),
         ("trial=settings.trial", "trial=1"),
     ),
 )
