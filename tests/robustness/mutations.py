@@ -137,8 +137,9 @@ def _next(done: Any, processes: Sequence[Any]) -> Any:
 
 
 def _unchanged(tree: Path, tests: Sequence[str]) -> tuple[int, str, float]:
-    """What `_run` says of tests where nothing is changed. A run that hangs is tried once more: a process that was forked
-    while a thread held a lock may stand still.
+    """What `_run` says of tests where nothing is changed.
+
+    A run that hangs is tried once more: a process that was forked while a thread held a lock may stand still.
     """
     found = _run(tree, tests, UNCHANGED_SECONDS)
     return _run(tree, tests, UNCHANGED_SECONDS) if found[0] == _HUNG else found
