@@ -153,7 +153,8 @@ def starting_weights(settings: TrainSettings) -> dict[str, str]:
     """Where the weights that a run starts from come from, and their licence; empty for a start at random."""
     if settings.init:
         digest = load_pretrained(settings.init).fingerprint()
-        return {"source": f"the checkpoint {settings.init} (fingerprint {digest[:16]})", "license": ""}
+        source = f"the checkpoint {settings.init} (fingerprint {digest[:16]})"
+        return {"source": source, "license": "", "fingerprint": digest}
     if not settings.pretrained:
         return {}
     if isinstance(settings.pretrained, str):

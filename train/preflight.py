@@ -86,11 +86,13 @@ def _first(seen: set[tuple[Any, ...]], *key: Any) -> bool:
 
 def _check_splits(run: TrainSettings) -> None:
     """No model or translator of another split of the same data set: it has seen test identities of this one."""
+    if not find_source(run.dataset).splits:
+        return
     sources = {"init": run.init, "distil": run.teacher}
     if run.transition and not run.transitions:
         sources["translator"] = run.translator
     for name, source in sources.items():
-        if not find_source(run.dataset).splits or not source:
+        if not source:
             continue
         folder = expanded(source)  # a run's folder, or RUN/last, RUN/published, RUN/epochs/0010
         records = [place / "settings.yaml" for place in (folder, *folder.parents[:2]) if folder.is_dir()]

@@ -16,10 +16,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from mtrl.console.progress import Progress, say
 from mtrl.data.augment import PairedAugment, Scale
-from mtrl.data.imageset import ReIDData
+from mtrl.data.imageset import ReIDData, pixel_digest
 from mtrl.data.transitions import read_transitions, transition_images
 from mtrl.losses.total import total_loss
-from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL, Features
 from mtrl.translate import Luminance, Translator, load_translator
 from train.batches.memory import keep_freed_memory
@@ -42,7 +41,7 @@ from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.presets import listed
 from train.run.distributed import DistributedContext, with_sync_bn
 from train.run.log import RunLog
-from train.run.origins import of_images, of_model, of_pixels, of_translator
+from train.run.origins import of_images, of_translator
 from train.run.skipped_steps import StepGuard, StepInfo
 from train.run.stop import StopRequest
 from train.run.training import TrainingRun
@@ -110,7 +109,7 @@ class Trainer(TrainingRun):
             return None, None
         if settings.transitions:
             read = read_transitions(data.train, settings.transitions, settings.cache_dir)
-            self.origins["transitions"] = of_pixels(settings.transitions, read)
+            self.origins["transitions"] = {"source": settings.transitions, "fingerprint": pixel_digest(read)}
             return Luminance(), read
         translator = load_translator(settings.translator).to(self.device)
         self.origins["translator"] = of_translator(settings.translator, translator)
@@ -150,9 +149,7 @@ class Trainer(TrainingRun):
             log.hyperparameters(dataclasses.asdict(self.settings))
 
     def origin(self) -> dict[str, Any]:
-        init = self.settings.init
-        begun = {"init": of_model(init, load_pretrained(init))} if init else {}
-        return {"starting_weights": starting_weights(self.settings), **begun, **self.origins}
+        return {"starting_weights": starting_weights(self.settings), **self.origins}
 
     def _save_first(self) -> None:
         say(f"{self.settings.backbone} with pooling {self.settings.pooling}")

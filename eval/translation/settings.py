@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from mtrl.console.cli import option
-from mtrl.data.sources import Names, find_source, trainable
+from mtrl.data.sources import Names, trainable
 from mtrl.data.synthetic import SIZES, SPECTRA, SPECTRUM_HELP
 from mtrl.files.levels import RANGE_HELP
 from mtrl.models.load import SOURCE_HELP
@@ -54,11 +54,6 @@ class TranslatorEvalSettings:
             raise ValueError(f"image_size is a height and a width of at least 16, not {self.image_size}")
         if min(self.limit, self.steps, self.hold_out) < 1:
             raise ValueError("limit, steps and hold_out must be at least 1")
-        splits = find_source(self.dataset).splits
-        if self.trial != 1 and not splits:
-            raise ValueError(f"trial is a split of RegDB; {self.dataset} has none")
-        if self.trial not in (splits or (1,)):
-            raise ValueError(f"trial is a split of RegDB, 1 to {len(splits)}, not {self.trial}")
         if self.checkpoint and self.dataset not in ("synthetic", PAIRED):
             raise ValueError(
                 f"{self.dataset} has no true infrared views to compare embeddings with: leave out --checkpoint"

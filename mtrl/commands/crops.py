@@ -128,7 +128,7 @@ def main(args: argparse.Namespace) -> int:
 def _find_people(args: argparse.Namespace, total: int | None) -> Path:
     """The MOTChallenge file of what the detector finds, made unless it is there already."""
     asked = (_digest(args.source), _detector_digest(args.detector), args.every, args.value_range)
-    told = repr((*asked, "damaged frames counted"))
+    told = repr((*asked, "damaged frames counted"))  # the last word says how frames are numbered
     name = f"{args.output.name}.{hashlib.sha256(told.encode()).hexdigest()[:12]}.boxes.txt"
     path: Path = args.output.with_name(name)
     if not path.is_file():

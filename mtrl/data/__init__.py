@@ -56,6 +56,8 @@ def load_data(
         raise ValueError(
             f"a value range is for images of more than 8 bits in your own folder; {name} has none"
         )
+    if trial != 1 and not source.splits:
+        raise ValueError(f"trial is a split of RegDB; {name} has none")
     if spectrum != "nir" and not source.spectra:
         raise ValueError(
             f"the spectrum is a choice of drawn images; those of {name} are what its cameras saw"

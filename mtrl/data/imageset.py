@@ -13,6 +13,14 @@ from mtrl.labels.reading import integer_labels
 from mtrl.models.config import Modality
 
 
+def pixel_digest(images: NDArray[np.uint8]) -> str:
+    """A checksum of images [N,H,W,3], read one by one, as they may lie on the disk."""
+    found = hashlib.sha256(f"{images.shape}".encode())
+    for image in images:
+        found.update(np.ascontiguousarray(image).data)
+    return found.hexdigest()
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
     """Images with their labels, row by row. The rows of one identity and camera are in file-name order.
@@ -64,11 +72,9 @@ class ImageSet:
 
     def digest(self) -> str:
         """A checksum of pixels and labels; names do not count."""
-        found = hashlib.sha256(f"{self.images.shape}".encode())
+        found = hashlib.sha256(pixel_digest(self.images).encode())
         for labels in (self.identities, self.cameras, self.modalities, self.subsets):
             found.update(b"none" if labels is None else labels.tobytes())
-        for image in self.images:
-            found.update(np.ascontiguousarray(image).data)
         return found.hexdigest()
 
     def identity_name(self, identity: int) -> str:

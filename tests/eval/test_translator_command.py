@@ -151,9 +151,12 @@ def test_a_split_of_regdb_is_measured_on_its_own_test_identities(tmp_path: Path)
     assert found[1] != found[3]
     run = dataclasses.replace(parse_run(["--dataset", "regdb", "--data-root", str(root)]), trial="3")
     assert evaluation(run).trial == 3
-    for wrong in ({"dataset": "regdb", "trial": 11}, {"dataset": "synthetic", "trial": 2}):
-        with pytest.raises(ValueError, match="trial is a split of RegDB"):
-            TranslatorEvalSettings(**wrong)
+    with pytest.raises(ValueError, match="trial must be 1 to 10, not 11"):
+        load_sample(
+            TranslatorEvalSettings(dataset="regdb", data_root=str(root), trial=11, image_size=(32, 16))
+        )
+    with pytest.raises(ValueError, match="trial is a split of RegDB; synthetic has none"):
+        load_sample(TranslatorEvalSettings(size="tiny", trial=2, hold_out=4))
 
 
 def test_translators_of_one_last_name_keep_their_own_column() -> None:

@@ -142,7 +142,10 @@ def _unchanged(tree: Path, tests: Sequence[str]) -> tuple[int, str, float]:
     A run that hangs is tried once more: a process that was forked while a thread held a lock may stand still.
     """
     found = _run(tree, tests, UNCHANGED_SECONDS)
-    return _run(tree, tests, UNCHANGED_SECONDS) if found[0] == _HUNG else found
+    if found[0] != _HUNG:
+        return found
+    print(f"HUNG for {UNCHANGED_SECONDS} s without a change, tried again:\n{found[1][-6000:]}", flush=True)
+    return _run(tree, tests, UNCHANGED_SECONDS)
 
 
 def _try(tree: Path, mutation: Mutation) -> tuple[str, float, Mutation, str]:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mtrl import load_pretrained
+from mtrl import MTRL, load_pretrained
 from mtrl.data.imageset import ReIDData
+from mtrl.models.config import ModelConfig
 from mtrl.translate.files import save_translator
 from mtrl.translate.learned import Learned, LearnedConfig
 from tests.helpers import trees
@@ -96,7 +97,7 @@ def test_a_model_of_the_last_epoch_is_not_reported_as_the_best(tmp_path: Path, d
     assert load_pretrained(tmp_path).fingerprint() == load_pretrained(tmp_path / "last").fingerprint()
 
 
-def test_an_ablation_notices_other_images_translators_and_starting_models(
+def test_an_ablation_notices_other_images_and_translators(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, runs = trees.folder(tmp_path / "own"), tmp_path / "runs"
@@ -147,3 +148,19 @@ def test_what_another_split_of_regdb_made_is_refused(tmp_path: Path, name: str) 
         )
         assert named.translator == str(tmp_path / "made-2")
         check_runs([named])
+
+
+def test_an_ablation_notices_another_starting_model(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        MTRL(ModelConfig("test_resnet", (32, 16))).save_pretrained(tmp_path / f"model-{seed}")
+    start = shutil.copytree(tmp_path / "model-0", tmp_path / "start")
+    root = trees.folder(tmp_path / "own")
+    words = [*SMALL[:-3], "--seeds", "0", "--dataset", "folder", "--data-root", str(root)]
+    words += ["--methods", "baseline", "--init", str(start)]
+    words += ["--cache-dir", str(tmp_path / "cache"), "--folder", str(tmp_path / "runs")]
+    assert ablate.main(words) == 0
+    assert ablate.main(words) == 0
+    shutil.copytree(tmp_path / "model-1", start, dirs_exist_ok=True)
+    with pytest.raises(ValueError, match="starting_weights changed since the run began"):
+        ablate.main(words)

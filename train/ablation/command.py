@@ -271,7 +271,7 @@ def _same_settings(settings: TrainSettings, known: dict[tuple[str, str], Origin]
 
 
 def _origins(settings: TrainSettings, known: dict[tuple[str, str], Origin]) -> dict[str, Origin]:
-    sources = {"init": settings.init, "teacher": settings.teacher}
+    sources = {"starting_weights": settings.init, "teacher": settings.teacher}
     if settings.transition and not settings.transitions:
         sources["translator"] = settings.translator
     for name, source in sources.items():

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mtrl.data.imageset import ImageSet
 from mtrl.data.transitions import translator_key
@@ -42,13 +41,6 @@ def of_images(images: ImageSet) -> Origin:
     for labels in (images.identities, images.cameras, images.modalities):
         found.update(np.unique(labels, return_inverse=True)[1].astype(np.int64).tobytes())
     return {"source": f"of {len(images)} names and labels", "fingerprint": found.hexdigest()}
-
-
-def of_pixels(source: str, pixels: NDArray[np.uint8]) -> Origin:
-    found = hashlib.sha256(f"{pixels.shape}".encode())
-    for image in pixels:
-        found.update(np.ascontiguousarray(image).data)
-    return {"source": source, "fingerprint": found.hexdigest()}
 
 
 def check_same(record: Path, now: Mapping[str, Origin]) -> None:
