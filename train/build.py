@@ -62,6 +62,8 @@ def seeded_model(settings: TrainSettings, num_identities: int) -> MTRL:
         torch.manual_seed(settings.seed)
         model = MTRL(config, pretrained=settings.pretrained if source is None else False)
     if source is not None:
+        if source.config.stem == "shared" != config.stem:
+            source.backbone.change_stem(config)
         take_weights(model, source, str(settings.init))
     freeze_blocks(model, settings.freeze_blocks)
     if settings.grad_checkpointing:

@@ -45,10 +45,15 @@ class Backbone(nn.Module):
         if config.last_stride == 1 and isinstance(self.body, ResNet):
             keep_last_stage_resolution(self.body)
         self.pooling = config.pooling if config.pooling != "auto" else self._suitable(config.image_size)
-        self.stems = None if config.stem == "shared" else take_stems(self.body, config)
+        self.stems: nn.ModuleList | None = None
         self.modality_embedding: ModalityEmbedding | None = None
+        if config.stem != "shared":
+            self.change_stem(config)
+
+    def change_stem(self, config: ModelConfig) -> None:
+        """Makes of the shared stem the one of `config`: two equal ones, or one with an embedding of zeros."""
+        self.stems = take_stems(self.body, config)
         if config.stem == "embedding":
-            assert self.stems is not None
             self.modality_embedding = ModalityEmbedding(self.stems[0], self.body, self.name)
 
     def forward(self, images: Tensor, modality: Tensor | Modality | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from mtrl import MTRL, load_pretrained
 from mtrl.console import cli
-from mtrl.models.config import ModelConfig
+from mtrl.models.config import Modality, ModelConfig
 from tests.helpers.runs import ONE_STEP, settings
 from train.__main__ import main
 from train.build import seeded_model, starting_weights
@@ -46,6 +46,19 @@ def test_every_weight_but_the_classifier(checkpoint: MTRL, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize("stem", ["dual", "embedding"])
+def test_a_shared_stem_becomes_one_that_knows_the_modality(
+    checkpoint: MTRL, tmp_path: Path, stem: str
+) -> None:
+    model = seeded_model(settings(tmp_path / "run", init=str(tmp_path / "from"), stem=stem), 7).eval()
+    images = torch.rand(2, 3, 32, 16)
+    expected = checkpoint.backbone(images)
+    for modality in Modality:
+        assert torch.equal(model.backbone(images, modality), expected)
+    model.save_pretrained(tmp_path / "changed")
+    assert torch.equal(load_pretrained(tmp_path / "changed").backbone(images, Modality.INFRARED), expected)
+
+
 def test_the_command_starts_there_and_resumes(checkpoint: MTRL, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = [*ONE_STEP, "--init", str(tmp_path / "from"), "--lr", "0", "--output", str(run)]
@@ -63,10 +76,11 @@ def test_the_command_starts_there_and_resumes(checkpoint: MTRL, tmp_path: Path) 
 
 
 def test_a_checkpoint_that_does_not_fit_says_what_would(checkpoint: MTRL, tmp_path: Path) -> None:
-    other = settings(tmp_path / "run", init=str(tmp_path / "from"), stem="dual")
+    MTRL(ModelConfig("test_resnet", (32, 16), stem="dual")).save_pretrained(tmp_path / "two")
+    other = settings(tmp_path / "run", init=str(tmp_path / "two"))
     with pytest.raises(
         ValueError,
-        match=r"tensors or strides differ, first backbone.*absent.*--backbone test_resnet .*--stem shared",
+        match=r"tensors or strides differ, first backbone.*absent.*--backbone test_resnet .*--stem dual",
     ):
         check_runs([other])
     coarser = settings(tmp_path / "run", init=str(tmp_path / "from"), last_stride=2)
