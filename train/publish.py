@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from mtrl.console import cli
 from mtrl.data.sources import find_source
 from mtrl.data.synthetic import load_part
 from mtrl.files.atomic import write_atomically
+from mtrl.files.filenames import without_home
 from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.hub.client import PLACEHOLDER, reserve, upload_folder
 from mtrl.models.card import CardFacts, Result, model_card
@@ -32,10 +33,11 @@ from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
 from train.data import data_name
 from train.presets import listed
-from train.run.log import code_state, run_settings
+from train.run.log import code_state, refuse_part_of_run, run_settings
 from train.run.state import epochs_done
 from train.settings import TrainSettings
 
+REFERENCE = "reference.safetensors"
 REFERENCES = 2  # images of each modality
 _DRAWS = (
     "one gallery image (10-shot: ten) per identity and camera, drawn ten times with the seeds 0 to 9; "
@@ -114,21 +116,32 @@ def _repo_id(settings: TrainSettings) -> str:
 
 
 def publish(run: Path, output: Path, dtype: str, name: str, tests: Sequence[str] = ()) -> None:
-    """Raises FileNotFoundError for a folder that is no run.
+    """Nothing is written into `output` before all is measured. Raises FileNotFoundError for a folder that is no run.
 
     tests  the card's test sets as options of `python -m eval`; none: that of the run's own data
     """
-    settings = cli.read_settings(TrainSettings, run_settings(run))
-    chosen = [_options(text, settings, output) for text in tests] or [_own_test(settings, output)]
+    if not name.strip():
+        raise ValueError("--name is the title of the card: it must not be empty")
+    refuse_part_of_run(output)
+    recorded = run_settings(run)
+    best = load_pretrained(run)  # once: a training that still runs may write a better one meanwhile
+    settings = cli.read_settings(TrainSettings, recorded)
+    stored = output / ".measured"
+    chosen = [_options(text, settings, stored) for text in tests] or [_own_test(settings, stored)]
     for test in chosen:
         check(test)
         check_labels(test)
-    load_pretrained(run).save_pretrained(output, dtype=dtype)
-    measured = [(test, evaluation.report) for test in chosen for evaluation in measure(test)[0]]
-    model = load_pretrained(output)
+    try:
+        best.save_pretrained(stored, dtype=dtype)
+        measured = [(test, evaluation.report) for test in chosen for evaluation in measure(test)[0]]
+        model = load_pretrained(stored)
+    finally:
+        shutil.rmtree(stored, ignore_errors=True)
     facts = describe(run, settings, measured, name)
-    load_pretrained(run).save_pretrained(output, dtype=dtype, card=model_card(model.config, facts))
-    write_atomically(output / "reference.safetensors", references(model, settings.cache_dir))
+    card, reference = model_card(model.config, facts), references(model, settings.cache_dir)
+    (output / REFERENCE).unlink(missing_ok=True)  # of other weights
+    best.save_pretrained(output, dtype=dtype, card=card)
+    write_atomically(output / REFERENCE, reference)
 
 
 def _options(text: str, settings: TrainSettings, output: Path) -> EvalSettings:
@@ -174,10 +187,10 @@ def describe(
     return CardFacts(
         name=name,
         dataset=data_name(settings),
-        command=shlex.join(environment["command"]).replace(os.path.expanduser("~"), "~"),  # noqa: PTH111
+        command=without_home(shlex.join(environment["command"])),
         seed=settings.seed,
         training={
-            "method": f"{settings.method} with {settings.terms()['transition']} transition images",
+            "method": f"{settings.method} with {without_home(str(settings.terms()['transition']))} transition images",
             "weights": listed(
                 (name, weight)
                 for name, weight in settings.terms().items()
@@ -186,7 +199,7 @@ def describe(
             "starting weights": _origin(environment.get("starting_weights", {})),
             "teacher": _teacher(environment.get("teacher", {})),
             "epochs": epochs_done(run / "last" / "state.safetensors", settings.epochs),
-            "continued": "; ".join(environment.get("continued", ())),
+            "continued": without_home("; ".join(environment.get("continued", ()))),
             "machine": f"{environment['device']}, {environment['threads']} threads{speed}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
             "commit": code_state(environment),
@@ -205,14 +218,14 @@ def describe(
 def _origin(weights: dict[str, str]) -> str:
     """Where the weights come from that a run started from; "" for a start at random."""
     licence = f", licence {weights['license']}" if weights.get("license") else ""
-    return weights["source"] + licence if weights else ""
+    return without_home(weights["source"]) + licence if weights else ""
 
 
 def _teacher(teacher: dict[str, str]) -> str:
     """The trained model whose similarities a run learned; "" for none."""
     if not teacher:
         return ""
-    return f"{teacher['source'].replace(os.path.expanduser('~'), '~')}, fingerprint {teacher['fingerprint'][:16]}"  # noqa: PTH111
+    return f"{without_home(teacher['source'])}, fingerprint {teacher['fingerprint'][:16]}"
 
 
 def _rules(measured: Sequence[tuple[EvalSettings, Report]]) -> list[str]:

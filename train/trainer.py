@@ -262,7 +262,7 @@ class Trainer(TrainingRun):
         if (epoch + 1) % settings.eval_every and not last:
             return
         score, values = held_out_metrics(self.best_network(), self.held_out, self.data.protocol)
-        log.write("eval", self.progress["step"], values)
+        log.write("eval", self.progress["step"], {"epoch": epoch + 1, **values})
         shown = " ".join(f"{name} {100 * v:.1f}" for name, v in values.items() if name != "modality_gap")
         say(f"epoch {epoch + 1}: held-out identities: {shown}", sys.stdout)
         if score > self.progress["best"]:

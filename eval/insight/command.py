@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from eval.insight.evidence import draw_evidence
-from eval.insight.gap import draw_gap_curve
+from eval.insight.gap import draw_gap_curve, gap_records
 from eval.insight.people import People, choose
 from eval.insight.plane import draw_planes
 from eval.insight.similarity import draw_similarity
@@ -65,6 +65,8 @@ def write_figures(settings: InsightSettings) -> list[Path]:
     """Writes the figures and returns their paths. Errors as in `load_pretrained` and `load_data`."""
     output = Path(settings.output)
     output.mkdir(parents=True, exist_ok=True)
+    if settings.run and not gap_records(Path(settings.run)):
+        raise ValueError(f"{settings.run} is no run folder that records a modality gap (metrics.jsonl)")
     model = load_pretrained(settings.checkpoint, device=pick_device(settings.device))
     translator = load_translator(settings.translator)
     data = load_data(
@@ -92,10 +94,6 @@ def write_figures(settings: InsightSettings) -> list[Path]:
     ]
     run = settings.run or settings.checkpoint
     curve = draw_gap_curve(Path(run), output / "insight-gap.png") if run else None
-    if settings.run and curve is None:
-        raise ValueError(
-            f"{settings.run} records no modality gap: train it with this version (metrics.jsonl)"
-        )
     return paths if curve is None else [*paths, curve]
 
 

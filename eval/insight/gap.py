@@ -32,18 +32,12 @@ def draw_gap_curve(run: Path, path: Path) -> Path | None:
 
 
 def gap_records(run: Path) -> list[dict[str, float]]:
-    """{"epoch", "gap", "map"} of each evaluation of a run. Epochs are computed from the steps of the records."""
-    records = read_records(run / METRICS)
-    trained = [record for record in records if record.get("kind") == "train" and record.get("epoch")]
-    if not trained:
-        return []
-    per_epoch = trained[-1]["step"] / trained[-1]["epoch"]
-    return [
-        {
-            "epoch": record["step"] / per_epoch,
-            "gap": record["modality_gap"],
-            "map": (record["map_ir2vis"] + record["map_vis2ir"]) / 2,
-        }
-        for record in records
-        if record.get("kind") == "eval" and math.isfinite(record.get("modality_gap", math.nan))
-    ]
+    """{"epoch", "gap", "map"} of each evaluation of a run. Of old records, which name no epoch, it is that of the last
+    training step before."""
+    points, epoch = [], 0
+    for record in read_records(run / METRICS):
+        epoch = record.get("epoch", epoch)
+        if record.get("kind") == "eval" and math.isfinite(record.get("modality_gap", math.nan)):
+            mean = (record["map_ir2vis"] + record["map_vis2ir"]) / 2
+            points.append({"epoch": epoch, "gap": record["modality_gap"], "map": mean})
+    return points

@@ -52,6 +52,8 @@ class TranslatorEvalSettings:
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < 16:
             raise ValueError(f"image_size is a height and a width of at least 16, not {self.image_size}")
+        if self.sheet and not self.sheet.lower().endswith((".png", ".jpg", ".jpeg")):
+            raise ValueError(f"sheet must end in .png or .jpg, not {self.sheet!r}")
         if min(self.limit, self.steps, self.hold_out) < 1:
             raise ValueError("limit, steps and hold_out must be at least 1")
         if self.checkpoint and self.dataset not in ("synthetic", PAIRED):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,19 +18,21 @@ def write_atomically(path: Path, content: bytes, *, flush: bool = True) -> None:
     """Writes a file so that `path` is always the whole old file or the whole new one.
 
     The content goes to a temporary file in the same folder, which is flushed to the disk and then renamed. The rename
-    is flushed too. With `flush` False nothing is flushed: whoever writes many small files calls `flush_all` before
-    relying on them. Raises OSError that says what to do; the old file then stays.
+    is flushed too. The permissions are those of the old file, or what the system gives a new one. With `flush` False
+    nothing is flushed: whoever writes many small files calls `flush_all` before relying on them. Raises OSError that
+    says what to do; the old file then stays.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        file = temporary.open("xb")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with file:
                 file.write(content)
                 if flush:
                     file.flush()
                     os.fsync(file.fileno())
-            temporary.chmod(0o644)
+            if path.is_file():
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -46,6 +46,14 @@ def expanded(path: str | Path) -> Path:
         raise ValueError(f"{path}: this user's home folder is not known; write the path out") from error
 
 
+def without_home(text: str) -> str:
+    """The text with ~ for this user's home folder wherever a path begins with it, as a public card should say it."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - no error where it is not known
+    if home == "~" or Path(home) == Path(Path(home).anchor):
+        return text
+    return re.sub(rf"(?<![\w./\\-]){re.escape(home.rstrip('/'))}(?![\w.-])", "~", text)
+
+
 def _spell(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

@@ -18,6 +18,7 @@ from torch import Tensor
 MAX_JSON_BYTES = 1_000_000
 MAX_HEADER_BYTES = 10_000_000  # enough for a hundred thousand tensors; the largest models have some thousands
 FLOATS = ("F32", "F16", "BF16")  # types in which weights are stored
+_KINDS = {"mtrl-1": "a re-identification model", "mtrl-translator-1": "a translator"}  # by their "format"
 _HUB_COPIES = "snapshots"  # folder of the Hub's cache whose files are links into the folder "blobs" beside it
 
 
@@ -67,7 +68,10 @@ def parse_object(text: str, where: str, form: str) -> dict[str, Any]:
         values = parse_json(text)
     except ValueError as error:
         raise ValueError(f"{where} is not valid JSON ({error}); download or train it again") from error
-    if not isinstance(values, dict) or values.get("format") != form:
+    said = values.get("format") if isinstance(values, dict) else None
+    if isinstance(said, str) and said in _KINDS.keys() - {form}:
+        raise ValueError(f"{where} is that of {_KINDS[said]}, not of {_KINDS.get(form, form)}")
+    if said != form:
         raise ValueError(f'{where} was not written by this library: it does not say "format": "{form}"')
     values.pop("format")
     return values

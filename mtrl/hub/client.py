@@ -194,6 +194,12 @@ def upload_files(
     api = HfApi(token=token)
     try:
         _create(api, repo_id, kind, private)
+        tags = api.list_repo_refs(repo_id, repo_type=kind).tags if tag is not None else []
+    except Exception as error:
+        raise _upload_error(repo_id, error) from error
+    if tag in {known.name for known in tags}:
+        raise OSError(f"{repo_id} has a version {tag} already, which stays what it is: choose another tag")
+    try:
         if revision is not None:
             api.create_branch(repo_id, branch=revision, repo_type=kind, exist_ok=True)
         there = api.list_repo_files(repo_id, repo_type=kind, revision=revision) if mirror else []
@@ -207,10 +213,15 @@ def upload_files(
         commit = api.create_commit(
             repo_id, operations, commit_message=commit_message, repo_type=kind, revision=revision
         )
-        if tag is not None:
-            api.create_tag(repo_id, tag=tag, revision=commit.oid, repo_type=kind)
     except Exception as error:
         raise _upload_error(repo_id, error) from error
+    if tag is not None:
+        try:
+            api.create_tag(repo_id, tag=tag, revision=commit.oid, repo_type=kind)
+        except Exception as error:
+            raise OSError(
+                f"{repo_id} was uploaded as {commit.oid}, but it could not be given the tag {tag}: run it again"
+            ) from error
     return str(commit.commit_url)
 
 
@@ -259,7 +270,7 @@ def _upload_error(repo_id: str, error: Exception) -> Exception:
     if status in (401, 403, 404):
         advice = "log in with `hf auth login`, or set HF_TOKEN (or pass token=...), with a token that may write there"
     elif status == 409:
-        advice = "this name is taken there; choose another tag or branch"
+        advice = "this name is taken there; choose another one"
     elif status == 412:
         advice = "somebody else uploaded at the same moment; run it again"
     else:

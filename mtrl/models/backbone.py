@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.models.head import pool, suitable_pooling
-from mtrl.models.pretrained import read_weights
+from mtrl.models.pretrained import check_complete, read_weights
 from mtrl.models.stem import ModalityEmbedding, take_stems, through_stems
 
 # Modules that only timm's classifier uses.
@@ -37,11 +38,17 @@ class Backbone(nn.Module):
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
         super().__init__()
         self.name = config.backbone
-        self.body = _create(config, pretrained)
+        weights = None if isinstance(pretrained, bool) else read_weights(pretrained)
+        self.body = _create(config, bool(pretrained), weights)
         self.dim = int(self.body.num_features)
         for name in _HEADS:
             if isinstance(getattr(self.body, name, None), nn.Module):
                 setattr(self.body, name, nn.Identity())
+        if weights is not None:
+            try:
+                check_complete(weights, self.body)
+            except RuntimeError as error:
+                raise _pretrained_error(config, error) from error
         if config.last_stride == 1 and isinstance(self.body, ResNet):
             keep_last_stage_resolution(self.body)
         self.pooling = config.pooling if config.pooling != "auto" else self._suitable(config.image_size)
@@ -132,7 +139,7 @@ def _timm_config(backbone: str) -> Any:
     return timm.get_pretrained_cfg(backbone)
 
 
-def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
+def _create(config: ModelConfig, pretrained: bool, weights: Mapping[str, Tensor] | None) -> Any:
     cfg = _timm_config(config.backbone)
     reserved = sorted(k for k in config.backbone_args if k in _RESERVED or k.startswith("pretrained"))
     if reserved:
@@ -142,10 +149,10 @@ def _create(config: ModelConfig, pretrained: bool | str | Path) -> Any:
         values["img_size"] = config.image_size
     if config.patch_stride:
         values["img_size"] = unfolded_size(config)
-    if pretrained and not isinstance(pretrained, bool):
-        values["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained)}
+    if weights is not None:
+        values["pretrained_cfg_overlay"] = {"state_dict": dict(weights)}
     try:
-        body: Any = timm.create_model(config.backbone, pretrained=bool(pretrained), num_classes=0, **values)
+        body: Any = timm.create_model(config.backbone, pretrained=pretrained, num_classes=0, **values)
     except Exception as error:
         if pretrained:
             raise _pretrained_error(config, error) from error

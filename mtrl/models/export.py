@@ -57,7 +57,8 @@ def export_onnx(
     """Writes `model` as one ONNX file. Returns the smallest cosine between their embeddings of random images.
 
     modality  required for a model with a dual stem, whose file is for one modality; other files are for both
-    half      True computes and stores the backbone in float16; input and output stay float32
+    half      True computes and stores the backbone in float16; input and output stay float32. A model that was
+              converted to another type is exported in float32 otherwise
     The file's metadata have an entry "mtrl": JSON with image_size, dim, modality, fingerprint and half. If the
     embeddings differ too much, no file is written. Raises ValueError for that and for a missing modality, ImportError
     without onnx, onnxruntime and onnxscript, and OSError if the file cannot be written.
@@ -69,7 +70,7 @@ def export_onnx(
         raise ValueError(
             "this model has a stem for each modality: export one file for visible and one for infrared"
         )
-    encoder = _Encoder(unwrapped(copy.deepcopy(model)).cpu().eval(), kind, half).eval()
+    encoder = _Encoder(unwrapped(copy.deepcopy(model)).cpu().float().eval(), kind, half).eval()
     content = _to_onnx(encoder, model.config.image_size)
     graph = onnx.load_from_string(content)
     # Removes stack traces, which hold paths of this machine and vary between runs.
@@ -84,7 +85,7 @@ def export_onnx(
     }
     onnx.helper.set_model_props(graph, {RECORD: json.dumps(record)})
     content = graph.SerializeToString()
-    cosine = _least_cosine(content, model, kind)
+    cosine = _least_cosine(content, copy.deepcopy(model).float(), kind)
     least = LEAST_COSINE_HALF if half else LEAST_COSINE
     if not cosine >= least:
         raise ValueError(

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from timm.models import clean_state_dict
+from torch import Tensor, nn
 
 from mtrl.files.untrusted import damaged, open_tensors
 
@@ -58,13 +61,14 @@ def read_origin(path: str | Path) -> WeightsOrigin:
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Reads weights from a .safetensors or .pth file: {name: tensor on the CPU}. Executes no code.
 
-    Of a training checkpoint, its entry "state_dict" or "model" is taken. Raises FileNotFoundError for a file that is
+    Of a training checkpoint, its entry "state_dict" or "model" is taken, and "module." before all names is removed, as
+    timm does. Raises FileNotFoundError for a file that is
     missing or of another kind, and ValueError for one that is damaged or holds something other than tensors.
     """
     path = existing(path)
     if path.suffix == ".safetensors":
         with open_tensors(path) as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return clean_state_dict({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
     try:
         values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of many kinds for damaged files
@@ -75,7 +79,25 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             values = values[key]
     if not isinstance(values, dict) or not values or not all(isinstance(v, Tensor) for v in values.values()):
         raise ValueError(f"{path} does not hold weights: a mapping of names to tensors was expected")
-    return dict(values)
+    return clean_state_dict(values)
+
+
+def check_complete(weights: Mapping[str, Tensor], body: nn.Module) -> None:
+    """Raises RuntimeError unless the weights have each parameter and each running statistic of a timm model.
+
+    timm itself loads the tensors whose names fit, and leaves the others at random without an error.
+    """
+    wanted = {name for name, _ in body.named_parameters()}
+    wanted |= {name for name, _ in body.named_buffers() if name.endswith(("running_mean", "running_var"))}
+    missing = wanted - weights.keys()
+    if missing:  # timm may know how to rename the tensors of another library
+        rename = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
+        missing -= rename(dict(weights), body).keys() if rename is not None else set()
+    if missing:
+        raise RuntimeError(
+            f"the file lacks {len(missing)} of {len(wanted)} tensors, first {min(missing)}; it begins with "
+            f"{min(weights)}"
+        )
 
 
 def existing(path: str | Path) -> Path:

@@ -53,10 +53,10 @@ def load_translator(
 ) -> Translator:
     """Loads a translator, float32, on the CPU, in evaluation mode. Its weights require no gradient.
 
-    source    a name of `TRANSLATORS` ("learned" and "learned-thermal" are shipped in the package); or a folder
-              written by `python -m train translator`; or a Hugging Face Hub id "user/repo", of which only
-              configuration and weights are downloaded; or "module:Class", a `Translator` of your own, built without
-              arguments: its module is imported, which runs it
+    source    a name of `TRANSLATORS` ("learned" and "learned-thermal" are shipped in the package), unless a folder of
+              that name exists; or a folder written by `python -m train translator`; or a Hugging Face Hub id
+              "user/repo", of which only configuration and weights are downloaded; or "module:Class", a `Translator` of
+              your own, built without arguments: its module is imported, which runs it
     revision  branch, tag or commit on the Hub
     token     access token for private repositories
     Raises FileNotFoundError for a translator that does not exist, ValueError for a damaged one or an unknown name, and
@@ -67,18 +67,18 @@ def load_translator(
 
     from .files import read_translator
 
-    name = str(source)
-    if name in TRANSLATORS and revision is not None:
-        raise ValueError(f"{name} is a name; a revision belongs to a Hub id")
-    if name in TRANSLATORS:
-        return TRANSLATORS[name]().eval().requires_grad_(False)
-    if is_own(name):
-        return _own(name).eval().requires_grad_(False)
-    if isinstance(source, str) and not expanded(name).is_dir() and not REPO_ID.fullmatch(name):
-        raise ValueError(
-            f"unknown translator {name!r}: use {quoted(TRANSLATORS)}, a folder, a Hub id user/repo, "
-            "or module:Class"
-        )
+    if isinstance(source, str) and not expanded(source).is_dir():
+        if source in TRANSLATORS and revision is not None:
+            raise ValueError(f"{source} is a name; a revision belongs to a Hub id")
+        if source in TRANSLATORS:
+            return TRANSLATORS[source]().eval().requires_grad_(False)
+        if is_own(source):
+            return _own(source).eval().requires_grad_(False)
+        if not REPO_ID.fullmatch(source):
+            raise ValueError(
+                f"unknown translator {source!r}: use {quoted(TRANSLATORS)}, a folder, a Hub id user/repo, "
+                "or module:Class"
+            )
     return read_translator(find_checkpoint(source, revision=revision, token=token))
 
 

@@ -120,3 +120,14 @@ def test_export(stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     assert export_onnx(model, tmp_path / "half.onnx", "infrared", half=True) >= 0.999
     assert (tmp_path / "half.onnx").stat().st_size < 0.7 * (tmp_path / "m.onnx").stat().st_size
+    (tmp_path / "half.onnx").unlink()
+    monkeypatch.undo()
+    for kind in (torch.float16, torch.bfloat16, torch.float64):
+        converted = copy.deepcopy(model).to(kind)
+        assert export_onnx(converted, tmp_path / "converted.onnx", "infrared") >= 0.9999
+        session = onnxruntime.InferenceSession(
+            tmp_path / "converted.onnx", providers=["CPUExecutionProvider"]
+        )
+        got = torch.from_numpy(session.run(["embeddings"], {"images": images.numpy()})[0])
+        cosine = torch.nn.functional.cosine_similarity(got, model.encode(images, "infrared"))
+        assert cosine.min() > 0.999, kind

@@ -85,8 +85,13 @@ def test_the_command_writes_its_images(
     write_run(tmp_path / "run")
     assert command.main(flags) == 0
     assert "insight-gap.png" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="records no modality gap"):
-        command.main([*flags, "--run", str(tmp_path / "out")])
+
+
+def test_a_run_without_a_gap_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    for place in ("nowhere", "."):
+        with pytest.raises(ValueError, match="is no run folder that records a modality gap"):
+            command.main(["--output", str(tmp_path / "out"), "--run", str(tmp_path / place)])
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_the_network_before_training_is_fresh_and_leaves_no_trace() -> None:
@@ -116,6 +121,19 @@ def test_gap_by_epoch(tmp_path: Path) -> None:
     assert [point["gap"] for point in points] == pytest.approx([1, 1 / 3, 1 / 4])
     assert points[0]["map"] == pytest.approx(0.2)
     assert gap_records(tmp_path / "nothing") == []
+    stopped = tmp_path / "stopped"  # within the fourth epoch; records every 20 steps of epochs of 100
+    log = RunLog(stopped)
+    for step in range(20, 341, 20):
+        log.write("train", step, {"epoch": (step - 1) // 100 + 1})
+        if step % 100 == 0:
+            log.write("eval", step, {"map_ir2vis": 0.1, "map_vis2ir": 0.3, "modality_gap": 0.5})
+    log.close()
+    assert [point["epoch"] for point in gap_records(stopped)] == [1, 2, 3]
+    rare = RunLog(tmp_path / "rare")  # a training step is recorded more rarely than an epoch ends
+    for step, epoch in ((100, 1), (200, 2)):
+        rare.write("eval", step, {"epoch": epoch, "map_ir2vis": 0.1, "map_vis2ir": 0.3, "modality_gap": 0.5})
+    rare.close()
+    assert [point["epoch"] for point in gap_records(tmp_path / "rare")] == [1, 2]
     (tmp_path / "old").mkdir()
     old = [{"kind": "train", "step": 10, "epoch": 1}, {"kind": "eval", "step": 10, "map_ir2vis": 0.1}]
     (tmp_path / "old" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))

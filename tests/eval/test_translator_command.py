@@ -136,6 +136,12 @@ def test_what_the_real_pairs_cannot_be_asked(clips: Path, flags: list[str]) -> N
         main(["translators", "--dataset", "m3svd", "--data-root", str(clips), *flags])
 
 
+@pytest.mark.parametrize("name", ["out.xyz", "out", "out.svg"])
+def test_a_sheet_is_refused_before_anything_is_measured(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"sheet must end in \.png or \.jpg, not '.*{name}'"):
+        TranslatorEvalSettings(sheet=str(tmp_path / name))
+
+
 def test_a_split_of_regdb_is_measured_on_its_own_test_identities(tmp_path: Path) -> None:
     root = trees.regdb(tmp_path / "regdb", people=8)
     found = {}

@@ -33,13 +33,14 @@ class Repo:
     gated: bool = False
     sdk: str | None = None
     branches: dict[str, str] = dataclasses.field(default_factory=lambda: {"main": "0" * 40})
+    tags: set[str] = dataclasses.field(default_factory=set)
     commits: dict[str, dict[str, bytes]] = dataclasses.field(default_factory=lambda: {"0" * 40: {}})
 
 
 class Hub(ThreadingHTTPServer):
     """`repos` is its whole state; `requests` lists "METHOD path" of all that was asked.
 
-    `broken` uploads of large files break off half way before one gets through.
+    `broken` uploads of large files break off half way before one gets through. `no_tags` refuses to make tags.
     """
 
     daemon_threads = True
@@ -50,6 +51,7 @@ class Hub(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.broken = 0
+        self.no_tags = False
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -134,8 +136,19 @@ class Handler(BaseHTTPRequestHandler):
             return
         known, name = self.server.repos[repo], json.loads(self.body)["tag"]
         status = 409 if name in known.branches else 200
+        if self.server.no_tags:
+            self.reply(400, {"error": "no tags today"})
+            return
         known.branches.setdefault(name, known.branches.get(revision, revision))
+        known.tags.add(name)
         self.reply(status, {"error": "Reference already exists"})
+
+    def refs(self, repo: str) -> None:
+        if self.find(repo) is not None:
+            known = self.server.repos[repo]
+            rows = [{"name": n, "ref": f"refs/{n}", "targetCommit": sha} for n, sha in known.branches.items()]
+            tags = [row for row in rows if row["name"] in known.tags]
+            self.reply(200, {"tags": tags, "branches": [r for r in rows if r not in tags], "converts": []})
 
     def tree(self, repo: str, revision: str) -> None:
         if (files := self.find(repo, revision)) is not None:
@@ -216,6 +229,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", rf"{KIND}/tag/(?P<revision>.+)", Handler.tag),
     ("POST", rf"{KIND}/preupload/(?P<revision>.+)", Handler.preupload),
     ("POST", rf"{KIND}/commit/(?P<revision>.+)", Handler.commit),
+    ("GET", rf"{KIND}/refs", Handler.refs),
     ("GET", rf"{KIND}/tree/(?P<revision>.+)", Handler.tree),
     ("GET", rf"{KIND}/revision/(?P<revision>.+)", Handler.info),
     ("GET", KIND, Handler.info),

@@ -217,8 +217,18 @@ def test_a_tag_names_a_version_for_good(hub: Hub, model: MTRL) -> None:
     other.push_to_hub("ann/reid", token=TOKEN)
     assert same(load_pretrained("ann/reid", revision="v1"), model)
     assert same(load_pretrained("ann/reid"), other)
-    with pytest.raises(OSError, match="choose another tag"):
-        other.push_to_hub("ann/reid", token=TOKEN, tag="v1")
+    torch.manual_seed(2)
+    third = MTRL(CONFIG).eval()
+    with pytest.raises(OSError, match=r"has a version v1 already.*choose another tag"):
+        third.push_to_hub("ann/reid", token=TOKEN, tag="v1")
+    assert same(load_pretrained("ann/reid"), other), "nothing is uploaded where the tag is taken"
+    hub.no_tags = True
+    with pytest.raises(OSError, match=r"ann/reid was uploaded as [0-9a-f]{40}, but .* tag v2: run it again"):
+        third.push_to_hub("ann/reid", token=TOKEN, tag="v2")
+    assert same(load_pretrained("ann/reid"), third)
+    hub.no_tags = False
+    third.push_to_hub("ann/reid", token=TOKEN, tag="v2")
+    assert same(load_pretrained("ann/reid", revision="v2"), third)
 
 
 def test_a_broken_upload_changes_nothing_and_is_continued(

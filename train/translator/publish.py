@@ -9,19 +9,21 @@ import argparse
 import dataclasses
 import json
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from eval.translation.command import markdown, measure
 from eval.translation.settings import TranslatorEvalSettings
 from mtrl.console import cli
+from mtrl.files.filenames import without_home
 from mtrl.files.metrics_log import METRICS, read_records
 from mtrl.translate import load_translator
 from mtrl.translate.card import TranslatorFacts, translator_card
 from mtrl.translate.files import read_translator, save_translator
 from train.data import data_name
 from train.presets import listed
-from train.run.log import code_state, run_settings
+from train.run.log import code_state, refuse_part_of_run, run_settings
 from train.run.state import epochs_done
 from train.translator.settings import TranslatorSettings
 
@@ -39,10 +41,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--name", default="MTRL translator", help="title of the card")
     parser.add_argument("--minutes", type=float, default=None, help="how long the run took, for the card")
     arguments = cli.arguments(parser, argv)
-    settings = cli.read_settings(TranslatorSettings, run_settings(arguments.run))
+    refuse_part_of_run(arguments.output)
+    recorded = run_settings(arguments.run)
     translator = read_translator(arguments.run)
-    save_translator(translator, arguments.output, dtype=arguments.dtype)
-    stored = read_translator(arguments.output)
+    settings = cli.read_settings(TranslatorSettings, recorded)
+    measured = arguments.output / ".measured"
+    try:
+        save_translator(translator, measured, dtype=arguments.dtype)
+        stored = read_translator(measured)
+    finally:
+        shutil.rmtree(measured, ignore_errors=True)
     facts = describe(arguments.run, settings, arguments.name, arguments.minutes)
     facts.training["figures"] = "`python -m eval translators` on the test identities, stored weights"
     chosen = [(name, load_translator(name)) for name in SIMPLE] + [("learned", stored)]
@@ -78,7 +86,7 @@ def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float 
     return TranslatorFacts(
         name=name,
         dataset=data_name(settings),
-        command=shlex.join(environment["command"]),
+        command=without_home(shlex.join(environment["command"])),
         seed=settings.seed,
         training={
             "form": "with true infrared views (paired)" if settings.paired else "without pairs",
@@ -86,7 +94,7 @@ def describe(run: Path, settings: TranslatorSettings, name: str, minutes: float 
             "steps": f"{records[-1]['step'] if records else 0} of {settings.batch_size} visible and as many "
             f"infrared images of {settings.image_size[0]} x {settings.image_size[1]} pixels",
             "epochs": epochs_done(run / "last" / "state.safetensors", settings.epochs),
-            "continued": "; ".join(environment.get("continued", ())),
+            "continued": without_home("; ".join(environment.get("continued", ()))),
             "machine": f"{environment['device']}, {environment['threads']} threads{took}",
             "versions": ", ".join(f"{key} {value}" for key, value in environment["packages"].items()),
             "commit": code_state(environment),
