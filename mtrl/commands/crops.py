@@ -101,6 +101,7 @@ def main(args: argparse.Namespace) -> int:
     """Cuts out and writes. Raises ValueError or OSError for wrong input."""
     if (args.boxes is None) == (args.detector is None):
         raise ValueError("give --boxes FILE, as a detector and tracker write it, or --detector SOURCE")
+    _check(args)
     rules = CropRules(args.every, args.margin, args.min_height, args.min_inside, args.min_sharpness)
     total = frame_count(args.source)
     if args.detector:
@@ -123,6 +124,21 @@ def main(args: argparse.Namespace) -> int:
             f"{folder.count} crops of {boxes.count} boxes{again}, written to {as_text(args.output / LISTING)}"
         )
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises ValueError for options that do not fit together, before anything is read."""
+    if args.source.is_dir():
+        if args.start is not None and args.rate is None:
+            raise ValueError(
+                "--start needs --rate for a folder of frames: without it no frame's time is known"
+            )
+        if args.output.resolve().is_relative_to(args.source.resolve()):
+            raise ValueError(
+                f"--output {as_text(args.output)} lies in the folder of frames, where crops would be taken for frames"
+            )
+    if args.camera is not None and not -(2**63) <= args.camera < 2**63:
+        raise ValueError(f"--camera is an integer of at most 64 bits, not {args.camera}")
 
 
 def _find_people(args: argparse.Namespace, total: int | None) -> Path:

@@ -28,8 +28,8 @@ from mtrl.retrieval.checks import check_same_range
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.image_folders import remember_source
-from mtrl.retrieval.stores.base import COLLECTION, KINDS
-from mtrl.retrieval.stores.factory import create_store, open_store
+from mtrl.retrieval.stores.base import COLLECTION, KINDS, Store
+from mtrl.retrieval.stores.factory import check_target, create_store, open_store
 from mtrl.retrieval.stores.uri import is_uri, shown
 from mtrl.retrieval.tracks import with_tracks
 
@@ -141,23 +141,24 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(
             "deleting and writing anew together make no sense; use --add to add images after deleting"
         )
-    if removal:
-        _delete(args)
     if args.photos:
         _index(args)
+    else:
+        store = open_store(args.output, args.collection)
+        try:
+            _delete(store, args)
+        finally:
+            store.close()
     return 0
 
 
-def _delete(args: argparse.Namespace) -> None:
+def _delete(store: Store, args: argparse.Namespace) -> None:
     names, people = [tuple(map(as_text, texts)) for texts in (args.delete_name, args.delete_identity)]
-    store = open_store(args.output, args.collection)
-    try:
-        count = sum(
-            store.delete(where) for where in (Filter(names=names), Filter(identities=people)) if where
-        )
+    # Identities first: a gallery without them refuses, before anything is deleted.
+    wanted = [where for where in (Filter(identities=people), Filter(names=names)) if where]
+    if wanted:
+        count = sum(store.delete(where) for where in wanted)
         print(f"{count} entries deleted, {len(store)} left in {shown(args.output)}")
-    finally:
-        store.close()
 
 
 def _index(args: argparse.Namespace) -> None:
@@ -166,6 +167,8 @@ def _index(args: argparse.Namespace) -> None:
         raise ValueError(
             f"{args.photos} has no column {args.tracks}, which --tracks needs: index what `crops` wrote"
         )
+    if not args.add:
+        check_target(args.store, args.output, args.collection)
     model = load_pretrained(args.checkpoint, device=args.device, revision=args.revision)
     store = open_store(args.output, args.collection) if args.add else None
     try:
@@ -182,10 +185,12 @@ def _index(args: argparse.Namespace) -> None:
         if store is None:
             store = create_store(args.store, args.output, entries, args.collection)
         else:
+            _delete(store, args)
             store.upsert(entries)
         total = f"; {len(store)} in all" if args.add else ""
         if Path(args.output).is_dir():
-            remember_source(Path(args.output), args.photos if args.photos.is_dir() else args.photos.parent)
+            folder = args.photos if args.photos.is_dir() else args.photos.parent
+            remember_source(Path(args.output), folder, anew=not args.add)
         tracks = len(entries) - len(photos.paths)
         also = f" and {tracks} tracks" if tracks else ""
         print(

@@ -64,12 +64,12 @@ def read_photos(
     rows = [(table, row) for table in tables for row in read_table(table, ("path",), labels, CROPS)]
     paths = _listed_paths(rows) if listed else [source]
     kept, remark = find_images(paths, skip_unreadable)
-    root = source.parent if is_table(source) else source
+    root = source if source.is_dir() else source.parent
     if listed:
         left = set(kept)
         rows = [row for row, path in zip(rows, paths, strict=True) if path in left]
     cells = [row for _, row in rows]
-    folders = [as_text(path.parent.name) for path in kept] if identities == "folder" else None
+    folders = [_folder_name(path) for path in kept] if identities == "folder" else None
     moments = [path.stat().st_mtime for path in kept] if times == "file" else None
     photos = Photos(
         kept,
@@ -83,6 +83,12 @@ def read_photos(
         _one_range(cells),
     )
     return photos, remark
+
+
+def _folder_name(path: Path) -> str:
+    """The name of the folder in which a file lies, also where its path does not say it, as `./1.jpg`."""
+    folder = path.parent
+    return as_text(folder.resolve().name if folder.name in ("", "..") else folder.name)
 
 
 def _listings(folder: Path) -> list[Path]:

@@ -18,13 +18,17 @@ from mtrl.files.untrusted import parse_json, read_limited
 SOURCES = "sources.json"
 
 
-def remember_source(index: Path, folder: Path) -> None:
+def remember_source(index: Path, folder: Path, anew: bool = False) -> None:
     """Adds `folder` to the image folders that an index records, so that the demo page can show its images.
+
+    anew  whether the index was written anew: the folders of the one before are forgotten
 
     The record is signed for this machine's user, so that an index from elsewhere cannot make the page show files of
     this machine. If the key cannot be stored, nothing is recorded, and a warning says so. Raises ValueError if the
     index holds a damaged record.
     """
+    if anew:
+        (index / SOURCES).unlink(missing_ok=True)
     folders = list(dict.fromkeys([str(folder.resolve()), *image_folders(index)]))
     try:
         note = {"folders": folders, "seal": _seal(folders)}

@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 from mtrl import MTRL, Gallery, load_pretrained
 from mtrl.models.config import ModelConfig
+from mtrl.retrieval.image_folders import image_folders
 from tests.helpers.hub_stub import TOKEN, running_hub
 
 
@@ -43,6 +44,55 @@ def photos(tmp_path: Path) -> Path:
         else:
             Image.fromarray(rng.integers(0, 256, (60, 30, 3), dtype=np.uint8)).save(path)
     return tmp_path / "photos"
+
+
+def test_single_images_keep_their_names(model: Path, photos: Path, tmp_path: Path) -> None:
+    flags = ("--output", tmp_path / "g", "--checkpoint", model)
+    command("index", photos / "ann" / "1.png", *flags)
+    command("index", photos / "ann" / "2.jpg", *flags, "--add")
+    assert Gallery.load(tmp_path / "g").names == ("1.png", "2.jpg")
+
+
+def test_the_folder_one_stands_in_has_a_name(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos / "ann")
+    for source in (".", "../ann/../ann", "1.png"):
+        command("index", source, "--output", tmp_path / "g", "--checkpoint", model, "--identities", "folder")
+        assert set(Gallery.load(tmp_path / "g").identities or ()) == {"ann"}, source
+
+
+def test_nothing_is_deleted_for_photographs_that_are_not_there(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    flags = ("--output", tmp_path / "g", "--checkpoint", model)
+    command("index", photos, *flags)
+    with pytest.raises(FileNotFoundError, match="nosuch"):
+        command("index", tmp_path / "nosuch", *flags, "--add", "--delete-name", "ann/1.png")
+    with pytest.raises(ValueError, match="identit"):
+        command("index", "--output", tmp_path / "g", "--delete-name", "ann/1.png", "--delete-identity", "bob")
+    assert len(Gallery.load(tmp_path / "g")) == 3
+    command("index", photos / "bob", *flags, "--add", "--delete-name", "ann/1.png")
+    assert Gallery.load(tmp_path / "g").names == ("ann/2.jpg", "bob/1.png", "1.png")
+
+
+def test_the_target_is_looked_at_before_anything_is_encoded(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtrl.commands.index._encode", None)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="is a file; a gallery is a folder"):
+        command("index", photos, "--output", tmp_path / "file", "--checkpoint", model)
+
+
+def test_an_index_written_anew_forgets_its_old_folders(model: Path, photos: Path, tmp_path: Path) -> None:
+    flags = ("--output", tmp_path / "g", "--checkpoint", model)
+    command("index", photos / "ann", *flags)
+    command("index", photos / "bob", *flags, "--add")
+    both = {str(photos / "ann"), str(photos / "bob")}
+    assert set(image_folders(tmp_path / "g")) == both
+    command("index", photos / "bob", *flags)
+    assert image_folders(tmp_path / "g") == [str(photos / "bob")]
 
 
 def test_index_then_search(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from mtrl.demo.server.uploads import Uploads
 from mtrl.demo.service import thumbnails
 from mtrl.demo.service.galleries import Galleries
 from mtrl.demo.service.service import DemoService
+from mtrl.demo.tabs import retrieve
+from mtrl.demo.tabs.parts import examples_of, spread
 from mtrl.models.config import Modality, ModelConfig
 from mtrl.retrieval.image_folders import SOURCES, remember_source
 from mtrl.translate import load_translator
@@ -107,6 +110,47 @@ def test_an_index_is_searched_with_the_embeddings_it_holds(service: DemoService,
     named = dataclasses.replace(hit, image=dataclasses.replace(hit.image, identity="<i src=x>"))
     html = cards.answer(dataclasses.replace(result, hits=[named]))
     assert "<i src=x>" not in html and "person &lt;i src=x&gt;" in html
+
+
+def test_an_index_in_half_precision_is_searched(service: DemoService, index: Path, tmp_path: Path) -> None:
+    whole = DemoService(service.model, index, service.translators)
+    Gallery.load(index).half().save(tmp_path / "half")
+    half = DemoService(service.model, tmp_path / "half", service.translators)
+    query = person(3, infrared=False)
+    first, second = whole.retrieve(query), half.retrieve(query)
+    assert [hit.score for hit in second.hits] == pytest.approx([hit.score for hit in first.hits], abs=1e-3)
+    name = second.hits[0].image.name
+    shutil.copy(index / SOURCES, tmp_path / "half" / SOURCES)
+    half = DemoService(service.model, tmp_path / "half", service.translators)
+    assert half.compare(query, name).score == pytest.approx(whole.compare(query, name).score, abs=1e-3)
+
+
+def test_a_picture_of_an_index_is_recognised_by_the_first_visitor(service: DemoService, index: Path) -> None:
+    found = DemoService(service.model, index, service.translators)
+    assert not found.known
+    query = Image.open(service.folder / "infrared" / "p3" / "0.png").convert("RGB")
+    result = found.retrieve(query)
+    assert result.known is not None and result.known.name == "p3/0.png"
+    assert "p3/0.png" not in [hit.image.name for hit in result.hits]
+    assert found.retrieve(person(77, infrared=True)).known is None
+
+
+def test_examples_are_pictures_that_can_be_read(service: DemoService, index: Path) -> None:
+    found = DemoService(service.model, index, service.translators)
+    entries = list(found.images)
+    for entry in entries[:-1]:
+        entry.path.rename(entry.path.with_suffix(".away"))
+    try:
+        assert examples_of(found, entries, 6) == entries[-1:]
+        entries[-1].path.rename(entries[-1].path.with_suffix(".away"))
+        assert examples_of(found, entries, 6) == []
+        with pytest.raises(ValueError, match=r"no picture of the gallery .*index can be read"):
+            retrieve._examples(found)
+    finally:
+        for entry in entries:
+            if not entry.path.exists():
+                entry.path.with_suffix(".away").rename(entry.path)
+    assert examples_of(found, entries, 6) == spread(entries, 6)
 
 
 def test_an_index_of_another_model_is_refused(service: DemoService, index: Path) -> None:

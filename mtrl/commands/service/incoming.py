@@ -117,10 +117,26 @@ def _known(
     unknown = sorted({*options, *(["images"] if images else [])} - set(fields))
     if unknown:
         raise Refused(400, f"unknown field {unknown[0][:60]!r}; here are known {', '.join(fields)}")
+    texts = [("name", name) for name, _ in images] + [
+        (field, text)
+        for field, value in options.items()
+        for text in (value if isinstance(value, list) else [value])
+    ]
+    broken = [field for field, text in texts if isinstance(text, str) and not _is_unicode(text)]
+    if broken:
+        raise Refused(400, f"{broken[0]} is no valid Unicode text, and no answer could hold it")
     empty = [name for name, value in options.items() if value in ("", [], [""])]
     if empty:
         raise Refused(400, f"{empty[0]} is empty; leave it out, or name what it may be")
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _checked(content: bytes) -> bytes:

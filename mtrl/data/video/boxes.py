@@ -113,8 +113,10 @@ def _parse(line: str, where: str) -> tuple[int, Box]:
             f"{where}: expected frame,id,x,y,width,height,confidence in numbers, not {short(line.strip())!r}"
         )
     frame, track, x, y, width, height, confidence = numbers
-    if frame != int(frame) or not 1 <= frame < 2**53 or track != int(track):
-        raise ValueError(f"{where}: the frame is a whole number from 1 on, the id a whole number")
+    if frame != int(frame) or not 1 <= frame < 2**53 or track != int(track) or abs(track) >= 2**53:
+        raise ValueError(
+            f"{where}: the frame is a whole number from 1 on, the id a whole number, both below 2^53"
+        )
     if track < 0:
         raise ValueError(
             f"{where}: the id is {int(track)}, so nobody has followed this person yet; run a tracker over the "

@@ -141,6 +141,10 @@ class CropFolder:
             same = state["settings"] == json.loads(json.dumps(self.settings))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{as_text(path)} is damaged; delete {name} and make the crops again") from error
+        if not same and not state.get("count"):  # no crop to lose
+            for file in (PART, LISTING):
+                (self.folder / file).unlink(missing_ok=True)
+            return {}
         if not same:
             raise ValueError(
                 f"{name} holds the crops of another video, other boxes or other settings; choose a new folder, or "

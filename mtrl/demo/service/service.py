@@ -33,6 +33,7 @@ AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
 MAX_RESULTS = 50
 ENCODED_TOGETHER = 32
+ALIKE = 0.999  # a cosine that an image has to itself, and hardly another one
 
 
 class DemoService:
@@ -94,6 +95,14 @@ class DemoService:
         image = self.read(entry.path, entry.name)[0]
         self.known[digest(image)] = entry
         return image
+
+    def can_open(self, entry: GalleryImage) -> bool:
+        """Whether a gallery image can still be read."""
+        try:
+            self.open(entry)
+        except (ValueError, OSError):
+            return False
+        return True
 
     def opened(self, rows: Sequence[int]) -> dict[int, Image.Image]:
         """The images of `rows` by row, without those that can no longer be read."""
@@ -199,7 +208,7 @@ class DemoService:
         if name not in self.translators:
             raise ValueError(f"translator must be one of {list(self.translators)}, not {name!r}")
         query, _ = self.read(image)
-        known = self.known.get(digest(query))
+        known = self._entry_of(query)
         transition = self.transition(query, name)
         truth = read_image(known.truth, what=known.truth.name) if known and known.truth else None
         hints = []
@@ -219,13 +228,23 @@ class DemoService:
         if direction != AUTO and direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {[AUTO, *DIRECTIONS]}, not {direction!r}")
         query, size = self.read(image)
-        known = self.known.get(digest(query))
+        known = self._entry_of(query)
         detected = known.modality if known else detect_modality(query)
         modality = detected if direction == AUTO else DIRECTIONS[direction]
         hints = hints_for(query, size, known, detected, modality)
         if modality is Modality.INFRARED and known is None:
             query = query.convert("L").convert("RGB")  # an infrared camera sees no colour
         return Query(query, size, known, detected, modality, hints)
+
+    def _entry_of(self, query: Image.Image) -> GalleryImage | None:
+        """The gallery image that this is, pixel for pixel. None for another one."""
+        key = digest(query)
+        if key not in self.known and is_index(self.folder):  # whose images were not opened when it was read
+            modality = detect_modality(query)
+            scores = self.features[modality] @ self.model.encode([query], modality.name.lower())[0]
+            alike = torch.nonzero(scores > ALIKE).flatten()[:MAX_RESULTS]
+            self.opened([self.rows[modality][int(row)] for row in alike])
+        return self.known.get(key)
 
     def _mean(self, queries: Sequence[Query]) -> Tensor:
         """The mean embedding [D] of queries, of unit length."""
@@ -272,11 +291,12 @@ class DemoService:
         index = images_of_index(self.folder)
         index.check_model(self.model)
         self.value_range = index.value_range
-        if index.modality is not None:  # not copied: the features may be mapped from a large file
-            empty = torch.empty(0, index.features.shape[1])
-            return {kind: index.features if kind is index.modality else empty for kind in Modality}
+        features = index.features.float()  # float32 is not copied: it may be mapped from a large file
+        if index.modality is not None:
+            empty = torch.empty(0, features.shape[1])
+            return {kind: features if kind is index.modality else empty for kind in Modality}
         rows = {kind: Filter(modalities=(kind,)).rows(index) for kind in Modality}
-        return {kind: index.features[torch.from_numpy(rows[kind])] for kind in Modality}
+        return {kind: features[torch.from_numpy(rows[kind])] for kind in Modality}
 
     def _transition_beside(
         self, query: Image.Image, modality: Modality, best: GalleryImage

@@ -171,6 +171,12 @@ def telling(progress: gr.Progress) -> Callable[[float, str], None]:
     return lambda share, text: progress(share, desc=text)
 
 
+def examples_of(service: DemoService, images: list[GalleryImage], count: int) -> list[GalleryImage]:
+    """`spread` less the images that can no longer be read; another one where none of those can; [] for none at all."""
+    readable = [image for image in spread(images, count) if service.can_open(image)]
+    return readable or [image for image in images if service.can_open(image)][:1]
+
+
 def spread(images: list[GalleryImage], count: int) -> list[GalleryImage]:
     """`count` images spread over the list (people and cameras change), not chosen by how well they do."""
     count = min(count, len(images))

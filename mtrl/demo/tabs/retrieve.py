@@ -17,8 +17,9 @@ from mtrl.demo.service.thresholds import RATES, USUAL_RATE
 from mtrl.demo.tabs import endpoints
 from mtrl.demo.tabs.address import SHOWN, Settings
 from mtrl.demo.tabs.image_input import image_input
-from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, html, spread
+from mtrl.demo.tabs.parts import PRIVATE, PageParts, answer_uploads, examples_of, html
 from mtrl.demo.tabs.search import Search
+from mtrl.files.filenames import as_text
 from mtrl.models.config import Modality
 
 EXAMPLES = 6
@@ -129,6 +130,9 @@ def _examples(service: DemoService) -> list[tuple[str, Modality, list[GalleryIma
         own = [p for p in service.images if p.modality is modality]
         for spectrum in dict.fromkeys(p.spectrum for p in own):
             name = SPECTRUM_NAMES[spectrum] if spectrum else modality.name.lower()
-            images = spread([p for p in own if p.spectrum == spectrum], EXAMPLES)
-            rows.append((f"{name.capitalize()} examples", modality, images))
+            images = examples_of(service, [p for p in own if p.spectrum == spectrum], EXAMPLES)
+            if images:
+                rows.append((f"{name.capitalize()} examples", modality, images))
+    if not rows:
+        raise ValueError(f"no picture of the gallery {as_text(service.folder)} can be read")
     return rows

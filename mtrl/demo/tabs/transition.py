@@ -21,10 +21,11 @@ from mtrl.demo.tabs.parts import (
     PerService,
     answer_uploads,
     ask,
+    examples_of,
     html,
     publish,
-    spread,
 )
+from mtrl.files.filenames import as_text
 from mtrl.models.config import Modality
 
 EXAMPLES = 12
@@ -37,7 +38,9 @@ def build(page: PageParts, tab: gr.Tab) -> None:
     service = models.home.service
     visible = [p for p in service.images if p.modality is Modality.VISIBLE]
     with_truth = [p for p in visible if p.truth is not None]
-    examples = spread(with_truth or visible, EXAMPLES)
+    examples = examples_of(service, with_truth or visible, EXAMPLES)
+    if not examples:
+        raise ValueError(f"no visible picture of the gallery {as_text(service.folder)} can be read")
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290):
             image = image_input("visible", service.open(examples[0]))

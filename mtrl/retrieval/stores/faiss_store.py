@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.exact import IVF_FILE, ExactStore
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FORMAT = "mtrl-faiss-2"
 MAX_LISTS = 4096
@@ -43,8 +46,14 @@ def is_approximate(folder: str | Path) -> bool:
 class ApproximateStore(ExactStore):
     """A folder with a gallery and its IVF lists. Raises ImportError without faiss, other errors as `Gallery.load`."""
 
+    @classmethod
+    def create(cls, folder: str | Path, entries: Gallery) -> Self:
+        """As `ExactStore.create`."""
+        require_faiss()  # before anything is written
+        return super().create(folder, entries)
+
     def __init__(self, folder: str | Path) -> None:
-        _faiss()
+        require_faiss()
         self._guard = threading.Lock()  # faiss must not search while it adds
         self._lists: IVFLists | None = None
         self._index: Any = None
@@ -69,7 +78,7 @@ class ApproximateStore(ExactStore):
             return self.gallery.search(features, k, where)
         queries = checked_queries(features, self.gallery.features.shape[1], k)
         k = min(k, len(self.gallery))
-        width = _faiss().SearchParametersIVF(nprobe=max(8, self._index.nlist // SEARCHED))
+        width = require_faiss().SearchParametersIVF(nprobe=max(8, self._index.nlist // SEARCHED))
         found = torch.from_numpy(self._index.search(queries.numpy(), k, params=width)[1])
         if bool((found < 0).any()):  # the lists searched hold fewer than k images
             return self.gallery.search(features, k)
@@ -89,7 +98,7 @@ class ApproximateStore(ExactStore):
             before = self.gallery
             super()._replace(gallery)
             new = gallery.features[len(before) :]
-            unmoved = len(before) > 0 and gallery.names[: len(before)] == before.names
+            unmoved = len(before) > 0 and torch.equal(gallery.features[: len(before)], before.features)
             if self._lists is not None and unmoved:
                 assignments = _assign(new, self._lists.centres)
                 self._lists = IVFLists(self._lists.centres, torch.cat([self._lists.assignments, assignments]))
@@ -133,7 +142,7 @@ def _train(features: Tensor) -> IVFLists:
 
 def _assign(features: Tensor, centres: Tensor) -> Tensor:
     """int32 [N]: for each row, the centre with the largest inner product."""
-    index = _faiss().IndexFlatIP(centres.shape[1])
+    index = require_faiss().IndexFlatIP(centres.shape[1])
     index.add(centres.numpy())
     found = [
         index.search(block.float().numpy(), 1)[1][:, 0] for block in features.split(_BLOCK_ROWS) if len(block)
@@ -150,7 +159,7 @@ def _fill(features: Tensor, lists: IVFLists) -> Any:
 
 
 def _append(index: Any, features: Tensor, assignments: Tensor) -> None:
-    pointer = _faiss().swig_ptr
+    pointer = require_faiss().swig_ptr
     for block, lists in zip(features.split(_BLOCK_ROWS), assignments.split(_BLOCK_ROWS), strict=True):
         if len(block):
             rows, numbers = np.ascontiguousarray(block.float().numpy()), lists.long().numpy()
@@ -158,11 +167,12 @@ def _append(index: Any, features: Tensor, assignments: Tensor) -> None:
 
 
 def _empty_index(dim: int, lists: int) -> Any:
-    faiss = _faiss()
+    faiss = require_faiss()
     return faiss.index_factory(dim, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
 
 
-def _faiss() -> Any:
+def require_faiss() -> Any:
+    """The module faiss. Raises ImportError without it."""
     try:
         import faiss
     except ImportError as error:

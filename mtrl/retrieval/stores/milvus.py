@@ -102,10 +102,7 @@ class MilvusStore:
         client = _connect(target)
         try:
             with _answering(target):
-                if client.has_collection(collection):
-                    raise ValueError(
-                        f"{shown(target)} has a collection {collection!r} already; add to it, or choose another name"
-                    )
+                _refuse_existing(client, target, collection)
                 if client.has_collection(unfinished):
                     client.drop_collection(unfinished)
                 make_collection(client, unfinished, entries, embedded=not is_uri(target))
@@ -127,6 +124,19 @@ class MilvusStore:
         finally:
             client.close()
         return cls(target, collection)
+
+    @classmethod
+    def check_free(cls, target: str | Path, collection: str = COLLECTION) -> None:
+        """Raises ValueError if there is a collection of that name, ImportError without pymilvus."""
+        if is_milvus(target):
+            client = _connect(target)
+            try:
+                with _answering(target):
+                    _refuse_existing(client, target, collection)
+            finally:
+                client.close()
+        else:
+            _milvus()
 
     def __len__(self) -> int:
         with _answering(self.target):
@@ -170,7 +180,7 @@ class MilvusStore:
         if not where:
             raise ValueError("say which entries to delete: by name, identity, camera or time")
         before = len(self)
-        condition = self._expression(where)
+        condition = self._expression(where) or 'name != ""'  # all: deleting takes no empty condition
         with _answering(self.target):
             tracks: set[str] = set()
             if "pooled" in self._fields:
@@ -233,12 +243,25 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield some
 
 
-def _connect(target: str | Path) -> Any:
+def _refuse_existing(client: Any, target: str | Path, collection: str) -> None:
+    if client.has_collection(collection):
+        raise ValueError(
+            f"{shown(target)} has a collection {collection!r} already; add to it, or choose another name"
+        )
+
+
+def _milvus() -> Any:
     try:
-        from pymilvus import MilvusClient
-        from pymilvus.exceptions import ConnectionConfigException
+        import pymilvus
     except ImportError as error:
         raise ImportError('this store needs Milvus: pip install "pymilvus[milvus-lite]>=3,<4"') from error
+    return pymilvus
+
+
+def _connect(target: str | Path) -> Any:
+    MilvusClient = _milvus().MilvusClient
+    from pymilvus.exceptions import ConnectionConfigException
+
     with _answering(target):
         if is_uri(target):
             return MilvusClient(str(target), token=os.environ.get(TOKEN, ""))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import json
 import os
 import signal
 import socket
@@ -181,3 +183,22 @@ def test_the_store_is_closed_when_the_start_ends(
         command("serve", "--index", index, "--port", 0)
     assert closed == [True] and signal.getsignal(signal.SIGTERM) is before
     assert way == "fails" or ended.value.code == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"images": [{"name": "\ud800.jpg", "data": None}]},
+        {"images": [{"name": "a.jpg", "data": None}], "identity": "\ud800"},
+        {"images": [{"name": "a.jpg", "data": None}], "track": "\udfff"},
+    ],
+)
+def test_text_that_no_answer_could_hold_is_refused(sent: dict[str, Any], service: Service) -> None:
+    content = base64.b64encode(files(0)[0][1][1]).decode()
+    for image in sent["images"]:
+        image["data"] = content
+    answer = service.client.post(
+        "/v1/add", content=json.dumps(sent), headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 400 and "no valid Unicode text" in answer.json()["detail"], answer.text
+    assert service.client.get("/v1/model").json()["entries"] == 6

@@ -47,6 +47,8 @@ def test_confidence_decides(tmp_path: Path) -> None:
         ("0,1,0,0,9,9,1", "whole number from 1 on"),
         ("2.5,1,0,0,9,9,1", "whole number from 1 on"),
         ("2,-1,0,0,9,9,1", "run a tracker"),
+        ("2,1e30,0,0,9,9,1", "below 2"),
+        ("2,9007199254740993,0,0,9,9,1", "below 2"),
         ("2,1,0,0,0,9,1", "width and height above 0"),
         ("2,1,0,0,9,1e9,1", "width and height above 0"),
     ],

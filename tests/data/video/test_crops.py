@@ -165,6 +165,18 @@ def test_what_does_not_fit_is_refused(clip: tuple[Path, Path], tmp_path: Path) -
         command(*words, tmp_path / "full")
     with pytest.raises(ValueError, match="none of the 30 boxes"):
         command(*words, tmp_path / "none", "--min-height", 500)
+    command(*words, tmp_path / "none", "--min-height", 40)  # nothing was lost there
+    assert len(listing(tmp_path / "none")) == 30
+    with pytest.raises(ValueError, match="other settings"):
+        command(*words, tmp_path / "none", "--min-height", 41)
+    with pytest.raises(ValueError, match="--start needs --rate"):
+        command(*words, tmp_path / "x", "--start", "2026-11-20T12:00")
+    with pytest.raises(ValueError, match="--camera is an integer of at most 64 bits"):
+        command(*words, tmp_path / "x", "--camera", 10**19)
+    for inside in (clip[0], clip[0] / "crops", clip[0] / ".." / "frames" / "deep" / "er"):
+        with pytest.raises(ValueError, match="lies in the folder of frames"):
+            command(*words, inside)
+    assert not (tmp_path / "x").exists() and not (clip[0] / "crops").exists()
     with pytest.raises(ValueError, match="give --boxes"):
         command("crops", clip[0], "--output", tmp_path / "x")
     command(*words, tmp_path / "good")
