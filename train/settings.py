@@ -180,7 +180,9 @@ class TrainSettings(RunSettings):
 
     def record(self) -> dict[str, Any]:
         """What is trained, for reports: data set, method, and the weights that its terms really have."""
-        chosen = find_source(self.dataset).chosen(self.size, self.spectrum)
+        source = find_source(self.dataset)
+        split = {"trial": self.trial} if source.splits else {}
+        chosen = source.chosen(self.size, self.spectrum) | split
         return {"dataset": self.dataset, **chosen, "method": self.method, "terms": self.terms()}
 
     @property

@@ -209,8 +209,8 @@ def _patch(config: ModelConfig) -> int:
 def _pretrained_error(config: ModelConfig, error: Exception) -> Exception:
     """The error to raise if pretrained weights do not exist, do not fit, or cannot be downloaded, with advice."""
     advice = (
-        "build the model with pretrained=False, or give pretrained the path of a local .safetensors or .pth file of "
-        "this backbone (a checkpoint of this library is given to --init)"
+        "build the model with pretrained=False (--no-pretrained), or give pretrained the path of a local .safetensors "
+        "or .pth file of this backbone (a checkpoint of this library is given to --init)"
     )
     # torch names the first tensor that does not fit in the second line
     detail = " ".join(str(error).split("\n", 2)[:2]).replace("\t", "") or type(error).__name__

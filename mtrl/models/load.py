@@ -74,6 +74,11 @@ def find_checkpoint(
     if isinstance(source, Path) or not REPO_ID.fullmatch(source):
         hint = "give the folder that holds it" if folder.exists() else "there is no such folder"
         raise FileNotFoundError(f'cannot load {source}: {hint} (a Hub model is written "user/repo")')
+    if revision is None and folder.parent.is_dir():  # rather a misspelt run than a user of the Hub
+        where = f"there is no such folder in {folder.parent}"
+        raise FileNotFoundError(
+            f"cannot load {source}: {where} (a Hub model is loaded with its revision, main)"
+        )
     return download(source, revision, token)
 
 

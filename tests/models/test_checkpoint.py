@@ -424,3 +424,17 @@ def test_digest_covers_names_types_and_shapes() -> None:
     digests = {tensor_digest(tensors) for tensors in [base, *others]}
     assert len(digests) == 6
     assert tensor_digest({"x": torch.tensor(np.float32(1.0))})  # a scalar
+
+
+def test_a_misspelt_run_does_not_ask_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> Path:
+        raise OSError("the Hub was asked")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mtrl.models.load.download", asked)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(FileNotFoundError, match="there is no such folder in runs"):
+        load_pretrained("runs/typo")
+    for source, revision in (("runs/typo", "main"), ("ann/reid", None)):
+        with pytest.raises(OSError, match="the Hub was asked"):
+            load_pretrained(source, revision=revision)

@@ -13,6 +13,7 @@ from train.ablation.gains import gains, targets
 from train.ablation.jobs import gpu
 from train.ablation.results import Row, Run, collect
 from train.ablation.tables import csv_table, latex_table, result_table, target_table
+from train.settings import TrainSettings
 
 SHARED = ["--epochs", "1", "--batches", "1", "--hold-out", "0", "--device", "cpu", "--backbone-args", "{}"]
 SHARED += [
@@ -85,17 +86,18 @@ def test_one_and_several_exclude_each_other(tmp_path: Path, flag: str, value: st
 def test_tables_by_hand(tmp_path: Path) -> None:
     folders = {"baseline-seed0": 0.1, "baseline-seed1": 0.2, "mtrl-spectral_x-seed0": 0.5}
     for name, value in folders.items():
-        figures = {"map": value, "rank1": value / 2, "minp": 0.0}
+        figures = {"map": value, "rank1": value / 2, "minp": value / 4}
         (tmp_path / name).mkdir()
         record = f'{{"dataset": "own", "terms": {{}}, "ir2vis": {figures}, "vis2ir": {figures}}}'
         (tmp_path / name / "test-0.json").write_text(record.replace("'", '"'))
     runs = [Run("baseline", "luminance", 0), Run("baseline", "luminance", 1), Run("mtrl", "spectral_x", 0)]
     rows = collect(tmp_path, runs, 0)
     assert csv_table(rows).splitlines() == [
-        "dataset,backbone,method,translator,seed,ir2vis_map,ir2vis_rank1,vis2ir_map,vis2ir_rank1",
-        "own,,baseline,luminance,0,10.000,5.000,10.000,5.000",
-        "own,,baseline,luminance,1,20.000,10.000,20.000,10.000",
-        "own,,mtrl,spectral_x,0,50.000,25.000,50.000,25.000",
+        "dataset,backbone,method,translator,seed,ir2vis_map,ir2vis_rank1,ir2vis_minp,"
+        "vis2ir_map,vis2ir_rank1,vis2ir_minp",
+        "own,,baseline,luminance,0,10.000,5.000,2.500,10.000,5.000,2.500",
+        "own,,baseline,luminance,1,20.000,10.000,5.000,20.000,10.000,5.000",
+        "own,,mtrl,spectral_x,0,50.000,25.000,12.500,50.000,25.000,12.500",
     ]
     latex = latex_table(rows)
     assert (
@@ -105,6 +107,18 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     assert latex.startswith(r"\begin{tabular}{llrrrrr}") and r"IR$\to$VIS mAP" in latex
     assert "| method | row | translator | seeds |" in result_table(rows)
     assert latex_table([]) == "% no finished run\n" and csv_table([]).count("\n") == 1
+
+
+def test_a_row_names_its_own_losses_and_the_split() -> None:
+    figures = {"map": 0.5, "rank1": 0.5}
+    result = {"ir2vis": figures, "vis2ir": figures, "trial": "3", "terms": {"mtc": 0.0, "my_losses:gap": 0.5}}
+    row = Row("baseline", "luminance", {0: result, 1: result})
+    assert row.label == "A + my_losses:gap 0.5 (split 3)"
+    assert row.label in result_table([row]) and r"A + my\_losses:gap 0.5 (split 3)" in latex_table([row])
+    plain = Row("mtrl", "luminance", {0: {"ir2vis": figures, "vis2ir": figures}})
+    assert plain.label == "full"
+    assert TrainSettings(dataset="regdb", trial="4").record()["trial"] == "4"
+    assert "trial" not in TrainSettings().record()
 
 
 def test_targets_name_the_place_of_their_rows() -> None:

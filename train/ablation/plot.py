@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from mtrl.losses.terms import TERMS
-from train.ablation.results import DIRECTIONS, LABELS, Row
+from train.ablation.results import DIRECTIONS, Row
 from train.ablation.tables import place_of
 
 COLOURS = {"control": "#6e7781", "term": "#1f5fbf", "full": "#5b3a9e"}
@@ -56,7 +56,7 @@ def draw_ablation(rows: Sequence[Row], path: Path) -> Path:
 def _name(row: Row, rows: Sequence[Row]) -> str:
     """The row's label, behind what it does not share with the others."""
     places = [place for place in place_of(row, rows) if place not in ("none", "its own")]
-    return ", ".join([*places, LABELS[row.method]])
+    return ", ".join([*places, row.label])
 
 
 def _kind(method: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from mtrl.files.atomic import write_atomically
 from train.ablation.gains import gains, targets
 from train.ablation.plot import draw_ablation
-from train.ablation.results import DIRECTIONS, LABELS, METRICS, Row
+from train.ablation.results import DIRECTIONS, METRICS, Row
 from train.ablation.tables import csv_table, gain_table, latex_table, result_table, target_table
 
 
@@ -41,7 +41,7 @@ def _summary(row: Row) -> dict[str, Any]:
     runs = [{"seed": seed, **result} for seed, result in row.results.items()]
     return {
         "method": row.method,
-        "label": LABELS[row.method],
+        "label": row.label,
         "translator": row.translator,
         "backbone": row.backbone,
         "dataset": row.dataset,

@@ -107,6 +107,17 @@ class Row:
         return self.dataset, self.backbone
 
     @property
+    def label(self) -> str:
+        """The row in words, with losses of one's own and, of a data set that has several, the split."""
+        own = dict[str, float]()
+        splits = set[str]()
+        for result in self.results.values():
+            own |= {name: weight for name, weight in result.get("terms", {}).items() if ":" in name}
+            splits |= {str(result["trial"])} if "trial" in result else set()
+        split = f" (split {', '.join(sorted(splits))})" if splits else ""
+        return LABELS[self.method] + "".join(f" + {name} {weight:g}" for name, weight in own.items()) + split
+
+    @property
     def terms(self) -> str:
         """The weights that were trained, as `transition luminance, mtc 1.5`; several where the seeds differ."""
         return (

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from train.ablation.results import DIRECTIONS, LABELS, METRICS, Row
+from train.ablation.results import DIRECTIONS, METRICS, Row
 from train.presets import METHODS
 
 # What a row may differ in besides its method, and the title of that column.
@@ -37,7 +37,7 @@ def tested_on_real(rows: Sequence[Row]) -> list[str]:
 
 def csv_table(rows: Sequence[Row]) -> str:
     """A line for each run, metrics in percent."""
-    figures = [f"{direction}_{metric}" for direction in DIRECTIONS for metric in METRICS]
+    figures = [f"{direction}_{metric}" for direction in DIRECTIONS for metric in (*METRICS, "minp")]
     real = tested_on_real(rows)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -45,7 +45,11 @@ def csv_table(rows: Sequence[Row]) -> str:
     writer.writerow(["dataset", "backbone", "method", "translator", "seed", *figures, *named])
     for row in rows:
         for seed, result in row.results.items():
-            values = [f"{100 * result[d][m]:.3f}" for d in DIRECTIONS for m in METRICS]
+            values = [
+                f"{100 * result[d][m]:.3f}" if m in result[d] else ""
+                for d in DIRECTIONS
+                for m in (*METRICS, "minp")
+            ]
             values += [f"{100 * result['real'][d]['map']:.3f}" if "real" in result else "" for d in real]
             dataset = row.dataset or result.get("dataset", "")
             writer.writerow([dataset, row.backbone, row.method, row.translator, seed, *values])
@@ -64,7 +68,7 @@ def latex_table(rows: Sequence[Row]) -> str:
     for row in rows:
         cells = [_spread(row.values(direction, metric)) for direction in DIRECTIONS for metric in METRICS]
         cells += [_spread(row.real(direction)) for direction in real]
-        lines.append([*place_of(row, rows), LABELS[row.method], str(len(row.results)), *cells])
+        lines.append([*place_of(row, rows), row.label, str(len(row.results)), *cells])
     body = [" & ".join(map(_latex, cells)) + r" \\" for cells in lines]
     columns = "l" * (len(names) + 1) + "r" * (len(titles) + 1)
     start, end = f"\\begin{{tabular}}{{{columns}}}", r"\end{tabular}"
@@ -93,7 +97,7 @@ def result_table(rows: Sequence[Row]) -> str:
         cells = [_spread(row.values(direction, metric)) for direction in DIRECTIONS for metric in METRICS]
         cells += [_spread(row.real(direction)) for direction in real]
         count = str(len(row.results))
-        lines.append([row.method, LABELS[row.method], *place_of(row, rows), count, *cells, row.terms])
+        lines.append([row.method, row.label, *place_of(row, rows), count, *cells, row.terms])
     return _markdown(lines)
 
 
