@@ -127,7 +127,9 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         "server)",
     )
     parser.add_argument(
-        "--half", action="store_true", help="store features in float16: half the space (not in Milvus)"
+        "--half",
+        action="store_true",
+        help="store features in float16: half the space (not in Milvus); with --add, entries are kept as X keeps them",
     )
     add_skip_option(parser)
 

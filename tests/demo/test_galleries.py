@@ -153,6 +153,12 @@ def test_examples_are_pictures_that_can_be_read(service: DemoService, index: Pat
     assert examples_of(found, entries, 6) == spread(entries, 6)
 
 
+def test_an_index_of_milvus_says_so(service: DemoService, tmp_path: Path) -> None:
+    (tmp_path / "milvus.db").mkdir()
+    with pytest.raises(ValueError, match="is a Milvus index, which the page does not read"):
+        DemoService(service.model, tmp_path, service.translators)
+
+
 def test_an_index_of_another_model_is_refused(service: DemoService, index: Path) -> None:
     other = MTRL(service.model.config).eval()
     with pytest.raises(ValueError, match="another model"):

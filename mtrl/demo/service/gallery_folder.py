@@ -15,6 +15,7 @@ from mtrl.labels.names import canonical, check_integer
 from mtrl.models.config import Modality
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
+from mtrl.retrieval.stores.milvus import is_milvus
 from mtrl.retrieval.image_folders import image_folders
 
 MANIFEST = "manifest.json"
@@ -65,6 +66,11 @@ def scan_gallery(folder: Path, public: bool = False) -> tuple[list[GalleryImage]
         )
     if is_index(folder):
         return _from_index(folder), Scan()
+    if is_milvus(folder):
+        raise ValueError(
+            f"{as_text(folder)} is a Milvus index, which the page does not read: make one of its pictures without "
+            "--store milvus"
+        )
     manifest = folder / MANIFEST
     images, found = _from_manifest(manifest) if manifest.is_file() else _from_folders(folder, public)
     for modality in Modality:
