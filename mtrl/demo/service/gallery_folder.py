@@ -15,8 +15,8 @@ from mtrl.labels.names import canonical, check_integer
 from mtrl.models.config import Modality
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
-from mtrl.retrieval.stores.milvus import is_milvus
 from mtrl.retrieval.image_folders import image_folders
+from mtrl.retrieval.stores.milvus import is_milvus
 
 MANIFEST = "manifest.json"
 INDEX = "gallery.json"
