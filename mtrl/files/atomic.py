@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -24,15 +25,16 @@ def write_atomically(path: Path, content: bytes, *, flush: bool = True) -> None:
     """
     try:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        file = temporary.open("xb")
+        mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else None
+        handle = os.open(temporary, _NEW, 0o666 if mode is None else mode)
         try:
-            with file:
+            with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 if flush:
                     file.flush()
                     os.fsync(file.fileno())
-            if path.is_file():
-                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            if mode is not None:
+                temporary.chmod(mode)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

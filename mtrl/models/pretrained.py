@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = existing(path)
     if path.suffix == ".safetensors":
         with open_tensors(path) as opened:
-            return clean_state_dict({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
+            values: Any = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    else:
+        values = _unpacked(path)
+    if not isinstance(values, dict) or not values or not all(isinstance(v, Tensor) for v in values.values()):
+        raise ValueError(f"{path} does not hold weights: a mapping of names to tensors was expected")
+    return clean_state_dict(values)
+
+
+def _unpacked(path: Path) -> Any:
+    """The content of a .pth file, of a training checkpoint its weights."""
     try:
         values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of many kinds for damaged files
@@ -77,9 +86,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(values, dict) and isinstance(values.get(key), dict):
             values = values[key]
-    if not isinstance(values, dict) or not values or not all(isinstance(v, Tensor) for v in values.values()):
-        raise ValueError(f"{path} does not hold weights: a mapping of names to tensors was expected")
-    return clean_state_dict(values)
+    return values
 
 
 def check_complete(weights: Mapping[str, Tensor], body: nn.Module) -> None:
@@ -92,12 +99,21 @@ def check_complete(weights: Mapping[str, Tensor], body: nn.Module) -> None:
     missing = wanted - weights.keys()
     if missing:  # timm may know how to rename the tensors of another library
         rename = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
-        missing -= rename(dict(weights), body).keys() if rename is not None else set()
+        missing -= _renamed(rename, weights, body) if rename is not None else set()
     if missing:
         raise RuntimeError(
             f"the file lacks {len(missing)} of {len(wanted)} tensors, first {min(missing)}; it begins with "
             f"{min(weights)}"
         )
+
+
+def _renamed(
+    rename: Callable[..., Mapping[str, Tensor]], weights: Mapping[str, Tensor], body: nn.Module
+) -> set[str]:
+    try:
+        return set(rename(dict(weights), body))
+    except TypeError:  # some of timm's take the weights alone
+        return set(rename(dict(weights)))
 
 
 def existing(path: str | Path) -> Path:

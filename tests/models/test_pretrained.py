@@ -61,8 +61,9 @@ def test_only_tensors_are_read(tmp_path: Path, weights: dict) -> None:
     with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
         archive.writestr("a", "b")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
+    save_file({}, tmp_path / "empty.safetensors")
     files = [path for path in tmp_path.iterdir() if path.name != "whole.pth"]
-    assert len(files) == 9
+    assert len(files) == 10
     for path in files:
         with pytest.raises(ValueError, match=path.name):
             read_weights(path)
@@ -197,7 +198,11 @@ def test_weights_of_other_names_are_refused(tmp_path: Path, weights: dict) -> No
         "cut": {name: value for name, value in weights.items() if not name.startswith("layer4")},
         "unmeasured": {name: value for name, value in whole.items() if name != "bn1.running_var"},
     }
-    first = {"encoder": "bn1.bias; it begins with encoder.bn1.bias", "cut": "layer4", "unmeasured": "1 of"}
+    first = {
+        "encoder": "bn1.bias; it begins with encoder.bn1.bias",
+        "cut": "layer4",
+        "unmeasured": "1 of",
+    }
     for name, tensors in cases.items():
         save_file(tensors, tmp_path / f"{name}.safetensors")
         if name in first:
