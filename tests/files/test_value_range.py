@@ -175,7 +175,7 @@ def test_the_page_reads_queries_as_its_index_was_read(frames: Path, tmp_path: Pa
     service = DemoService(MODEL, tmp_path / "index", {"luminance": load_translator("luminance")})
     assert service.value_range == RANGE
     for path, name in zip(paths, names, strict=True):
-        hit = service.retrieve(path, "infrared to visible", 1).hits[0]
-        assert hit.image.name == name and hit.score == pytest.approx(1, abs=1e-5)
+        found = service.retrieve(path, "infrared to visible", 1)
+        assert found.known is not None and found.known.name == name  # pixel for pixel
         wanted = MODEL.encode([path], "infrared", value_range=RANGE)[0].tolist()
         assert service.encode(path, "infrared") == pytest.approx(wanted, abs=1e-5)

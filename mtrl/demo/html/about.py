@@ -42,8 +42,8 @@ visible / visible to infrared, three trainings.</p>
 <tr><th>by way of the transition</th><td>27.2 / 31.8</td><td>11.7 / 13.7</td></tr>
 <tr><th>both ways at once, as the models shipped here</th><td><b>28.6 / 33.0</b></td><td><b>13.6</b> / 16.3</td></tr>
 </tbody></table></div>
-<p>In near-infrared it does. <b>On thermal drawings it does not</b>: the straight way alone is as good there, also beside
-transitions that look thermal. On pictures of twelve real people the trainings differ too much to be sure.</p>
+<p>In near-infrared it does. <b>On thermal drawings it does not</b>: the straight way alone is as good there, also
+beside transitions that look thermal. On pictures of twelve real people the trainings differ too much to be sure.</p>
 """
 
 USE_LIMITS = """

@@ -8,17 +8,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from mtrl.files.filenames import as_text, file_named
+from mtrl.files.levels import ValueRange
 from mtrl.files.scan import PassedOver, Scan, report, scan
 from mtrl.files.text import read_text
 from mtrl.labels.names import canonical, check_integer
 from mtrl.models.config import Modality
+from mtrl.models.reid import MTRL
 from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.image_folders import image_folders
 from mtrl.retrieval.stores.milvus import is_milvus
 
 MANIFEST = "manifest.json"
+SAME = 0.999  # a cosine that an image has to itself, and hardly another one
 INDEX = "gallery.json"
 SPECTRUM_NAMES = {"nir": "near-infrared", "thermal": "thermal"}
 """What a manifest may say of an infrared image, and how the page calls it."""
@@ -92,6 +98,27 @@ def images_of_index(folder: Path) -> Gallery:
     """The entries of an index that are images: those of tracks, which have no picture, are left out."""
     index = Gallery.load(folder)
     return index if index.tracks is None else index.select(Filter(only="images").rows(index).tolist())
+
+
+def read_index(folder: Path, model: MTRL) -> tuple[dict[Modality, Tensor], ValueRange | None]:
+    """(features float32 [N,D] of each modality, in the index's order; the value range of deep images).
+
+    Raises ValueError for an index of another model.
+    """
+    index = images_of_index(folder)
+    index.check_model(model)
+    features = index.features.float()  # float32 is not copied: it may be mapped from a large file
+    if index.modality is not None:
+        empty = torch.empty(0, features.shape[1])
+        return {kind: features if kind is index.modality else empty for kind in Modality}, index.value_range
+    rows = {kind: Filter(modalities=(kind,)).rows(index) for kind in Modality}
+    return {kind: features[torch.from_numpy(rows[kind])] for kind in Modality}, index.value_range
+
+
+def alike(features: Tensor, feature: Tensor) -> list[int]:
+    """The rows of `features` [N,D] that may be of the image that `feature` [D] is of, 50 at most."""
+    rows: list[int] = torch.nonzero(features @ feature > SAME).flatten()[:50].tolist()
+    return rows
 
 
 def _from_index(folder: Path) -> list[GalleryImage]:

@@ -29,6 +29,9 @@ TAKEN_AS_INFRARED = (
     "The colours of this picture look as if they had been added to an infrared picture, so only its brightness was "
     "searched with. Is it an ordinary photograph? Then choose “visible to infrared”."
 )
+COLOURLESS = (
+    "This picture has no colour. Translators start from a visible picture; an infrared one changes little."
+)
 STRANGE = (
     "This picture is unlike every picture in the gallery. Does it show one person alone, upright, from head to feet? "
     "If not, cut one person out."

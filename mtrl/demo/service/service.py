@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from mtrl.demo.service.gallery_folder import GalleryImage, images_of_index, is_index, scan_gallery
-from mtrl.demo.service.images import STRANGE, digest, fit, hints_for, read_query
+from mtrl.demo.service.gallery_folder import GalleryImage, alike, is_index, read_index, scan_gallery
+from mtrl.demo.service.images import COLOURLESS, STRANGE, digest, fit, hints_for, read_query
 from mtrl.demo.service.results import Comparison, Hit, Query, Retrieval, Translation
 from mtrl.demo.service.thresholds import RATES, USUAL_RATE, measure
 from mtrl.demo.service.truth import grade, same_person, same_room
@@ -27,13 +27,11 @@ from mtrl.models.config import Modality
 from mtrl.models.evidence import likeness
 from mtrl.models.reid import MTRL
 from mtrl.models.spectrum import detect_modality
-from mtrl.retrieval.filters import Filter
 
 AUTO = "auto"
 DIRECTIONS = {"visible to infrared": Modality.VISIBLE, "infrared to visible": Modality.INFRARED}
 MAX_RESULTS = 50
 ENCODED_TOGETHER = 32
-ALIKE = 0.999  # a cosine that an image has to itself, and hardly another one
 
 
 class DemoService:
@@ -59,11 +57,13 @@ class DemoService:
         self.translator = translator or next(iter(self.translators))
         self.folder = Path(gallery)
         self.public = public
-        # A query that is pixel for pixel a gallery image is recognised, so its truth is known.
-        self.known: dict[bytes, GalleryImage] = {}
+        self.known: dict[bytes, GalleryImage] = {}  # by their pixels: see `_entry_of`
         self.images, self.scan = scan_gallery(self.folder, public)
         self.value_range: ValueRange | None = None  # of deep images: an index has it
-        self.features = self._read_index() if is_index(self.folder) else self._encode(progress)
+        if is_index(self.folder):
+            self.features, self.value_range = read_index(self.folder, model)
+        else:
+            self.features = self._encode(progress)
         self._by_name = {image.name: image for image in self.images}
         self.rows = {
             modality: [i for i, image in enumerate(self.images) if image.modality is modality]
@@ -95,14 +95,6 @@ class DemoService:
         image = self.read(entry.path, entry.name)[0]
         self.known[digest(image)] = entry
         return image
-
-    def can_open(self, entry: GalleryImage) -> bool:
-        """Whether a gallery image can still be read."""
-        try:
-            self.open(entry)
-        except (ValueError, OSError):
-            return False
-        return True
 
     def opened(self, rows: Sequence[int]) -> dict[int, Image.Image]:
         """The images of `rows` by row, without those that can no longer be read."""
@@ -213,9 +205,7 @@ class DemoService:
         truth = read_image(known.truth, what=known.truth.name) if known and known.truth else None
         hints = []
         if (known.modality if known else detect_modality(query)) is Modality.INFRARED:
-            hints.append(
-                "This picture has no colour. Translators start from a visible picture; an infrared one changes little."
-            )
+            hints.append(COLOURLESS)
         return Translation(fit(query), known, transition, truth, hints)
 
     def encode(self, image: Image.Image | str | Path, modality: str = AUTO) -> list[float]:
@@ -241,9 +231,8 @@ class DemoService:
         key = digest(query)
         if key not in self.known and is_index(self.folder):  # whose images were not opened when it was read
             modality = detect_modality(query)
-            scores = self.features[modality] @ self.model.encode([query], modality.name.lower())[0]
-            alike = torch.nonzero(scores > ALIKE).flatten()[:MAX_RESULTS]
-            self.opened([self.rows[modality][int(row)] for row in alike])
+            feature = self.model.encode([query], modality.name.lower())[0]
+            self.opened([self.rows[modality][row] for row in alike(self.features[modality], feature)])
         return self.known.get(key)
 
     def _mean(self, queries: Sequence[Query]) -> Tensor:
@@ -273,10 +262,8 @@ class DemoService:
                     progress(done / len(self.images))
         self.images = [entry for entry in self.images if entry.name in kept]
         if not self.images:
-            raise ValueError(
-                f"no picture of the gallery {as_text(self.folder)} can be read; "
-                + "; ".join(self.passed_over())
-            )
+            why = "; ".join(self.passed_over())
+            raise ValueError(f"no picture of the gallery {as_text(self.folder)} can be read; {why}")
         return {modality: torch.cat(features) for modality, features in parts.items()}
 
     def _try(self, image: GalleryImage) -> Image.Image | None:
@@ -286,17 +273,6 @@ class DemoService:
         except (ValueError, OSError) as error:
             self.scan.passed_over.append(PassedOver(image.name, why_unreadable(error, image.name), True))
             return None
-
-    def _read_index(self) -> dict[Modality, Tensor]:
-        index = images_of_index(self.folder)
-        index.check_model(self.model)
-        self.value_range = index.value_range
-        features = index.features.float()  # float32 is not copied: it may be mapped from a large file
-        if index.modality is not None:
-            empty = torch.empty(0, features.shape[1])
-            return {kind: features if kind is index.modality else empty for kind in Modality}
-        rows = {kind: Filter(modalities=(kind,)).rows(index) for kind in Modality}
-        return {kind: features[torch.from_numpy(rows[kind])] for kind in Modality}
 
     def _transition_beside(
         self, query: Image.Image, modality: Modality, best: GalleryImage

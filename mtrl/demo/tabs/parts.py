@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -173,8 +174,17 @@ def telling(progress: gr.Progress) -> Callable[[float, str], None]:
 
 def examples_of(service: DemoService, images: list[GalleryImage], count: int) -> list[GalleryImage]:
     """`spread` less the images that can no longer be read; another one where none of those can; [] for none at all."""
-    readable = [image for image in spread(images, count) if service.can_open(image)]
-    return readable or [image for image in images if service.can_open(image)][:1]
+
+    def readable(image: GalleryImage) -> bool:
+        try:
+            service.open(image)
+        except (ValueError, OSError):
+            return False
+        return True
+
+    return list(filter(readable, spread(images, count))) or list(
+        itertools.islice(filter(readable, images), 1)
+    )
 
 
 def spread(images: list[GalleryImage], count: int) -> list[GalleryImage]:

@@ -26,10 +26,14 @@ from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.match import Match
 from mtrl.retrieval.stores.base import COLLECTION, check_names, check_tracks
 from mtrl.retrieval.stores.milvus_collection import (
+    BATCH,
+    FILES,
     described,
     gallery_record,
     labels_may_be_missing,
     make_collection,
+    open_embedded,
+    refuse_existing,
 )
 from mtrl.retrieval.stores.milvus_filter import any_of, expression
 from mtrl.retrieval.stores.milvus_rows import FIELDS, check_texts, to_matches, to_row
@@ -38,9 +42,7 @@ from mtrl.retrieval.stores.uri import TOKEN, is_uri, redacted, shown
 if TYPE_CHECKING:
     from mtrl.models.reid import MTRL
 
-FILES = "milvus.db"
 UNFINISHED = "_unfinished"  # suffix of a collection's name while it is being filled
-_BATCH = 1000
 
 
 def is_milvus(target: str | Path) -> bool:
@@ -82,7 +84,7 @@ class MilvusStore:
                 if is_uri(target):
                     self._client.load_collection(collection)
                 else:
-                    self._mark = _opened(self._client, Path(target), collection)
+                    self._mark = open_embedded(self._client, Path(target), collection)
         except BaseException:
             self.close()
             raise
@@ -102,7 +104,7 @@ class MilvusStore:
         client = _connect(target)
         try:
             with _answering(target):
-                _refuse_existing(client, target, collection)
+                refuse_existing(client, target, collection)
                 if client.has_collection(unfinished):
                     client.drop_collection(unfinished)
                 make_collection(client, unfinished, entries, embedded=not is_uri(target))
@@ -132,7 +134,7 @@ class MilvusStore:
             client = _connect(target)
             try:
                 with _answering(target):
-                    _refuse_existing(client, target, collection)
+                    refuse_existing(client, target, collection)
             finally:
                 client.close()
         else:
@@ -171,8 +173,8 @@ class MilvusStore:
                 check_tracks(
                     self._listed(any_of("track", some) for some in _batches(tracks)).items(), entries
                 )
-            for start in range(0, len(entries), _BATCH):
-                rows = range(start, min(start + _BATCH, len(entries)))
+            for start in range(0, len(entries), BATCH):
+                rows = range(start, min(start + BATCH, len(entries)))
                 self._client.upsert(self.collection, [to_row(entries, row, self._fields) for row in rows])
             self._client.flush(self.collection)
 
@@ -197,7 +199,7 @@ class MilvusStore:
         found: dict[str, str] = {}
         for condition in conditions:
             pages = self._client.query_iterator(
-                self.collection, batch_size=_BATCH, filter=condition, output_fields=["name", "track"]
+                self.collection, batch_size=BATCH, filter=condition, output_fields=["name", "track"]
             )
             while page := pages.next():
                 found |= {row["name"]: row["track"] for row in page}
@@ -239,15 +241,8 @@ class MilvusStore:
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     rest = iter(texts)
-    while some := list(itertools.islice(rest, _BATCH)):
+    while some := list(itertools.islice(rest, BATCH)):
         yield some
-
-
-def _refuse_existing(client: Any, target: str | Path, collection: str) -> None:
-    if client.has_collection(collection):
-        raise ValueError(
-            f"{shown(target)} has a collection {collection!r} already; add to it, or choose another name"
-        )
 
 
 def _milvus() -> Any:
@@ -287,31 +282,3 @@ def _answering(target: str | Path) -> Iterator[None]:
             f"the Milvus database at {shown(target)} does not answer as it should ({said}); is it reachable, and its "
             "collection whole?"
         ) from None  # the original error may hold the password
-
-
-def _opened(client: Any, folder: Path, collection: str) -> Path:
-    """Loads an embedded collection that only the caller has open. Returns a file that marks it as open.
-
-    The caller removes that file when it closes the collection. If the file is there already, the last process did not
-    close it. Then the indexes are deleted, so that the database builds them again, and every row is written again.
-    The reason: the database writes indexes in place and does not check them, and it counts the rows that it recovers
-    from its log, but a search does not find them.
-    """
-    mark = folder / f"{collection}.open"
-    cut = mark.exists()
-    if cut:
-        for file in (folder / FILES / "collections" / collection).glob("partitions/*/indexes/*idx"):
-            file.unlink(missing_ok=True)
-    mark.touch()
-    client.load_collection(collection)
-    if cut:
-        names = []
-        pages = client.query_iterator(collection, batch_size=_BATCH, output_fields=["name"])
-        while page := pages.next():
-            names += [row["name"] for row in page]
-        pages.close()
-        names = list(dict.fromkeys(names))
-        for start in range(0, len(names), _BATCH):
-            client.upsert(collection, client.get(collection, ids=names[start : start + _BATCH]))
-        client.flush(collection)
-    return mark

@@ -12,6 +12,8 @@ from mtrl.retrieval.stores.uri import shown
 
 RECORD = "mtrl"
 FORMAT = "mtrl-milvus-1"
+FILES = "milvus.db"  # the folder of an embedded database
+BATCH = 1000
 
 
 def make_collection(client: Any, collection: str, entries: Gallery, embedded: bool) -> None:
@@ -71,3 +73,39 @@ def gallery_record(about: dict[str, Any], collection: str, target: str | Path) -
     except (ValueError, KeyError, TypeError):
         pass
     raise ValueError(f"the collection {collection!r} at {shown(target)} is no gallery of this library")
+
+
+def refuse_existing(client: Any, target: str | Path, collection: str) -> None:
+    """Raises ValueError if there is a collection of that name."""
+    if client.has_collection(collection):
+        raise ValueError(
+            f"{shown(target)} has a collection {collection!r} already; add to it, or choose another name"
+        )
+
+
+def open_embedded(client: Any, folder: Path, collection: str) -> Path:
+    """Loads an embedded collection that only the caller has open. Returns a file that marks it as open.
+
+    The caller removes that file when it closes the collection. If the file is there already, the last process did not
+    close it. Then the indexes are deleted, so that the database builds them again, and every row is written again.
+    The reason: the database writes indexes in place and does not check them, and it counts the rows that it recovers
+    from its log, but a search does not find them.
+    """
+    mark = folder / f"{collection}.open"
+    cut = mark.exists()
+    if cut:
+        for file in (folder / FILES / "collections" / collection).glob("partitions/*/indexes/*idx"):
+            file.unlink(missing_ok=True)
+    mark.touch()
+    client.load_collection(collection)
+    if cut:
+        names = []
+        pages = client.query_iterator(collection, batch_size=BATCH, output_fields=["name"])
+        while page := pages.next():
+            names += [row["name"] for row in page]
+        pages.close()
+        names = list(dict.fromkeys(names))
+        for start in range(0, len(names), BATCH):
+            client.upsert(collection, client.get(collection, ids=names[start : start + BATCH]))
+        client.flush(collection)
+    return mark
