@@ -18,7 +18,8 @@ from torch import Tensor
 MAX_JSON_BYTES = 1_000_000
 MAX_HEADER_BYTES = 10_000_000  # enough for a hundred thousand tensors; the largest models have some thousands
 FLOATS = ("F32", "F16", "BF16")  # types in which weights are stored
-_KINDS = {"mtrl-1": "a re-identification model", "mtrl-translator-1": "a translator"}  # by their "format"
+MODEL, TRANSLATOR = "mtrl-1", "mtrl-translator-1"  # what "format" says of a file
+_KINDS = {MODEL: "a re-identification model", TRANSLATOR: "a translator"}
 _HUB_COPIES = "snapshots"  # folder of the Hub's cache whose files are links into the folder "blobs" beside it
 
 

@@ -74,10 +74,11 @@ def find_checkpoint(
     if isinstance(source, Path) or not REPO_ID.fullmatch(source):
         hint = "give the folder that holds it" if folder.exists() else "there is no such folder"
         raise FileNotFoundError(f'cannot load {source}: {hint} (a Hub model is written "user/repo")')
-    if revision is None and folder.parent.is_dir():  # rather a misspelt run than a user of the Hub
-        where = f"there is no such folder in {folder.parent}"
+    runs = folder.parent
+    if revision is None and any(runs.glob(f"*/{CONFIG}")):  # a misspelt run rather than a user of the Hub
         raise FileNotFoundError(
-            f"cannot load {source}: {where} (a Hub model is loaded with its revision, main)"
+            f"cannot load {source}: {runs} holds checkpoints, and there is no such folder in it (for a Hub model of "
+            "that name give its revision, or start in another folder)"
         )
     return download(source, revision, token)
 

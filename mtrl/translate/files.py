@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from mtrl.files.tensor_file import tensor_digest
-from mtrl.files.untrusted import read_limited
+from mtrl.files.untrusted import TRANSLATOR, read_limited
 from mtrl.hub.client import CONFIG
 from mtrl.models.checkpoint.weights import Shapes, parse_config, parse_dtype, read_files, stored, write_files
 from mtrl.models.checkpoint.wrappers import plain_state
 
 from .learned import Learned, LearnedConfig
 
-FORMAT = "mtrl-translator-1"
+FORMAT = TRANSLATOR
 _ASSETS = Path(__file__).parents[1] / "assets"
 SHIPPED = {"learned": _ASSETS / "translator", "learned-thermal": _ASSETS / "translator-thermal"}
 """{name: folder} of the learned translators that are shipped in the package: near-infrared and thermal."""

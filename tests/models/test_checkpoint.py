@@ -432,9 +432,10 @@ def test_a_misspelt_run_does_not_ask_the_hub(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mtrl.models.load.download", asked)
-    (tmp_path / "runs").mkdir()
-    with pytest.raises(FileNotFoundError, match="there is no such folder in runs"):
+    (tmp_path / "ann").mkdir()
+    MTRL(ModelConfig("test_resnet", (32, 16))).save_pretrained(tmp_path / "runs" / "x")
+    with pytest.raises(FileNotFoundError, match="runs holds checkpoints, and there is no such folder"):
         load_pretrained("runs/typo")
-    for source, revision in (("runs/typo", "main"), ("ann/reid", None)):
+    for source, revision in (("runs/typo", "main"), ("ann/reid", None), ("bob/reid", None)):
         with pytest.raises(OSError, match="the Hub was asked"):
             load_pretrained(source, revision=revision)

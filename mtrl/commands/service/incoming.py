@@ -17,6 +17,7 @@ from starlette.types import Message
 
 from mtrl.commands.service.access import Refused
 from mtrl.commands.service.openapi import LISTS
+from mtrl.files.filenames import as_text
 from mtrl.files.untrusted import parse_json
 
 MOST_IMAGES = 64
@@ -122,21 +123,13 @@ def _known(
         for field, value in options.items()
         for text in (value if isinstance(value, list) else [value])
     ]
-    broken = [field for field, text in texts if isinstance(text, str) and not _is_unicode(text)]
+    broken = [field for field, text in texts if isinstance(text, str) and as_text(text) != text]
     if broken:
         raise Refused(400, f"{broken[0]} is no valid Unicode text, and no answer could hold it")
     empty = [name for name, value in options.items() if value in ("", [], [""])]
     if empty:
         raise Refused(400, f"{empty[0]} is empty; leave it out, or name what it may be")
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _checked(content: bytes) -> bytes:

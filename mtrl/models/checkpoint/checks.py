@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mtrl.files.untrusted import MODEL
 from mtrl.hub.client import WEIGHTS
 from mtrl.models.checkpoint.weights import Shapes, check_outline, parse_config, shapes_of
 from mtrl.models.config import POOLINGS, ModelConfig
 
-FORMAT = "mtrl-1"
+FORMAT = MODEL
 _MAX_ARGUMENT = 8192
 _MAX_BLOCKS = 256
 _KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}

@@ -22,7 +22,7 @@ def create_store(kind: str, target: str, entries: Gallery, collection: str = COL
     collection  name in a Milvus database
     Raises ValueError and ImportError as `check_target`.
     """
-    check_target(kind, target, collection)
+    _check_place(kind, target)
     if kind == "exact":
         return ExactStore.create(target, entries)
     if kind == "faiss":
@@ -36,6 +36,14 @@ def check_target(kind: str, target: str, collection: str = COLLECTION) -> None:
     Raises ValueError for an unknown kind, a file, a collection that exists, and a folder that holds a store of the
     other family, of which commands and page would read only one; ImportError for a missing package.
     """
+    _check_place(kind, target)
+    if kind == "faiss":
+        require_faiss()
+    elif kind == "milvus":
+        MilvusStore.check_free(target, collection)
+
+
+def _check_place(kind: str, target: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"a store is one of {', '.join(KINDS)}, not {kind!r}")
     if not is_uri(target) and Path(target).exists() and not Path(target).is_dir():
@@ -43,10 +51,6 @@ def check_target(kind: str, target: str, collection: str = COLLECTION) -> None:
     other = "a gallery" if kind == "milvus" else "a Milvus database"
     if (Path(target) / TABLE).exists() if kind == "milvus" else is_milvus(target):
         raise ValueError(f"{shown(target)} holds {other}: add to it with --add, or choose another folder")
-    if kind == "faiss":
-        require_faiss()
-    elif kind == "milvus":
-        MilvusStore.check_free(target, collection)
 
 
 def open_store(target: str, collection: str = COLLECTION) -> Store:
