@@ -13,6 +13,7 @@ from train.settings import parse
 # The other commands: (module, what it does). Imported when it is called.
 COMMANDS = {
     "ablate": ("train.ablation.command", "compares methods, translators, backbones, data sets and seeds"),
+    "settings": ("train.settings", "prints all settings of a training, for --config"),
     "translator": ("train.translator.command", "trains a translator"),
     "imagenet": ("train.imagenet", "writes ImageNet weights without the Hub"),
     "predict": ("train.bench.predict", "says what a training will take"),

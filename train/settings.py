@@ -1,4 +1,7 @@
-"""Settings of a training run: frozen dataclasses, from which flags, YAML files and the run folder's record follow."""
+"""Settings of a training run: frozen dataclasses, from which flags, YAML files and the run folder's record follow.
+
+`python -m train settings`, with the options of a training, prints what they come to.
+"""
 
 from __future__ import annotations
 
@@ -260,17 +263,28 @@ def own_weight(entry: str) -> tuple[str, float]:
     return name, value
 
 
-def parse(argv: Sequence[str], program: str = "python -m train", epilog: str = "") -> TrainSettings:
+def main(argv: Sequence[str]) -> int:
+    """Prints every setting that a training with these options would have, as a file for --config."""
+    does = (
+        "Prints all settings of a training with these options, as a YAML file for --config. Trains nothing."
+    )
+    print(parse(argv, "python -m train settings", does).yaml(), end="")
+    return 0
+
+
+def parse(
+    argv: Sequence[str],
+    program: str = "python -m train",
+    description: str = "Trains a visible-infrared re-identification model. Writes a run folder that load_pretrained "
+    'reads. --dataset, --size and --method change the defaults: "python -m train settings", with the same options, '
+    "prints what holds.",
+    epilog: str = "",
+) -> TrainSettings:
     """Settings from the preset of the data set and method, then --config, then flags; says what a name overrides.
 
-    epilog  what the help says at its end
+    description, epilog  what the help says at its start and at its end
     """
-    parser = argparse.ArgumentParser(
-        program,
-        description="Trains a visible-infrared re-identification model. Writes a run folder that "
-        "load_pretrained reads. Defaults depend on --dataset, --size and --method.",
-        epilog=epilog,
-    )
+    parser = argparse.ArgumentParser(program, description=description, epilog=epilog)
     cli.add_flags(parser, TrainSettings)
     settings, notes = settle(cli.given(parser, argv))
     for note in notes:

@@ -135,6 +135,29 @@ def test_the_spectrum_is_part_of_a_run() -> None:
     assert (data_name(near), data_name(thermal)) == ("synthetic-small", "synthetic-small-thermal")
 
 
+@pytest.mark.parametrize("dataset", ["synthetic", "sysu", "regdb", "folder"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_settings_that_are_printed_are_those_that_hold(
+    method: str, dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--dataset", dataset, "--method", method, "--lr", "0.002", "--data-root", "photos"]
+    assert train_main(["settings", *options]) == 0
+    printed = file(tmp_path, capsys.readouterr().out)
+    expected = parse(options)
+    assert parse(printed) == expected
+    another = parse([*printed, "--seed", "1"])
+    assert another == parse([*options, "--seed", "1"])
+    assert another.run_folder != expected.run_folder, "the next seed does not go into this one's folder"
+
+
+def test_settings_that_cannot_be_are_not_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="epochs must be at least 1"):
+        train_main(["settings", "--epochs", "0"])
+    with pytest.raises(ValueError, match="unknown option"):
+        train_main(["settings", *file(tmp_path, "epoch: 3")])
+    assert capsys.readouterr().out == ""
+
+
 def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         train_main(["-h"])

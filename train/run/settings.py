@@ -120,9 +120,9 @@ class RunSettings(abc.ABC):
         return {name: list(v) or None if isinstance(v, tuple) else v for name, v in values.items()}
 
     def yaml(self) -> str:
-        """The settings as a file for --config."""
+        """The settings as a file for --config. `output` is null where none was given."""
         import yaml
 
-        values = dataclasses.asdict(self) | {"output": self.run_folder, "resume": False}
+        values = dataclasses.asdict(self) | {"resume": False}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return yaml.safe_dump(plain, sort_keys=False)

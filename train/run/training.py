@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -114,7 +115,8 @@ class TrainingRun(abc.ABC):
         return dict(self.origins)
 
     def _write_settings(self) -> None:
-        write_atomically(self.folder / "settings.yaml", self.settings.yaml().encode())
+        placed = dataclasses.replace(self.settings, output=self.settings.run_folder)
+        write_atomically(self.folder / "settings.yaml", placed.yaml().encode())
 
     def _save_first(self) -> None:
         """Saves before the first step, to notice early if the folder cannot be written, and so that --resume works."""
