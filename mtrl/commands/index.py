@@ -6,6 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from mtrl.commands.options import (
@@ -29,7 +30,7 @@ from mtrl.retrieval.filters import Filter
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.image_folders import remember_source
 from mtrl.retrieval.stores.base import COLLECTION, KINDS, Store
-from mtrl.retrieval.stores.factory import check_target, create_store, open_store
+from mtrl.retrieval.stores.factory import check_entries, check_target, create_store, open_store
 from mtrl.retrieval.stores.uri import is_uri, shown
 from mtrl.retrieval.tracks import with_tracks
 
@@ -182,8 +183,7 @@ def _index(args: argparse.Namespace) -> None:
             store.check_model(model)
             check_same_range(store.value_range, limits or store.value_range)
             limits = store.value_range
-        entries = _encode(model, photos, args, limits)
-        entries = entries.half() if args.half else entries
+        entries = _entries(model, photos, args, limits, store)
         if store is None:
             store = create_store(args.store, args.output, entries, args.collection)
         else:
@@ -205,20 +205,32 @@ def _index(args: argparse.Namespace) -> None:
             store.close()
 
 
-def _encode(model: MTRL, photos: Photos, args: argparse.Namespace, limits: ValueRange | None) -> Gallery:
-    """`Gallery.build` with progress bars."""
+def _entries(
+    model: MTRL, photos: Photos, args: argparse.Namespace, limits: ValueRange | None, store: Store | None
+) -> Gallery:
+    """`Gallery.build` with progress bars. What the store would refuse is told before the first image is encoded."""
     modalities = _modalities(photos, args.modality, limits)
-    one = None if isinstance(modalities, list) else modalities
-    each = modalities if isinstance(modalities, list) else [modalities] * len(photos.paths)
-    if args.engine == "ray":
-        features = _encode_with_ray(model, photos, each, args, limits)
+    described = partial(_described, model, photos, args, limits, modalities)
+    without_features = described(torch.eye(1, model.dim).expand(len(photos.paths), -1))
+    if store is None:
+        check_entries(args.store, without_features)
     else:
-        # Before the first one is encoded; only infrared images are opened, and of them only the headers.
-        infrared = [p for p, kind in zip(photos.paths, each, strict=True) if kind is Modality.INFRARED]
-        for path in Progress(infrared, title="check scaling", unit="image"):
-            check_scaling([path], Modality.INFRARED, limits)
-        encode = partial(encode_files, model)
-        features = encode_each(model, photos.paths, each, args.batch_size, limits, encode)
+        store.check(without_features)
+    each = modalities if isinstance(modalities, list) else [modalities] * len(photos.paths)
+    entries = described(_encode(model, photos, each, args, limits))
+    return entries.half() if args.half else entries
+
+
+def _described(
+    model: MTRL,
+    photos: Photos,
+    args: argparse.Namespace,
+    limits: ValueRange | None,
+    modalities: Modality | list[Modality],
+    features: Tensor,
+) -> Gallery:
+    """The images' features with their labels, and those of the tracks if wanted."""
+    one, each = (None, tuple(modalities)) if isinstance(modalities, list) else (modalities, None)
     gallery = Gallery(
         features,
         tuple(photos.names),
@@ -228,10 +240,23 @@ def _encode(model: MTRL, photos: Photos, args: argparse.Namespace, limits: Value
         model.fingerprint(),
         None if photos.times is None else tuple(photos.times),
         limits,
-        tuple(modalities) if isinstance(modalities, list) else None,
+        each,
         None if photos.tracks is None else tuple(photos.tracks),
     )
     return with_tracks(gallery, photos.qualities) if args.tracks else gallery
+
+
+def _encode(
+    model: MTRL, photos: Photos, each: list[Modality], args: argparse.Namespace, limits: ValueRange | None
+) -> Tensor:
+    """Features of the images, each of its spectrum, with progress bars."""
+    if args.engine == "ray":
+        return _encode_with_ray(model, photos, each, args, limits)
+    # Before the first one is encoded; only infrared images are opened, and of them only the headers.
+    infrared = [p for p, kind in zip(photos.paths, each, strict=True) if kind is Modality.INFRARED]
+    for path in Progress(infrared, title="check scaling", unit="image"):
+        check_scaling([path], Modality.INFRARED, limits)
+    return encode_each(model, photos.paths, each, args.batch_size, limits, partial(encode_files, model))
 
 
 def _encode_with_ray(

@@ -174,11 +174,7 @@ class Gallery:
         self.check_fits(other)
         labels: dict[str, Any] = {}
         for field in LABELS:
-            own, new = getattr(self, field), getattr(other, field)
-            if field == "modalities" and own is not None:
-                new = other.spectra
-            if (own is None) != (new is None):
-                raise ValueError(f"either all images of a gallery have {field}, or none")
+            own, new = self._labels_beside(other, field)
             labels[field] = None if own is None else own + new
         features = torch.cat([self.features, other.features.to(self.features.dtype)])
         return dataclasses.replace(self, features=features, names=self.names + other.names, **labels)
@@ -206,7 +202,7 @@ class Gallery:
             check_same_model(self.model, model.fingerprint())
 
     def check_fits(self, other: Gallery) -> None:
-        """Raises ValueError unless `other` has features of the same model, length, modality and value range."""
+        """Raises ValueError unless `join` takes `other`: model, length of the features, spectrum, scale and labels."""
         check_same_model(self.model, other.model)
         if self.features.shape[1] != other.features.shape[1]:
             raise ValueError(
@@ -219,6 +215,15 @@ class Gallery:
                 "with modalities for each image (--modality auto)"
             )
         check_same_range(self.value_range, other.value_range)
+        for field in LABELS:
+            own, new = self._labels_beside(other, field)
+            if (own is None) != (new is None):
+                raise ValueError(f"either all images of a gallery have {field}, or none")
+
+    def _labels_beside(self, other: Gallery, field: str) -> tuple[Any, Any]:
+        """The labels of one kind, and those of `other` as they stand in a gallery of both."""
+        own = getattr(self, field)
+        return own, other.spectra if field == "modalities" and own is not None else getattr(other, field)
 
     def search(self, features: Tensor, k: int = 10, where: Filter | None = None) -> tuple[Tensor, Tensor]:
         """The k nearest gallery rows of each query: (cosines float32 [Q,k], largest first; rows int64 [Q,k]).

@@ -85,6 +85,39 @@ def test_the_target_is_looked_at_before_anything_is_encoded(
         command("index", photos, "--output", tmp_path / "file", "--checkpoint", model)
 
 
+@pytest.mark.parametrize("store", ["exact", "faiss", "milvus"])
+def test_what_a_store_would_refuse_is_told_before_anything_is_encoded(
+    store: str, model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = {"faiss": "faiss", "milvus": "pymilvus"}.get(store)
+    if package:
+        pytest.importorskip(package)
+    table, there, new = tmp_path / "photos.csv", tmp_path / "there", tmp_path / "new"
+    rows = [
+        "path,identity,modality,track",
+        "photos/ann/1.png,ann,infrared,1",
+        "photos/bob/1.png,bob,infrared,2",
+    ]
+    table.write_text("\n".join(rows))
+    flags = ("--checkpoint", model, "--store", store)
+    command("index", table, "--output", there, "--tracks", *flags)
+    monkeypatch.setattr("mtrl.commands.index._encode", None)
+    with pytest.raises(
+        ValueError, match=r"either all images of a (gallery|database) have"
+    ):  # tracks are missing
+        command("index", photos, "--output", there, "--add", *flags)
+    table.write_text("\n".join([rows[0], *(row.replace("infrared", "visible") for row in rows[1:])]))
+    with pytest.raises(ValueError, match="is infrared, the new images are not"):
+        command("index", table, "--output", there, "--add", "--tracks", *flags)
+    table.write_text("\n".join([rows[0], rows[1], rows[2].replace(",2", ",1")]))
+    with pytest.raises(ValueError, match="have several identities"):
+        command("index", table, "--output", new, "--tracks", *flags)
+    table.write_text("\n".join([rows[0], rows[1], rows[2].replace(",2", ",photos/ann/1.png")]))
+    with pytest.raises(ValueError, match=r"two entries are named|named as its track"):
+        command("index", table, "--output", new, "--tracks", *flags)
+    assert not new.exists()
+
+
 def test_an_index_written_anew_forgets_its_old_folders(model: Path, photos: Path, tmp_path: Path) -> None:
     flags = ("--output", tmp_path / "g", "--checkpoint", model)
     command("index", photos / "ann", *flags)

@@ -36,6 +36,13 @@ class Store(Protocol):
         """Raises ValueError unless the entries were made by `model`."""
         ...
 
+    def check(self, entries: Gallery) -> None:
+        """Raises ValueError for what `upsert` would refuse, but for tracks that a deletion before it may change.
+
+        Only the length of the features counts, not what they are: so it can be asked before images are encoded.
+        """
+        ...
+
     def upsert(self, entries: Gallery) -> None:
         """Adds entries, in place of those of the same name. They are safely stored when this returns.
 

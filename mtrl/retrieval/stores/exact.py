@@ -60,6 +60,10 @@ class ExactStore:
     def check_model(self, model: MTRL) -> None:
         self.gallery.check_model(model)
 
+    def check(self, entries: Gallery) -> None:
+        check_names(entries)
+        self.gallery.check_fits(entries)
+
     def upsert(self, entries: Gallery) -> None:
         with self._changing():
             self._replace(merged(self.gallery, entries))

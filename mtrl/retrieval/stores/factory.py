@@ -6,10 +6,11 @@ from pathlib import Path
 
 from mtrl.retrieval.gallery import Gallery
 from mtrl.retrieval.gallery_file import TABLE
-from mtrl.retrieval.stores.base import COLLECTION, KINDS, Store
+from mtrl.retrieval.stores.base import COLLECTION, KINDS, Store, check_names
 from mtrl.retrieval.stores.exact import ExactStore
 from mtrl.retrieval.stores.faiss_store import ApproximateStore, is_approximate, require_faiss
 from mtrl.retrieval.stores.milvus import MilvusStore, is_milvus
+from mtrl.retrieval.stores.milvus_rows import check_texts
 from mtrl.retrieval.stores.uri import is_uri, shown
 
 
@@ -41,6 +42,13 @@ def check_target(kind: str, target: str, collection: str = COLLECTION) -> None:
         require_faiss()
     elif kind == "milvus":
         MilvusStore.check_free(target, collection)
+
+
+def check_entries(kind: str, entries: Gallery) -> None:
+    """Raises ValueError for names and labels that `create_store` would refuse; features do not count."""
+    check_names(entries)
+    if kind == "milvus":
+        check_texts(entries)
 
 
 def _check_place(kind: str, target: str) -> None:

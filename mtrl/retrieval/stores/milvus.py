@@ -148,7 +148,7 @@ class MilvusStore:
     def check_model(self, model: MTRL) -> None:
         check_same_model(self.model, model.fingerprint())
 
-    def upsert(self, entries: Gallery) -> None:
+    def check(self, entries: Gallery) -> None:
         check_names(entries)
         check_texts(entries)
         check_same_model(self.model, entries.model)
@@ -166,6 +166,9 @@ class MilvusStore:
                 f"the server at {shown(self.target)} is older than Milvus 2.5 and keeps no entry without identity, "
                 "camera and time: give all three with the images, or use a newer server"
             )
+
+    def upsert(self, entries: Gallery) -> None:
+        self.check(entries)
         with _answering(self.target):
             if entries.tracks is not None:
                 replaced = self._listed(any_of("name", some) for some in _batches(entries.names))
