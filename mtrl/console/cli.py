@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from mtrl.console.os_errors import READER_LEFT, drop_output, readable, reader_left
 from mtrl.console.settings_file import SwitchOrFile, command_words, json_object, read_entries, read_yaml
+from mtrl.files.untrusted import named_file
 
 __all__ = ["Given", "add_flags", "arguments", "build", "given", "json_object", "option", "parse", "read_settings",
            "read_yaml", "run"]  # fmt: skip
@@ -178,7 +179,7 @@ def given(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     found = vars(parser.parse_args(argv, blank))
     flags = {name: value for name in options if (value := found.pop(name)) is not None}
     found.pop("config")
-    file = _read_file(parser, source) if source else {}
+    file = _read_file(parser, str(named_file(source))) if source else {}
     missing = [action.option_strings[-1] for action in required if action.dest not in {**file, **flags}]
     if missing:
         parser.error(f"the following arguments are required: {', '.join(missing)}")

@@ -37,6 +37,12 @@ def inside(path: Path) -> Path:
     return path
 
 
+def named_file(path: str | Path) -> Path:
+    """A file that the user named: links of one's own may lead anywhere, unlike those of a folder from elsewhere."""
+    path = Path(path)
+    return path.resolve() if path.is_symlink() else path
+
+
 def read_limited(path: Path, limit: int = MAX_JSON_BYTES, errors: str = "strict") -> str:
     """The text of a file of at most `limit` bytes. Raises ValueError for a larger file or a link out of its folder, and
     for what is not UTF-8, unless `errors` is "replace"."""

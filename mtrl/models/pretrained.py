@@ -17,7 +17,7 @@ import torch
 from timm.models import clean_state_dict
 from torch import Tensor, nn
 
-from mtrl.files.untrusted import damaged, open_tensors
+from mtrl.files.untrusted import damaged, named_file, open_tensors
 
 SUFFIXES = (".safetensors", ".pth")
 
@@ -51,7 +51,7 @@ def read_origin(path: str | Path) -> WeightsOrigin:
     path = existing(path)
     if path.suffix != ".safetensors":
         return WeightsOrigin()
-    with open_tensors(path) as opened:
+    with open_tensors(named_file(path)) as opened:
         given = opened.metadata() or {}
     names = {"backbone", "source", "license"}
     texts = {name: str(given[name]) for name in names & given.keys()}
@@ -67,7 +67,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = existing(path)
     if path.suffix == ".safetensors":
-        with open_tensors(path) as opened:
+        with open_tensors(named_file(path)) as opened:
             values: Any = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     else:
         values = _unpacked(path)

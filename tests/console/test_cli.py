@@ -64,6 +64,13 @@ def test_bad_yaml_is_named(tmp_path: Path, text: str, message: str) -> None:
         parse("--config", str(config))
 
 
+def test_a_link_of_the_users_own_may_lead_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "c.yaml").write_text("port: 80\n")
+    (tmp_path / "c.yaml").symlink_to(tmp_path / "elsewhere" / "c.yaml")
+    assert cli.arguments(hand_made(), ["--config", str(tmp_path / "c.yaml")]).port == 80
+
+
 def hand_made() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)

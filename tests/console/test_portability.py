@@ -136,7 +136,7 @@ CUT = """
 import argparse, io, os, sys, types
 sys.modules["mtrl"] = types.ModuleType("mtrl"); sys.modules["mtrl"].__path__ = ["mtrl"]
 untrusted = sys.modules["mtrl.files.untrusted"] = types.ModuleType("untrusted")
-untrusted.read_limited = untrusted.parse_json = None
+untrusted.read_limited = untrusted.parse_json = untrusted.named_file = None
 from mtrl.console import cli
 def much():
     for _ in range(10_000): print("x" * 80)

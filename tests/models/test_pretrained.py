@@ -70,6 +70,18 @@ def test_only_tensors_are_read(tmp_path: Path, weights: dict) -> None:
     assert not (tmp_path / "it-ran").exists()
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_link_of_the_users_own_may_lead_anywhere(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    save_file({"a": torch.ones(2)}, tmp_path / "blobs" / "1f0c") if suffix == ".safetensors" else torch.save(
+        {"a": torch.ones(2)}, tmp_path / "blobs" / "1f0c"
+    )
+    link = tmp_path / f"weights{suffix}"
+    link.symlink_to(tmp_path / "blobs" / "1f0c")
+    assert torch.equal(read_weights(link)["a"], torch.ones(2))
+    assert read_origin(link).source == ""
+
+
 @pytest.mark.parametrize("name", ["none.pth", "none.safetensors", "weights.bin", "."])
 def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     (tmp_path / "weights.bin").write_bytes(b"x")
