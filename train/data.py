@@ -10,9 +10,15 @@ from mtrl.data import load_data
 from mtrl.data.imageset import ImageSet, ReIDData
 from mtrl.data.sampler import IdentitySampler
 from mtrl.data.sources import find_source
+from mtrl.data.synthetic import truth
+from mtrl.data.transitions import read_transitions, transition_files
+from mtrl.files.filenames import expanded
 from mtrl.models.config import Modality
 from train.run.settings import RunSettings
 from train.settings import TrainSettings
+
+DRAWN = "drawn"
+"""The value of --transitions that stands for the drawings' own true infrared views."""
 
 
 def data_name(settings: RunSettings | EvalSettings) -> str:
@@ -48,6 +54,39 @@ def load(
         value_range=settings.value_range,
         spectrum=settings.spectrum,
     )
+
+
+def true_views(settings: RunSettings) -> ImageSet:
+    """The true infrared view of each visible training image of the synthetic data set, in their order."""
+    height, width = settings.image_size
+    return truth(
+        settings.data_seed, settings.size, (height, width), settings.cache_dir,
+        domain="train", spectrum=settings.spectrum,
+    )  # fmt: skip
+
+
+def given_transitions(settings: TrainSettings, images: ImageSet) -> NDArray[np.uint8]:
+    """uint8 [V,H,W,3]: the transition images that --transitions names. Errors as in `check_transitions`."""
+    if _drawn(settings):
+        return true_views(settings).images
+    return read_transitions(images, str(settings.transitions), settings.cache_dir)
+
+
+def check_transitions(settings: TrainSettings, images: ImageSet) -> None:
+    """Raises ValueError or FileNotFoundError unless there is a transition image for each visible training image."""
+    if not _drawn(settings):
+        transition_files(images, str(settings.transitions), settings.data_root or "")
+
+
+def _drawn(settings: TrainSettings) -> bool:
+    """Whether the drawings' true views are meant; a folder of that name goes before them."""
+    if settings.transitions != DRAWN or expanded(DRAWN).is_dir():
+        return False
+    if settings.dataset != "synthetic":
+        raise ValueError(
+            f"--transitions {DRAWN} stands for true views of drawings; {settings.dataset} has none"
+        )
+    return True
 
 
 def identity_sampler(images: ImageSet, rows: NDArray[np.int64], settings: TrainSettings) -> IdentitySampler:

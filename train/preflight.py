@@ -14,7 +14,6 @@ from eval.protocols import Setting, make_trials
 from mtrl.console.settings_file import read_entries
 from mtrl.data.imageset import ImageSet
 from mtrl.data.sources import find_source
-from mtrl.data.transitions import transition_files
 from mtrl.files.filenames import expanded
 from mtrl.losses.total import TriLayout
 from mtrl.models.config import Modality
@@ -22,7 +21,7 @@ from mtrl.models.load import load_pretrained
 from mtrl.models.reid import Features
 from mtrl.translate import load_translator
 from train.build import augment_config, loss_weights, own_losses, seeded_model
-from train.data import identity_sampler, load, split_rows
+from train.data import check_transitions, identity_sampler, load, split_rows
 from train.optimizer import build_optimizer
 from train.run.distributed import DistributedContext
 from train.run.resume import check_folder
@@ -139,7 +138,7 @@ def _check_data(run: TrainSettings, parts: tuple[str, ...], test_seed: int) -> N
         warnings.simplefilter("ignore")  # reading the data in earnest says the same
         data = load(run, parts, test_seed, labels_only=True)
         if run.transitions:
-            transition_files(data.train, run.transitions, run.data_root or "")
+            check_transitions(run, data.train)
         rows, held_out = split_rows(data.train, run)
         identity_sampler(data.train, rows, run)
         if run.eval_every and run.hold_out:

@@ -61,7 +61,8 @@ class TrainSettings(RunSettings):
     )
     transitions: str | None = option(
         None,
-        "transition images already made: a folder with one for each visible training image, at the same path",
+        "transition images already made: a folder with one for each visible training image, at the same path; or "
+        '"drawn": of the synthetic data set, the true infrared views',
     )
     transition: bool = option(True, "show the transition images to the network")
     temperature: float = option(0.1, "temperature of the contrastive terms")

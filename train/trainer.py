@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from mtrl.console.progress import Progress, say
 from mtrl.data.augment import PairedAugment, Scale
 from mtrl.data.imageset import ReIDData, pixel_digest
-from mtrl.data.transitions import read_transitions, transition_images
+from mtrl.data.transitions import transition_images
 from mtrl.losses.total import total_loss
 from mtrl.models.reid import MTRL, Features
 from mtrl.translate import Luminance, Translator, load_translator
@@ -35,7 +35,7 @@ from train.build import (
     step_seed,
 )
 from train.compile import CompiledForward, worth_compiling
-from train.data import identity_sampler, split_rows, steps_per_epoch
+from train.data import given_transitions, identity_sampler, split_rows, steps_per_epoch
 from train.depthwise import faster_depthwise
 from train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from train.presets import listed
@@ -108,7 +108,7 @@ class Trainer(TrainingRun):
         if not settings.transition:
             return None, None
         if settings.transitions:
-            read = read_transitions(data.train, settings.transitions, settings.cache_dir)
+            read = given_transitions(settings, data.train)
             self.origins["transitions"] = {"source": settings.transitions, "fingerprint": pixel_digest(read)}
             return Luminance(), read
         translator = load_translator(settings.translator).to(self.device)

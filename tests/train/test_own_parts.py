@@ -16,10 +16,14 @@ from mtrl.console import cli
 from mtrl.data import load_data
 from mtrl.data.imageset import ReIDData
 from mtrl.data.sources import find_source
+from mtrl.data.synthetic.dataset import FIRST_IDENTITY
+from mtrl.data.synthetic.render import draw_person, render
 from mtrl.data.transitions import read_transitions, transition_files
+from mtrl.models.config import Modality
 from mtrl.translate import load_translator
 from tests.helpers import trees
 from tests.helpers.runs import settings
+from train.data import load
 from train.preflight import check_runs
 from train.settings import parse
 from train.trainer import Trainer
@@ -146,6 +150,43 @@ def test_names_and_sizes_must_fit(tmp_path: Path, data: ReIDData) -> None:
         read_transitions(data.train, folder)
     with pytest.raises(FileNotFoundError, match="is no folder of transition images"):
         read_transitions(data.train, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("spectrum", ["thermal", "both"])
+def test_drawn_transitions_are_the_true_views(
+    spectrum: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = {"spectrum": spectrum, "size": "tiny", "cache_dir": str(tmp_path / "cache")}
+    run = settings(
+        tmp_path / "run", **where, image_size=(256, 128), transitions="drawn", epochs=1, eval_every=0
+    )
+    check_runs([run])
+    people = load(run, ("train",)).train
+    kept = Trainer(run, ReIDData("", "sysu", people, people)).pipeline.kept
+    visible = people.rows(Modality.VISIBLE)
+    assert kept is not None and len(kept) == len(visible)
+    for place in (0, 1, len(visible) - 1):  # persons and shots count from 0 and stand in order
+        row = visible[place]
+        same = np.flatnonzero(
+            (people.identities == people.identities[row]) & (people.cameras == people.cameras[row])
+        )
+        person = draw_person("train", 0, int(people.identities[row]) - FIRST_IDENTITY["train"])
+        shot = int(np.flatnonzero(same == row)[0])
+        seen = render(person, int(people.cameras[row]), shot, infrared=True, spectrum=spectrum)
+        assert np.array_equal(kept[place], seen), (spectrum, place)
+    assert run.terms()["transition"] == "drawn"
+
+
+def test_drawn_transitions_are_of_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = trees.sysu(tmp_path / "tree")
+    run = settings(tmp_path / "run", dataset="sysu", data_root=str(root), transitions="drawn", hold_out=0)
+    with pytest.raises(ValueError, match="true views of drawings; sysu has none"):
+        check_runs([run])
+    (tmp_path / "drawn").mkdir()  # a folder of that name goes before them
+    with pytest.raises(FileNotFoundError, match="lacks the transitions"):
+        check_runs([run])
 
 
 def test_a_run_with_transitions_of_a_tree_is_checked_first(tmp_path: Path) -> None:

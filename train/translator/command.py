@@ -14,22 +14,14 @@ def main(argv: Sequence[str]) -> int:
 
         return publish(argv[1:])
     settings = parse(argv)
-    from mtrl.data.synthetic import truth
-    from train.data import load
+    from train.data import load, true_views
     from train.presets import listed
     from train.translator.loop import TranslatorTrainer
     from train.translator.preflight import check
 
     check(settings)
     images = load(settings, ("train",)).train
-    height, width = settings.image_size
-    pairs = None
-    if settings.paired:
-        pairs = truth(
-            settings.data_seed, settings.size, (height, width), settings.cache_dir,
-            domain="train", spectrum=settings.spectrum,
-        )  # fmt: skip
-    trainer = TranslatorTrainer(settings, images, pairs)
+    trainer = TranslatorTrainer(settings, images, true_views(settings) if settings.paired else None)
     progress = trainer.run()
     print(f"{trainer.folder}: {progress['step']} steps, {listed(settings.terms().items())}")
     return 0
