@@ -138,3 +138,10 @@ def test_the_hint_is_part_of_the_answer(service: DemoService) -> None:
         service.retrieve(tinted(1, 0.6, 0.8)(Image.effect_noise((64, 128), 90))), service.pairs
     )
     assert "follow its brightness" in html
+
+
+def test_a_run_without_a_card_names_the_transitions_that_were_given_to_it(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("method: mtrl\ntranslator: spectral\n")
+    assert "- translator: spectral" in read_card(tmp_path)
+    (tmp_path / "settings.yaml").write_text("method: mtrl\ntranslator: spectral\ntransitions: drawn\n")
+    assert "- translator: drawn" in read_card(tmp_path) and "spectral" not in read_card(tmp_path)

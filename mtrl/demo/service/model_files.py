@@ -72,7 +72,9 @@ def _card_of_run(path: Path) -> str:
     data = "-".join(str(settings[key]) for key in ("dataset", "size") if settings.get(key))
     if settings.get("dataset") != "synthetic":
         data = str(settings.get("dataset") or "")
-    rows = [("Data", data)] + [(key, settings.get(key)) for key in ("method", "translator", "epochs", "seed")]
+    images = settings.get("transitions") or settings.get("translator")
+    rows = [("Data", data), ("method", settings.get("method")), ("translator", images)]
+    rows += [(key, settings.get(key)) for key in ("epochs", "seed")]
     lines = [f"- {key}: {value}" for key, value in rows if value not in (None, "")]
     return "## Training\n\n" + "\n".join(lines) if lines else ""
 
