@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.helpers import trees
 from train.ablation import command as ablate
 from train.ablation.gains import gains, targets
 from train.ablation.jobs import gpu
+from train.ablation.report import write_report
 from train.ablation.results import Row, Run, collect
 from train.ablation.tables import csv_table, latex_table, result_table, target_table
 from train.settings import TrainSettings
@@ -155,3 +157,18 @@ def test_children_take_gpus_in_turn() -> None:
     assert gpu(0, None, 0) == gpu(1, None, 1) == gpu(1, "3", 1) == {}
     assert [gpu(slot, None, 2)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
     assert [gpu(slot, "4,7", 2)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["4", "7"]
+
+
+def test_a_row_names_the_images_that_were_given_to_it(tmp_path: Path) -> None:
+    """With --transitions a run records them as its transition images; its translator made none."""
+    figures = {"map": 0.3, "minp": 0.2, "rank1": 0.4}
+    runs = ablate.plan(["baseline", "mtrl"], ["luminance"], [0])
+    for run, images in zip(runs, ("none", "made/by-gan"), strict=True):
+        result = {"ir2vis": figures, "vis2ir": figures, "terms": {"transition": images, "mtc": 1.5}}
+        (tmp_path / run.name).mkdir()
+        (tmp_path / run.name / "test-0.json").write_text(json.dumps(result))
+    rows = collect(tmp_path, runs, 0)
+    assert [row.translator for row in rows] == ["luminance", "by_gan"]
+    write_report(rows, tmp_path)
+    written = json.loads((tmp_path / "ablation.json").read_text())["rows"]
+    assert [row["translator"] for row in written] == ["luminance", "by_gan"]

@@ -27,6 +27,8 @@ PAIRS = (
     ("mtrl-triangle", "augmented-direct-4.5"),
     ("mtrl-triangle", "mtrl"),
     ("mtrl", "augmented-direct-1.5"),
+    ("mtrl-triangle", "augmented-direct-1.5"),
+    ("mtrl-triangle", "direct"),
     *(("mtrl", method) for method in FIELD if method != "mtrl+hctri"),
     ("mtrl+hctri", "mtrl"),
 )

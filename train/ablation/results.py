@@ -65,7 +65,7 @@ class Run:
     @property
     def translator_label(self) -> str:
         """The translator's name, or the last part of its folder or Hub id."""
-        return _safe(self.translator.rstrip("/").rsplit("/", 1)[-1])
+        return _label(self.translator)
 
     @property
     def name(self) -> str:
@@ -92,6 +92,7 @@ class Run:
 class Row:
     """Results by seed of one method with one translator: {seed: {"ir2vis": {"map", "rank1", ...}, "vis2ir": ...}}.
 
+    translator         its name, or that of the images that --transitions gave instead
     backbone, dataset  as in `Run`, the data set without its folder
     """
 
@@ -170,7 +171,11 @@ def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:
         settings = path.with_name("settings.yaml")
         if "terms" not in result and settings.is_file():  # written by an older version
             result = {**read_settings(TrainSettings, settings).record(), **result}
-        key = (run.method, run.translator_label, run.backbone, run.dataset_name)
+        seen = result.get("terms", {}).get(
+            "transition", "none"
+        )  # with --transitions these, not the translator's
+        translator = run.translator_label if seen == "none" else _label(seen)
+        key = (run.method, translator, run.backbone, run.dataset_name)
         found.setdefault(key, {})[run.seed] = result
     order = {method: place for place, method in enumerate(LABELS)}
     places = list(dict.fromkeys((run.dataset_name, run.backbone) for run in runs))
@@ -179,6 +184,11 @@ def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:
         for (method, translator, backbone, dataset), results in found.items()
     ]
     return sorted(rows, key=lambda row: (places.index(row.place), order[row.method]))
+
+
+def _label(source: str) -> str:
+    """A name, or the last part of a folder or Hub id."""
+    return _safe(source.rstrip("/").rsplit("/", 1)[-1])
 
 
 def _safe(name: str) -> str:
