@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mtrl import MTRL
 from mtrl.data.synthetic import load
 from mtrl.models.config import Modality
+from mtrl.models.load import load_pretrained
 from train.__main__ import main
 from train.bench.predict import Prediction, predict
 from train.build import freeze_blocks
@@ -119,7 +120,19 @@ def test_options_that_save_memory_are_counted() -> None:
 
 
 def test_what_cannot_be_counted_is_refused() -> None:
-    with pytest.raises(ValueError, match="leave --distil out"):
+    with pytest.raises(FileNotFoundError, match="teacher"):
         predict(parse([*TINY, "--distil", "runs/teacher"]))
     with pytest.raises(ValueError, match=r"cannot be followed|cannot work on images"):
         predict(parse([*TINY, "--backbone", "inception_v3", "--backbone-args", "{}", "--pooling", "gem"]))
+
+
+def test_a_teacher_adds_its_weights_and_its_forward_pass() -> None:
+    teacher = load_pretrained("fast")
+    images = torch.zeros(3, 3, *teacher.config.image_size)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        teacher(images, Modality.INFRARED)
+    alone, taught = predict(parse(TINY)), predict(parse([*TINY, "--distil", "fast"]))
+    more = taught.operations_per_step - alone.operations_per_step
+    assert more == counter.get_total_flops() // 3 * alone.images_per_step > 0
+    assert taught.weights - alone.weights == 4 * sum(p.numel() for p in teacher.parameters())
+    assert (taught.kept, taught.steps) == (alone.kept, alone.steps)

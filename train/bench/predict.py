@@ -3,7 +3,8 @@
 The network runs once on torch's fake tensors, which have shapes and no values: any size is predicted in seconds on any
 machine. Operations are counted by `torch.utils.flop_counter`. Memory is the sum of what must lie there at once:
 weights, gradients, the optimiser's state, what the forward pass keeps for the backward pass, and the training images.
-Not counted: the losses (matrices of the batch), the libraries' work space, evaluation.
+A teacher (`--distil`) adds its weights and its forward pass. Not counted: the losses (matrices of the batch), the
+libraries' work space, evaluation.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mtrl.console import cli
 from mtrl.console.cli import option
 from mtrl.models.config import Modality
 from mtrl.models.fake_weights import fake_weights
+from mtrl.models.load import load_pretrained
 from mtrl.models.reid import MTRL
 from train.build import freeze_blocks, keep_no_activations
 from train.data import identity_sampler, load, split_rows, steps_per_epoch
@@ -41,7 +43,7 @@ _ATTENTION = {
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Of one process. Bytes of memory; operations are floating-point ones of a forward and backward pass."""
+    """Of one process. Bytes of memory; operations are floating-point ones: forward, backward, and the teacher's."""
 
     steps: int
     images_per_step: int
@@ -79,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m train predict",
         description="Says what operations, memory and time a training on a GPU will take, without running it. All "
-        "options of python -m train hold but --distil.",
+        "options of python -m train hold.",
     )
     cli.add_flags(parser, PredictSettings)
     cli.add_flags(parser, TrainSettings)
@@ -112,13 +114,10 @@ def text(found: Prediction, rate: float = 0.0) -> str:
 def predict(settings: TrainSettings) -> Prediction:
     """The prediction for one process. Reads the labels of the data set, and none of its images.
 
-    In bfloat16, unless the precision is fp32. Raises ValueError for a network that cannot be built or followed, and
-    for a teacher, which is not counted.
+    In bfloat16, unless the precision is fp32. Raises ValueError for a network that cannot be built or followed; for a
+    teacher that cannot be loaded as `load_pretrained` does.
     """
-    if settings.distil:
-        raise ValueError(
-            "what a teacher takes is not counted: leave --distil out, and add its forward pass yourself"
-        )
+    teacher = load_pretrained(settings.teacher) if settings.teacher else None
     data = load(settings, parts=("train",), labels_only=True)
     rows, _ = split_rows(data.train, settings)
     sampler = identity_sampler(data.train, rows, settings)
@@ -132,6 +131,8 @@ def predict(settings: TrainSettings) -> Prediction:
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         said = str(error).strip().partition("\n")[0]
         raise ValueError(f"{settings.backbone} cannot be followed without running it: {said}") from error
+    teaching = _teaching(teacher, images) if teacher else 0
+    taught = sum(parameter.numel() for parameter in teacher.parameters()) if teacher else 0
     values, trained = (
         sum(parameter.numel() for parameter in model.parameters() if every or parameter.requires_grad)
         for every in (True, False)
@@ -140,8 +141,8 @@ def predict(settings: TrainSettings) -> Prediction:
     return Prediction(
         steps=settings.epochs * steps_per_epoch(sampler, settings),
         images_per_step=images,
-        operations_per_step=operations,
-        weights=4 * (values * (1 + (settings.ema > 0)) + trained * (1 + _STATE[settings.optimizer])),
+        operations_per_step=operations + teaching,
+        weights=4 * (values * (1 + (settings.ema > 0)) + trained * (1 + _STATE[settings.optimizer]) + taught),
         kept=kept,
         training_images=len(rows) * 3 * height * (width + 2 * settings.pad),
     )
@@ -156,6 +157,15 @@ def _one_step(model: MTRL, images: int, bf16: bool) -> tuple[int, int]:
             step, weights, (torch.empty(images, 3, *model.config.image_size), list(weights.values()))
         )
     return int(counter.get_total_flops()), kept
+
+
+def _teaching(teacher: MTRL, images: int) -> int:
+    """Operations of a teacher's forward pass."""
+    fake, weights = fake_weights(teacher.eval())
+    with fake, torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+        pixels = torch.empty(images, 3, *teacher.config.image_size)
+        torch.func.functional_call(teacher, weights, (pixels, Modality.INFRARED))
+    return int(counter.get_total_flops())
 
 
 class _Step(nn.Module):
