@@ -145,3 +145,5 @@ def test_a_run_without_a_card_names_the_transitions_that_were_given_to_it(tmp_pa
     assert "- translator: spectral" in read_card(tmp_path)
     (tmp_path / "settings.yaml").write_text("method: mtrl\ntranslator: spectral\ntransitions: drawn\n")
     assert "- translator: drawn" in read_card(tmp_path) and "spectral" not in read_card(tmp_path)
+    (tmp_path / "settings.yaml").write_text("method: direct\ntranslator: spectral\ntransition: false\n")
+    assert "method: direct" in read_card(tmp_path) and "spectral" not in read_card(tmp_path)

@@ -172,3 +172,18 @@ def test_a_row_names_the_images_that_were_given_to_it(tmp_path: Path) -> None:
     write_report(rows, tmp_path)
     written = json.loads((tmp_path / "ablation.json").read_text())["rows"]
     assert [row["translator"] for row in written] == ["luminance", "by_gan"]
+
+
+def test_two_runs_that_were_shown_the_same_images_are_no_row(tmp_path: Path) -> None:
+    figures = {"map": 0.3, "minp": 0.2, "rank1": 0.4}
+    runs = ablate.plan(["mtrl"], ["luminance", "spectral"], [0])
+    for run in runs:
+        result = {"ir2vis": figures, "vis2ir": figures, "terms": {"transition": "drawn"}}
+        (tmp_path / run.name).mkdir()
+        (tmp_path / run.name / "test-0.json").write_text(json.dumps(result))
+    with pytest.raises(ValueError, match="mtrl-spectral-seed0 shows the same images"):
+        collect(tmp_path, runs, 0)
+    (tmp_path / runs[1].name / "test-0.json").write_text(
+        json.dumps({"ir2vis": figures, "vis2ir": figures, "terms": None})
+    )
+    assert [row.translator for row in collect(tmp_path, runs, 0)] == ["drawn", "spectral"]

@@ -171,11 +171,12 @@ def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:
         settings = path.with_name("settings.yaml")
         if "terms" not in result and settings.is_file():  # written by an older version
             result = {**read_settings(TrainSettings, settings).record(), **result}
-        seen = result.get("terms", {}).get(
-            "transition", "none"
-        )  # with --transitions these, not the translator's
-        translator = run.translator_label if seen == "none" else _label(seen)
-        key = (run.method, translator, run.backbone, run.dataset_name)
+        key = (run.method, _images(run, result), run.backbone, run.dataset_name)
+        if run.seed in found.get(key, {}):
+            raise ValueError(
+                f"{path.parent} shows the same images as another run of {run.method} and seed {run.seed}: "
+                "leave the translator of one of them out"
+            )
         found.setdefault(key, {})[run.seed] = result
     order = {method: place for place, method in enumerate(LABELS)}
     places = list(dict.fromkeys((run.dataset_name, run.backbone) for run in runs))
@@ -186,9 +187,16 @@ def collect(folder: Path, runs: Sequence[Run], test_seed: int) -> list[Row]:
     return sorted(rows, key=lambda row: (places.index(row.place), order[row.method]))
 
 
+def _images(run: Run, result: dict[str, Any]) -> str:
+    """Which transition images a run was shown: with --transitions these, else its translator's."""
+    terms = result.get("terms")
+    seen = terms.get("transition") if isinstance(terms, dict) else None
+    return _label(seen) if isinstance(seen, str) and seen != "none" else run.translator_label
+
+
 def _label(source: str) -> str:
     """A name, or the last part of a folder or Hub id."""
-    return _safe(source.rstrip("/").rsplit("/", 1)[-1])
+    return _safe(Path(source).name or source)
 
 
 def _safe(name: str) -> str:

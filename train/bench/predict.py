@@ -10,10 +10,11 @@ libraries' work space, evaluation.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +118,6 @@ def predict(settings: TrainSettings) -> Prediction:
     In bfloat16, unless the precision is fp32. Raises ValueError for a network that cannot be built or followed; for a
     teacher that cannot be loaded as `load_pretrained` does.
     """
-    teacher = load_pretrained(settings.teacher) if settings.teacher else None
     data = load(settings, parts=("train",), labels_only=True)
     rows, _ = split_rows(data.train, settings)
     sampler = identity_sampler(data.train, rows, settings)
@@ -126,13 +126,14 @@ def predict(settings: TrainSettings) -> Prediction:
     freeze_blocks(model, settings.freeze_blocks)
     if settings.grad_checkpointing:
         keep_no_activations(model)
-    try:
+    with _followed(settings.backbone):
         operations, kept = _one_step(model.train(), images, settings.precision != "fp32")
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{settings.backbone} cannot be followed without running it: {said}") from error
-    teaching = _teaching(teacher, images) if teacher else 0
-    taught = sum(parameter.numel() for parameter in teacher.parameters()) if teacher else 0
+    teaching = taught = 0
+    if settings.teacher:
+        teacher = load_pretrained(settings.teacher)
+        taught = sum(parameter.numel() for parameter in teacher.parameters())
+        with _followed(f"the teacher {settings.teacher}"):
+            teaching = _teaching(teacher, images)
     values, trained = (
         sum(parameter.numel() for parameter in model.parameters() if every or parameter.requires_grad)
         for every in (True, False)
@@ -146,6 +147,16 @@ def predict(settings: TrainSettings) -> Prediction:
         kept=kept,
         training_images=len(rows) * 3 * height * (width + 2 * settings.pad),
     )
+
+
+@contextlib.contextmanager
+def _followed(network: str) -> Iterator[None]:
+    """Raises ValueError, with the network's name, for what fake tensors cannot do."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{network} cannot be followed without running it: {said}") from error
 
 
 def _one_step(model: MTRL, images: int, bf16: bool) -> tuple[int, int]:

@@ -73,6 +73,7 @@ def _card_of_run(path: Path) -> str:
     if settings.get("dataset") != "synthetic":
         data = str(settings.get("dataset") or "")
     images = settings.get("transitions") or settings.get("translator")
+    images = None if settings.get("transition") is False else images
     rows = [("Data", data), ("method", settings.get("method")), ("translator", images)]
     rows += [(key, settings.get(key)) for key in ("epochs", "seed")]
     lines = [f"- {key}: {value}" for key, value in rows if value not in (None, "")]
