@@ -33,13 +33,14 @@ DOES_IT_HELP = """
 <p>Measured on drawn people that nothing was tuned on, with the same network from ImageNet weights (for thermal after a
 first training without transitions), the same pictures and as many steps: mean average precision in percent, infrared to
 visible / visible to infrared, three trainings. A transition is guessed from the colours, or it is the true infrared
-view of the same instant, which only drawings have.</p>
+view of the same instant, which drawings have.</p>
 <div class="m-wide"><table class="m-table">
 <thead><tr><th>training</th><th>near-infrared, guessed</th><th>near-infrared, true</th><th>thermal, guessed</th>
 <th>thermal, true</th></tr></thead>
 <tbody>
 <tr><th>without transitions or contrast</th>
-<td>14.9 / 19.1</td><td></td><td>8.7 / 10.1</td><td></td></tr>
+<td colspan="2" style="text-align:center">14.9 / 19.1</td>
+<td colspan="2" style="text-align:center">8.7 / 10.1</td></tr>
 <tr><th>visible pulled straight to infrared</th>
 <td>23.3 / 28.1</td><td>21.4 / 26.1</td><td><b>12.7 / 16.1</b></td><td>12.5 / 16.1</td></tr>
 <tr><th>by way of the transition</th>
