@@ -32,7 +32,7 @@ def test_pictures_without_a_person_and_absent_people_are_no_match(shipped: DemoS
     assert photographs
     for images in (photographs, rejection.backgrounds(100)):
         before, after = rejection.shares(shipped, images)
-        assert after == 0 and before > 0.02
+        assert after == 0 < before
     for image in photographs:
         result = shipped.retrieve(image, "visible to infrared")
         html = cards.answer(result, shipped.pairs)
